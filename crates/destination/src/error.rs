@@ -1,0 +1,262 @@
+//! The one error of all destinations: what happened, where, and whether trying again may help.
+
+use std::time::Duration;
+
+/// Result of a destination call.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What a destination was asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Opening the destination from URL and options.
+    Open,
+    /// Listing the folder.
+    List,
+    /// Reading a file.
+    Get,
+    /// Storing a file.
+    Put,
+    /// Removing a file.
+    Delete,
+    /// Creating the folder.
+    CreateFolder,
+    /// Checking the connection.
+    Test,
+    /// Asking for free space.
+    Space,
+    /// Renaming a file.
+    Rename,
+}
+
+impl std::fmt::Display for Operation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::List => "list",
+            Self::Get => "get",
+            Self::Put => "put",
+            Self::Delete => "delete",
+            Self::CreateFolder => "create-folder",
+            Self::Test => "test",
+            Self::Space => "space",
+            Self::Rename => "rename",
+        })
+    }
+}
+
+/// The kinds of failure that callers treat differently.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The named file does not exist.
+    NotFound,
+    /// The folder, bucket, container or share does not exist.
+    FolderMissing,
+    /// Something of that name exists and may not be replaced.
+    Exists,
+    /// The credentials are fine but do not allow this.
+    Denied,
+    /// The credentials are missing, wrong or expired.
+    SignInNeeded,
+    /// The server's certificate or host key is not trusted; holds the fingerprint that was seen.
+    Untrusted(String),
+    /// The destination is full.
+    Quota,
+    /// The server asks to slow down, with its wish if it named one.
+    Busy(Option<Duration>),
+    /// Connection, name resolution, time-out or a temporary fault of the server.
+    Network,
+    /// The object lies in a cold tier.
+    Archived,
+    /// The object is locked against deletion or change.
+    Locked,
+    /// URL or options are wrong.
+    Config,
+    /// What arrived is not what was sent.
+    Corrupt,
+    /// The provider cannot do this.
+    Unsupported,
+    /// The caller gave up.
+    Cancelled,
+    /// Anything else, with the server's words in the message.
+    Other,
+}
+
+/// Whether and how another attempt makes sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryClass {
+    /// Trying again gives the same answer.
+    Never,
+    /// Trying again after a pause may help.
+    Backoff,
+    /// The server named the pause.
+    After(Duration),
+    /// The folder has to be created first.
+    CreateFolder,
+}
+
+/// Who has to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// URL, options or credentials.
+    Configuration,
+    /// The service or the way to it.
+    Remote,
+    /// The data in the destination.
+    Data,
+    /// Nobody: the user stopped it.
+    Cancelled,
+}
+
+impl ErrorKind {
+    /// The retry class of this kind.
+    #[must_use]
+    pub fn retry_class(&self) -> RetryClass {
+        match self {
+            Self::Busy(Some(wait)) => RetryClass::After(*wait),
+            Self::Busy(None) | Self::Network | Self::Corrupt | Self::Other => RetryClass::Backoff,
+            Self::FolderMissing => RetryClass::CreateFolder,
+            Self::NotFound
+            | Self::Exists
+            | Self::Denied
+            | Self::SignInNeeded
+            | Self::Untrusted(_)
+            | Self::Quota
+            | Self::Archived
+            | Self::Locked
+            | Self::Config
+            | Self::Unsupported
+            | Self::Cancelled => RetryClass::Never,
+        }
+    }
+
+    /// Who has to act on this kind.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Denied
+            | Self::SignInNeeded
+            | Self::Untrusted(_)
+            | Self::FolderMissing
+            | Self::Quota
+            | Self::Locked
+            | Self::Config
+            | Self::Unsupported => Fault::Configuration,
+            Self::Busy(_) | Self::Network | Self::Other | Self::Exists | Self::Archived => {
+                Fault::Remote
+            }
+            Self::NotFound | Self::Corrupt => Fault::Data,
+            Self::Cancelled => Fault::Cancelled,
+        }
+    }
+}
+
+/// A failed destination call.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    provider: &'static str,
+    operation: Operation,
+    object: String,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind` in `operation`; `message` says what the provider answered, without secrets.
+    #[must_use]
+    pub fn new(
+        kind: ErrorKind,
+        provider: &'static str,
+        operation: Operation,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            provider,
+            operation,
+            object: String::new(),
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// Names the file or folder concerned.
+    #[must_use]
+    pub fn object(mut self, object: impl Into<String>) -> Self {
+        self.object = object.into();
+        self
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn caused_by(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The provider does not offer `operation`.
+    #[must_use]
+    pub fn unsupported(provider: &'static str, operation: Operation) -> Self {
+        Self::new(
+            ErrorKind::Unsupported,
+            provider,
+            operation,
+            format!("the {provider} destination cannot do {operation}"),
+        )
+    }
+
+    /// A wrong URL or option.
+    #[must_use]
+    pub fn config(provider: &'static str, message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Config, provider, Operation::Open, message)
+    }
+
+    /// What kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> &ErrorKind {
+        &self.kind
+    }
+
+    /// Whether and how another attempt makes sense.
+    #[must_use]
+    pub fn retry_class(&self) -> RetryClass {
+        self.kind.retry_class()
+    }
+
+    /// What was attempted.
+    #[must_use]
+    pub fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    /// The scheme key of the provider.
+    #[must_use]
+    pub fn provider(&self) -> &'static str {
+        self.provider
+    }
+
+    /// The file or folder concerned; empty when the whole destination is.
+    #[must_use]
+    pub fn object_name(&self) -> &str {
+        &self.object
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.provider, self.operation)?;
+        if !self.object.is_empty() {
+            write!(f, " {}", self.object)?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
