@@ -1,0 +1,266 @@
+//! Reports long files and functions, and how often code may panic.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::findings::Findings;
+use crate::{rust_text, tree};
+
+/// Lines of a file without its tests: more than the first is worth a look, more than the second is an error.
+const FILE_LINES: (usize, usize) = (400, 800);
+/// Lines of a function, alike; an error would be too coarse for a long `match`.
+const FUNCTION_LINES: usize = 120;
+/// Calls that may panic, allowed per 1000 lines of a crate.
+const PANICS_PER_1000: usize = 3;
+
+/// Files that are pure tables and may be longer; each with the reason.
+const TABLES: &[(&str, &str)] = &[];
+
+/// Crates that only tests use: to panic is how they report.
+const TEST_CRATES: &[&str] = &["crates/testkit", "crates/conformance", "fuzz"];
+
+/// Text of calls that may panic. Literals are blanked out before, so that a message leaves a space or a line's end;
+/// `expect` with another argument is some parser's own method.
+const PANICKING: &[&str] = &[
+    ".unwrap()",
+    ".unwrap_err()",
+    ".expect( ",
+    ".expect(\n",
+    "panic!(",
+    "unreachable!(",
+    "todo!(",
+    "unimplemented!(",
+];
+
+/// What is measured in one file, tests left out.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Measure {
+    lines: usize,
+    panics: usize,
+    /// Name, line and length of functions over the limit.
+    long_functions: Vec<(String, usize, usize)>,
+}
+
+/// Runs the check on the workspace at `root`.
+pub fn check(root: &Path, findings: &mut Findings) -> Result<()> {
+    let files = tree::files(root, "rs")?;
+    let mut texts = BTreeMap::new();
+    let mut test_files = BTreeSet::new();
+    for path in files {
+        let text = rust_text::code_only(&tree::read(root, &path)?);
+        for name in rust_text::test_modules(&text) {
+            test_files.extend(files_of_module(&path, name));
+        }
+        texts.insert(path, text);
+    }
+    let mut crates: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    let mut longest = 0;
+    for (path, code) in &texts {
+        if is_test_file(path) || test_files.contains(path) {
+            continue;
+        }
+        let measure = measure(code);
+        let shown = path.display().to_string();
+        longest = longest.max(measure.lines);
+        check_file(&shown, &measure, findings);
+        let package = package_of(path);
+        if !TEST_CRATES.contains(&package.as_str()) {
+            let sums = crates.entry(package).or_default();
+            *sums = (sums.0 + measure.lines, sums.1 + measure.panics);
+        }
+    }
+    check_panics(&crates, findings);
+    let lines: usize = crates.values().map(|c| c.0).sum();
+    findings.note(format!(
+        "sizes: {lines} lines without tests, longest file {longest} lines"
+    ));
+    Ok(())
+}
+
+fn check_file(shown: &str, measure: &Measure, findings: &mut Findings) {
+    let table = TABLES.iter().any(|(path, _)| *path == shown);
+    if measure.lines > FILE_LINES.1 && !table {
+        findings.error(format!(
+            "{shown}: {} lines without tests, {} at most",
+            measure.lines, FILE_LINES.1
+        ));
+    } else if measure.lines > FILE_LINES.0 && !table {
+        findings.warn(format!(
+            "{shown}: {} lines without tests, {} is usual",
+            measure.lines, FILE_LINES.0
+        ));
+    }
+    for (name, line, len) in &measure.long_functions {
+        findings.warn(format!(
+            "{shown}:{line}: function {name} has {len} lines, {FUNCTION_LINES} at most"
+        ));
+    }
+}
+
+/// Small crates get a floor, so that one reasoned `expect` in 100 lines is not an error.
+fn check_panics(crates: &BTreeMap<String, (usize, usize)>, findings: &mut Findings) {
+    for (package, (lines, panics)) in crates {
+        let allowed = (lines * PANICS_PER_1000 / 1000).max(1);
+        if *panics > allowed {
+            findings.error(format!(
+                "{package}: {panics} calls that may panic in {lines} lines, {allowed} at most"
+            ));
+        }
+    }
+}
+
+fn measure(code: &str) -> Measure {
+    let marks = rust_text::test_lines(code);
+    let shipped: Vec<&str> = code
+        .lines()
+        .zip(&marks)
+        .filter(|(_, is_test)| !**is_test)
+        .map(|(line, _)| line)
+        .collect();
+    let long_functions = rust_text::functions(code)
+        .into_iter()
+        .filter(|f| f.len > FUNCTION_LINES && marks.get(f.line - 1) == Some(&false))
+        .map(|f| (f.name.to_owned(), f.line, f.len))
+        .collect();
+    let text: String = shipped.iter().flat_map(|line| [*line, "\n"]).collect();
+    let panics = PANICKING
+        .iter()
+        .map(|call| text.matches(call).count())
+        .sum();
+    Measure {
+        lines: shipped.len(),
+        panics,
+        long_functions,
+    }
+}
+
+/// A file below `tests`, `benches` or `examples`, or one that is called `tests.rs`.
+fn is_test_file(path: &Path) -> bool {
+    let in_folder = path
+        .iter()
+        .any(|part| part == "tests" || part == "benches" || part == "examples");
+    in_folder || path.file_name().is_some_and(|name| name == "tests.rs")
+}
+
+/// The files in which `mod name;` of `path` may lie.
+fn files_of_module(path: &Path, name: &str) -> Vec<PathBuf> {
+    let Some(folder) = path.parent() else {
+        return Vec::new();
+    };
+    let stem = path.file_stem().unwrap_or_default();
+    let inner = if stem == "lib" || stem == "main" || stem == "mod" {
+        folder.to_owned()
+    } else {
+        folder.join(stem)
+    };
+    vec![
+        inner.join(format!("{name}.rs")),
+        inner.join(name).join("mod.rs"),
+    ]
+}
+
+/// The folder of the crate: the first two parts below `crates` and `destinations`, else the first.
+fn package_of(path: &Path) -> String {
+    let parts: Vec<String> = path
+        .iter()
+        .map(|p| p.to_string_lossy().into_owned())
+        .collect();
+    let count = if parts
+        .first()
+        .is_some_and(|p| p == "crates" || p == "destinations")
+    {
+        2
+    } else {
+        1
+    };
+    parts.into_iter().take(count).collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_and_literals_do_not_count() {
+        let code = rust_text::code_only(
+            "fn a() {\n    b.expect(\"c\"); // .unwrap()\n    d.expect(b'{')?;\n    let s = \".expect(\";\n}\n#[cfg(test)]\nmod tests {\n    x.unwrap();\n}\n",
+        );
+        assert_eq!(
+            measure(&code),
+            Measure {
+                lines: 5,
+                panics: 1,
+                long_functions: vec![]
+            }
+        );
+    }
+
+    #[test]
+    fn long_functions_are_named() {
+        let text = format!("fn long() {{\n{}}}\n", "    x();\n".repeat(130));
+        assert_eq!(measure(&text).long_functions, [("long".to_owned(), 1, 132)]);
+    }
+
+    #[test]
+    fn limits_are_applied() {
+        let mut findings = Findings::default();
+        check_file(
+            "a.rs",
+            &Measure {
+                lines: 800,
+                ..Measure::default()
+            },
+            &mut findings,
+        );
+        check_file(
+            "b.rs",
+            &Measure {
+                lines: 801,
+                ..Measure::default()
+            },
+            &mut findings,
+        );
+        check_file(
+            "c.rs",
+            &Measure {
+                lines: 400,
+                ..Measure::default()
+            },
+            &mut findings,
+        );
+        assert_eq!((findings.errors.len(), findings.warnings.len()), (1, 1));
+        let crates = BTreeMap::from([
+            ("crates/a".to_owned(), (1000, 3)),
+            ("crates/b".to_owned(), (1000, 4)),
+            ("crates/c".to_owned(), (20, 1)),
+        ]);
+        let mut findings = Findings::default();
+        check_panics(&crates, &mut findings);
+        assert_eq!(
+            findings.errors,
+            ["crates/b: 4 calls that may panic in 1000 lines, 3 at most"]
+        );
+    }
+
+    #[test]
+    fn paths_are_sorted_into_crates() {
+        assert_eq!(
+            package_of(Path::new("crates/volume/src/zip/read.rs")),
+            "crates/volume"
+        );
+        assert_eq!(package_of(Path::new("fuzz/src/main.rs")), "fuzz");
+        assert!(is_test_file(Path::new("crates/volume/tests/it/main.rs")));
+        assert!(is_test_file(Path::new("crates/volume/src/zip/tests.rs")));
+        assert!(!is_test_file(Path::new("crates/volume/src/zip.rs")));
+        assert_eq!(
+            files_of_module(Path::new("crates/a/src/zip.rs"), "cases")[0],
+            Path::new("crates/a/src/zip/cases.rs")
+        );
+        assert_eq!(
+            files_of_module(Path::new("crates/a/src/lib.rs"), "cases")[0],
+            Path::new("crates/a/src/cases.rs")
+        );
+    }
+}
