@@ -1,0 +1,57 @@
+//! Compression of volumes.
+
+use crate::{Group, Kind, Status};
+
+const LEVELS: Kind = Kind::Choice(&["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+
+table! { Group::Compression;
+    COMPRESSION_MODULE: String = "compression-module", Kind::StrictChoice(&["zip", "tgz", "tzstd"]),
+        "Chooses the container of new volumes.",
+        default: Some("zip"),
+        advanced: true,
+        long: "Existing volumes are read by the ending of their name, whatever is chosen here.";
+    ZIP_COMPRESSION_METHOD: String = "zip-compression-method",
+        Kind::Choice(&["Zstandard", "Deflate", "None"]),
+        "Chooses how data in zip volumes is compressed.",
+        advanced: true,
+        long: "Without it Larder chooses: a new backup uses Zstandard, and an existing one continues as its newest \
+               volumes were written. Duplicati before version 2.1 reads only Deflate. None stores the data as it is. \
+               Other methods are read, but not written: asking for one gives a warning and leaves the choice to \
+               Larder.";
+    ZIP_COMPRESSION_LEVEL: String = "zip-compression-level", LEVELS,
+        "Sets how hard zip volumes are compressed, from 0 (not at all) to 9.",
+        default: Some("9"),
+        long: "It counts for the method Deflate.";
+    COMPRESSION_LEVEL: String = "compression-level", LEVELS,
+        "Sets how hard zip volumes are compressed, where zip-compression-level is not given.",
+        default: Some("9"),
+        advanced: true,
+        status: Status::Deprecated { instead: "zip-compression-level" };
+    ZIP_COMPRESSION_LIBRARY: String = "zip-compression-library",
+        Kind::Choice(&["Auto", "SharpCompress", "BuiltIn"]),
+        "Chooses the library that writes zip files.",
+        default: Some("Auto"),
+        advanced: true,
+        status: Status::NoEffect { why: "there is one library" };
+    TGZ_COMPRESSION_LEVEL: i64 = "tgz-compression-level", Kind::Integer { min: 0, max: 9 },
+        "Sets how hard tgz volumes are compressed, from 0 to 9.",
+        default: Some("2"),
+        advanced: true;
+    TZSTD_COMPRESSION_LEVEL: i64 = "tzstd-compression-level", Kind::Integer { min: 1, max: 22 },
+        "Sets how hard tzstd volumes are compressed, from 1 to 22.",
+        default: Some("10"),
+        advanced: true;
+    TGZ_MEMORY_BUFFER: bool = "tgz-memory-buffer", Kind::Bool,
+        "Builds tgz volumes in memory.",
+        advanced: true,
+        status: Status::NoEffect { why: "the place of unfinished volumes is chosen by tempdir" };
+    TZSTD_MEMORY_BUFFER: bool = "tzstd-memory-buffer", Kind::Bool,
+        "Builds tzstd volumes in memory.",
+        advanced: true,
+        status: Status::NoEffect { why: "the place of unfinished volumes is chosen by tempdir" };
+    COMPRESSION_EXTENSION_FILE: String = "compression-extension-file", Kind::Path,
+        "Names a file with the endings of files that are stored without compression.",
+        advanced: true,
+        long: "Lines that start with a dot are endings, up to the first blank; other lines are comments. Without it a \
+               built-in list of photo, film, music and archive formats is used.";
+}

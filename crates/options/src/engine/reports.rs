@@ -1,0 +1,17 @@
+//! Reports sent after an operation.
+
+use crate::Kind;
+
+pub use http::*;
+pub use mail::*;
+pub use messages::*;
+
+pub(in crate::engine) mod http;
+pub(in crate::engine) mod mail;
+pub(in crate::engine) mod messages;
+
+/// The forms of a result.
+pub(super) const FORMATS: Kind = Kind::Choice(&["Duplicati", "Json"]);
+
+/// The results that a report may be limited to.
+pub(super) const RESULTS: Kind = Kind::Flags(&["Success", "Warning", "Error", "Fatal", "All"]);

@@ -1,0 +1,46 @@
+//! Scripts run around an operation.
+
+use super::logging::LEVELS;
+use super::reports::FORMATS;
+use crate::{Group, Kind, Status};
+
+table! { Group::Scripts;
+    RUN_SCRIPT_BEFORE: String = "run-script-before", Kind::Path,
+        "Runs a program before each operation.",
+        status: Status::NotYet,
+        long: "Its exit code decides whether the operation runs. Lines --name=value that it prints set options.";
+    RUN_SCRIPT_BEFORE_REQUIRED: String = "run-script-before-required", Kind::Path,
+        "Runs a program before each operation and stops when it fails.",
+        status: Status::NotYet,
+        long: "Any exit code but 0, and running out of time, is a failure.";
+    RUN_SCRIPT_AFTER: String = "run-script-after", Kind::Path,
+        "Runs a program after each operation.",
+        status: Status::NotYet;
+    RUN_SCRIPT_POST_BACKUP: String = "run-script-post-backup", Kind::Path,
+        "Runs a program when the data of a backup are written, before they are checked.",
+        advanced: true,
+        status: Status::NotYet;
+    RUN_SCRIPT_TIMEOUT: i64 = "run-script-timeout", Kind::Timespan,
+        "Sets how long to wait for a program.",
+        default: Some("60s"),
+        status: Status::NotYet,
+        long: "After that it goes on running, and the operation goes on too. 0 waits for ever.";
+    RUN_SCRIPT_WITH_ARGUMENTS: bool = "run-script-with-arguments", Kind::Bool,
+        "Splits the names of programs at blanks into program and arguments.",
+        advanced: true,
+        status: Status::NotYet;
+    RUN_SCRIPT_RESULT_OUTPUT_FORMAT: String = "run-script-result-output-format", FORMATS,
+        "Chooses the form of the result file for programs that run afterwards.",
+        default: Some("Duplicati"),
+        advanced: true,
+        status: Status::NotYet;
+    RUN_SCRIPT_LOG_LEVEL: String = "run-script-log-level", LEVELS,
+        "Chooses which messages go to the result file.",
+        default: Some("Warning"),
+        advanced: true,
+        status: Status::NotYet;
+    RUN_SCRIPT_LOG_FILTER: String = "run-script-log-filter", Kind::Text,
+        "Chooses messages for the result file by their tag.",
+        advanced: true,
+        status: Status::NotYet;
+}
