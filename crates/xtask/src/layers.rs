@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 
 use crate::findings::Findings;
 use crate::metadata::{self, Package};
+use crate::rust_text;
+use crate::sources::{self, Source};
 
 /// Each layer with the layers it may use; nothing else is allowed.
 ///
@@ -70,6 +72,16 @@ const ASYNCHRONOUS: &[&str] = &[
     "reqwest",
 ];
 
+/// Calls that only the programs may make; a library gets what it needs as an argument.
+const AMBIENT: &[&str] = &[
+    "env::var",
+    "env::args",
+    "env::home_dir",
+    "env::current_dir",
+    "io::stdin(",
+];
+const PROGRAMS: &[&str] = &["cli", "server"];
+
 /// A second TLS or crypto back end, which must not come in through any dependency.
 const SECOND_BACK_ENDS: &[&str] = &[
     "native-tls",
@@ -89,6 +101,9 @@ pub fn check(root: &Path, findings: &mut Findings) -> Result<()> {
     let map =
         std::fs::read_to_string(root.join("ARCHITECTURE.md")).context("reading ARCHITECTURE.md")?;
     check_map(&map, findings);
+    for source in sources::shipped(root)? {
+        check_ambient(&source, findings);
+    }
     findings.note(format!("layers: {} packages", packages.len()));
     Ok(())
 }
@@ -200,6 +215,34 @@ fn check_lock(lock: &str, findings: &mut Findings) {
 fn lock_names(lock: &str) -> impl Iterator<Item = &str> {
     lock.lines()
         .filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'))
+}
+
+/// Reports a library that reads the environment, the working folder or the terminal.
+fn check_ambient(source: &Source, findings: &mut Findings) {
+    let layer = layer(&source.package);
+    if PROGRAMS.contains(&layer)
+        || NEVER_SHIPPED.contains(&layer)
+        || !ARROWS.iter().any(|(name, _)| *name == layer)
+    {
+        return;
+    }
+    let marks = rust_text::test_lines(&source.code);
+    for (at, (line, _)) in source
+        .code
+        .lines()
+        .zip(marks)
+        .enumerate()
+        .filter(|(_, (_, is_test))| !is_test)
+    {
+        if let Some(call) = AMBIENT.iter().find(|call| line.contains(*call)) {
+            let call = call.trim_end_matches('(');
+            findings.error(format!(
+                "{}:{}: {call} in a library",
+                source.path.display(),
+                at + 1
+            ));
+        }
+    }
 }
 
 /// Compares the arrows drawn in `ARCHITECTURE.md` with the list above.
@@ -344,6 +387,25 @@ mod tests {
             &mut findings,
         );
         assert_eq!(findings.errors.len(), 1);
+    }
+
+    #[test]
+    fn libraries_do_not_read_the_environment() {
+        let errors = |package: &str| {
+            let code = "fn a() {\n    std::env::var(X);\n}\n#[cfg(test)]\nmod tests {\n    std::env::var(X);\n}\n";
+            let source = Source {
+                path: "a.rs".into(),
+                package: package.into(),
+                code: code.into(),
+            };
+            let mut findings = Findings::default();
+            check_ambient(&source, &mut findings);
+            findings.errors
+        };
+        assert_eq!(errors("crates/engine"), ["a.rs:2: env::var in a library"]);
+        assert_eq!(errors("destinations/s3").len(), 1);
+        assert_eq!(errors("crates/cli"), Vec::<String>::new());
+        assert_eq!(errors("fuzz"), Vec::<String>::new());
     }
 
     #[test]

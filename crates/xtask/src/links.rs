@@ -205,7 +205,7 @@ fn pages_named(text: &str) -> Vec<(usize, &str)> {
                 .find(|c: char| !(c.is_ascii_alphanumeric() || "/._-".contains(c)))
                 .unwrap_or(rest.len());
             let path = rest[..end].trim_end_matches('.');
-            if starts_word && path.ends_with(".md") {
+            if starts_word && path.ends_with(".md") && !is_placeholder(path) {
                 found.push((number + 1, path));
             }
         }

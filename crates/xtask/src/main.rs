@@ -17,6 +17,7 @@ mod metadata;
 mod reference;
 mod rust_text;
 mod sizes;
+mod sources;
 mod tree;
 
 use std::path::Path;
@@ -60,7 +61,10 @@ fn main() -> ExitCode {
 
 /// Runs the task named by the arguments and returns what it found.
 fn run(arguments: &[String]) -> Result<Findings> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+    // cargo sets the variable for what it runs; a binary that was copied elsewhere falls back to where it was built.
+    let package =
+        std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let root = Path::new(&package)
         .ancestors()
         .nth(2)
         .context("the workspace folder is two levels above this crate")?;

@@ -36,8 +36,14 @@ pub fn check(root: &Path, findings: &mut Findings) -> Result<()> {
     Ok(())
 }
 
+/// The page as the declarations give it now.
 fn render() -> String {
-    String::new()
+    let providers = larder_registry::PROVIDERS;
+    let sections: Vec<_> = providers
+        .iter()
+        .map(|provider| (provider.name, provider.options))
+        .collect();
+    larder_options::render::markdown_reference(&[larder_options::engine::TABLE], &sections)
 }
 
 /// Number of the first line, counted from 1, in which the texts differ.

@@ -1,12 +1,12 @@
 //! Reports long files and functions, and how often code may panic.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::Result;
 
 use crate::findings::Findings;
-use crate::{rust_text, tree};
+use crate::{rust_text, sources};
 
 /// Lines of a file without its tests: more than the first is worth a look, more than the second is an error.
 const FILE_LINES: (usize, usize) = (400, 800);
@@ -45,29 +45,14 @@ struct Measure {
 
 /// Runs the check on the workspace at `root`.
 pub fn check(root: &Path, findings: &mut Findings) -> Result<()> {
-    let files = tree::files(root, "rs")?;
-    let mut texts = BTreeMap::new();
-    let mut test_files = BTreeSet::new();
-    for path in files {
-        let text = rust_text::code_only(&tree::read(root, &path)?);
-        for name in rust_text::test_modules(&text) {
-            test_files.extend(files_of_module(&path, name));
-        }
-        texts.insert(path, text);
-    }
     let mut crates: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     let mut longest = 0;
-    for (path, code) in &texts {
-        if is_test_file(path) || test_files.contains(path) {
-            continue;
-        }
-        let measure = measure(code);
-        let shown = path.display().to_string();
+    for source in sources::shipped(root)? {
+        let measure = measure(&source.code);
         longest = longest.max(measure.lines);
-        check_file(&shown, &measure, findings);
-        let package = package_of(path);
-        if !TEST_CRATES.contains(&package.as_str()) {
-            let sums = crates.entry(package).or_default();
+        check_file(&source.path.display().to_string(), &measure, findings);
+        if !TEST_CRATES.contains(&source.package.as_str()) {
+            let sums = crates.entry(source.package).or_default();
             *sums = (sums.0 + measure.lines, sums.1 + measure.panics);
         }
     }
@@ -136,48 +121,6 @@ fn measure(code: &str) -> Measure {
     }
 }
 
-/// A file below `tests`, `benches` or `examples`, or one that is called `tests.rs`.
-fn is_test_file(path: &Path) -> bool {
-    let in_folder = path
-        .iter()
-        .any(|part| part == "tests" || part == "benches" || part == "examples");
-    in_folder || path.file_name().is_some_and(|name| name == "tests.rs")
-}
-
-/// The files in which `mod name;` of `path` may lie.
-fn files_of_module(path: &Path, name: &str) -> Vec<PathBuf> {
-    let Some(folder) = path.parent() else {
-        return Vec::new();
-    };
-    let stem = path.file_stem().unwrap_or_default();
-    let inner = if stem == "lib" || stem == "main" || stem == "mod" {
-        folder.to_owned()
-    } else {
-        folder.join(stem)
-    };
-    vec![
-        inner.join(format!("{name}.rs")),
-        inner.join(name).join("mod.rs"),
-    ]
-}
-
-/// The folder of the crate: the first two parts below `crates` and `destinations`, else the first.
-fn package_of(path: &Path) -> String {
-    let parts: Vec<String> = path
-        .iter()
-        .map(|p| p.to_string_lossy().into_owned())
-        .collect();
-    let count = if parts
-        .first()
-        .is_some_and(|p| p == "crates" || p == "destinations")
-    {
-        2
-    } else {
-        1
-    };
-    parts.into_iter().take(count).collect::<Vec<_>>().join("/")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,26 +184,6 @@ mod tests {
         assert_eq!(
             findings.errors,
             ["crates/b: 4 calls that may panic in 1000 lines, 3 at most"]
-        );
-    }
-
-    #[test]
-    fn paths_are_sorted_into_crates() {
-        assert_eq!(
-            package_of(Path::new("crates/volume/src/zip/read.rs")),
-            "crates/volume"
-        );
-        assert_eq!(package_of(Path::new("fuzz/src/main.rs")), "fuzz");
-        assert!(is_test_file(Path::new("crates/volume/tests/it/main.rs")));
-        assert!(is_test_file(Path::new("crates/volume/src/zip/tests.rs")));
-        assert!(!is_test_file(Path::new("crates/volume/src/zip.rs")));
-        assert_eq!(
-            files_of_module(Path::new("crates/a/src/zip.rs"), "cases")[0],
-            Path::new("crates/a/src/zip/cases.rs")
-        );
-        assert_eq!(
-            files_of_module(Path::new("crates/a/src/lib.rs"), "cases")[0],
-            Path::new("crates/a/src/cases.rs")
         );
     }
 }
