@@ -1,0 +1,124 @@
+//! All providers that are built in, and the way from a storage URL to an open destination.
+//!
+//! Adding a provider means one line in [`providers`] and one cargo feature; nothing else here knows any of them.
+
+mod schemes;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use larder_destination::{Config, Destination, Error, Provider, Result, Url};
+use larder_options::{OptionDecl, Origin, Values};
+
+pub use schemes::{Planned, planned};
+
+/// The providers of this build.
+#[must_use]
+pub fn providers() -> &'static [Provider] {
+    &[
+        #[cfg(feature = "file")]
+        larder_file::PROVIDER,
+        #[cfg(feature = "s3")]
+        larder_s3::PROVIDER,
+    ]
+}
+
+/// A provider found for a scheme.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// The provider.
+    pub provider: &'static Provider,
+    /// True when the scheme was the provider's with an `s` after it, which means `use-ssl`.
+    pub with_tls: bool,
+}
+
+/// Finds the provider of a scheme in any letter case; `<x>s` is `<x>` with TLS when that provider knows `use-ssl`.
+#[must_use]
+pub fn find(scheme: &str) -> Option<Found> {
+    let scheme = scheme.to_ascii_lowercase();
+    let exact = |key: &str| {
+        providers()
+            .iter()
+            .find(|provider| provider.schemes.contains(&key))
+    };
+    if let Some(provider) = exact(&scheme) {
+        return Some(Found {
+            provider,
+            with_tls: false,
+        });
+    }
+    let provider = scheme.strip_suffix('s').and_then(exact)?;
+    let knows_tls = provider.options.iter().any(|decl| decl.answers_to(USE_SSL));
+    knows_tls.then_some(Found {
+        provider,
+        with_tls: true,
+    })
+}
+
+/// The options of all providers, to check and to document them.
+#[must_use]
+pub fn option_tables() -> Vec<&'static [&'static OptionDecl]> {
+    providers()
+        .iter()
+        .map(|provider| provider.options)
+        .collect()
+}
+
+/// Opens the destination of a storage URL or local path; relative paths start from `working_folder`.
+///
+/// The URL's query and user part are laid over `values`. Nothing remote is touched.
+///
+/// # Errors
+/// [`ErrorKind::Config`](larder_destination::ErrorKind::Config) for a malformed URL, an unknown scheme (naming the
+/// known ones) and whatever the provider refuses.
+pub fn open(
+    url_text: &str,
+    values: &Values,
+    working_folder: &Path,
+) -> Result<Arc<dyn Destination>> {
+    let (found, config) = configure(url_text, values, working_folder)?;
+    (found.provider.open)(&config)
+}
+
+/// As [`open`], but stops before opening: for listing where values come from.
+///
+/// # Errors
+/// Those of [`open`], without the provider's.
+pub fn configure(
+    url_text: &str,
+    values: &Values,
+    working_folder: &Path,
+) -> Result<(Found, Config)> {
+    let url = Url::parse(url_text, working_folder)
+        .map_err(|error| Error::config(NO_PROVIDER, error.to_string()))?;
+    let Some(found) = find(url.scheme()) else {
+        return Err(Error::config(
+            NO_PROVIDER,
+            schemes::unknown(url.scheme(), providers()),
+        ));
+    };
+    let mut values = values.clone();
+    if found.with_tls {
+        // Set before the query, so that an explicit use-ssl=false there wins.
+        values.set(USE_SSL, Some("true"), Origin::Url);
+    }
+    // An `s` that is no part of the key is dropped, so that the provider sees only names of its own.
+    let url = match found.provider.schemes.first() {
+        Some(key) if found.with_tls => url.with_scheme(key),
+        _ => url,
+    };
+    let config = Config::with_options(
+        url,
+        values,
+        working_folder.to_path_buf(),
+        found.provider.options,
+    );
+    Ok((found, config))
+}
+
+/// Stands where a provider's key would, in errors about URLs that lead to none.
+const NO_PROVIDER: &str = "destination";
+const USE_SSL: &str = "use-ssl";
+
+#[cfg(test)]
+mod tests;
