@@ -32,6 +32,18 @@ pub struct CommandLine {
     pub positional: Vec<OsString>,
     /// `--include` and `--exclude` in the order given.
     pub filters: Vec<Filter>,
+    /// For each positional argument the option right before it, when that stood alone.
+    bare: Vec<Option<String>>,
+}
+
+impl CommandLine {
+    /// The option that stands without a value right before a positional argument.
+    ///
+    /// When such an argument turns out not to exist, `--name value` was probably typed for `--name=value`, and a hint
+    /// helps.
+    pub fn bare_option_before(&self, positional: usize) -> Option<&str> {
+        self.bare.get(positional)?.as_deref()
+    }
 }
 
 impl std::fmt::Debug for CommandLine {
@@ -52,9 +64,11 @@ impl std::fmt::Debug for CommandLine {
 /// may be anything), [`Error::Missing`] for a filter option without value.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine> {
     let mut parsed = CommandLine::default();
+    let mut bare = None;
     for arg in args {
         if !arg.as_encoded_bytes().starts_with(b"--") {
             parsed.positional.push(arg);
+            parsed.bare.push(bare.take());
             continue;
         }
         let text = arg
@@ -63,6 +77,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine> {
         let Some((name, value)) = parse_option(text) else {
             continue;
         };
+        bare = value.is_none().then(|| name.clone());
         if name == RESERVED {
             return Err(Error::Reserved { option: name });
         }
@@ -178,6 +193,11 @@ mod tests {
             ]
         );
         assert_eq!(parsed.positional, ["backup", "file:///x", "/a", "abc"]);
+        let before = [0, 1, 2, 3, 4].map(|at| parsed.bare_option_before(at));
+        assert_eq!(
+            before,
+            [Some("no-encryption"), None, None, Some("passphrase"), None]
+        );
     }
 
     #[test]

@@ -3,9 +3,6 @@
 //! Names, kinds and defaults are those of Duplicati 2.3 (docs/reference/options.md has the whole list, generated from
 //! here). [`json`](JSON) is Larder's own. The constants of all groups are re-exported here.
 
-#[macro_use]
-mod table;
-
 mod compacting;
 mod compression;
 mod database;
@@ -37,7 +34,7 @@ pub use throughput::*;
 pub use versions::*;
 pub use volumes::*;
 
-use crate::decl::OptionDecl;
+use crate::decl::{OptionDecl, Status};
 
 /// All options of the engine, of reports and scripts, and the retired names.
 pub const TABLE: &[&OptionDecl] = &joined::<{ count(PARTS) }>(PARTS);
@@ -95,3 +92,13 @@ const fn joined<const N: usize>(parts: &[&[&'static OptionDecl]]) -> [&'static O
     }
     all
 }
+
+/// Status of options that belong to Windows.
+const WINDOWS: Status = Status::NoEffect {
+    why: "it belongs to Windows",
+};
+
+/// Status of options that belong to macOS.
+const MACOS: Status = Status::NoEffect {
+    why: "it belongs to macOS",
+};

@@ -2,7 +2,7 @@
 //!
 //! An option is declared once, as a typed constant ([`Opt`]) in the table of the part that reads it: the engine's
 //! options in [`engine`], a provider's in the provider. From the tables come the reading of values ([`Values`]), the
-//! checks and warnings ([`check`]), "did you mean" ([`suggest`]), redaction ([`is_secret`]) and all rendered forms
+//! checks and warnings ([`check()`]), "did you mean" ([`suggest`]), redaction ([`is_secret`]) and all rendered forms
 //! ([`render`]): help, reference pages, completion, form descriptions.
 //!
 //! Nothing here reads the environment, a file or the clock; callers pass texts in.
@@ -25,6 +25,9 @@
 //! assert_eq!(values.get(PART_SIZE)?, 16 << 20);
 //! # Ok::<(), larder_options::Error>(())
 //! ```
+
+#[macro_use]
+mod table;
 
 pub mod check;
 pub mod command_line;

@@ -15,7 +15,7 @@ table! { Group::Compression;
         "Chooses how data in zip volumes is compressed.",
         advanced: true,
         long: "Without it Larder chooses: a new backup uses Zstandard, and an existing one continues as its newest \
-               volumes were written. Duplicati before version 2.1 reads only Deflate. None stores the data as it is. \
+               volumes were written. Duplicati 2.3 reads both. None stores the data as it is. \
                Other methods are read, but not written: asking for one gives a warning and leaves the choice to \
                Larder.";
     ZIP_COMPRESSION_LEVEL: String = "zip-compression-level", LEVELS,

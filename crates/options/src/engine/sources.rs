@@ -1,6 +1,6 @@
 //! What is backed up and how changes are found.
 
-use super::table::{MACOS, WINDOWS};
+use super::{MACOS, WINDOWS};
 use crate::{Group, Kind, SizeUnit, Status};
 
 const POLICY: Kind = Kind::Choice(&["Auto", "On", "Off", "Required"]);

@@ -19,16 +19,6 @@ macro_rules! table {
         )*
 
         /// The options of this group.
-        pub(in crate::engine) const TABLE: &[&$crate::OptionDecl] = &[$($constant.decl),*];
+        pub(crate) const TABLE: &[&$crate::OptionDecl] = &[$($constant.decl),*];
     };
 }
-
-/// Status of options that belong to Windows.
-pub(super) const WINDOWS: crate::Status = crate::Status::NoEffect {
-    why: "it belongs to Windows",
-};
-
-/// Status of options that belong to macOS.
-pub(super) const MACOS: crate::Status = crate::Status::NoEffect {
-    why: "it belongs to macOS",
-};
