@@ -38,10 +38,15 @@ pub fn check(root: &Path, findings: &mut Findings) -> Result<()> {
 
 /// The page as the declarations give it now.
 fn render() -> String {
-    let providers = larder_registry::PROVIDERS;
-    let sections: Vec<_> = providers
+    let providers = larder_registry::providers();
+    let titles: Vec<String> = providers
         .iter()
-        .map(|provider| (provider.name, provider.options))
+        .map(|p| format!("{} ({})", p.name, p.schemes.join(", ")))
+        .collect();
+    let sections: Vec<_> = titles
+        .iter()
+        .zip(providers)
+        .map(|(title, p)| (title.as_str(), p.options))
         .collect();
     larder_options::render::markdown_reference(&[larder_options::engine::TABLE], &sections)
 }
