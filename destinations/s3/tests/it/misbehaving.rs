@@ -1,0 +1,537 @@
+//! What the destination makes of a server that misbehaves: the kind of the error, and how often it asked.
+
+use std::time::{Duration, Instant};
+
+use larder_destination::{Body, ErrorKind, Operation, Result};
+use larder_s3::Tuning;
+
+use crate::server::{Server, Step, empty, error, ok};
+use crate::{names, open, open_tuned};
+
+type Test = std::result::Result<(), Box<dyn std::error::Error>>;
+
+const EMPTY_LIST: &str = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
+
+fn kind<T>(outcome: Result<T>) -> Option<ErrorKind> {
+    outcome.err().map(|error| error.kind().clone())
+}
+
+#[tokio::test]
+async fn a_fault_of_the_server_is_repeated_with_the_whole_body() -> Test {
+    let server = Server::start(vec![empty(500), error(500, "InternalError"), empty(200)]).await?;
+    let store = open(&server.url(""))?;
+    store.put("a", Body::from_bytes("content")).await?;
+    let requests = server.requests();
+    assert_eq!(requests.len(), 3);
+    for request in requests {
+        assert_eq!(
+            (request.line.as_str(), request.body.as_slice()),
+            ("PUT /bkt/p/a", b"content".as_slice())
+        );
+        assert_eq!(request.header("content-md5"), "mgNkuembtIDdJeHwKEyFVQ==");
+        assert_eq!(request.header("content-length"), "7");
+        assert_eq!(request.header("transfer-encoding"), "");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_verb_survives_one_fault() -> Test {
+    let server = Server::start(vec![
+        empty(502),
+        ok(EMPTY_LIST),
+        empty(500),
+        ok("x"),
+        Step::Close,
+        empty(204),
+        empty(504),
+        empty(200),
+        empty(500),
+        ok(EMPTY_LIST),
+    ])
+    .await?;
+    let store = open(&server.url(""))?;
+    assert!(names(store.as_ref()).await?.is_empty());
+    assert_eq!(store.get("a").await?.bytes().await?, b"x");
+    store.delete("a").await?;
+    store.create_folder().await?;
+    store.test().await?;
+    assert_eq!(server.requests().len(), 10);
+    Ok(())
+}
+
+#[tokio::test]
+async fn retries_end() -> Test {
+    let server = Server::start(vec![empty(500); 20]).await?;
+    let store = open(&server.url("s3-ext-maxerrorretry=2"))?;
+    assert_eq!(kind(store.delete("a").await), Some(ErrorKind::Network));
+    assert_eq!(server.requests().len(), 3);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_wish_of_a_busy_server_is_honoured() -> Test {
+    let busy = |wait| Step::Answer(503, wait, "<Error><Code>SlowDown</Code></Error>".into());
+    let server = Server::start(vec![busy("Retry-After: 1\r\n"), ok(EMPTY_LIST)]).await?;
+    let begin = Instant::now();
+    open(&server.url(""))?.test().await?;
+    assert!(begin.elapsed() >= Duration::from_secs(1));
+    assert_eq!(server.requests().len(), 2);
+
+    let server = Server::start(vec![busy("Retry-After: 3600\r\n")]).await?;
+    let hour = Some(ErrorKind::Busy(Some(Duration::from_secs(3600))));
+    assert_eq!(kind(open(&server.url(""))?.test().await), hour);
+    assert_eq!(server.requests().len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cut_download_is_an_error_and_a_cut_page_is_asked_for_again() -> Test {
+    let server = Server::start(vec![
+        Step::Cut {
+            announced: 100,
+            sent: "only this",
+        },
+        Step::Cut {
+            announced: 1000,
+            sent: "<ListBucketResult>",
+        },
+        ok(EMPTY_LIST),
+    ])
+    .await?;
+    let store = open(&server.url(""))?;
+    let download = store.get("a").await?;
+    assert_eq!(download.len, Some(100));
+    assert_eq!(kind(download.bytes().await), Some(ErrorKind::Network));
+    assert_eq!(server.requests().len(), 1);
+    assert!(names(store.as_ref()).await?.is_empty());
+    assert_eq!(server.requests().len(), 3);
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_more_than_the_announced_length_is_delivered() -> Test {
+    let server = Server::start(vec![Step::Cut {
+        announced: 4,
+        sent: "content",
+    }])
+    .await?;
+    let download = open(&server.url(""))?.get("a").await?;
+    assert_eq!(download.len, Some(4));
+    assert_eq!(download.bytes().await?, b"cont");
+    Ok(())
+}
+
+#[tokio::test]
+async fn refusals_are_not_repeated() -> Test {
+    for (status, code, expected) in [
+        (403, "SignatureDoesNotMatch", ErrorKind::SignInNeeded),
+        (403, "InvalidAccessKeyId", ErrorKind::SignInNeeded),
+        (403, "AccessDenied", ErrorKind::Denied),
+        (403, "InvalidObjectState", ErrorKind::Archived),
+        (404, "NoSuchBucket", ErrorKind::FolderMissing),
+        (404, "NoSuchKey", ErrorKind::NotFound),
+        (400, "Unheard", ErrorKind::Other),
+        (507, "XMinioStorageFull", ErrorKind::Quota),
+    ] {
+        let server = Server::start(vec![error(status, code)]).await?;
+        let store = open(&server.url(""))?;
+        let refused = store.get("a").await.map(drop);
+        let text = refused
+            .as_ref()
+            .map_err(ToString::to_string)
+            .err()
+            .unwrap_or_default();
+        assert_eq!(text, format!("s3 get a: no ({code})"));
+        assert_eq!(kind(refused), Some(expected), "{code}");
+        assert_eq!(server.requests().len(), 1, "{code}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_right_region_is_learned_once() -> Test {
+    let moved = Step::Answer(301, "x-amz-bucket-region: eu-north-7\r\n", String::new());
+    let malformed =
+        "<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-north-7</Region></Error>";
+    for first in [moved.clone(), Step::Answer(400, "", malformed.into())] {
+        let server = Server::start(vec![first, ok(EMPTY_LIST), ok("x")]).await?;
+        let store = open(&server.url("s3-location-constraint=us-west-1"))?;
+        store.test().await?;
+        store.get("a").await?;
+        let scopes: Vec<_> = server
+            .requests()
+            .iter()
+            .map(|request| {
+                request
+                    .header("authorization")
+                    .contains("/eu-north-7/s3/aws4_request")
+            })
+            .collect();
+        assert_eq!(scopes, [false, true, true]);
+    }
+    let server = Server::start(vec![moved.clone(), moved]).await?;
+    assert!(open(&server.url(""))?.test().await.is_err());
+    assert_eq!(server.requests().len(), 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_clock_is_corrected_once() -> Test {
+    let skewed = Step::Answer(
+        403,
+        "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n",
+        "<Error><Code>RequestTimeTooSkewed</Code></Error>".into(),
+    );
+    let server =
+        Server::start(vec![skewed.clone(), ok(EMPTY_LIST), skewed.clone(), skewed]).await?;
+    let store = open(&server.url(""))?;
+    store.test().await?;
+    let date = |at: usize| {
+        server
+            .requests()
+            .get(at)
+            .map(|request| request.header("x-amz-date").to_owned())
+    };
+    assert!(date(1).is_some_and(|date| date.starts_with("19941106T0849")));
+    assert_eq!(kind(store.test().await), Some(ErrorKind::Config));
+    assert_eq!(server.requests().len(), 4);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_stands_still_is_given_up() -> Test {
+    let quick = "short-timeout=1&list-timeout=1&read-write-timeout=1&s3-ext-maxerrorretry=0";
+    let server = Server::start(vec![
+        Step::StallBeforeAnswer,
+        Step::StallInBody {
+            announced: 100,
+            sent: "begin",
+        },
+        Step::StallBeforeReading,
+        Step::StallBeforeAnswer,
+    ])
+    .await?;
+    let store = open(&server.url(quick))?;
+    let begin = Instant::now();
+    assert_eq!(kind(store.test().await), Some(ErrorKind::Network));
+    assert_eq!(
+        kind(store.get("a").await?.bytes().await),
+        Some(ErrorKind::Network)
+    );
+    let large = Body::from_bytes(vec![0_u8; 64 << 20]);
+    assert_eq!(kind(store.put("a", large).await), Some(ErrorKind::Network));
+    assert_eq!(
+        kind(store.put("a", Body::from_bytes("x")).await),
+        Some(ErrorKind::Network)
+    );
+    assert!(
+        begin.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        begin.elapsed()
+    );
+    assert_eq!(server.requests().len(), 4);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_checksum_is_corrupt_and_removed() -> Test {
+    let wrong = Step::Answer(
+        200,
+        "ETag: \"00000000000000000000000000000000\"\r\n",
+        String::new(),
+    );
+    let server = Server::start(vec![wrong.clone(), wrong, empty(204)]).await?;
+    let store = open(&server.url("s3-ext-maxerrorretry=1"))?;
+    assert_eq!(
+        kind(store.put("a", Body::from_bytes("x")).await),
+        Some(ErrorKind::Corrupt)
+    );
+    assert_eq!(
+        server.lines(),
+        ["PUT /bkt/p/a", "PUT /bkt/p/a", "DELETE /bkt/p/a"]
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_short_source_sends_nothing() -> Test {
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), "four")?;
+    let server = Server::start(vec![]).await?;
+    let store = open(&server.url(""))?;
+    for len in [3, 5] {
+        let refused = store
+            .put("a", Body::from_file(file.path().to_owned(), len))
+            .await;
+        assert!(refused.is_err_and(|error| error.operation() == Operation::Put));
+    }
+    assert!(server.requests().is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn old_servers_are_listed_with_version_1() -> Test {
+    let page = |truncated: bool, more: &str| {
+        ok(&format!(
+            "<ListBucketResult><IsTruncated>{truncated}</IsTruncated>{more}</ListBucketResult>"
+        ))
+    };
+    let server = Server::start(vec![
+        error(501, "NotImplemented"),
+        page(true, "<Contents><Key>p/a</Key></Contents><CommonPrefixes><Prefix>p/f/</Prefix></CommonPrefixes>"),
+        page(true, "<Contents><Key>p/f!</Key></Contents><Contents><Key>p/a</Key></Contents>"),
+        page(false, "<Contents><Key>p/z</Key></Contents><Contents><Key>other/z</Key></Contents>"),
+        ok(EMPTY_LIST),
+    ])
+    .await?;
+    let store = open(&server.url(""))?;
+    assert_eq!(names(store.as_ref()).await?, ["a", "f", "f!", "z"]);
+    store.test().await?;
+    let lines = server.lines();
+    assert!(lines[0].contains("list-type=2"));
+    assert!(
+        lines[1..].iter().all(|line| !line.contains("list-type")),
+        "{lines:?}"
+    );
+    assert!(lines[2].contains("marker=p%2Ff%2F"), "{lines:?}");
+    assert!(lines[3].contains("marker=p%2Ff%21"), "{lines:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_repeated_page_ends_the_listing_with_an_error() -> Test {
+    let page = ok(
+        "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>\
+         <Contents><Key>p/a</Key></Contents></ListBucketResult>",
+    );
+    let server = Server::start(vec![page; 20]).await?;
+    assert_eq!(
+        kind(names(open(&server.url(""))?.as_ref()).await),
+        Some(ErrorKind::Other)
+    );
+    assert_eq!(server.requests().len(), 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn something_else_than_a_listing_is_no_empty_folder() -> Test {
+    let server = Server::start(vec![ok("<html>welcome</html>"); 9]).await?;
+    let store = open(&server.url("s3-ext-maxerrorretry=0"))?;
+    assert!(names(store.as_ref()).await.is_err());
+    assert!(store.test().await.is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_ours_already_is_success() -> Test {
+    let server = Server::start(vec![
+        error(409, "BucketAlreadyOwnedByYou"),
+        error(409, "BucketAlreadyExists"),
+        error(400, "InvalidLocationConstraint"),
+        empty(200),
+    ])
+    .await?;
+    let store = open(&server.url(""))?;
+    store.create_folder().await?;
+    assert_eq!(kind(store.create_folder().await), Some(ErrorKind::Exists));
+    open(&server.url("s3-location-constraint=eu-west-1"))?
+        .create_folder()
+        .await?;
+    let requests = server.requests();
+    assert!(requests.iter().all(|request| request.line == "PUT /bkt"));
+    let bodies: Vec<_> = requests
+        .iter()
+        .map(|request| String::from_utf8_lossy(&request.body))
+        .collect();
+    assert!(
+        bodies[2].contains("<LocationConstraint>eu-west-1</LocationConstraint>"),
+        "{bodies:?}"
+    );
+    assert!(bodies[0].is_empty() && bodies[3].is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_redirect_while_creating_a_bucket_is_followed() -> Test {
+    let right = Server::start(vec![empty(200)]).await?;
+    let location: &'static str = format!("Location: http://{}/bkt\r\n", right.address).leak();
+    let server = Server::start(vec![Step::Answer(307, location, String::new()); 2]).await?;
+    let store = open(&server.url(""))?;
+    store.create_folder().await?;
+    assert_eq!(right.lines(), ["PUT /bkt"]);
+    assert!(
+        store.test().await.is_err(),
+        "other redirects are followed only when asked for"
+    );
+    assert_eq!(right.requests().len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_failed_copy_does_not_remove_the_source() -> Test {
+    let server = Server::start(vec![ok("<Error><Code>AccessDenied</Code></Error>")]).await?;
+    let store = open(&server.url(""))?;
+    assert_eq!(
+        kind(store.rename("a b", "c").await),
+        Some(ErrorKind::Denied)
+    );
+    let requests = server.requests();
+    assert_eq!(server.lines(), ["PUT /bkt/p/c"]);
+    assert_eq!(requests[0].header("x-amz-copy-source"), "/bkt/p/a%20b");
+    Ok(())
+}
+
+const UPLOAD: &str =
+    "<InitiateMultipartUploadResult><UploadId>u/1</UploadId></InitiateMultipartUploadResult>";
+
+fn in_parts(
+    server: &Server,
+    options: &str,
+) -> Result<std::sync::Arc<dyn larder_destination::Destination>> {
+    let tuning = Tuning {
+        first_pause: Duration::from_millis(20),
+        multipart_above: 10,
+        part_bytes: 1 << 20,
+    };
+    open_tuned(&server.url(options), tuning)
+}
+
+#[tokio::test]
+async fn parts_are_repeated_one_by_one_and_a_late_error_is_seen() -> Test {
+    let late = ok("<?xml version=\"1.0\"?>\n<Error><Code>InternalError</Code></Error>");
+    let server = Server::start(vec![
+        ok(UPLOAD),
+        empty(500),
+        empty(200),
+        empty(200),
+        late,
+        ok("<CompleteMultipartUploadResult/>"),
+    ])
+    .await?;
+    let body = Body::from_bytes(vec![1_u8; (1 << 20) + 5]);
+    in_parts(&server, "s3-storage-class=GLACIER")?
+        .put("a", body)
+        .await?;
+    assert_eq!(
+        server.lines(),
+        [
+            "POST /bkt/p/a?uploads=",
+            "PUT /bkt/p/a?partNumber=1&uploadId=u%2F1",
+            "PUT /bkt/p/a?partNumber=1&uploadId=u%2F1",
+            "PUT /bkt/p/a?partNumber=2&uploadId=u%2F1",
+            "POST /bkt/p/a?uploadId=u%2F1",
+            "POST /bkt/p/a?uploadId=u%2F1",
+        ]
+    );
+    let requests = server.requests();
+    assert_eq!(requests[0].header("x-amz-storage-class"), "GLACIER");
+    assert_eq!(
+        (requests[2].body.len(), requests[3].body.len()),
+        (1 << 20, 5)
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_failed_upload_in_parts_is_removed() -> Test {
+    let server = Server::start(vec![
+        ok(UPLOAD),
+        empty(200),
+        error(403, "AccessDenied"),
+        empty(204),
+    ])
+    .await?;
+    let body = Body::from_bytes(vec![1_u8; (1 << 20) + 5]);
+    assert_eq!(
+        kind(in_parts(&server, "")?.put("a", body).await),
+        Some(ErrorKind::Denied)
+    );
+    assert_eq!(
+        server.lines().last().map(String::as_str),
+        Some("DELETE /bkt/p/a?uploadId=u%2F1")
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_dropped_upload_in_parts_is_removed() -> Test {
+    let server = Server::start(vec![ok(UPLOAD), Step::StallBeforeAnswer, empty(204)]).await?;
+    let store = in_parts(&server, "")?;
+    let put = store.put("a", Body::from_bytes(vec![1_u8; 1 << 20]));
+    assert!(
+        tokio::time::timeout(Duration::from_millis(500), put)
+            .await
+            .is_err()
+    );
+    for _ in 0..50 {
+        if server.requests().len() == 3 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(
+        server.lines().last().map(String::as_str),
+        Some("DELETE /bkt/p/a?uploadId=u%2F1")
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lost_reply_at_the_end_of_an_upload_is_looked_into() -> Test {
+    let found = |size: u32| {
+        ok(&format!(
+            "<ListBucketResult><Contents><Key>p/a</Key><Size>{size}</Size></Contents></ListBucketResult>"
+        ))
+    };
+    for (size, stored) in [(11, true), (12, false)] {
+        let server = Server::start(vec![
+            ok(UPLOAD),
+            empty(200),
+            Step::Close,
+            error(404, "NoSuchUpload"),
+            found(size),
+            empty(204),
+        ])
+        .await?;
+        let outcome = in_parts(&server, "")?
+            .put("a", Body::from_bytes("eleven byte"))
+            .await;
+        assert_eq!(outcome.is_ok(), stored, "{outcome:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_a_network_error() -> Test {
+    let address = {
+        let server = std::net::TcpListener::bind("127.0.0.1:0")?;
+        server.local_addr()?.to_string().replace(':', "%3A")
+    };
+    let store = open(&format!(
+        "s3://AK:SK@bkt/p?s3-server-name={address}&s3-ext-maxerrorretry=1"
+    ))?;
+    let refused = store.test().await;
+    assert_eq!(
+        refused
+            .as_ref()
+            .map_err(ToString::to_string)
+            .err()
+            .as_deref(),
+        Some("s3 test: could not connect to the server")
+    );
+    assert_eq!(kind(refused), Some(ErrorKind::Network));
+    Ok(())
+}
+
+#[tokio::test]
+async fn version_2_signatures_are_made_on_request() -> Test {
+    let server = Server::start(vec![ok("x")]).await?;
+    open(&server.url("s3-ext-signatureversion=2"))?
+        .get("a")
+        .await?;
+    let requests = server.requests();
+    assert!(requests[0].header("authorization").starts_with("AWS AK:"));
+    assert!(requests[0].header("date").ends_with("GMT"));
+    Ok(())
+}
