@@ -1,0 +1,172 @@
+//! The sources of a backup, from arguments to disjoint roots.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use crate::filter::{Action, Filter};
+
+/// What became of the sources that were asked for.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// Absolute paths in ascending order, none of them in another; folders without their separator.
+    pub roots: Vec<PathBuf>,
+    /// Sources that do not exist or cannot be looked at, as they were given.
+    pub missing: Vec<PathBuf>,
+    /// Stored paths of sources that lie in another one.
+    pub nested: Vec<Vec<u8>>,
+    /// The filters to use: those given, and in front of them an include for each nested source if
+    /// any filter excludes.
+    pub filter: Filter,
+}
+
+/// Turns the sources of a backup into roots for [`crate::Walk`].
+///
+/// Relative paths are taken from `folder`; `.`, `..` and doubled separators are resolved in the
+/// text, without looking at links. A source named twice counts once. One that lies in another is
+/// dropped; it is put in front of the filters as an include if there are excludes
+/// (docs/guide/filters.md).
+pub fn prepare_sources(sources: &[PathBuf], folder: &Path, filter: &Filter) -> Sources {
+    let mut missing = Vec::new();
+    let mut found: Vec<(Vec<u8>, PathBuf, bool)> = Vec::new();
+    for source in sources {
+        let path = absolute(source, folder);
+        // A link to a folder counts as that folder, as in the walk.
+        let is_folder = std::fs::metadata(&path).is_ok_and(|facts| facts.is_dir());
+        if !is_folder && std::fs::symlink_metadata(&path).is_err() {
+            missing.push(source.clone());
+            continue;
+        }
+        let mut stored = path.as_os_str().as_bytes().to_vec();
+        if is_folder && !stored.ends_with(b"/") {
+            stored.push(b'/');
+        }
+        found.push((stored, path, is_folder));
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found.dedup_by(|later, earlier| later.0 == earlier.0);
+    let mut roots = Vec::new();
+    let mut nested = Vec::new();
+    let mut outer: Option<Vec<u8>> = None;
+    for (stored, path, is_folder) in found {
+        if outer
+            .as_ref()
+            .is_some_and(|outer| stored.starts_with(outer))
+        {
+            nested.push(stored);
+            continue;
+        }
+        if is_folder {
+            outer = Some(stored);
+        }
+        roots.push(path);
+    }
+    let filter = if nested.is_empty() || !filter.has_excludes() {
+        filter.clone()
+    } else {
+        filter.prepend(Action::Include, &nested)
+    };
+    Sources {
+        roots,
+        missing,
+        nested,
+        filter,
+    }
+}
+
+/// Whether a path is a folder with nothing in it.
+///
+/// # Errors
+///
+/// The folder cannot be read.
+pub fn is_empty_folder(path: &Path) -> io::Result<bool> {
+    if !std::fs::metadata(path)?.is_dir() {
+        return Ok(false);
+    }
+    std::fs::read_dir(path)?
+        .next()
+        .transpose()
+        .map(|entry| entry.is_none())
+}
+
+/// The absolute form of a path, resolved in the text.
+fn absolute(path: &Path, folder: &Path) -> PathBuf {
+    let joined = folder.join(path);
+    let mut out: Vec<u8> = Vec::new();
+    for part in joined.as_os_str().as_bytes().split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => {
+                let cut = out.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+                out.truncate(cut);
+            }
+            name => {
+                out.push(b'/');
+                out.extend_from_slice(name);
+            }
+        }
+    }
+    if out.is_empty() {
+        out.push(b'/');
+    }
+    PathBuf::from(OsString::from_vec(out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_paths_is_resolved() {
+        let rows = [
+            ("a", "/w/a"),
+            ("a/", "/w/a"),
+            ("./a//b/.", "/w/a/b"),
+            ("../x", "/x"),
+            ("/../..", "/"),
+            ("/a/../b/", "/b"),
+            ("/", "/"),
+        ];
+        for (given, expected) in rows {
+            assert_eq!(
+                absolute(Path::new(given), Path::new("/w")),
+                Path::new(expected),
+                "{given}"
+            );
+        }
+    }
+
+    #[test]
+    fn nested_sources_become_includes() -> io::Result<()> {
+        let temp = tempfile::tempdir()?;
+        let root = temp.path().canonicalize()?;
+        std::fs::create_dir_all(root.join("data/sub"))?;
+        std::fs::create_dir_all(root.join("database"))?;
+        std::fs::write(root.join("data/file"), b"x")?;
+        let given = [
+            "data",
+            "data/sub",
+            "data/file",
+            "database",
+            "data/",
+            "nothing",
+        ]
+        .map(PathBuf::from);
+        let exclude = [(Action::Exclude, "*/sub/".to_owned())];
+        let filter = Filter::parse(&exclude, true).map_err(io::Error::other)?;
+        let sources = prepare_sources(&given, &root, &filter);
+        assert_eq!(sources.roots, [root.join("data"), root.join("database")]);
+        assert_eq!(sources.missing, [PathBuf::from("nothing")]);
+        let sub = [root.join("data/sub/").as_os_str().as_bytes(), b""].concat();
+        assert_eq!(sources.nested.len(), 2);
+        assert_eq!(sources.filter.first_match(&sub), Some((Action::Include, 1)));
+        let includes = Filter::parse(&[(Action::Include, "*.txt".to_owned())], true)
+            .map_err(io::Error::other)?;
+        assert_eq!(prepare_sources(&given, &root, &includes).filter.len(), 1);
+        assert!(is_empty_folder(&root.join("database"))?);
+        assert!(!is_empty_folder(&root.join("data"))?);
+        assert!(!is_empty_folder(&root.join("data/file"))?);
+        Ok(())
+    }
+}

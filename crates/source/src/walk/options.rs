@@ -1,0 +1,73 @@
+//! What a walk takes and what it leaves out.
+
+use crate::filter::Filter;
+
+/// What to do with symbolic links.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum SymlinkPolicy {
+    /// Keep the link itself.
+    #[default]
+    Store,
+    /// Treat it as what it leads to. A link that leads nowhere is kept as a link.
+    Follow,
+    /// Leave it out.
+    Ignore,
+}
+
+/// What to do with files that have several names.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum HardlinkPolicy {
+    /// Each name is a file.
+    #[default]
+    All,
+    /// Only the first name that passes all other tests.
+    First,
+    /// Leave such files out.
+    None,
+}
+
+/// What a walk takes and what it leaves out.
+#[derive(Clone, Debug)]
+pub struct WalkOptions {
+    /// The filters, about stored paths.
+    pub filter: Filter,
+    /// Names of attributes; an entry with one of them is left out. Unknown names do nothing here
+    /// (see [`crate::Attributes::parse`]).
+    pub exclude_attributes: Vec<String>,
+    /// Files with more bytes are left out; 0 is no limit.
+    pub max_size: Option<u64>,
+    /// A folder that contains a file with one of these names is left out, except a root.
+    pub ignore_names: Vec<String>,
+    /// What to do with symbolic links.
+    pub symlinks: SymlinkPolicy,
+    /// What to do with files that have several names.
+    pub hardlinks: HardlinkPolicy,
+    /// Whether to leave out entries that carry one of [`EXCLUSION_XATTRS`].
+    pub exclusion_xattrs: bool,
+    /// Whether to leave out folders below which nothing else is recorded, except a root.
+    pub exclude_empty_folders: bool,
+}
+
+impl Default for WalkOptions {
+    /// Everything, except folders with a `CACHEDIR.TAG` and entries that ask for exclusion.
+    fn default() -> Self {
+        WalkOptions {
+            filter: Filter::empty(),
+            exclude_attributes: Vec::new(),
+            max_size: None,
+            ignore_names: vec!["CACHEDIR.TAG".to_owned()],
+            symlinks: SymlinkPolicy::Store,
+            hardlinks: HardlinkPolicy::All,
+            exclusion_xattrs: true,
+            exclude_empty_folders: false,
+        }
+    }
+}
+
+/// Extended attributes that ask to leave an entry out; their presence is enough
+/// (docs/guide/filters.md).
+pub const EXCLUSION_XATTRS: [&str; 3] = [
+    "user.duplicati.exclude",
+    "duplicati.exclude",
+    "com.apple.metadata:com_apple_backup_excludeItem",
+];

@@ -1,0 +1,288 @@
+//! Writing files back below one folder.
+//!
+//! All work goes through handles of folders that were reached without following a link, so nothing
+//! can be written outside, whatever stands in the target or is put there meanwhile.
+
+mod apply;
+mod folders;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, fstat, openat, statat};
+use rustix::io::Errno;
+
+use crate::facts::Facts;
+use crate::owners::Owners;
+use folders::{Folders, check, explain, parent_and_name};
+
+pub use apply::Restore;
+
+/// How [`TargetRoot::open_file`] treats a file that exists or does not.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum OpenHow {
+    /// The file must not exist; it is created with access for the owner only.
+    CreateNew,
+    /// The file must exist; it is opened for reading and writing with its content untouched.
+    Existing,
+    /// Either of the two.
+    CreateOrExisting,
+    /// The file must exist; it is opened for reading only.
+    ReadOnly,
+}
+
+/// The folder that a restore writes into. May be shared between threads.
+///
+/// Relative paths are bytes with `/` between names; one separator at the end is allowed. Empty
+/// names, `.`, `..` and NUL are refused with `InvalidInput`; a link in the place of a folder is
+/// never followed, but an error that names it. Paths may be longer than the system accepts in one
+/// call. About 64 folders are kept open.
+#[derive(Debug)]
+pub struct TargetRoot {
+    path: PathBuf,
+    folders: Folders,
+    owners: Mutex<Owners>,
+    counter: AtomicU64,
+}
+
+impl TargetRoot {
+    /// Opens the target folder; creates it and its parents if it does not exist. The path itself
+    /// may lead through links: it is the user's word.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be created or opened, or is no folder.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle = match openat(rustix::fs::CWD, path, flags, Mode::empty()) {
+            Err(Errno::NOENT) => {
+                std::fs::create_dir_all(path)?;
+                openat(rustix::fs::CWD, path, flags, Mode::empty())
+            }
+            other => other,
+        }?;
+        Ok(TargetRoot {
+            path: path.to_owned(),
+            folders: Folders::new(handle),
+            owners: Mutex::new(Owners::default()),
+            counter: AtomicU64::new(0),
+        })
+    }
+
+    /// The path given to [`TargetRoot::open`].
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Creates a folder and the missing folders above it, with access for the owner only. It is no
+    /// error when it exists.
+    ///
+    /// # Errors
+    ///
+    /// Something else stands there (`AlreadyExists`) or in the place of a folder above.
+    pub fn create_folder(&self, rel: &[u8]) -> io::Result<()> {
+        self.folders.create(check(rel)?)
+    }
+
+    /// Opens a regular file. The folders above must exist.
+    ///
+    /// A file that exists but whose permissions forbid its owner to write is made writable for the
+    /// owner when it is opened for writing.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` and `AlreadyExists` as `how` says, `InvalidInput` if it is not a regular file.
+    pub fn open_file(&self, rel: &[u8], how: OpenHow) -> io::Result<File> {
+        let (folder, name) = self.parent(rel)?;
+        let created = match how {
+            OpenHow::CreateNew | OpenHow::CreateOrExisting => {
+                let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+                openat(&*folder, name, flags, Mode::RUSR | Mode::WUSR).map(File::from)
+            }
+            OpenHow::Existing | OpenHow::ReadOnly => Err(Errno::EXIST),
+        };
+        match created {
+            Err(Errno::EXIST) if how != OpenHow::CreateNew => open_existing(&folder, name, how),
+            other => Ok(other?),
+        }
+    }
+
+    /// The facts of an entry, without following it; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// A link stands in the place of a folder above, or the system refuses to look.
+    pub fn stat(&self, rel: &[u8]) -> io::Result<Option<Facts>> {
+        let (folder, name) = match self.parent(rel) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let stat = match statat(&*folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(None),
+            other => other?,
+        };
+        let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+        let leads_to_folder = || {
+            statat(&*folder, name, AtFlags::NO_AUTOMOUNT)
+                .is_ok_and(|target| FileType::from_raw_mode(target.st_mode) == FileType::Directory)
+        };
+        Ok(Some(Facts::from_stat(&stat, is_link && leads_to_folder())))
+    }
+
+    /// The target text of a link.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, or `InvalidInput` if it is no link.
+    pub fn read_symlink(&self, rel: &[u8]) -> io::Result<Vec<u8>> {
+        let (folder, name) = self.parent(rel)?;
+        Ok(rustix::fs::readlinkat(&*folder, name, Vec::new())?.into_bytes())
+    }
+
+    /// Creates a symbolic link with any target text. With `replace`, a file or link that exists is
+    /// replaced in one step, and an empty folder is removed first; a folder with content is an error.
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists` without `replace`, `DirectoryNotEmpty`, or a target that is empty, too long
+    /// or contains NUL.
+    pub fn create_symlink(&self, rel: &[u8], target: &[u8], replace: bool) -> io::Result<()> {
+        let (folder, name) = self.parent(rel)?;
+        match rustix::fs::symlinkat(target, &*folder, name) {
+            Err(Errno::EXIST) if replace => {}
+            other => return Ok(other?),
+        }
+        let stat = statat(&*folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            rustix::fs::unlinkat(&*folder, name, AtFlags::REMOVEDIR)?;
+            self.folders.forget(check(rel)?);
+            return Ok(rustix::fs::symlinkat(target, &*folder, name)?);
+        }
+        loop {
+            let temporary = format!(
+                ".larder-link-{}",
+                self.counter.fetch_add(1, Ordering::Relaxed)
+            )
+            .into_bytes();
+            match rustix::fs::symlinkat(target, &*folder, temporary.as_slice()) {
+                Err(Errno::EXIST) => continue,
+                other => other?,
+            }
+            return rustix::fs::renameat(&*folder, temporary.as_slice(), &*folder, name).map_err(
+                |error| {
+                    let _ = rustix::fs::unlinkat(&*folder, temporary.as_slice(), AtFlags::empty());
+                    error.into()
+                },
+            );
+        }
+    }
+
+    /// Removes a file, a link or an empty folder.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `DirectoryNotEmpty`, or what the system reports.
+    pub fn remove(&self, rel: &[u8]) -> io::Result<()> {
+        let (folder, name) = self.parent(rel)?;
+        match rustix::fs::unlinkat(&*folder, name, AtFlags::empty()) {
+            // Linux says "is a directory", POSIX "not permitted".
+            Err(error @ (Errno::ISDIR | Errno::PERM)) => {
+                let stat = statat(&*folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                    return Err(error.into());
+                }
+                rustix::fs::unlinkat(&*folder, name, AtFlags::REMOVEDIR)?;
+                self.folders.forget(check(rel)?);
+                Ok(())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Moves an entry to another place below the target, over a file or link that stands there.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, or what the system reports.
+    pub fn rename(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
+        let (old, new) = (self.parent(from)?, self.parent(to)?);
+        rustix::fs::renameat(&*old.0, old.1, &*new.0, new.1)?;
+        self.folders.forget(check(from)?);
+        self.folders.forget(check(to)?);
+        Ok(())
+    }
+
+    /// Like [`TargetRoot::rename`], but fails with `AlreadyExists` if anything stands there. Falls
+    /// back to a look before the move where the file system cannot do it in one step.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `AlreadyExists`, or what the system reports.
+    pub fn rename_new(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
+        let (old, new) = (self.parent(from)?, self.parent(to)?);
+        match rustix::fs::renameat_with(&*old.0, old.1, &*new.0, new.1, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                if self.stat(to)?.is_some() {
+                    return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+                }
+                rustix::fs::renameat(&*old.0, old.1, &*new.0, new.1)?;
+            }
+            other => other?,
+        }
+        self.folders.forget(check(from)?);
+        self.folders.forget(check(to)?);
+        Ok(())
+    }
+
+    /// The handle of the folder that holds an entry, and the name of the entry.
+    fn parent<'a>(&self, rel: &'a [u8]) -> io::Result<(std::sync::Arc<OwnedFd>, &'a [u8])> {
+        let (parent, name) = parent_and_name(check(rel)?);
+        Ok((self.folders.open(parent)?, name))
+    }
+}
+
+/// Opens a regular file that exists. It is looked at first because opening a device or a pipe can
+/// have effects, and again afterwards in case it was replaced in between.
+fn open_existing(folder: &OwnedFd, name: &[u8], how: OpenHow) -> io::Result<File> {
+    let stat = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    regular(FileType::from_raw_mode(stat.st_mode))?;
+    let access = if how == OpenHow::ReadOnly {
+        OFlags::RDONLY
+    } else {
+        OFlags::RDWR
+    };
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let handle = match openat(folder, name, flags, Mode::empty()) {
+        Err(Errno::ACCESS) if stat.st_uid == rustix::process::geteuid().as_raw() => {
+            let mode = Mode::from_raw_mode(stat.st_mode) | Mode::RUSR | Mode::WUSR;
+            apply::change_mode(folder.as_fd(), name, mode)?;
+            openat(folder, name, flags, Mode::empty())
+        }
+        other => other,
+    }
+    .map_err(|error| explain(error, folder.as_fd(), name))?;
+    regular(FileType::from_raw_mode(fstat(&handle)?.st_mode))?;
+    Ok(File::from(handle))
+}
+
+fn regular(kind: FileType) -> io::Result<()> {
+    if kind == FileType::RegularFile {
+        return Ok(());
+    }
+    let what = match kind {
+        FileType::Directory => "a folder",
+        FileType::Symlink => "a symbolic link",
+        other => crate::facts::special_name(other),
+    };
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("{what} stands in the place of the file"),
+    ))
+}
+
+#[cfg(test)]
+mod tests;
