@@ -1,0 +1,238 @@
+//! The cases themselves: a good destination passes, each bad habit is found.
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use larder_destination::wrap::{Failure, FaultPlan, Faults};
+use larder_destination::{Download, Operation, Space};
+
+use super::*;
+use crate::{Listing, MemoryDestination, MemoryOptions};
+
+struct Memory(MemoryOptions);
+
+#[async_trait]
+impl Site for Memory {
+    async fn empty(&self) -> Result<Arc<dyn Destination>, Error> {
+        Ok(MemoryDestination::with_options(self.0).shared())
+    }
+
+    async fn missing(&self) -> Result<Arc<dyn Destination>, &'static str> {
+        Ok(MemoryDestination::without_folder(self.0).shared())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_memory_destination_passes() {
+    let plain = MemoryOptions::default();
+    for options in [
+        plain,
+        MemoryOptions {
+            page: 7,
+            renames: false,
+            capacity: Some(1 << 40),
+            ..plain
+        },
+        MemoryOptions {
+            listing: Listing::Late(3),
+            ..plain
+        },
+    ] {
+        let summary = run(Arc::new(Memory(options))).await;
+        assert!(summary.failed.is_empty(), "{summary}");
+        assert_eq!(summary.passed.len() + summary.skipped.len(), cases().len());
+        assert!(summary.passed.len() >= cases().len() - 2, "{summary}");
+    }
+}
+
+/// A destination with one bad habit.
+struct Bad {
+    inner: MemoryDestination,
+    habit: Habit,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Habit {
+    /// Stores what came of a broken body.
+    KeepsShortBodies,
+    /// Answers a missing folder with an empty listing.
+    EmptyForMissing,
+    /// Forgets the second page.
+    OnePage,
+    /// Cuts names at a `%`.
+    ManglesNames,
+    /// Takes any name.
+    TakesAnyName,
+    /// Deletes by prefix.
+    DeletesByPrefix,
+}
+
+#[async_trait]
+impl Destination for Bad {
+    fn scheme(&self) -> &'static str {
+        "bad"
+    }
+
+    fn display(&self) -> String {
+        "bad://".to_owned()
+    }
+
+    fn abilities(&self) -> Abilities {
+        self.inner.abilities()
+    }
+
+    fn list(&self) -> BoxStream<'_, Result<RemoteFile, Error>> {
+        match self.habit {
+            Habit::OnePage => self.inner.list().take(1000).boxed(),
+            Habit::EmptyForMissing => self
+                .inner
+                .list()
+                .flat_map(|item| {
+                    let is_missing = item
+                        .as_ref()
+                        .is_err_and(|error| *error.kind() == ErrorKind::FolderMissing);
+                    stream::iter((!is_missing).then_some(item))
+                })
+                .boxed(),
+            _ => self.inner.list(),
+        }
+    }
+
+    async fn get(&self, name: &str) -> Result<Download, Error> {
+        match self.habit {
+            Habit::TakesAnyName => self.inner.get(&name.replace('/', "_")).await,
+            _ => self.inner.get(name).await,
+        }
+    }
+
+    async fn put(&self, name: &str, body: Body) -> Result<(), Error> {
+        match self.habit {
+            Habit::KeepsShortBodies => {
+                let pieces: Vec<_> = body.stream().collect().await;
+                let content: Vec<u8> = pieces.into_iter().flatten().flatten().collect();
+                let result = self.inner.put(name, body).await;
+                self.inner.insert(name, content);
+                result
+            }
+            Habit::ManglesNames => self.inner.put(&name.replace("%25", "%"), body).await,
+            Habit::TakesAnyName => self.inner.put(&name.replace('/', "_"), body).await,
+            _ => self.inner.put(name, body).await,
+        }
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), Error> {
+        if self.habit == Habit::DeletesByPrefix {
+            for found in self.inner.names() {
+                if found.starts_with(name) {
+                    self.inner.delete(&found).await?;
+                }
+            }
+            return Ok(());
+        }
+        self.inner.delete(name).await
+    }
+
+    async fn create_folder(&self) -> Result<(), Error> {
+        self.inner.create_folder().await
+    }
+
+    async fn test(&self) -> Result<(), Error> {
+        self.inner.test().await
+    }
+
+    async fn space(&self) -> Result<Space, Error> {
+        self.inner.space().await
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
+        self.inner.rename(from, to).await
+    }
+}
+
+struct BadSite(Habit);
+
+#[async_trait]
+impl Site for BadSite {
+    async fn empty(&self) -> Result<Arc<dyn Destination>, Error> {
+        Ok(Arc::new(Bad {
+            inner: MemoryDestination::new(),
+            habit: self.0,
+        }))
+    }
+
+    async fn missing(&self) -> Result<Arc<dyn Destination>, &'static str> {
+        let inner = MemoryDestination::without_folder(MemoryOptions::default());
+        Ok(Arc::new(Bad {
+            inner,
+            habit: self.0,
+        }))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_habits_are_found() {
+    for (habit, case) in [
+        (
+            Habit::KeepsShortBodies,
+            "stores nothing of a body that breaks off",
+        ),
+        (
+            Habit::EmptyForMissing,
+            "tells a missing folder from missing files",
+        ),
+        (Habit::OnePage, "lists many files exactly once"),
+        (Habit::ManglesNames, "keeps unusual names"),
+        (
+            Habit::TakesAnyName,
+            "refuses names that lead out of the folder",
+        ),
+        (
+            Habit::DeletesByPrefix,
+            "does not lose other files when deleting what is not there",
+        ),
+    ] {
+        let found = cases()
+            .into_iter()
+            .find(|found| found.name == case)
+            .unwrap();
+        let failed = run_case(found, Arc::new(BadSite(habit))).await;
+        assert!(failed.is_err(), "{habit:?} was not noticed by: {case}");
+    }
+}
+
+struct FaultySite(FaultPlan);
+
+#[async_trait]
+impl Site for FaultySite {
+    async fn empty(&self) -> Result<Arc<dyn Destination>, Error> {
+        Ok(Arc::new(Faults::new(
+            MemoryDestination::new().shared(),
+            self.0.clone(),
+        )))
+    }
+
+    async fn missing(&self) -> Result<Arc<dyn Destination>, &'static str> {
+        Err("it has no missing folders")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flipped_bits_are_found_and_reasons_are_kept() {
+    let plan = FaultPlan::new();
+    for _ in 0..100 {
+        plan.push(Operation::Get, Failure::Flip(0));
+    }
+    let summary = run(Arc::new(FaultySite(plan))).await;
+    assert!(
+        summary
+            .failed
+            .iter()
+            .any(|(name, _)| *name == "returns what was put, from memory"),
+        "{summary}"
+    );
+    assert!(
+        summary
+            .skipped
+            .contains(&("creates a folder", "it has no missing folders")),
+        "{summary}"
+    );
+}

@@ -1,0 +1,16 @@
+//! What the tests of all crates share; never part of the program.
+//!
+//! - [`MemoryDestination`]: a destination without a disk, and the wrappers to disturb and watch any other
+//! - [`behaviour`]: what every destination must do, as a library of cases
+//! - [`tree`]: source trees from a seed, and their comparison
+
+pub mod behaviour;
+mod memory;
+mod rng;
+pub mod tree;
+
+pub use larder_destination::wrap::{
+    Call, Failure, FaultPlan, Faults, Journal, Outcome, RateLimit, ReadOnly, Recorder, Throttle,
+};
+pub use memory::{Listing, MemoryDestination, MemoryOptions};
+pub use rng::Rng;

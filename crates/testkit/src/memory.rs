@@ -1,0 +1,516 @@
+//! A destination in memory, with the habits of remote ones.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
+use larder_destination::{
+    Abilities, Body, Destination, Download, Error, ErrorKind, Operation, RemoteFile, Result, Space,
+};
+
+/// How soon changes show in listings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// At once.
+    Current,
+    /// After so many further calls, as with services that answer from replicas.
+    Late(u64),
+}
+
+/// The habits of a [`MemoryDestination`].
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryOptions {
+    /// Entries in one page of a listing.
+    pub page: usize,
+    /// Pause before each answer, and before each page of a listing.
+    pub latency: Duration,
+    /// How soon changes show in listings.
+    pub listing: Listing,
+    /// Bytes that fit in; `None` for no limit.
+    pub capacity: Option<u64>,
+    /// Whether files can be renamed.
+    pub renames: bool,
+}
+
+impl Default for MemoryOptions {
+    fn default() -> Self {
+        Self {
+            page: 1000,
+            latency: Duration::ZERO,
+            listing: Listing::Current,
+            capacity: None,
+            renames: true,
+        }
+    }
+}
+
+/// A destination in memory; clones share the same files.
+#[derive(Clone, Debug)]
+pub struct MemoryDestination {
+    state: Arc<Mutex<State>>,
+    options: MemoryOptions,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    has_folder: bool,
+    files: BTreeMap<String, File>,
+    /// What listings show.
+    listed: BTreeMap<String, File>,
+    /// Changes that listings do not show yet, with the number of the call from which they do.
+    late: VecDeque<(u64, String, Option<File>)>,
+    calls: u64,
+}
+
+#[derive(Clone, Debug)]
+struct File {
+    content: Bytes,
+    modified: i64,
+}
+
+impl Default for MemoryDestination {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryDestination {
+    /// An existing empty folder without bad habits.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_options(MemoryOptions::default())
+    }
+
+    /// An existing empty folder.
+    #[must_use]
+    pub fn with_options(options: MemoryOptions) -> Self {
+        let destination = Self::without_folder(options);
+        destination.with(|state| state.has_folder = true);
+        destination
+    }
+
+    /// A folder that has to be created first.
+    #[must_use]
+    pub fn without_folder(options: MemoryOptions) -> Self {
+        Self {
+            state: Arc::default(),
+            options,
+        }
+    }
+
+    /// This destination as the engine takes it.
+    #[must_use]
+    pub fn shared(&self) -> Arc<dyn Destination> {
+        Arc::new(self.clone())
+    }
+
+    /// All files with their content; cheap, the bytes are shared.
+    #[must_use]
+    pub fn files(&self) -> BTreeMap<String, Bytes> {
+        self.with(|state| {
+            state
+                .files
+                .iter()
+                .map(|(name, file)| (name.clone(), file.content.clone()))
+                .collect()
+        })
+    }
+
+    /// The names of all files in order.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.with(|state| state.files.keys().cloned().collect())
+    }
+
+    /// Bytes in all files.
+    #[must_use]
+    pub fn total_len(&self) -> u64 {
+        self.with(|state| state.used())
+    }
+
+    /// Puts a file there behind the back of whoever uses the destination; shown in listings at once.
+    pub fn insert(&self, name: &str, content: impl Into<Bytes>) {
+        let content = content.into();
+        self.with(|state| {
+            let file = File {
+                content,
+                modified: state.modified(),
+            };
+            state.files.insert(name.to_owned(), file.clone());
+            state.listed.insert(name.to_owned(), file);
+        });
+    }
+
+    /// Takes a file away behind the back of whoever uses the destination; its content.
+    #[must_use = "a name that was not there is a mistake in the test"]
+    pub fn remove(&self, name: &str) -> Option<Bytes> {
+        self.with(|state| {
+            state.listed.remove(name);
+            state.files.remove(name).map(|file| file.content)
+        })
+    }
+
+    /// Flips the lowest bit of the byte at `offset`, counted around when the file is shorter; false without the file
+    /// or for an empty one.
+    #[must_use = "a name that was not there is a mistake in the test"]
+    pub fn flip(&self, name: &str, offset: usize) -> bool {
+        let Some(content) = self.files().remove(name) else {
+            return false;
+        };
+        let mut content = content.to_vec();
+        let Some(index) = offset.checked_rem(content.len()) else {
+            return false;
+        };
+        if let Some(byte) = content.get_mut(index) {
+            *byte ^= 1;
+        }
+        self.insert(name, content);
+        true
+    }
+
+    /// Cuts a file to its first `len` bytes; false without the file.
+    #[must_use = "a name that was not there is a mistake in the test"]
+    pub fn truncate(&self, name: &str, len: usize) -> bool {
+        let Some(mut content) = self.files().remove(name) else {
+            return false;
+        };
+        content.truncate(len);
+        self.insert(name, content);
+        true
+    }
+
+    /// A copy of the present state that changes on its own from now on.
+    #[must_use]
+    pub fn snapshot(&self) -> Self {
+        let copy = Self::with_options(self.options);
+        for (name, content) in self.files() {
+            copy.insert(&name, content);
+        }
+        copy
+    }
+
+    /// Counts a call, waits and refuses it when the folder is missing.
+    async fn begin(&self, operation: Operation) -> Result<()> {
+        if !self.options.latency.is_zero() {
+            tokio::time::sleep(self.options.latency).await;
+        }
+        self.with(|state| {
+            state.calls += 1;
+            state.show_late();
+            if state.has_folder || operation == Operation::CreateFolder {
+                return Ok(());
+            }
+            Err(Error::new(
+                ErrorKind::FolderMissing,
+                SCHEME,
+                operation,
+                "the folder does not exist",
+            ))
+        })
+    }
+
+    /// One page of the listing after `last`, and the last name on it.
+    async fn page(&self, last: Option<String>) -> Result<(Vec<RemoteFile>, Option<String>)> {
+        self.begin(Operation::List).await?;
+        Ok(self.with(|state| {
+            let from = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let page: Vec<_> = state
+                .listed
+                .range::<String, _>((from, Bound::Unbounded))
+                .take(self.options.page.max(1))
+                .map(|(name, file)| RemoteFile {
+                    name: name.clone(),
+                    size: Some(file.content.len() as u64),
+                    modified: Some(file.modified),
+                    is_folder: false,
+                    is_archived: false,
+                })
+                .collect();
+            let last = page.last().map(|file| file.name.clone());
+            (page, last)
+        }))
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change(&self, state: &mut State, name: &str, file: Option<File>) {
+        match &file {
+            Some(file) => state.files.insert(name.to_owned(), file.clone()),
+            None => state.files.remove(name),
+        };
+        let due = match self.options.listing {
+            Listing::Current => state.calls,
+            Listing::Late(calls) => state.calls + calls,
+        };
+        state.late.push_back((due, name.to_owned(), file));
+        state.show_late();
+    }
+}
+
+impl State {
+    fn used(&self) -> u64 {
+        self.files
+            .values()
+            .map(|file| file.content.len() as u64)
+            .sum()
+    }
+
+    /// A time that goes on by one second with each call.
+    fn modified(&self) -> i64 {
+        1_700_000_000 + i64::try_from(self.calls).unwrap_or(0)
+    }
+
+    fn show_late(&mut self) {
+        while self
+            .late
+            .front()
+            .is_some_and(|(due, ..)| *due <= self.calls)
+        {
+            match self.late.pop_front() {
+                Some((_, name, Some(file))) => self.listed.insert(name, file),
+                Some((_, name, None)) => self.listed.remove(&name),
+                None => return,
+            };
+        }
+    }
+}
+
+#[async_trait]
+impl Destination for MemoryDestination {
+    fn scheme(&self) -> &'static str {
+        SCHEME
+    }
+
+    fn display(&self) -> String {
+        "memory://".to_owned()
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            rename: self.options.renames,
+            space: self.options.capacity.is_some(),
+            checksummed_put: false,
+            consistent_list: self.options.listing == Listing::Current,
+        }
+    }
+
+    fn list(&self) -> BoxStream<'_, Result<RemoteFile>> {
+        let pages = stream::try_unfold((None, false), move |(last, is_over)| async move {
+            if is_over {
+                return Ok(None);
+            }
+            let (page, last) = self.page(last).await?;
+            let is_over = page.len() < self.options.page.max(1);
+            Ok(Some((
+                stream::iter(page.into_iter().map(Ok)),
+                (last, is_over),
+            )))
+        });
+        pages.try_flatten().boxed()
+    }
+
+    async fn get(&self, name: &str) -> Result<Download> {
+        check(Operation::Get, name)?;
+        self.begin(Operation::Get).await?;
+        let content = self.with(|state| state.files.get(name).map(|file| file.content.clone()));
+        let content = content.ok_or_else(|| not_found(Operation::Get, name))?;
+        let len = content.len();
+        let starts = (0..len).step_by(PIECE_BYTES);
+        let pieces = starts.map(move |at| Ok(content.slice(at..len.min(at + PIECE_BYTES))));
+        Ok(Download {
+            len: Some(len as u64),
+            stream: stream::iter(pieces).boxed(),
+        })
+    }
+
+    async fn put(&self, name: &str, body: Body) -> Result<()> {
+        check(Operation::Put, name)?;
+        self.begin(Operation::Put).await?;
+        let fail = |kind, message: String| {
+            Err(Error::new(kind, SCHEME, Operation::Put, message).object(name))
+        };
+        let content: Bytes = match body.as_bytes() {
+            Some(bytes) if !body.is_paced() => bytes.clone(),
+            _ => match body.stream().try_collect::<Vec<Bytes>>().await {
+                Ok(pieces) => pieces.concat().into(),
+                Err(error) => return fail(ErrorKind::Other, error.to_string()),
+            },
+        };
+        if content.len() as u64 != body.len() {
+            return fail(
+                ErrorKind::Other,
+                format!("{} bytes came instead of {}", content.len(), body.len()),
+            );
+        }
+        self.with(|state| {
+            let replaced = state
+                .files
+                .get(name)
+                .map_or(0, |file| file.content.len() as u64);
+            let used = state.used() - replaced + content.len() as u64;
+            if self
+                .options
+                .capacity
+                .is_some_and(|capacity| used > capacity)
+            {
+                return fail(ErrorKind::Quota, "the destination is full".to_owned());
+            }
+            let file = File {
+                content,
+                modified: state.modified(),
+            };
+            self.change(state, name, Some(file));
+            Ok(())
+        })
+    }
+
+    async fn delete(&self, name: &str) -> Result<()> {
+        check(Operation::Delete, name)?;
+        self.begin(Operation::Delete).await?;
+        self.with(|state| {
+            if !state.files.contains_key(name) {
+                return Err(not_found(Operation::Delete, name));
+            }
+            self.change(state, name, None);
+            Ok(())
+        })
+    }
+
+    async fn create_folder(&self) -> Result<()> {
+        self.begin(Operation::CreateFolder).await?;
+        self.with(|state| state.has_folder = true);
+        Ok(())
+    }
+
+    async fn test(&self) -> Result<()> {
+        self.begin(Operation::Test).await
+    }
+
+    async fn space(&self) -> Result<Space> {
+        self.begin(Operation::Space).await?;
+        let Some(total) = self.options.capacity else {
+            return Err(Error::unsupported(SCHEME, Operation::Space));
+        };
+        let free = total.saturating_sub(self.total_len());
+        Ok(Space {
+            total: Some(total),
+            free: Some(free),
+        })
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> Result<()> {
+        if !self.options.renames {
+            return Err(Error::unsupported(SCHEME, Operation::Rename));
+        }
+        check(Operation::Rename, from)?;
+        check(Operation::Rename, to)?;
+        self.begin(Operation::Rename).await?;
+        self.with(|state| {
+            let file = state
+                .files
+                .get(from)
+                .cloned()
+                .ok_or_else(|| not_found(Operation::Rename, from))?;
+            self.change(state, from, None);
+            self.change(state, to, Some(file));
+            Ok(())
+        })
+    }
+}
+
+fn not_found(operation: Operation, name: &str) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        SCHEME,
+        operation,
+        "there is no such file",
+    )
+    .object(name)
+}
+
+fn check(operation: Operation, name: &str) -> Result<()> {
+    if name.is_empty() || matches!(name, "." | "..") || name.contains(['/', '\0']) {
+        return Err(Error::new(
+            ErrorKind::Config,
+            SCHEME,
+            operation,
+            "the name leads out of the folder",
+        )
+        .object(name));
+    }
+    Ok(())
+}
+
+const SCHEME: &str = "memory";
+const PIECE_BYTES: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn list(destination: &MemoryDestination) -> Vec<String> {
+        destination
+            .list()
+            .map_ok(|file| file.name)
+            .try_collect()
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn late_listings_catch_up() {
+        let options = MemoryOptions {
+            listing: Listing::Late(2),
+            ..MemoryOptions::default()
+        };
+        let destination = MemoryDestination::with_options(options);
+        destination.put("a", Body::from_bytes("a")).await.unwrap();
+        assert!(list(&destination).await.is_empty());
+        assert_eq!(list(&destination).await, ["a"]);
+        destination.delete("a").await.unwrap();
+        assert_eq!(list(&destination).await, ["a"]);
+        assert!(list(&destination).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn damage_is_done() {
+        let destination = MemoryDestination::new();
+        destination.insert("a", vec![0, 0, 0]);
+        assert!(destination.flip("a", 4) && destination.truncate("a", 2));
+        let copy = destination.snapshot();
+        assert_eq!(copy.files()["a"], [0, 1][..]);
+        assert!(!destination.flip("b", 0) && !destination.truncate("b", 0));
+        assert_eq!(destination.remove("a").unwrap().len(), 2);
+        assert_eq!(copy.names(), ["a"]);
+    }
+
+    #[tokio::test]
+    async fn a_full_destination_says_so() {
+        let options = MemoryOptions {
+            capacity: Some(10),
+            ..MemoryOptions::default()
+        };
+        let destination = MemoryDestination::with_options(options);
+        destination
+            .put("a", Body::from_bytes("12345678"))
+            .await
+            .unwrap();
+        destination
+            .put("a", Body::from_bytes("1234567890"))
+            .await
+            .unwrap();
+        let error = destination
+            .put("b", Body::from_bytes("1"))
+            .await
+            .unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::Quota);
+        assert_eq!(destination.space().await.unwrap().free, Some(0));
+    }
+}
