@@ -274,13 +274,13 @@ fn regular(kind: FileType) -> io::Result<()> {
         return Ok(());
     }
     let what = match kind {
-        FileType::Directory => "a folder",
-        FileType::Symlink => "a symbolic link",
+        FileType::Directory => "folder",
+        FileType::Symlink => "symbolic link",
         other => crate::facts::special_name(other),
     };
     Err(io::Error::new(
         io::ErrorKind::InvalidInput,
-        format!("{what} stands in the place of the file"),
+        format!("a {what} stands in the place of the file"),
     ))
 }
 

@@ -667,7 +667,7 @@ fn speed() -> Outcome {
 }
 
 /// Processor time of this thread, which does not depend on what else the machine does.
-fn cpu_time() -> std::time::Duration {
+pub(crate) fn cpu_time() -> std::time::Duration {
     let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     std::time::Duration::from_nanos(
         text.split(' ')
