@@ -6,10 +6,12 @@
 mod api;
 mod digest;
 mod endpoint;
+mod listing;
 mod multipart;
 mod options;
 mod refusal;
 mod replies;
+mod sender;
 mod sign;
 mod sign2;
 mod store;
@@ -21,11 +23,13 @@ use larder_destination::{Config, Destination, Error, Provider, Result, Url};
 use larder_httpkit::{Client, Proxy, RetryPolicy, Settings};
 use larder_options::Values;
 
-use crate::api::{Account, Api};
+use crate::api::Api;
 use crate::endpoint::{Endpoint, read, text};
+use crate::listing::Rules;
 use crate::options as o;
+use crate::sender::{Account, Sender};
 use crate::sign::{Credentials, SignatureVersion};
-use crate::store::{Listing, Store};
+use crate::store::Store;
 
 /// How this provider presents itself.
 pub const PROVIDER: Provider = Provider {
@@ -67,18 +71,18 @@ pub fn open(config: &Config, tuning: Tuning) -> Result<Arc<dyn Destination>> {
     let endpoint = Endpoint::from_values(&place.bucket, values)?;
     let client = Client::new(SCHEME, &settings(values, &endpoint, tuning)?)?;
     let account = account(config, &place, &endpoint)?;
-    let listing = Listing {
+    let rules = Rules {
         version: text(values, o::S3_LIST_API_VERSION)?,
         recursive: read(values, o::S3_RECURSIVE_LIST)?,
         archive_classes: read(values, o::S3_ARCHIVE_CLASSES)?,
     };
     let location = endpoint::location(values)?;
-    let api = Arc::new(Api::new(client, account, endpoint));
+    let api = Arc::new(Api::new(Sender::new(client, account, endpoint)));
     Ok(Arc::new(Store::new(
         api,
         place.bucket,
         place.prefix,
-        listing,
+        rules,
         location,
         tuning,
     )))

@@ -102,7 +102,7 @@ impl Store {
                     .await
                 {
                     Err(failure) if failure.code == "NoSuchUpload" && attempt > 0 => {
-                        match self.find(call, &upload.key).await? {
+                        match self.listing.find(call, &upload.key).await? {
                             Some(found) if found == len => Ok(()),
                             _ => Err(failure.into()),
                         }
@@ -204,7 +204,7 @@ async fn abort(api: &Api, key: &str, id: &str) {
     let call = &Call::on(SCHEME, Operation::Put, key);
     let policy = RetryPolicy {
         retries: 2,
-        ..api.client().retry()
+        ..api.retry()
     };
     let _ = policy
         .run(|_| async { Ok(api.abort_upload(call, key, id).await?) })

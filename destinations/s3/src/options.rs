@@ -1,4 +1,4 @@
-//! The options of this provider, each with what it does here (docs/reference/s3.md is generated from them).
+//! The options of this provider, each with what it does here.
 //!
 //! The `s3-ext-*` names are those of the client configuration in Amazon's .NET library, which Duplicati passes on.
 //! Those that shape requests work here; those that shape only that library are accepted and reported as without effect.
