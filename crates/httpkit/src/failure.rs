@@ -96,7 +96,7 @@ impl Call {
     }
 }
 
-/// What a status means when the provider says nothing more precise (docs/reference/destinations.md, errors).
+/// What a status means when the provider says nothing more precise.
 fn status_kind(status: StatusCode, headers: &HeaderMap) -> ErrorKind {
     match status.as_u16() {
         401 | 407 => ErrorKind::SignInNeeded,
