@@ -1,0 +1,377 @@
+//! Blocks: which volume a block is read from, what a volume holds.
+
+use std::collections::HashSet;
+
+use larder_volume::Hash;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::check::{pack_place, unpack_place};
+use crate::wire::{from_stored, parse_hash, to_stored};
+use crate::{Catalog, Error, Fingerprints, Result, blocklists, packed, volumes};
+
+impl Catalog {
+    /// The live volume a block is read from; `None` when no live volume has it.
+    pub fn find_block(&self, hash: &Hash, size: u64) -> Result<Option<i64>> {
+        let size = to_stored(size)?;
+        let first = self.read(|conn| primary(conn, hash.as_bytes(), size))?;
+        match first {
+            Some(volume) if !self.is_dead(volume)? => Ok(Some(volume)),
+            Some(_) => {
+                let dead = self.dead_volumes()?;
+                let others = self.read(|conn| copies(conn, hash.as_bytes(), size))?;
+                Ok(others.into_iter().find(|volume| !dead.contains(volume)))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// The sizes and volumes of all blocks with this hash that a live volume has, by size.
+    pub fn find_blocks_by_hash(&self, hash: &Hash) -> Result<Vec<(u64, i64)>> {
+        let sizes = self.read(|conn| {
+            let mut statement =
+                conn.prepare_cached("SELECT size FROM block WHERE hash = ?1 ORDER BY size")?;
+            let sizes = statement.query_map(params![hash.as_bytes()], |row| row.get(0))?;
+            Ok(sizes.collect::<rusqlite::Result<Vec<i64>>>()?)
+        })?;
+        let mut found = Vec::new();
+        for size in sizes {
+            let size = from_stored(size)?;
+            found.extend(self.find_block(hash, size)?.map(|volume| (size, volume)));
+        }
+        Ok(found)
+    }
+
+    /// All live volumes that hold a block, the one it is normally read from first.
+    pub fn volumes_of_block(&self, hash: &Hash, size: u64) -> Result<Vec<i64>> {
+        let size = to_stored(size)?;
+        let dead = self.dead_volumes()?;
+        self.read(|conn| {
+            let mut found: Vec<i64> = primary(conn, hash.as_bytes(), size)?.into_iter().collect();
+            found.extend(copies(conn, hash.as_bytes(), size)?);
+            found.retain(|volume| !dead.contains(volume));
+            Ok(found)
+        })
+    }
+
+    /// Notes that a volume holds these blocks, in one transaction.
+    ///
+    /// A block that another live volume has is remembered as an extra copy; one that only volumes being deleted have is
+    /// read from this volume from now on. Repeating a block is no error.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] when there is no such volume, [`Error::Misuse`] when it is no block volume.
+    pub fn add_blocks(&self, volume: i64, blocks: &[(Hash, u64)]) -> Result<()> {
+        let dead = self.dead_volumes()?;
+        self.write(|conn| {
+            volumes::require_blocks(conn, volume)?;
+            let mut order: Vec<usize> = (0..blocks.len()).collect();
+            order.sort_unstable_by(|a, b| blocks.get(*a).cmp(&blocks.get(*b)));
+            let mut accepted = vec![false; blocks.len()];
+            let mut inserter = Inserter::new(conn, volume, &dead)?;
+            for at in order {
+                if let (Some((hash, size)), Some(accepted)) = (blocks.get(at), accepted.get_mut(at))
+                {
+                    *accepted = inserter.insert(hash.as_bytes(), to_stored(*size)?)?;
+                }
+            }
+            let kept = blocks
+                .iter()
+                .zip(&accepted)
+                .filter(|(_, accepted)| **accepted)
+                .map(|(block, _)| block);
+            put_list(conn, volume, kept)
+        })
+    }
+
+    /// The blocks of a volume in the order they were added.
+    pub fn blocks_of_volume(&self, volume: i64) -> Result<Vec<(Hash, u64)>> {
+        self.read(|conn| of_volume(conn, volume))
+    }
+
+    /// Number of different blocks, including those that only volumes being deleted have.
+    pub fn block_count(&self) -> Result<u64> {
+        self.read(|conn| {
+            from_stored(conn.query_row("SELECT count(*) FROM block", [], |row| row.get(0))?)
+        })
+    }
+
+    /// Calls `f` with every block that a live volume has (hash, size, volume it is read from), ordered by hash.
+    pub fn each_block(&self, f: &mut dyn FnMut(&Hash, u64, i64)) -> Result<()> {
+        let dead = self.dead_volumes()?;
+        self.read(|conn| {
+            scan(conn, |hash, size, volume| {
+                let volume = match dead.contains(&volume) {
+                    false => Some(volume),
+                    true => copies(conn, hash, size)?
+                        .into_iter()
+                        .find(|volume| !dead.contains(volume)),
+                };
+                if let Some(volume) = volume {
+                    f(&parse_hash(hash)?, from_stored(size)?, volume);
+                }
+                Ok(())
+            })
+        })
+    }
+
+    /// Loads the fingerprints of all blocks, or a set that knows nothing above 64 million of them.
+    pub fn fingerprints(&self) -> Result<Fingerprints> {
+        self.fingerprints_up_to(MOST_FINGERPRINTS)
+    }
+
+    /// As [`Catalog::fingerprints`] with another limit; memory is at most 16 bytes per block.
+    pub fn fingerprints_up_to(&self, most: u64) -> Result<Fingerprints> {
+        let count = self.block_count()?;
+        if count > most {
+            return Ok(Fingerprints::unknown());
+        }
+        self.read(|conn| {
+            let mut set = Fingerprints::with_room(count, most);
+            each_list(conn, &mut |volume, data| {
+                packed::unpack(volume, data, &mut |hash, size| set.insert(&hash, size))
+            })?;
+            Ok(set)
+        })
+    }
+}
+
+/// Inserts blocks of one volume, best in ascending order.
+pub(crate) struct Inserter<'c> {
+    conn: &'c Connection,
+    volume: i64,
+    dead: &'c HashSet<i64>,
+    insert: rusqlite::CachedStatement<'c>,
+}
+
+impl<'c> Inserter<'c> {
+    /// Prepares for a volume.
+    pub(crate) fn new(conn: &'c Connection, volume: i64, dead: &'c HashSet<i64>) -> Result<Self> {
+        let insert = conn.prepare_cached(
+            "INSERT INTO block(hash, size, place) VALUES(?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        )?;
+        Ok(Inserter {
+            conn,
+            volume,
+            dead,
+            insert,
+        })
+    }
+
+    /// Changes the volume.
+    pub(crate) fn set_volume(&mut self, volume: i64) {
+        self.volume = volume;
+    }
+
+    /// Inserts one block; false when the volume had it already.
+    pub(crate) fn insert(&mut self, hash: &[u8], size: i64) -> Result<bool> {
+        let place = pack_place(hash, size, self.volume)?;
+        if self.insert.execute(params![hash, size, place])? == 1 {
+            return Ok(true);
+        }
+        let first = primary(self.conn, hash, size)?
+            .ok_or_else(|| Error::damaged("a block is there and not there"))?;
+        if first == self.volume {
+            return Ok(false);
+        }
+        if !self.dead.contains(&first) {
+            return add_copy(self.conn, hash, size, self.volume);
+        }
+        let was_copy = remove_copy(self.conn, hash, size, self.volume)?;
+        set_primary(self.conn, hash, size, self.volume)?;
+        add_copy(self.conn, hash, size, first)?;
+        Ok(!was_copy)
+    }
+}
+
+/// Appends blocks to the packed list of a volume.
+pub(crate) fn put_list<'a>(
+    conn: &Connection,
+    volume: i64,
+    blocks: impl IntoIterator<Item = &'a (Hash, u64)>,
+) -> Result<()> {
+    let mut statement =
+        conn.prepare_cached("INSERT INTO volume_block(volume, data) VALUES(?1, ?2)")?;
+    packed::pack(volume, blocks, &mut |data| {
+        statement.execute(params![volume, data])?;
+        Ok(())
+    })
+}
+
+/// The blocks of a volume in the order they were added.
+pub(crate) fn of_volume(conn: &Connection, volume: i64) -> Result<Vec<(Hash, u64)>> {
+    let mut statement =
+        conn.prepare_cached("SELECT data FROM volume_block WHERE volume = ?1 ORDER BY id")?;
+    let mut rows = statement.query(params![volume])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        packed::unpack(volume, row.get_ref(0)?.as_blob()?, &mut |hash, size| {
+            found.push((hash, size))
+        })?;
+    }
+    Ok(found)
+}
+
+/// Takes a volume's blocks away; blocks with another copy move there, a live one if there is one.
+pub(crate) fn remove_volume(conn: &Connection, volume: i64, dead: &HashSet<i64>) -> Result<()> {
+    let mut blocks = of_volume(conn, volume)?;
+    blocks.sort_unstable();
+    for (hash, size) in &blocks {
+        let (hash, size) = (hash.as_bytes(), to_stored(*size)?);
+        if remove_copy(conn, hash, size, volume)? {
+            continue;
+        }
+        let others = copies(conn, hash, size)?;
+        match others
+            .iter()
+            .find(|other| !dead.contains(other))
+            .or(others.first())
+        {
+            Some(other) => {
+                remove_copy(conn, hash, size, *other)?;
+                set_primary(conn, hash, size, *other)?;
+            }
+            None => {
+                conn.prepare_cached("DELETE FROM block WHERE hash = ?1 AND size = ?2")?
+                    .execute(params![hash, size])?;
+            }
+        }
+    }
+    conn.prepare_cached("DELETE FROM volume_block WHERE volume = ?1")?
+        .execute(params![volume])?;
+    blocklists::leave_volume(conn, volume, |hash, size| primary(conn, hash, size))
+}
+
+/// Compares all checksums, and the blocks by hash with the blocks by volume.
+pub(crate) fn verify(conn: &Connection, known: &HashSet<i64>) -> Result<()> {
+    let mut by_hash = Tally::default();
+    let mut stranger = None;
+    scan(conn, |hash, size, volume| {
+        by_hash.add(hash, size, volume);
+        if !known.contains(&volume) {
+            stranger = Some(volume);
+        }
+        Ok(())
+    })?;
+    let mut statement = conn.prepare("SELECT hash, size, place FROM block_copy")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (hash, size): (&[u8], i64) = (row.get_ref(0)?.as_blob()?, row.get(1)?);
+        by_hash.add(hash, size, unpack_place(hash, size, row.get(2)?)?);
+    }
+    let mut by_volume = Tally::default();
+    each_list(conn, &mut |volume, data| {
+        if !known.contains(&volume) {
+            stranger = Some(volume);
+        }
+        let mut large = false;
+        packed::unpack(volume, data, &mut |hash, size| match to_stored(size) {
+            Ok(size) => by_volume.add(hash.as_bytes(), size, volume),
+            Err(_) => large = true,
+        })?;
+        if large {
+            Err(Error::damaged("a block size is out of range"))
+        } else {
+            Ok(())
+        }
+    })?;
+    if let Some(volume) = stranger {
+        return Err(Error::damaged(format!(
+            "there are blocks of volume {volume}, which is not there"
+        )));
+    }
+    if by_hash != by_volume {
+        return Err(Error::damaged(
+            "the blocks by hash and the blocks by volume differ",
+        ));
+    }
+    Ok(())
+}
+
+/// A fingerprint of a set of (hash, size, volume) that does not depend on its order.
+#[derive(Default, PartialEq, Eq)]
+struct Tally {
+    count: u64,
+    sum: u64,
+}
+
+impl Tally {
+    fn add(&mut self, hash: &[u8], size: i64, volume: i64) {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&volume.to_le_bytes());
+        hasher.update(&size.to_le_bytes());
+        hasher.update(hash);
+        let head = hash
+            .first_chunk::<8>()
+            .map_or(0, |head| u64::from_le_bytes(*head));
+        self.count += 1;
+        self.sum = self
+            .sum
+            .wrapping_add(head ^ (u64::from(hasher.finalize()) << 32));
+    }
+}
+
+fn scan(conn: &Connection, mut take: impl FnMut(&[u8], i64, i64) -> Result<()>) -> Result<()> {
+    let mut statement =
+        conn.prepare_cached("SELECT hash, size, place FROM block ORDER BY hash, size")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (hash, size): (&[u8], i64) = (row.get_ref(0)?.as_blob()?, row.get(1)?);
+        take(hash, size, unpack_place(hash, size, row.get(2)?)?)?;
+    }
+    Ok(())
+}
+
+fn each_list(conn: &Connection, take: &mut dyn FnMut(i64, &[u8]) -> Result<()>) -> Result<()> {
+    let mut statement = conn.prepare_cached("SELECT volume, data FROM volume_block ORDER BY id")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        take(row.get(0)?, row.get_ref(1)?.as_blob()?)?;
+    }
+    Ok(())
+}
+
+fn primary(conn: &Connection, hash: &[u8], size: i64) -> Result<Option<i64>> {
+    let place = conn
+        .prepare_cached("SELECT place FROM block WHERE hash = ?1 AND size = ?2")?
+        .query_row(params![hash, size], |row| row.get(0))
+        .optional()?;
+    place
+        .map(|place| unpack_place(hash, size, place))
+        .transpose()
+}
+
+fn set_primary(conn: &Connection, hash: &[u8], size: i64, volume: i64) -> Result<()> {
+    conn.prepare_cached("UPDATE block SET place = ?3 WHERE hash = ?1 AND size = ?2")?
+        .execute(params![hash, size, pack_place(hash, size, volume)?])?;
+    Ok(())
+}
+
+fn copies(conn: &Connection, hash: &[u8], size: i64) -> Result<Vec<i64>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT place FROM block_copy WHERE hash = ?1 AND size = ?2 ORDER BY place",
+    )?;
+    let mut rows = statement.query(params![hash, size])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(unpack_place(hash, size, row.get(0)?)?);
+    }
+    Ok(found)
+}
+
+fn add_copy(conn: &Connection, hash: &[u8], size: i64, volume: i64) -> Result<bool> {
+    let added = conn
+        .prepare_cached(
+            "INSERT INTO block_copy(hash, size, place) VALUES(?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![hash, size, pack_place(hash, size, volume)?])?;
+    Ok(added == 1)
+}
+
+fn remove_copy(conn: &Connection, hash: &[u8], size: i64, volume: i64) -> Result<bool> {
+    let removed = conn
+        .prepare_cached("DELETE FROM block_copy WHERE hash = ?1 AND size = ?2 AND place = ?3")?
+        .execute(params![hash, size, pack_place(hash, size, volume)?])?;
+    Ok(removed == 1)
+}
+
+const MOST_FINGERPRINTS: u64 = 64 << 20;

@@ -1,0 +1,257 @@
+//! Loading a catalog from scratch after a rebuild.
+
+use std::collections::HashSet;
+
+use larder_volume::Hash;
+use rusqlite::Connection;
+
+use crate::blocks::{self, Inserter};
+use crate::catalog::{self, SIDE_CACHE_KIB, transact};
+use crate::codec::{StoredEntry, encode_fields};
+use crate::entries::{EntryTotals, Staging, swap};
+use crate::sort::Sorter;
+use crate::wire::to_stored;
+use crate::{Catalog, Error, Result, blocklists, volumes};
+
+impl Catalog {
+    /// Starts to load blocks, blocklists and entries in bulk, in any order.
+    ///
+    /// Volumes, links and versions are added to the catalog itself meanwhile. Until [`BulkLoader::finish`] the catalog is
+    /// marked as half-made: if the process ends before, or the loader is dropped, the next opening replaces it.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] when a writer or loader of this catalog exists already.
+    pub fn bulk(&self) -> Result<BulkLoader> {
+        let staging = Staging::begin(self.files())?;
+        self.durable(|catalog| catalog.set_param(RUNNING, "1"))?;
+        let conn = staging.0.connect(SIDE_CACHE_KIB)?;
+        conn.execute_batch("PRAGMA synchronous=OFF")?;
+        Ok(BulkLoader {
+            blocks: Sorter::new(staging.0.spill(), BLOCK_MEMORY),
+            entries: Sorter::new(staging.0.spill(), ENTRY_MEMORY),
+            conn,
+            dead: self.dead_volumes()?,
+            seen: HashSet::new(),
+            waiting: Vec::new(),
+            waiting_len: 0,
+            fields: Vec::new(),
+            staging,
+        })
+    }
+}
+
+/// Takes everything a rebuild reads; memory stays below about 60 MiB whatever comes.
+///
+/// Blocks and entries are sorted outside the database and inserted in order at the end, which is what makes it quick. It
+/// writes over a connection of its own: do not use it inside [`Catalog::durable`].
+pub struct BulkLoader {
+    blocks: Sorter,
+    entries: Sorter,
+    conn: Connection,
+    dead: HashSet<i64>,
+    /// Volumes that have blocks already.
+    seen: HashSet<i64>,
+    /// What goes into the database with the next transaction.
+    waiting: Vec<Waiting>,
+    waiting_len: usize,
+    fields: Vec<u8>,
+    // Last: the lock must outlive the connection.
+    staging: Staging,
+}
+
+enum Waiting {
+    Blocks(i64, Vec<(Hash, u64)>),
+    Blocklist(Hash, Vec<u8>, Option<i64>),
+}
+
+/// What [`BulkLoader::finish`] stored.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct BulkTotals {
+    /// Different blocks that were new.
+    pub blocks: u64,
+    /// Further copies of blocks in other volumes.
+    pub copies: u64,
+    /// The entries.
+    pub entries: EntryTotals,
+}
+
+impl BulkLoader {
+    /// Takes blocks of a volume. The same block in several volumes is kept as a copy; the same block twice in one volume,
+    /// even in several calls (two index files may describe one volume), counts once.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] when there is no such volume, [`Error::Misuse`] when it is no block volume, [`Error::Busy`]
+    /// inside [`Catalog::durable`].
+    pub fn add_blocks(&mut self, volume: i64, blocks: &[(Hash, u64)]) -> Result<()> {
+        let mut known: HashSet<(Hash, u64)> = HashSet::with_capacity(blocks.len());
+        if self.seen.contains(&volume) {
+            // Its earlier blocks may still be waiting.
+            self.flush()?;
+        } else {
+            volumes::require_blocks(&self.conn, volume)?;
+            self.seen.insert(volume);
+        }
+        known.extend(blocks::of_volume(&self.conn, volume)?);
+        let mut fresh = Vec::with_capacity(blocks.len());
+        for (hash, size) in blocks {
+            if known.insert((*hash, *size)) {
+                fresh.push((*hash, *size));
+                let mut key = [0u8; 72];
+                let len = block_key(&mut key, hash, to_stored(*size)?);
+                self.blocks
+                    .push(key.get(..len).unwrap_or_default(), &volume.to_le_bytes())?;
+            }
+        }
+        self.wait(
+            fresh.len() * size_of::<(Hash, u64)>(),
+            Waiting::Blocks(volume, fresh),
+        )
+    }
+
+    /// Takes a blocklist; see [`Catalog::add_blocklist`].
+    pub fn add_blocklist(&mut self, hash: &Hash, data: &[u8], volume: Option<i64>) -> Result<()> {
+        self.wait(
+            data.len() + size_of::<Hash>(),
+            Waiting::Blocklist(*hash, data.to_vec(), volume),
+        )
+    }
+
+    /// Takes an entry of the newest version, in any order. Of several with one path the first stays.
+    pub fn add_entry(&mut self, entry: &StoredEntry) -> Result<()> {
+        self.fields.clear();
+        encode_fields(&mut self.fields, entry);
+        self.entries.push(&entry.entry.path, &self.fields)
+    }
+
+    /// Puts everything in place and makes it durable; `fileset` is the version the entries belong to.
+    ///
+    /// Without `fileset` no entries are stored and those of before stay.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] when there is no such version. After any error the catalog stays marked as half-made.
+    pub fn finish(mut self, fileset: Option<i64>) -> Result<BulkTotals> {
+        self.flush()?;
+        let files = std::sync::Arc::clone(&self.staging.0);
+        files.guard(self.load(fileset))
+    }
+
+    fn load(self, fileset: Option<i64>) -> Result<BulkTotals> {
+        let Self {
+            blocks,
+            entries,
+            conn,
+            dead,
+            staging,
+            ..
+        } = self;
+        let mut totals = BulkTotals::default();
+        insert_blocks(&conn, &dead, blocks, &mut totals)?;
+        if let Some(fileset) = fileset {
+            totals.entries = transact(&conn, |conn| swap(conn, fileset, entries))?;
+        }
+        // Nothing was flushed so far. Move what can be moved, flush both files, and only then call it complete.
+        conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+        for path in [staging.0.path.clone(), staging.0.side("-wal")] {
+            let flushed = std::fs::File::open(&path).and_then(|file| file.sync_all());
+            flushed.map_err(|error| Error::io(&path, error))?;
+        }
+        conn.execute_batch("PRAGMA synchronous=FULL")?;
+        transact(&conn, |conn| catalog::remove_param(conn, RUNNING))?;
+        Ok(totals)
+    }
+
+    fn wait(&mut self, len: usize, item: Waiting) -> Result<()> {
+        self.waiting.push(item);
+        self.waiting_len += len;
+        if self.waiting_len >= WAITING_MEMORY {
+            self.flush()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.waiting_len = 0;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let flushed = transact(&self.conn, |conn| {
+            waiting.iter().try_for_each(|item| match item {
+                Waiting::Blocks(volume, list) => blocks::put_list(conn, *volume, list),
+                Waiting::Blocklist(hash, data, volume) => {
+                    blocklists::add(conn, hash, data, *volume)
+                }
+            })
+        });
+        self.staging.0.guard(flushed)
+    }
+}
+
+/// Inserts the sorted blocks, some per transaction: the mark on the catalog covers for atomicity.
+fn insert_blocks(
+    conn: &Connection,
+    dead: &HashSet<i64>,
+    blocks: Sorter,
+    totals: &mut BulkTotals,
+) -> Result<()> {
+    let mut inserter = Inserter::new(conn, 0, dead)?;
+    let mut last = Vec::new();
+    let mut pending = 0;
+    let outcome = blocks.drain(|key, payload| {
+        let (hash, size) = split_block_key(key)?;
+        let volume = payload
+            .try_into()
+            .map(i64::from_le_bytes)
+            .map_err(|_| Error::Misuse("a block without volume"))?;
+        if pending == 0 {
+            conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        }
+        inserter.set_volume(volume);
+        let added = inserter.insert(hash, size)?;
+        let repeated = last == key;
+        last.clear();
+        last.extend_from_slice(key);
+        totals.blocks += u64::from(added && !repeated);
+        totals.copies += u64::from(added && repeated);
+        pending += 1;
+        if pending == BATCH {
+            pending = 0;
+            conn.prepare_cached("COMMIT")?.execute([])?;
+        }
+        Ok(())
+    });
+    match outcome {
+        Ok(()) if pending == 0 => Ok(()),
+        Ok(()) => Ok(conn.execute_batch("COMMIT")?),
+        Err(error) => {
+            if !conn.is_autocommit() {
+                let _ = conn.execute_batch("ROLLBACK");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Hash and size as one key that orders like (hash, size); gives its length.
+fn block_key(key: &mut [u8; 72], hash: &Hash, size: i64) -> usize {
+    let bytes = hash.as_bytes();
+    key.iter_mut()
+        .zip(bytes.iter().chain(&size.to_be_bytes()))
+        .for_each(|(to, from)| *to = *from);
+    bytes.len() + 8
+}
+
+fn split_block_key(key: &[u8]) -> Result<(&[u8], i64)> {
+    let (hash, size) = key
+        .split_last_chunk::<8>()
+        .ok_or(Error::Misuse("a block key is too short"))?;
+    Ok((hash, i64::from_be_bytes(*size)))
+}
+
+/// Setting that marks a catalog as half-made.
+pub(crate) const RUNNING: &str = "catalog.bulk";
+const BLOCK_MEMORY: usize = 12 << 20;
+const ENTRY_MEMORY: usize = 16 << 20;
+const WAITING_MEMORY: usize = 4 << 20;
+const BATCH: u32 = 50_000;

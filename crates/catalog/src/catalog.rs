@@ -1,0 +1,426 @@
+//! The catalog handle: connection, transactions, settings, closing.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+
+use crate::check::RowCheck;
+use crate::lock::{Access, Lock};
+use crate::open::{self, Opened};
+use crate::{Error, Result, sums};
+
+/// An open catalog.
+///
+/// All changes are transactions: a method that fails has changed nothing. Changes outside [`Catalog::durable`] may be
+/// lost in a power cut (never torn), changes inside are on disk when it returns. Dropping the catalog closes it;
+/// [`Catalog::close`] does the same and reports errors.
+pub struct Catalog {
+    // Dropped first: the database file is complete only after that, and `closer` then sums it.
+    pub(crate) conn: Connection,
+    /// Volumes whose blocks do not count, as far as known; emptied whenever a volume may have changed.
+    pub(crate) dead: RefCell<Option<HashSet<i64>>>,
+    /// A durable change was made inside a batch, which has to see to it.
+    sync_wanted: Cell<bool>,
+    closer: Closer,
+}
+
+impl Catalog {
+    /// Opens the catalog at `path` for reading and writing, making or replacing it when need be.
+    ///
+    /// A missing folder is made. The file is checked as described at the head of the crate; the cost of that is reading
+    /// it once (cleanly closed), or about a second per million blocks (left open by a crash).
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when another process holds it, [`Error::Io`] when the path is a folder or may not be used.
+    pub fn open(path: &Path) -> Result<(Catalog, Opened)> {
+        Catalog::open_as(path, Access::Exclusive)
+    }
+
+    /// Opens the catalog with the given access.
+    ///
+    /// # Errors
+    /// As [`Catalog::open`]; with [`Access::Shared`] also [`Error::Absent`] and [`Error::Damaged`].
+    pub fn open_as(path: &Path, access: Access) -> Result<(Catalog, Opened)> {
+        open::open(path, access)
+    }
+
+    /// Puts the pieces together; `proven` tells that the checksum file describes the database as it is.
+    pub(crate) fn assemble(conn: Connection, files: Arc<Files>, proven: bool) -> Catalog {
+        *files.changed.lock().unwrap_or_else(PoisonError::into_inner) = !proven;
+        let outcome = Arc::new(Mutex::new(Ok(())));
+        let closer = Closer {
+            files,
+            ready: Cell::new(false),
+            outcome,
+        };
+        Catalog {
+            conn,
+            dead: RefCell::new(None),
+            sync_wanted: Cell::new(false),
+            closer,
+        }
+    }
+
+    /// Where the catalog lies.
+    pub fn path(&self) -> &Path {
+        &self.closer.files.path
+    }
+
+    /// Reads a setting.
+    pub fn param(&self, key: &str) -> Result<Option<String>> {
+        self.read(|conn| param(conn, key))
+    }
+
+    /// Stores a setting, replacing an earlier value.
+    pub fn set_param(&self, key: &str, value: &str) -> Result<()> {
+        self.write(|conn| set_param(conn, key, value))
+    }
+
+    /// Forgets a setting; unknown ones are no error.
+    pub fn remove_param(&self, key: &str) -> Result<()> {
+        self.write(|conn| remove_param(conn, key))
+    }
+
+    /// Runs `change` as one transaction that is on disk when this returns.
+    ///
+    /// Everything committed earlier is on disk then, too. Costs one flush of the disk. May be nested. Do not use an
+    /// [`crate::EntryWriter`] or [`crate::BulkLoader`] inside: they write over connections of their own and would wait for
+    /// the transaction that waits for them (use [`crate::EntryWriter::finish_in`]).
+    ///
+    /// # Errors
+    /// Those of `change`; then nothing of it remains.
+    pub fn durable<R>(&self, change: impl FnOnce(&Catalog) -> Result<R>) -> Result<R> {
+        if !self.conn.is_autocommit() {
+            self.sync_wanted.set(true);
+            return self.write(|_| change(self));
+        }
+        self.guard(
+            self.conn
+                .execute_batch("PRAGMA synchronous=FULL")
+                .map_err(Error::from),
+        )?;
+        let result = self.write(|_| change(self));
+        self.sync_wanted.set(false);
+        let restored = self
+            .conn
+            .execute_batch("PRAGMA synchronous=NORMAL")
+            .map_err(Error::from);
+        let value = result?;
+        self.guard(restored)?;
+        Ok(value)
+    }
+
+    /// Runs `change` as one transaction without flushing the disk: many small changes become cheap, or happen together.
+    ///
+    /// # Errors
+    /// Those of `change`; then nothing of it remains.
+    pub fn batch<R>(&self, change: impl FnOnce(&Catalog) -> Result<R>) -> Result<R> {
+        let outermost = self.conn.is_autocommit();
+        let value = self.write(|_| change(self))?;
+        if outermost && self.sync_wanted.take() {
+            // In WAL mode a commit is durable as soon as the log file is.
+            let log = self.closer.files.side("-wal");
+            let flushed = std::fs::File::open(&log).and_then(|file| file.sync_all());
+            flushed.map_err(|error| Error::io(&log, error))?;
+        }
+        Ok(value)
+    }
+
+    /// Closes the catalog and leaves the checksum that makes the next opening quick.
+    ///
+    /// When a cursor, writer or loader of this catalog still exists, or damage was found, the checksum is left out and the
+    /// next opening examines everything.
+    ///
+    /// # Errors
+    /// When the last changes cannot be written. What was committed is kept in the write-ahead log nevertheless.
+    pub fn close(self) -> Result<()> {
+        let outcome = Arc::clone(&self.closer.outcome);
+        drop(self);
+        let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *outcome, Ok(()))
+    }
+
+    /// Sets a damaged catalog aside and returns its new path; the next [`Catalog::open`] makes an empty one.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] when it was opened [`Access::Shared`], [`Error::Io`] when it cannot be renamed.
+    pub fn discard(self) -> Result<PathBuf> {
+        if self.closer.files.access == Access::Shared {
+            return Err(Error::Misuse("a shared catalog cannot be discarded"));
+        }
+        let files = Arc::clone(&self.closer.files);
+        files.damaged.store(true, Ordering::Relaxed);
+        drop(self);
+        open::set_aside(&files, true)
+    }
+
+    /// Runs a read, remembering damage that it finds.
+    pub(crate) fn read<R>(&self, query: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
+        self.guard(query(&self.conn))
+    }
+
+    /// Runs a change in a transaction of its own, or as an undoable part of the one that is open.
+    pub(crate) fn write<R>(&self, change: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
+        self.closer.files.mark_changed()?;
+        let result = transact(&self.conn, change);
+        if result.is_err() {
+            // What was rolled back may have been volumes.
+            self.dead.take();
+        }
+        self.guard(result)
+    }
+
+    /// Files and lock, for parts that outlive a borrow of the catalog.
+    pub(crate) fn files(&self) -> &Arc<Files> {
+        &self.closer.files
+    }
+
+    fn guard<R>(&self, result: Result<R>) -> Result<R> {
+        self.closer.files.guard(result)
+    }
+
+    /// Moves the log into the database so that the file alone is the catalog.
+    fn settle(&self) -> Result<bool> {
+        let files = &self.closer.files;
+        if !self.conn.is_autocommit() {
+            self.conn.execute_batch("ROLLBACK")?;
+        }
+        let changed = *files.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = Arc::strong_count(files) == 1;
+        if !changed
+            || !alone
+            || files.access == Access::Shared
+            || files.damaged.load(Ordering::Relaxed)
+        {
+            return Ok(false);
+        }
+        let blocked: i64 = self
+            .conn
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        Ok(blocked == 0)
+    }
+}
+
+impl Drop for Catalog {
+    fn drop(&mut self) {
+        match self.settle() {
+            Ok(ready) => self.closer.ready.set(ready),
+            Err(error) => {
+                *self
+                    .closer
+                    .outcome
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = Err(error);
+            }
+        }
+    }
+}
+
+/// Runs a change as a transaction on any connection of this crate.
+pub(crate) fn transact<R>(
+    conn: &Connection,
+    change: impl FnOnce(&Connection) -> Result<R>,
+) -> Result<R> {
+    let outermost = conn.is_autocommit();
+    let (begin, commit, undo) = match outermost {
+        true => ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"),
+        false => (
+            "SAVEPOINT part",
+            "RELEASE part",
+            "ROLLBACK TO part; RELEASE part",
+        ),
+    };
+    conn.prepare_cached(begin)?.execute([])?;
+    let result = change(conn).and_then(|value| {
+        conn.prepare_cached(commit)?.execute([])?;
+        Ok(value)
+    });
+    if result.is_err() && !conn.is_autocommit() {
+        // SQLite undoes everything by itself after some errors; a failure here changes nothing about `result`.
+        let _ = conn.execute_batch(undo);
+    }
+    result
+}
+
+/// Reads a setting over any connection.
+pub(crate) fn param(conn: &Connection, key: &str) -> Result<Option<String>> {
+    let mut statement = conn.prepare_cached("SELECT value, crc FROM param WHERE key = ?1")?;
+    let row: Option<(String, i64)> = statement
+        .query_row(params![key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    row.map(|(value, crc)| {
+        RowCheck::new("param")
+            .bytes(key.as_bytes())
+            .bytes(value.as_bytes())
+            .compare(crc, "setting")?;
+        Ok(value)
+    })
+    .transpose()
+}
+
+/// Compares the checksums of all settings.
+pub(crate) fn verify_params(conn: &Connection) -> Result<()> {
+    let mut statement = conn.prepare("SELECT key FROM param")?;
+    let keys = statement
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<String>>>()?;
+    keys.iter().try_for_each(|key| param(conn, key).map(drop))
+}
+
+/// Stores a setting over any connection.
+pub(crate) fn set_param(conn: &Connection, key: &str, value: &str) -> Result<()> {
+    let crc = RowCheck::new("param")
+        .bytes(key.as_bytes())
+        .bytes(value.as_bytes())
+        .finish();
+    conn.prepare_cached("INSERT OR REPLACE INTO param(key, value, crc) VALUES(?1, ?2, ?3)")?
+        .execute(params![key, value, crc])?;
+    Ok(())
+}
+
+/// Forgets a setting over any connection.
+pub(crate) fn remove_param(conn: &Connection, key: &str) -> Result<()> {
+    conn.prepare_cached("DELETE FROM param WHERE key = ?1")?
+        .execute(params![key])?;
+    Ok(())
+}
+
+/// The files of a catalog and the lock on them; shared by everything that has a connection.
+pub(crate) struct Files {
+    pub(crate) path: PathBuf,
+    pub(crate) access: Access,
+    /// The database differs, or may soon differ, from the checksum file.
+    changed: Mutex<bool>,
+    /// Damage was found, so the database must be examined before it is used again.
+    damaged: AtomicBool,
+    /// An entry writer or bulk loader exists.
+    pub(crate) staging: AtomicBool,
+    next_spill: AtomicU32,
+    _lock: Lock,
+}
+
+impl Files {
+    /// Notes the path and keeps the lock.
+    pub(crate) fn new(path: &Path, access: Access, lock: Lock) -> Files {
+        Files {
+            path: path.to_owned(),
+            access,
+            changed: Mutex::new(true),
+            damaged: AtomicBool::new(false),
+            staging: AtomicBool::new(false),
+            next_spill: AtomicU32::new(0),
+            _lock: lock,
+        }
+    }
+
+    /// Path of a companion of the database.
+    pub(crate) fn side(&self, suffix: &str) -> PathBuf {
+        side(&self.path, suffix)
+    }
+
+    /// A name for a temporary file that nobody uses.
+    pub(crate) fn spill(&self) -> PathBuf {
+        self.side(&format!(
+            "{SPILL}{}",
+            self.next_spill.fetch_add(1, Ordering::Relaxed)
+        ))
+    }
+
+    /// Opens a connection with a page cache of at most `cache_kib`.
+    pub(crate) fn connect(&self, cache_kib: u32) -> Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(&self.path, flags)?;
+        conn.busy_timeout(BUSY_TIMEOUT)?;
+        conn.set_prepared_statement_cache_capacity(64);
+        conn.execute_batch(&format!(
+            "PRAGMA synchronous=NORMAL; PRAGMA cache_size=-{cache_kib}; PRAGMA temp_store=FILE; \
+             PRAGMA wal_autocheckpoint={LOG_PAGES}; PRAGMA journal_size_limit={LOG_LEN}; \
+             PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF;"
+        ))?;
+        let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(Error::damaged(format!("its journal mode is {mode}")));
+        }
+        if self.access == Access::Shared {
+            conn.execute_batch("PRAGMA query_only=ON")?;
+            conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        }
+        Ok(conn)
+    }
+
+    /// To be called before anything is changed: from here on the catalog is not closed.
+    pub(crate) fn mark_changed(&self) -> Result<()> {
+        if self.access == Access::Shared {
+            return Err(Error::Misuse("a shared catalog cannot be changed"));
+        }
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*changed {
+            sums::remove(&self.side(SUMS))?;
+            *changed = true;
+        }
+        Ok(())
+    }
+
+    /// Remembers damage that an operation found.
+    pub(crate) fn guard<R>(&self, result: Result<R>) -> Result<R> {
+        if matches!(&result, Err(error) if error.is_damage()) {
+            self.damaged.store(true, Ordering::Relaxed);
+            // A later opening must not take the checksum of the file for a proof of its sense.
+            let _ = self.mark_changed();
+        }
+        result
+    }
+}
+
+/// Path of a companion file: the database's name with something appended.
+pub(crate) fn side(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Writes the checksum file after the connection is gone.
+struct Closer {
+    files: Arc<Files>,
+    ready: Cell<bool>,
+    outcome: Arc<Mutex<Result<()>>>,
+}
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        if !self.ready.get() || Arc::strong_count(&self.files) != 1 {
+            return;
+        }
+        let files = &self.files;
+        let written = sums::write(&files.path, &files.side(SUMS), &files.side(SUMS_BUILDING));
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = written;
+    }
+}
+
+/// Suffix of the lock file.
+pub(crate) const LOCK: &str = ".lock";
+/// Suffix of the checksum file.
+pub(crate) const SUMS: &str = ".sum";
+/// Suffix of a checksum file being written.
+pub(crate) const SUMS_BUILDING: &str = ".sum-new";
+/// Suffix of a catalog being made.
+pub(crate) const BUILDING: &str = ".new";
+/// Suffix of temporary sort files, before their number.
+pub(crate) const SPILL: &str = ".sort-";
+/// Page cache of the catalog's own connection.
+pub(crate) const CACHE_KIB: u32 = 64 * 1024;
+/// Page cache of cursors and loaders.
+pub(crate) const SIDE_CACHE_KIB: u32 = 16 * 1024;
+/// Pages in the write-ahead log after which it is moved into the database.
+const LOG_PAGES: u32 = 4000;
+/// Bytes to which a log that grew larger is cut afterwards.
+const LOG_LEN: u32 = 64 << 20;
+/// How long one connection waits for another of the same process.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(120);

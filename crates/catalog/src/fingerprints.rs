@@ -1,0 +1,167 @@
+//! A compact set that answers "this block is surely new" without asking the database.
+
+use larder_volume::Hash;
+
+/// The fingerprints of blocks: 64 bits each, in one open-addressing table.
+///
+/// `contains` is never wrong when it says no. When it says yes the block is probably there and has to be looked up; with
+/// cryptographic hashes a false yes is about as likely as two equal 64-bit random numbers. Memory is 8 to 16 bytes per block.
+pub struct Fingerprints {
+    /// Zero marks a free slot. Empty when the set answers "maybe" to everything.
+    slots: Vec<u64>,
+    len: u64,
+    most: u64,
+}
+
+impl Fingerprints {
+    /// A set that answers "maybe" to everything and takes no memory.
+    pub fn unknown() -> Self {
+        Fingerprints {
+            slots: Vec::new(),
+            len: 0,
+            most: 0,
+        }
+    }
+
+    /// An empty set with room for some, that may grow up to `most` blocks (and then becomes [`Fingerprints::unknown`]).
+    pub fn with_room(room: u64, most: u64) -> Self {
+        match usize::try_from(room.saturating_add(room / 3).saturating_add(64)) {
+            Ok(slots) => Fingerprints {
+                slots: vec![0; slots],
+                len: 0,
+                most,
+            },
+            Err(_) => Fingerprints::unknown(),
+        }
+    }
+
+    /// False when the block is surely not in the set.
+    pub fn contains(&self, hash: &Hash, size: u64) -> bool {
+        if self.is_unknown() {
+            return true;
+        }
+        let print = fingerprint(hash, size);
+        self.slots
+            .get(self.slot_of(print))
+            .is_some_and(|found| *found == print)
+    }
+
+    /// Adds a block.
+    pub fn insert(&mut self, hash: &Hash, size: u64) {
+        if self.is_unknown() {
+            return;
+        }
+        // At least an eighth stays free, which keeps the runs short and ends every search.
+        if self.len + 1 > (self.slots.len() as u64) / 8 * 7 {
+            self.grow();
+            if self.is_unknown() {
+                return;
+            }
+        }
+        self.put(fingerprint(hash, size));
+    }
+
+    /// Number of fingerprints.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Tells whether the set is empty (and not unknown).
+    pub fn is_empty(&self) -> bool {
+        self.len == 0 && !self.is_unknown()
+    }
+
+    /// Tells whether the set answers "maybe" to everything.
+    pub fn is_unknown(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Bytes of memory in use.
+    pub fn memory(&self) -> u64 {
+        self.slots.capacity() as u64 * 8
+    }
+
+    fn put(&mut self, print: u64) {
+        let at = self.slot_of(print);
+        if let Some(slot) = self.slots.get_mut(at)
+            && *slot != print
+        {
+            *slot = print;
+            self.len += 1;
+        }
+    }
+
+    /// The slot that has the fingerprint, or the free one where it belongs.
+    fn slot_of(&self, print: u64) -> usize {
+        // Maps the 64-bit range evenly to the slots, without a division.
+        let mut at = ((u128::from(print) * self.slots.len() as u128) >> 64) as usize;
+        loop {
+            match self.slots.get(at) {
+                Some(0) => return at,
+                Some(found) if *found == print => return at,
+                Some(_) => at += 1,
+                None => at = 0,
+            }
+        }
+    }
+
+    fn grow(&mut self) {
+        if self.len >= self.most {
+            *self = Fingerprints::unknown();
+            return;
+        }
+        let larger = self.slots.len() + self.slots.len() / 2 + 64;
+        let old = std::mem::replace(&mut self.slots, vec![0; larger]);
+        self.len = 0;
+        old.into_iter()
+            .filter(|print| *print != 0)
+            .for_each(|print| self.put(print));
+    }
+}
+
+/// The first eight bytes of the hash, which are random already, with the size worked in.
+fn fingerprint(hash: &Hash, size: u64) -> u64 {
+    let head = hash
+        .as_bytes()
+        .first_chunk::<8>()
+        .map_or(0, |head| u64::from_le_bytes(*head));
+    // An odd constant (2^64 divided by the golden ratio) spreads small sizes over all bits; zero is the free slot.
+    (head ^ size.wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use larder_volume::HashAlgorithm;
+
+    use super::*;
+
+    fn hash(n: u32) -> Hash {
+        HashAlgorithm::Sha256.digest(&n.to_le_bytes())
+    }
+
+    #[test]
+    fn knows_what_was_inserted_and_hardly_anything_else() {
+        let mut set = Fingerprints::with_room(0, 1 << 20);
+        assert!(set.is_empty() && !set.is_unknown());
+        for n in 0..20_000 {
+            assert!(!set.contains(&hash(n), 5), "{n}");
+            set.insert(&hash(n), 5);
+            set.insert(&hash(n), 5);
+        }
+        assert_eq!(set.len(), 20_000);
+        assert!((0..20_000).all(|n| set.contains(&hash(n), 5)));
+        assert!((0..20_000).all(|n| !set.contains(&hash(n), 6)));
+        assert!((20_000..40_000).all(|n| !set.contains(&hash(n), 5)));
+        assert!(set.memory() <= 20_000 * 16, "{}", set.memory());
+    }
+
+    #[test]
+    fn beyond_its_limit_it_says_maybe() {
+        let mut set = Fingerprints::with_room(10, 100);
+        (0..10_000).for_each(|n| set.insert(&hash(n), 1));
+        assert!(set.is_unknown());
+        assert!(set.contains(&hash(77_777), 1));
+        assert!(!set.is_empty());
+        assert!(Fingerprints::unknown().contains(&hash(1), 1));
+    }
+}

@@ -1,0 +1,47 @@
+//! The local catalog: what this computer remembers about a backup, so that it need not ask the destination.
+//!
+//! The catalog is a **cache** in one SQLite file. Everything in it can be read again from the remote volumes
+//! (docs/format), so deleting or damaging it costs time, never data. Hence the two rules of this crate:
+//!
+//! * Nothing damaged is ever believed. A catalog that was closed is checked against its checksum file when it is opened
+//!   again; one that was not is examined completely; every row carries a checksum of its own that is compared whenever it
+//!   is read. What fails is set aside and replaced by an empty catalog ([`Opened::Replaced`]), or, when it is found
+//!   later, reported as [`Error::Damaged`].
+//! * What must not be forgotten, the intent to upload or to delete a remote file, is committed with
+//!   [`Catalog::durable`] before the remote call is made.
+//!
+//! The crate is synchronous and the only user of SQL in the workspace. A [`Catalog`] is `Send` but not `Sync`: one
+//! thread at a time uses it, and one process at a time holds it ([`Access`]). Why SQLite, and what else was
+//! considered: docs/decisions/0002-sqlite-as-a-cache.md.
+
+mod blocklists;
+mod blocks;
+mod bulk;
+mod catalog;
+mod check;
+mod codec;
+mod cursor;
+mod entries;
+mod error;
+mod filesets;
+mod fingerprints;
+mod lock;
+mod open;
+mod packed;
+mod schema;
+mod sort;
+mod sums;
+mod volumes;
+mod wire;
+
+pub use bulk::{BulkLoader, BulkTotals};
+pub use catalog::Catalog;
+pub use codec::StoredEntry;
+pub use cursor::EntryCursor;
+pub use entries::{EntryTotals, EntryWriter};
+pub use error::{Error, Result};
+pub use filesets::{Counts, FilesetRow};
+pub use fingerprints::Fingerprints;
+pub use lock::Access;
+pub use open::Opened;
+pub use volumes::{VolumeRow, VolumeState};

@@ -1,0 +1,9 @@
+//! Tests of the catalog through its public interface.
+
+mod support;
+
+mod basics;
+mod damage;
+mod entries;
+mod model;
+mod opening;

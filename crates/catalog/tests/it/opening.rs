@@ -1,0 +1,273 @@
+//! What opening makes of files it did not expect.
+
+use larder_catalog::{Access, Catalog, Error, Opened};
+
+use crate::support::{copy, dump, fill, side};
+
+#[test]
+fn a_new_catalog_is_created_with_its_folder_and_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a/b/catalog.db");
+    let (catalog, opened) = Catalog::open(&path).unwrap();
+    assert_eq!(opened, Opened::Created);
+    fill(&catalog, 1000, 500);
+    let before = dump(&catalog).unwrap();
+    catalog.close().unwrap();
+    assert!(side(&path, ".sum").exists());
+    assert!(!side(&path, "-wal").exists());
+    let (catalog, opened) = Catalog::open(&path).unwrap();
+    assert_eq!(opened, Opened::Existing);
+    assert_eq!(dump(&catalog).unwrap(), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn only_the_owner_may_read_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    let (catalog, _) = Catalog::open(&path).unwrap();
+    catalog.set_param("a", "b").unwrap();
+    for suffix in ["", "-wal", ".lock"] {
+        let mode = std::fs::metadata(side(&path, suffix))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{suffix}");
+    }
+}
+
+#[test]
+fn reading_only_leaves_the_checksum_in_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    let (catalog, _) = Catalog::open(&path).unwrap();
+    fill(&catalog, 100, 50);
+    drop(catalog);
+    let sums = std::fs::read(side(&path, ".sum")).unwrap();
+    let (catalog, _) = Catalog::open(&path).unwrap();
+    dump(&catalog).unwrap();
+    assert!(side(&path, ".sum").exists());
+    drop(catalog);
+    assert_eq!(std::fs::read(side(&path, ".sum")).unwrap(), sums);
+    let (catalog, opened) = Catalog::open(&path).unwrap();
+    assert_eq!(opened, Opened::Existing);
+    catalog.set_param("x", "y").unwrap();
+    assert!(!side(&path, ".sum").exists());
+}
+
+#[test]
+fn a_killed_process_loses_nothing_committed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    let (catalog, _) = Catalog::open(&path).unwrap();
+    fill(&catalog, 2000, 800);
+    let before = dump(&catalog).unwrap();
+    let copied = folder.path().join("copied.db");
+    copy(&path, &copied);
+    assert!(side(&copied, "-wal").exists() && !side(&copied, ".sum").exists());
+    let (catalog, opened) = Catalog::open(&copied).unwrap();
+    assert_eq!(opened, Opened::Existing);
+    assert_eq!(dump(&catalog).unwrap(), before);
+    // Examined once, it is closed properly even though nothing was changed.
+    drop(catalog);
+    assert!(side(&copied, ".sum").exists());
+}
+
+#[test]
+fn foreign_files_are_set_aside_and_never_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    let text = "not a database at all, but somebody's text\n".repeat(500);
+    for round in 1..=3 {
+        std::fs::write(&path, format!("{round}{text}")).unwrap();
+        let (catalog, opened) = Catalog::open(&path).unwrap();
+        let Opened::Replaced { kept_as, .. } = opened else {
+            panic!("{opened:?}")
+        };
+        assert_eq!(kept_as, side(&path, &format!(".foreign-{round}")));
+        assert_eq!(
+            std::fs::read_to_string(kept_as).unwrap(),
+            format!("{round}{text}")
+        );
+        assert!(catalog.volumes().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn an_empty_file_and_another_version_are_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    std::fs::write(&path, b"").unwrap();
+    let (catalog, opened) = Catalog::open(&path).unwrap();
+    assert!(
+        matches!(&opened, Opened::Replaced { reason, .. } if reason == "it is empty"),
+        "{opened:?}"
+    );
+    drop(catalog);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[63] += 1;
+    std::fs::write(&path, bytes).unwrap();
+    let (_, opened) = Catalog::open(&path).unwrap();
+    assert!(
+        matches!(&opened, Opened::Replaced { reason, .. } if reason.contains("another version")),
+        "{opened:?}"
+    );
+}
+
+#[test]
+fn a_folder_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    std::fs::create_dir(&path).unwrap();
+    assert!(matches!(Catalog::open(&path), Err(Error::Io { .. })));
+    assert!(path.is_dir());
+}
+
+#[test]
+fn a_log_of_another_database_is_not_played_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, other] = ["catalog.db", "other.db"].map(|name| folder.path().join(name));
+    let (catalog, _) = Catalog::open(&path).unwrap();
+    fill(&catalog, 1000, 100);
+    copy(&path, &other);
+    drop(catalog);
+    let log = std::fs::read(side(&other, "-wal")).unwrap();
+    // The database is gone, its log is not.
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(side(&path, "-wal"), &log).unwrap();
+    let (catalog, opened) = Catalog::open(&path).unwrap();
+    assert_eq!(opened, Opened::Created);
+    assert!(catalog.volumes().unwrap().is_empty());
+    drop(catalog);
+    // A closed database next to a log.
+    std::fs::write(side(&path, "-wal"), &log).unwrap();
+    let (catalog, opened) = Catalog::open(&path).unwrap();
+    assert!(
+        matches!(&opened, Opened::Replaced { reason, .. } if reason.contains("log")),
+        "{opened:?}"
+    );
+    assert!(catalog.volumes().unwrap().is_empty());
+}
+
+#[test]
+fn leftovers_of_a_killed_process_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    for suffix in [".new", ".new-wal", ".sum-new", ".sort-0", ".sort-17"] {
+        std::fs::write(side(&path, suffix), b"left behind").unwrap();
+    }
+    let (catalog, opened) = Catalog::open(&path).unwrap();
+    assert_eq!(opened, Opened::Created);
+    drop(catalog);
+    let mut names: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|item| item.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["catalog.db", "catalog.db.lock", "catalog.db.sum"]);
+}
+
+#[test]
+fn one_writer_or_many_readers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    assert!(matches!(
+        Catalog::open_as(&path, Access::Shared),
+        Err(Error::Absent { .. })
+    ));
+    let (catalog, _) = Catalog::open(&path).unwrap();
+    fill(&catalog, 100, 50);
+    let before = dump(&catalog).unwrap();
+    assert!(
+        matches!(Catalog::open(&path), Err(Error::Busy { pid: Some(pid) }) if pid == std::process::id())
+    );
+    assert!(matches!(
+        Catalog::open_as(&path, Access::Shared),
+        Err(Error::Busy { .. })
+    ));
+    drop(catalog);
+    let (first, opened) = Catalog::open_as(&path, Access::Shared).unwrap();
+    assert_eq!(opened, Opened::Existing);
+    let (second, _) = Catalog::open_as(&path, Access::Shared).unwrap();
+    assert_eq!(dump(&first).unwrap(), before);
+    assert_eq!(dump(&second).unwrap(), before);
+    assert!(matches!(first.set_param("a", "b"), Err(Error::Misuse(_))));
+    assert!(matches!(first.begin_entries(), Err(Error::Misuse(_))));
+    assert!(matches!(Catalog::open(&path), Err(Error::Busy { .. })));
+    drop((first, second));
+    let (catalog, opened) = Catalog::open(&path).unwrap();
+    assert_eq!(opened, Opened::Existing);
+    drop(catalog);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[5000] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    assert!(matches!(
+        Catalog::open_as(&path, Access::Shared),
+        Err(Error::Damaged { .. })
+    ));
+}
+
+#[test]
+fn a_shared_reader_sees_what_a_killed_writer_committed() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, copied] = ["catalog.db", "copied.db"].map(|name| folder.path().join(name));
+    let (catalog, _) = Catalog::open(&path).unwrap();
+    fill(&catalog, 300, 50);
+    let before = dump(&catalog).unwrap();
+    copy(&path, &copied);
+    for _ in 0..2 {
+        let (reader, _) = Catalog::open_as(&copied, Access::Shared).unwrap();
+        assert_eq!(dump(&reader).unwrap(), before);
+    }
+    let (catalog, opened) = Catalog::open(&copied).unwrap();
+    assert_eq!(
+        (dump(&catalog).unwrap(), opened),
+        (before, Opened::Existing)
+    );
+}
+
+#[test]
+fn the_lock_lasts_as_long_as_anything_can_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    let (catalog, _) = Catalog::open(&path).unwrap();
+    fill(&catalog, 300, 50);
+    let cursor = catalog.previous_entries().unwrap();
+    drop(catalog);
+    assert!(matches!(Catalog::open(&path), Err(Error::Busy { .. })));
+    assert_eq!(cursor.count(), 50);
+    let (_, opened) = Catalog::open(&path).unwrap();
+    assert_eq!(opened, Opened::Existing);
+}
+
+#[test]
+fn an_interrupted_rebuild_is_not_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    let (catalog, _) = Catalog::open(&path).unwrap();
+    fill(&catalog, 300, 50);
+    drop(catalog.bulk().unwrap());
+    drop(catalog);
+    let (catalog, opened) = Catalog::open(&path).unwrap();
+    assert!(
+        matches!(&opened, Opened::Replaced { reason, .. } if reason.contains("rebuild")),
+        "{opened:?}"
+    );
+    catalog.bulk().unwrap().finish(None).unwrap();
+    drop(catalog);
+    assert_eq!(Catalog::open(&path).unwrap().1, Opened::Existing);
+}
+
+#[test]
+fn a_discarded_catalog_is_set_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    let (catalog, _) = Catalog::open(&path).unwrap();
+    fill(&catalog, 300, 50);
+    let kept_as = catalog.discard().unwrap();
+    assert!(kept_as.exists() && !path.exists());
+    let (catalog, opened) = Catalog::open(&path).unwrap();
+    assert_eq!(opened, Opened::Created);
+    assert!(catalog.volumes().unwrap().is_empty());
+}
