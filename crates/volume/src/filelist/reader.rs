@@ -1,0 +1,293 @@
+//! Reading a file list.
+
+use std::fmt;
+use std::io::Read;
+
+use super::{EntryKind, FileEntry, MAX_STRING};
+use crate::json::{Parser, ReadFeed};
+use crate::{Error, Hash, Result, VolumeTime};
+
+/// Reads a file list entry by entry, forward, from any reader.
+///
+/// Properties may come in any order; unknown ones and entries of unknown type are skipped. Memory is bounded by one
+/// entry. At the end the reader underneath is read to *its* end, so that a checksum it keeps is verified.
+///
+/// The iterator gives an error for an entry whose values are wrong and goes on behind it. An error of structure (or of
+/// the reader) is damage that nothing can be read behind: it is the last item. [`FileListReader::is_damaged`] tells
+/// the two apart.
+pub struct FileListReader<R: Read> {
+    parser: Parser<ReadFeed<R>>,
+    state: State,
+    skipped: u64,
+    is_damaged: bool,
+    name: Vec<u8>,
+    text: Vec<u8>,
+}
+
+enum State {
+    Start,
+    /// Inside the array; whether no entry was read yet.
+    Inside(bool),
+    Ended,
+}
+
+impl<R: Read> FileListReader<R> {
+    /// Starts reading. The reader needs no buffer of its own: it is asked for 64 KiB at a time.
+    pub fn open(reader: R) -> Self {
+        Self {
+            parser: Parser::new(ReadFeed::new(reader), WHAT, MAX_STRING),
+            state: State::Start,
+            skipped: 0,
+            is_damaged: false,
+            name: Vec::new(),
+            text: Vec::new(),
+        }
+    }
+
+    /// The number of entries of unknown type met so far.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// Whether an error of structure ended the list early.
+    pub fn is_damaged(&self) -> bool {
+        self.is_damaged
+    }
+
+    /// Goes to the next entry. An error is one of structure, behind which nothing can be read.
+    fn advance(&mut self, entry: &mut FileEntry) -> Result<Step> {
+        if let State::Start = self.state {
+            self.parser.skip_bom()?;
+            self.parser.expect(b'[')?;
+            self.state = State::Inside(true);
+        }
+        while let State::Inside(first) = &mut self.state {
+            if !self.parser.next_element(first)? {
+                self.parser.expect_end()?;
+                self.state = State::Ended;
+                break;
+            }
+            if self.parser.peek_token()? != Some(b'{') {
+                self.parser.skip_value()?;
+                return Ok(Step::Wrong(
+                    self.parser.error("no object in place of an entry"),
+                ));
+            }
+            let draft = self.read_entry(entry)?;
+            match draft.kind {
+                Kind::Unknown => {
+                    self.skipped = self.skipped.saturating_add(1);
+                    *entry = FileEntry::new(EntryKind::File, Vec::new());
+                }
+                _ => match draft.complete(entry) {
+                    None => return Ok(Step::Entry),
+                    Some(problem) => return Ok(Step::Wrong(self.parser.error(problem))),
+                },
+            }
+        }
+        Ok(Step::End)
+    }
+
+    /// Reads one object into an entry that is empty.
+    fn read_entry(&mut self, entry: &mut FileEntry) -> Result<Draft> {
+        let mut draft = Draft {
+            kind: Kind::Missing,
+            size: None,
+            metasize: None,
+            wrong: None,
+        };
+        let mut first = true;
+        self.parser.expect(b'{')?;
+        while self.parser.next_member(&mut first, &mut self.name)? {
+            if draft.kind == Kind::Unknown {
+                self.parser.skip_value()?;
+                continue;
+            }
+            match self.name.as_slice() {
+                b"type" => {
+                    if self.text_value("type", &mut draft)? {
+                        draft.kind =
+                            EntryKind::parse(&self.text).map_or(Kind::Unknown, Kind::Known);
+                    }
+                }
+                b"path" => {
+                    if self.text_value("path", &mut draft)? {
+                        entry.path.clone_from(&self.text);
+                    }
+                }
+                b"hash" => entry.hash = self.hash("hash", &mut draft)?,
+                b"size" => draft.size = self.size("size", &mut draft)?,
+                b"time" => {
+                    if self.text_value("time", &mut draft)? {
+                        entry.time = VolumeTime::from_text(&self.text);
+                        draft.require("time", entry.time.is_some());
+                    }
+                }
+                b"metahash" => entry.metahash = self.hash("metahash", &mut draft)?,
+                b"metasize" => draft.metasize = self.size("metasize", &mut draft)?,
+                b"metablockhash" => entry.metablockhash = self.hash("metablockhash", &mut draft)?,
+                b"metablocklists" => {
+                    entry.metablocklists = self.hashes("metablocklists", &mut draft)?
+                }
+                b"blocklists" => entry.blocklists = self.hashes("blocklists", &mut draft)?,
+                b"blockhash" => entry.blockhash = self.hash("blockhash", &mut draft)?,
+                b"blocksize" => entry.blocksize = self.size("blocksize", &mut draft)?,
+                _ => self.parser.skip_value()?,
+            }
+        }
+        Ok(draft)
+    }
+
+    /// Reads a text into `self.text`; false for null or a value of another type, which is noted.
+    fn text_value(&mut self, field: &'static str, draft: &mut Draft) -> Result<bool> {
+        match self.parser.peek_token()? {
+            Some(b'"') => self.parser.string(&mut self.text).map(|()| true),
+            other => self.skip_wrong(other, field, draft).map(|()| false),
+        }
+    }
+
+    fn hash(&mut self, field: &'static str, draft: &mut Draft) -> Result<Option<Hash>> {
+        if !self.text_value(field, draft)? {
+            return Ok(None);
+        }
+        let hash = Hash::from_base64(&self.text);
+        draft.require(field, hash.is_some());
+        Ok(hash)
+    }
+
+    fn size(&mut self, field: &'static str, draft: &mut Draft) -> Result<Option<i64>> {
+        match self.parser.peek_token()? {
+            Some(b'-' | b'0'..=b'9') => {
+                let size = self.parser.integer()?;
+                draft.require(field, size >= 0);
+                Ok(Some(size))
+            }
+            other => self.skip_wrong(other, field, draft).map(|()| None),
+        }
+    }
+
+    fn hashes(&mut self, field: &'static str, draft: &mut Draft) -> Result<Vec<Hash>> {
+        let mut hashes = Vec::new();
+        match self.parser.peek_token()? {
+            Some(b'[') => self.parser.expect(b'[')?,
+            other => {
+                self.skip_wrong(other, field, draft)?;
+                return Ok(hashes);
+            }
+        }
+        let mut first = true;
+        while self.parser.next_element(&mut first)? {
+            if hashes.len() >= MAX_HASHES {
+                return Err(Error::TooLarge {
+                    what: "number of blocklists of a file",
+                    limit: MAX_HASHES as u64,
+                });
+            }
+            self.parser.string(&mut self.text)?;
+            match Hash::from_base64(&self.text) {
+                Some(hash) => hashes.push(hash),
+                None => draft.require(field, false),
+            }
+        }
+        Ok(hashes)
+    }
+
+    /// Skips a value that is not of the type looked for. Null counts as absent, anything else makes the entry wrong.
+    fn skip_wrong(
+        &mut self,
+        first: Option<u8>,
+        field: &'static str,
+        draft: &mut Draft,
+    ) -> Result<()> {
+        draft.require(field, first == Some(b'n'));
+        self.parser.skip_value()
+    }
+}
+
+impl<R: Read> Iterator for FileListReader<R> {
+    type Item = Result<FileEntry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let State::Ended = self.state {
+            return None;
+        }
+        // Entries are large: this one is filled in place, not handed up.
+        let mut entry = FileEntry::new(EntryKind::File, Vec::new());
+        match self.advance(&mut entry) {
+            Ok(Step::Entry) => Some(Ok(entry)),
+            Ok(Step::Wrong(error)) => Some(Err(error)),
+            Ok(Step::End) => None,
+            Err(error) => {
+                self.state = State::Ended;
+                self.is_damaged = true;
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+impl<R: Read> std::iter::FusedIterator for FileListReader<R> {}
+
+impl<R: Read> fmt::Debug for FileListReader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileListReader(at byte {})", self.parser.position())
+    }
+}
+
+#[derive(PartialEq)]
+enum Kind {
+    Missing,
+    Known(EntryKind),
+    Unknown,
+}
+
+/// What an entry cannot hold while its properties come in.
+struct Draft {
+    kind: Kind,
+    size: Option<i64>,
+    metasize: Option<i64>,
+    /// The first field with a wrong value.
+    wrong: Option<&'static str>,
+}
+
+enum Step {
+    Entry,
+    Wrong(Error),
+    End,
+}
+
+impl Draft {
+    fn require(&mut self, field: &'static str, holds: bool) {
+        if !holds && self.wrong.is_none() {
+            self.wrong = Some(field);
+        }
+    }
+
+    /// Completes an entry of known or missing type; answers what is wrong with it.
+    fn complete(mut self, entry: &mut FileEntry) -> Option<String> {
+        match self.kind {
+            Kind::Known(kind) => entry.kind = kind,
+            Kind::Missing | Kind::Unknown => self.require("type", false),
+        }
+        self.require("path", !entry.path.is_empty());
+        self.require("size", self.size.is_some() || entry.kind != EntryKind::File);
+        self.require(
+            "metasize",
+            self.metasize.is_some() || entry.metahash.is_none(),
+        );
+        entry.size = self.size.unwrap_or(0);
+        entry.metasize = self.metasize.unwrap_or(0);
+        let field = self.wrong?;
+        let path: String = entry
+            .path
+            .escape_ascii()
+            .take(200)
+            .map(char::from)
+            .collect();
+        Some(format!("entry `{path}` with wrong or missing `{field}`"))
+    }
+}
+
+const WHAT: &str = "file list";
+/// At the smallest blocksize (1 KiB, 32 hashes of 32 bytes) this is a file of half a terabyte.
+const MAX_HASHES: usize = 1 << 24;

@@ -1,0 +1,329 @@
+use std::io::{self, Read};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::measure::timed;
+use crate::{Error, HashAlgorithm, Result};
+
+/// docs/format/vectors.md, without the line breaks and the byte order mark.
+const VECTOR: &str = concat!(
+    r#"[{"type":"Folder","path":"/data/","metahash":"EO7bP+sCHnE6sdqxHZ6CJ/viPqqn/h70MN3ndaKlOkk=","metasize":192,"metablockhash":"EO7bP+sCHnE6sdqxHZ6CJ/viPqqn/h70MN3ndaKlOkk="},"#,
+    r#"{"type":"File","path":"/data/a.bin","hash":"p1xbFG862dLm5UZS5x62odIG/7E0i+0sL0O1HdqsD4g=","size":2500,"time":"20240101T000000Z","metahash":"ctF4kAbGmhNfpAp0LEcprJTk0aOa32GlwACdFHJbjX0=","metasize":189,"blocklists":["OKWrCqYGnGfU/MYV8ze8yck+tQqOxWczva2uoOTwnsA="]},"#,
+    r#"{"type":"File","path":"/data/b.txt","hash":"WJG1tSLV3whtD/CxEPvZ0hu0/HFjrzTQgoai6Eb2vgM=","size":6,"time":"20240101T000000Z","metahash":"ctF4kAbGmhNfpAp0LEcprJTk0aOa32GlwACdFHJbjX0=","metasize":189},"#,
+    r#"{"type":"File","path":"/data/empty","hash":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=","size":0,"time":"20240101T000000Z","metahash":"ctF4kAbGmhNfpAp0LEcprJTk0aOa32GlwACdFHJbjX0=","metasize":189}]"#,
+);
+
+fn read(text: impl AsRef<[u8]>) -> Vec<Result<FileEntry>> {
+    FileListReader::open(text.as_ref()).collect()
+}
+
+fn read_all(text: impl AsRef<[u8]>) -> Vec<FileEntry> {
+    read(text).into_iter().collect::<Result<_>>().unwrap()
+}
+
+fn write(entries: &[FileEntry]) -> Vec<u8> {
+    let mut writer = FileListWriter::create(Vec::new()).unwrap();
+    for entry in entries {
+        writer.add(entry).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+fn sha(bytes: &[u8]) -> Hash {
+    HashAlgorithm::Sha256.digest(bytes)
+}
+
+#[test]
+fn the_vector_is_read_and_written() {
+    let entries = read_all(VECTOR);
+    assert_eq!(entries.len(), 4);
+    assert_eq!(
+        (entries[0].kind, entries[0].path.as_slice()),
+        (EntryKind::Folder, &b"/data/"[..])
+    );
+    assert_eq!(entries[0].metablockhash, entries[0].metahash);
+    assert_eq!((entries[1].size, entries[1].blocklists.len()), (2500, 1));
+    assert_eq!(entries[2].time, Some(VolumeTime(1_704_067_200)));
+    assert_eq!(entries[3].hash, Some(sha(b"")));
+    let written = write(&entries);
+    assert_eq!(written.len(), 836);
+    assert_eq!(written, format!("\u{feff}{VECTOR}").into_bytes());
+    assert_eq!(read_all(&written), entries);
+}
+
+#[test]
+fn an_empty_list() {
+    assert_eq!(write(&[]), b"\xef\xbb\xbf[]");
+    assert!(read(write(&[])).is_empty());
+    assert!(read(" [ \n ] ").is_empty());
+}
+
+#[test]
+fn every_property_in_schema_order() {
+    let mut entry = FileEntry {
+        hash: Some(sha(b"1")),
+        size: 1,
+        time: Some(VolumeTime(0)),
+        metahash: Some(sha(b"2")),
+        metasize: 2,
+        metablockhash: Some(sha(b"3")),
+        blockhash: Some(sha(b"4")),
+        blocksize: Some(4),
+        ..FileEntry::new(EntryKind::File, "/x")
+    };
+    let names = |entry: &FileEntry| {
+        let text = String::from_utf8(write(std::slice::from_ref(entry))).unwrap();
+        let names: Vec<String> = text
+            .split('"')
+            .filter(|part| part.chars().all(|c| c.is_ascii_lowercase()))
+            .map(str::to_owned)
+            .collect();
+        names.join(" ")
+    };
+    assert_eq!(
+        names(&entry),
+        "type path hash size time metahash metasize metablockhash blockhash blocksize"
+    );
+    entry.metablocklists = vec![sha(b"5"), sha(b"6")];
+    entry.blocklists = vec![sha(b"7")];
+    assert_eq!(
+        names(&entry),
+        "type path hash size time metahash metasize metablocklists blocklists"
+    );
+    entry.kind = EntryKind::Symlink;
+    assert_eq!(names(&entry), "type path metahash metasize metablocklists");
+}
+
+#[test]
+fn any_order_unknown_properties_and_cases() {
+    let text = r#" [ { "x" : {"a":[{}]} , "path" : "/a\u00e9\udcff\\\n", "size" : 1 , "y":"z", "hash":null,
+        "type" : "fILE" , "blocklists":null, "metahash":null } , {"type":"AlternateStream","size":{}},
+        {"size":{},"path":[],"type":"Other"} ] "#;
+    let mut reader = FileListReader::open(text.as_bytes());
+    let entry = reader.next().unwrap().unwrap();
+    assert_eq!(
+        entry,
+        FileEntry {
+            size: 1,
+            ..FileEntry::new(EntryKind::File, [b"/a\xc3\xa9\xff\\\n".as_slice()].concat())
+        }
+    );
+    assert!(reader.next().is_none());
+    assert!(reader.next().is_none());
+    assert_eq!(reader.skipped(), 2);
+    assert!(!reader.is_damaged());
+}
+
+#[test]
+fn a_wrong_entry_does_not_hide_the_next() {
+    for wrong in [
+        "1",
+        "null",
+        "{}",
+        r#"{"type":"File","size":1}"#,
+        r#"{"type":"File","path":"","size":1}"#,
+        r#"{"type":"File","path":"/a"}"#,
+        r#"{"type":"File","path":"/a","size":-1}"#,
+        r#"{"type":"File","path":"/a","size":"1"}"#,
+        r#"{"type":"File","path":"/a","size":1,"hash":"x"}"#,
+        r#"{"type":"File","path":"/a","size":1,"time":"x"}"#,
+        r#"{"type":"File","path":"/a","size":1,"blocklists":["x"]}"#,
+        r#"{"type":"File","path":"/a","size":1,"blocklists":"x"}"#,
+        r#"{"type":"Folder","path":"/a","metahash":"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}"#,
+        r#"{"path":"/a","size":1}"#,
+    ] {
+        let text = format!(r#"[{wrong},{{"type":"Folder","path":"/b/"}}]"#);
+        let items = read(text);
+        assert!(matches!(items[0], Err(Error::Malformed { .. })), "{wrong}");
+        assert_eq!(items[1].as_ref().unwrap().path, b"/b/", "{wrong}");
+        assert_eq!(items.len(), 2, "{wrong}");
+    }
+    let message = read(r#"[{"type":"File","path":"/a","size":-1}]"#)
+        .remove(0)
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        message,
+        "malformed file list: entry `/a` with wrong or missing `size` at byte 38"
+    );
+}
+
+#[test]
+fn damage_ends_the_list() {
+    for end in [
+        "",
+        "]",
+        "}",
+        "{",
+        r#"{"type":"File""#,
+        r#"{"type":"File","path":"/x"#,
+        "]x",
+        "[",
+        "{]",
+        r#"{"a":1}]"#,
+    ] {
+        let text = format!(r#"[{{"type":"Folder","path":"/b/"}}{end}"#);
+        if end == "]" {
+            continue;
+        }
+        let mut reader = FileListReader::open(text.as_bytes());
+        assert_eq!(reader.next().unwrap().unwrap().path, b"/b/", "{end}");
+        assert!(
+            matches!(reader.next(), Some(Err(Error::Malformed { .. }))),
+            "{end}"
+        );
+        assert!(reader.is_damaged(), "{end}");
+        assert!(reader.next().is_none(), "{end}");
+    }
+    for text in ["", "{", "x", "\u{feff}", "\u{feff}{}"] {
+        assert!(
+            matches!(read(text)[..], [Err(Error::Malformed { .. })]),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn limits() {
+    let text = format!(
+        r#"[{{"type":"Folder","path":"{}"}}]"#,
+        "a".repeat(MAX_STRING + 1)
+    );
+    assert!(matches!(read(text)[..], [Err(Error::TooLarge { .. })]));
+    let text = format!(r#"[{{"type":"Folder","x":{}"#, "[".repeat(1000));
+    assert!(matches!(read(text)[..], [Err(Error::TooLarge { .. })]));
+    let mut writer = FileListWriter::create(Vec::new()).unwrap();
+    assert!(writer.add(&FileEntry::new(EntryKind::Folder, "")).is_err());
+    assert!(
+        writer
+            .add(&FileEntry::new(
+                EntryKind::Folder,
+                vec![b'a'; MAX_STRING + 1]
+            ))
+            .is_err()
+    );
+    assert!(
+        writer
+            .add(&FileEntry {
+                size: -1,
+                ..FileEntry::new(EntryKind::File, "/a")
+            })
+            .is_err()
+    );
+    assert_eq!(writer.finish().unwrap(), b"\xef\xbb\xbf[]");
+}
+
+#[test]
+fn the_source_is_read_to_its_end() {
+    struct FailsAtEnd<'a>(&'a [u8]);
+    impl Read for FailsAtEnd<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            match self.0.read(buf)? {
+                0 => Err(io::Error::new(io::ErrorKind::InvalidData, "checksum")),
+                len => Ok(len),
+            }
+        }
+    }
+    let mut reader = FileListReader::open(FailsAtEnd(br#"[{"type":"Folder","path":"/b/"}]"#));
+    assert!(reader.next().unwrap().is_ok());
+    assert!(matches!(reader.next(), Some(Err(Error::Io(_)))));
+    assert!(reader.next().is_none());
+}
+
+fn any_hash() -> impl Strategy<Value = Hash> {
+    (0..5usize, any::<u64>())
+        .prop_map(|(algorithm, seed)| HashAlgorithm::ALL[algorithm].digest(&seed.to_le_bytes()))
+}
+
+prop_compose! {
+    /// Entries that hold what the writer writes for their kind.
+    fn any_entry()(
+        kind in prop_oneof![Just(EntryKind::File), Just(EntryKind::Folder), Just(EntryKind::Symlink)],
+        path in proptest::collection::vec(any::<u8>(), 1..60),
+        numbers: [u32; 3],
+        time in proptest::option::of(0..4_000_000_000i64),
+        hash in proptest::option::of(any_hash()),
+        metahash in proptest::option::of(any_hash()),
+        metablockhash in proptest::option::of(any_hash()),
+        metablocklists in proptest::collection::vec(any_hash(), 0..2),
+        blocklists in proptest::collection::vec(any_hash(), 0..4),
+        blockhash in proptest::option::of(any_hash()),
+    ) -> FileEntry {
+        let is_file = kind == EntryKind::File;
+        let [size, metasize, blocksize] = numbers.map(i64::from);
+        let metablocklists = if metahash.is_some() { metablocklists } else { vec![] };
+        let blocklists = if is_file { blocklists } else { vec![] };
+        let blockhash = blockhash.filter(|_| is_file && blocklists.is_empty());
+        FileEntry {
+            kind,
+            path,
+            hash: hash.filter(|_| is_file),
+            size: if is_file { size } else { 0 },
+            time: time.filter(|_| is_file).map(VolumeTime),
+            metahash,
+            metasize: if metahash.is_some() { metasize } else { 0 },
+            metablockhash: metablockhash.filter(|_| metahash.is_some() && metablocklists.is_empty()),
+            metablocklists,
+            blocklists,
+            blockhash,
+            blocksize: blockhash.map(|_| blocksize),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn round_trip(entries in proptest::collection::vec(any_entry(), 0..20)) {
+        let written = write(&entries);
+        prop_assert!(std::str::from_utf8(&written).is_ok());
+        prop_assert_eq!(read_all(&written), entries);
+    }
+
+    #[test]
+    fn damage_is_survived(at in 0..836usize, byte: u8, len in 0..837usize) {
+        let mut bytes = VECTOR.as_bytes().to_vec();
+        if let Some(target) = bytes.get_mut(at) {
+            *target = byte;
+        }
+        bytes.truncate(len);
+        prop_assert!(read(&bytes).len() <= 836);
+    }
+}
+
+#[test]
+#[ignore = "a measurement: cargo test -p larder-volume --release -- --ignored --nocapture speed_of_reading"]
+fn speed_of_reading() {
+    let entries: Vec<FileEntry> = (0..400_000u32)
+        .map(|index| FileEntry {
+            hash: Some(sha(&index.to_le_bytes())),
+            size: i64::from(index),
+            time: Some(VolumeTime(1_700_000_000 + i64::from(index))),
+            metahash: Some(sha(b"x")),
+            metasize: 189,
+            ..FileEntry::new(
+                EntryKind::File,
+                format!(
+                    "/home/someone/projects/folder-{}/file-{index}.txt",
+                    index / 100
+                ),
+            )
+        })
+        .collect();
+    let mut text = Vec::new();
+    for _ in 0..3 {
+        timed("written", || {
+            text = write(&entries);
+            text.len()
+        });
+        timed("read", || {
+            assert_eq!(
+                FileListReader::open(text.as_slice())
+                    .filter(Result::is_ok)
+                    .count(),
+                entries.len()
+            );
+            text.len()
+        });
+    }
+}
