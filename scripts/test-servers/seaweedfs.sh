@@ -122,16 +122,24 @@ TOML
     url
 }
 
+# Waits at most 5 seconds for the end of a process.
+gone() {
+    for _ in $(seq 50); do
+        kill -0 "$1" 2>/dev/null || return 0
+        sleep 0.1
+    done
+    return 1
+}
+
 stop() {
     if running; then
         pid=$(cat "$run/pid")
         kill -TERM "$pid" 2>/dev/null || true
-        for _ in $(seq 50); do
-            kill -0 "$pid" 2>/dev/null || break
-            sleep 0.1
-        done
-        # It has been seen to ignore TERM for minutes.
-        kill -KILL "$pid" 2>/dev/null || true
+        if ! gone "$pid"; then
+            # It has been seen to ignore TERM for minutes. Its ports are free only when it is really gone.
+            kill -KILL "$pid" 2>/dev/null || true
+            gone "$pid" || true
+        fi
     fi
     rm -rf "$run"
 }
