@@ -1,0 +1,392 @@
+//! What the engine takes from outside so that it stays testable: time, randomness, cancellation, reporting.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::{Error, Result};
+
+/// Gives the present time.
+pub trait Clock: Send + Sync {
+    /// Seconds and nanoseconds since 1970 UTC.
+    fn now(&self) -> (i64, u32);
+
+    /// Seconds since 1970 UTC.
+    fn seconds(&self) -> i64 {
+        self.now().0
+    }
+
+    /// Lets `time` pass.
+    fn pause(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+}
+
+/// The system's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> (i64, u32) {
+        let now = jiff::Timestamp::now();
+        (
+            now.as_second(),
+            u32::try_from(now.subsec_nanosecond()).unwrap_or(0),
+        )
+    }
+}
+
+/// A clock that stands still until it is set or waited for (each pause is a second); for tests.
+#[derive(Debug, Default)]
+pub struct FixedClock(AtomicU64);
+
+impl FixedClock {
+    /// A clock showing `seconds` since 1970.
+    #[must_use]
+    pub fn new(seconds: u64) -> Self {
+        Self(AtomicU64::new(seconds))
+    }
+
+    /// Sets the clock to `seconds` since 1970.
+    pub fn set(&self, seconds: u64) {
+        self.0.store(seconds, Ordering::SeqCst);
+    }
+}
+
+impl Clock for FixedClock {
+    fn now(&self) -> (i64, u32) {
+        (
+            i64::try_from(self.0.load(Ordering::SeqCst)).unwrap_or(i64::MAX),
+            0,
+        )
+    }
+
+    fn pause(&self, _: Duration) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Fills buffers with random bytes.
+pub trait Rng: Send + Sync {
+    /// Fills the whole buffer.
+    ///
+    /// # Errors
+    /// When the source of randomness fails; nothing may be written then.
+    fn fill(&self, buffer: &mut [u8]) -> Result<()>;
+}
+
+/// The system's secure random numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemRng;
+
+impl Rng for SystemRng {
+    fn fill(&self, buffer: &mut [u8]) -> Result<()> {
+        getrandom::fill(buffer).map_err(|error| Error::Known {
+            id: "NoRandomness",
+            fault: crate::Fault::Environment,
+            message: format!("the system's random number source failed: {error}"),
+            hint: String::new(),
+        })
+    }
+}
+
+/// Tells all parts of a run to stop. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<CancelState>);
+
+#[derive(Debug, Default)]
+struct CancelState {
+    set: AtomicBool,
+    notify: Notify,
+}
+
+impl Cancel {
+    /// A token that is not set.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks everything to stop.
+    pub fn cancel(&self) {
+        self.0.set.store(true, Ordering::SeqCst);
+        self.0.notify.notify_waiters();
+    }
+
+    /// True once [`Cancel::cancel`] was called.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.set.load(Ordering::SeqCst)
+    }
+
+    /// An error once cancelled, for use between steps.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub fn check(&self) -> Result<()> {
+        if self.is_cancelled() {
+            Err(Error::Cancelled)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Waits until cancelled.
+    pub async fn cancelled(&self) {
+        loop {
+            let waiting = self.0.notify.notified();
+            tokio::pin!(waiting);
+            waiting.as_mut().enable();
+            if self.is_cancelled() {
+                return;
+            }
+            waiting.await;
+        }
+    }
+
+    /// Runs a future until it ends or the token is set.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] when the token was set first.
+    pub async fn race<T>(&self, future: impl std::future::Future<Output = T>) -> Result<T> {
+        tokio::select! {
+            biased;
+            () = self.cancelled() => Err(Error::Cancelled),
+            value = future => Ok(value),
+        }
+    }
+}
+
+/// How important a message is (commands spec, logs).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub enum Level {
+    /// Details for finding faults.
+    Verbose,
+    /// A repeated attempt.
+    Retry,
+    /// Normal progress.
+    Information,
+    /// What a dry run would do.
+    DryRun,
+    /// Something is not as it should be; the run goes on.
+    Warning,
+    /// Something failed; the run may go on.
+    Error,
+}
+
+/// One message of a run.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Importance.
+    pub level: Level,
+    /// Stable identifier, e.g. `FileAccessError`.
+    pub id: &'static str,
+    /// One sentence.
+    pub text: String,
+}
+
+/// The phases a person sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Listing the destination and comparing it with the catalog.
+    CheckingRemote,
+    /// Building or updating the local catalog from the destination.
+    Rebuilding,
+    /// Walking and reading the source.
+    Backup,
+    /// Waiting for the last uploads.
+    Uploading,
+    /// Checking what was stored.
+    Verifying,
+    /// Reading version lists.
+    ReadingLists,
+    /// Looking at the files that exist in the target.
+    CheckingTargets,
+    /// Fetching volumes and writing files.
+    Restoring,
+    /// Applying times, owners and permissions.
+    Metadata,
+    /// Done.
+    Completed,
+}
+
+/// A remote call as shown to people.
+#[derive(Clone, Debug)]
+pub enum Transfer {
+    /// Listing the folder.
+    List,
+    /// Sending a file.
+    Put {
+        /// Remote name.
+        name: String,
+        /// Length in bytes.
+        size: u64,
+    },
+    /// Fetching a file.
+    Get {
+        /// Remote name.
+        name: String,
+        /// Length in bytes, 0 when unknown.
+        size: u64,
+    },
+    /// Removing a file.
+    Delete {
+        /// Remote name.
+        name: String,
+        /// Length in bytes, 0 when unknown.
+        size: u64,
+    },
+    /// Creating the folder.
+    CreateFolder,
+}
+
+/// Figures of a running operation; all counters only grow.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Files found so far (backup) or to restore.
+    pub files_found: AtomicU64,
+    /// Their bytes.
+    pub bytes_found: AtomicU64,
+    /// Files finished.
+    pub files_done: AtomicU64,
+    /// Bytes finished.
+    pub bytes_done: AtomicU64,
+    /// Bytes sent.
+    pub bytes_sent: AtomicU64,
+    /// Bytes received.
+    pub bytes_received: AtomicU64,
+    /// True once all files have been counted.
+    pub counted: AtomicBool,
+}
+
+/// Receives everything a run has to say. Called from many threads; must not block for long.
+pub trait Monitor: Send + Sync {
+    /// A message.
+    fn message(&self, message: &Message);
+    /// A new phase.
+    fn phase(&self, phase: Phase);
+    /// A remote call begins.
+    fn transfer(&self, transfer: &Transfer);
+    /// The counters of this run, handed over once at its start.
+    fn progress(&self, progress: Arc<Progress>);
+}
+
+/// A monitor that ignores everything.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Monitor for Silent {
+    fn message(&self, _: &Message) {}
+    fn phase(&self, _: Phase) {}
+    fn transfer(&self, _: &Transfer) {}
+    fn progress(&self, _: Arc<Progress>) {}
+}
+
+/// Collects messages for the report and passes everything on.
+pub struct Reporter {
+    inner: Arc<dyn Monitor>,
+    /// The counters shown while running.
+    pub progress: Arc<Progress>,
+    suppressed: Vec<String>,
+    warnings: std::sync::Mutex<Vec<String>>,
+    errors: std::sync::Mutex<Vec<String>>,
+    warning_count: AtomicU64,
+    error_count: AtomicU64,
+}
+
+/// Messages kept for the report; the rest is only counted.
+const KEPT_MESSAGES: usize = 1000;
+
+impl Reporter {
+    /// A reporter in front of `inner`; warnings with an id in `suppressed` become information.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Monitor>, suppressed: Vec<String>) -> Self {
+        let progress = Arc::new(Progress::default());
+        inner.progress(progress.clone());
+        Self {
+            inner,
+            progress,
+            suppressed,
+            warnings: std::sync::Mutex::default(),
+            errors: std::sync::Mutex::default(),
+            warning_count: AtomicU64::new(0),
+            error_count: AtomicU64::new(0),
+        }
+    }
+
+    /// Passes on a message; warnings and errors are counted.
+    pub fn say(&self, level: Level, id: &'static str, text: impl Into<String>) {
+        let text = text.into();
+        let level = if level == Level::Warning && self.suppressed.iter().any(|s| s == id) {
+            Level::Information
+        } else {
+            level
+        };
+        let (list, count) = match level {
+            Level::Warning => (&self.warnings, &self.warning_count),
+            Level::Error => (&self.errors, &self.error_count),
+            _ => {
+                self.inner.message(&Message { level, id, text });
+                return;
+            }
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        if let Ok(mut list) = list.lock()
+            && list.len() < KEPT_MESSAGES
+        {
+            list.push(format!("[{id}] {text}"));
+        }
+        self.inner.message(&Message { level, id, text });
+    }
+
+    /// A warning.
+    pub fn warn(&self, id: &'static str, text: impl Into<String>) {
+        self.say(Level::Warning, id, text);
+    }
+
+    /// An error that does not stop the run.
+    pub fn error(&self, id: &'static str, text: impl Into<String>) {
+        self.say(Level::Error, id, text);
+    }
+
+    /// Normal progress.
+    pub fn info(&self, id: &'static str, text: impl Into<String>) {
+        self.say(Level::Information, id, text);
+    }
+
+    /// A detail.
+    pub fn verbose(&self, id: &'static str, text: impl Into<String>) {
+        self.say(Level::Verbose, id, text);
+    }
+
+    /// A new phase.
+    pub fn phase(&self, phase: Phase) {
+        self.inner.phase(phase);
+    }
+
+    /// A remote call begins.
+    pub fn transfer(&self, transfer: &Transfer) {
+        self.inner.transfer(transfer);
+    }
+
+    /// Warnings so far: the texts kept and how many there were.
+    #[must_use]
+    pub fn warnings(&self) -> (Vec<String>, u64) {
+        let list = self.warnings.lock().map(|l| l.clone()).unwrap_or_default();
+        (list, self.warning_count.load(Ordering::Relaxed))
+    }
+
+    /// Errors so far: the texts kept and how many there were.
+    #[must_use]
+    pub fn errors(&self) -> (Vec<String>, u64) {
+        let list = self.errors.lock().map(|l| l.clone()).unwrap_or_default();
+        (list, self.error_count.load(Ordering::Relaxed))
+    }
+}
+
+/// Waits between attempts, cut short by cancellation.
+pub(crate) async fn pause(cancel: &Cancel, time: Duration) -> Result<()> {
+    cancel.race(tokio::time::sleep(time)).await
+}

@@ -1,0 +1,231 @@
+//! The engine's one error: what failed, whose fault it is, and what helps.
+
+use std::path::PathBuf;
+
+/// Result of an engine call.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Whose turn it is to act on an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The command, an option, a passphrase or the choice of folder.
+    User,
+    /// The storage service or the way to it.
+    Remote,
+    /// Volumes in the destination are damaged or missing.
+    Data,
+    /// This machine: disk, permissions, memory.
+    Environment,
+    /// A mistake in this program.
+    Bug,
+    /// The user stopped the run.
+    Cancelled,
+}
+
+/// A failed operation.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A condition with a name that scripts may look for (Duplicati's error ids where it has one).
+    #[error("{message}")]
+    Known {
+        /// Stable identifier, e.g. `MissingRemoteFiles`.
+        id: &'static str,
+        /// Who has to act.
+        fault: Fault,
+        /// One sentence naming the object.
+        message: String,
+        /// The one command or change that helps; empty when there is none.
+        hint: String,
+    },
+    /// A call to the destination failed after all attempts.
+    #[error(transparent)]
+    Destination(#[from] larder_destination::Error),
+    /// A volume could not be read or written.
+    #[error("volume {name}")]
+    Volume {
+        /// Remote file name.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        source: larder_volume::Error,
+    },
+    /// The local catalog failed in a way that rebuilding does not mend (disk full, no permission).
+    #[error("local catalog")]
+    Catalog(#[from] larder_catalog::Error),
+    /// A local file or folder could not be used.
+    #[error("{}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An option's value is wrong.
+    #[error(transparent)]
+    Option(#[from] larder_options::Error),
+    /// The user stopped the run.
+    #[error("stopped on request")]
+    Cancelled,
+    /// A broken invariant.
+    #[error("this is a fault in larder: {0}")]
+    Bug(String),
+}
+
+impl Error {
+    /// A named condition caused by the user's input or set-up.
+    #[must_use]
+    pub fn user(id: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Known {
+            id,
+            fault: Fault::User,
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// A named condition of the remote data.
+    #[must_use]
+    pub fn data(id: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Known {
+            id,
+            fault: Fault::Data,
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// A local file operation failed.
+    #[must_use]
+    pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.into(),
+            source,
+        }
+    }
+
+    /// A volume could not be handled.
+    #[must_use]
+    pub fn volume(name: impl Into<String>, source: larder_volume::Error) -> Self {
+        Self::Volume {
+            name: name.into(),
+            source,
+        }
+    }
+
+    /// Who has to act.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Known { fault, .. } => *fault,
+            Self::Destination(error) => match error.kind().fault() {
+                larder_destination::Fault::Configuration => Fault::User,
+                larder_destination::Fault::Remote => Fault::Remote,
+                larder_destination::Fault::Data => Fault::Data,
+                larder_destination::Fault::Cancelled => Fault::Cancelled,
+            },
+            Self::Volume { .. } => Fault::Data,
+            Self::Catalog(_) | Self::Io { .. } => Fault::Environment,
+            Self::Option(_) => Fault::User,
+            Self::Cancelled => Fault::Cancelled,
+            Self::Bug(_) => Fault::Bug,
+        }
+    }
+
+    /// The stable identifier printed as `ErrorID`, when the condition has one.
+    #[must_use]
+    pub fn id(&self) -> Option<&'static str> {
+        use larder_destination::ErrorKind as Kind;
+        match self {
+            Self::Known { id, .. } => Some(id),
+            Self::Volume {
+                source: larder_volume::Error::WrongPassword,
+                ..
+            } => Some("WrongPassphrase"),
+            Self::Destination(error) => match error.kind() {
+                Kind::FolderMissing => Some("FolderMissing"),
+                Kind::NotFound => Some("MissingRemoteFiles"),
+                Kind::Quota => Some("DestinationFull"),
+                Kind::Denied => Some("DestinationDenied"),
+                Kind::SignInNeeded => Some("SignInNeeded"),
+                Kind::Untrusted(_) => Some("UntrustedServer"),
+                Kind::Locked => Some("RemoteFileLocked"),
+                Kind::Archived => Some("RemoteFileArchived"),
+                Kind::Config => Some("InvalidDestination"),
+                Kind::Exists
+                | Kind::Busy(_)
+                | Kind::Network
+                | Kind::Corrupt
+                | Kind::Unsupported
+                | Kind::Cancelled
+                | Kind::Other => None,
+            },
+            Self::Option(_) => Some("OptionValidationError"),
+            Self::Cancelled => Some("Cancelled"),
+            Self::Volume { .. } | Self::Catalog(_) | Self::Io { .. } | Self::Bug(_) => None,
+        }
+    }
+
+    /// The one command or change that helps; empty when there is none.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        use larder_destination::ErrorKind as Kind;
+        match self {
+            Self::Known { hint, .. } => hint.clone(),
+            Self::Volume {
+                source: larder_volume::Error::WrongPassword,
+                ..
+            } => "check --passphrase (or the environment variable PASSPHRASE)".into(),
+            Self::Destination(error) => match error.kind() {
+                Kind::Quota => "free space in the destination, or remove old versions".into(),
+                Kind::Denied => "check the permissions of the destination folder".into(),
+                Kind::SignInNeeded => "check the user name and password or key".into(),
+                Kind::FolderMissing => "check the URL, or mount the disk".into(),
+                _ => String::new(),
+            },
+            Self::Bug(_) => {
+                "please report it, with the log (--log-file=… --log-file-log-level=Verbose)".into()
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// Exit code of the command line client (commands spec, exit codes).
+    #[must_use]
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Known { .. }
+            | Self::Destination(_)
+            | Self::Volume { .. }
+            | Self::Catalog(_)
+            | Self::Io { .. }
+            | Self::Option(_)
+            | Self::Cancelled
+            | Self::Bug(_) => 100,
+        }
+    }
+}
+
+/// Adds the volume's name to a format error.
+pub(crate) trait VolumeContext<T> {
+    /// Names the volume.
+    fn in_volume(self, name: &str) -> Result<T>;
+}
+
+impl<T> VolumeContext<T> for larder_volume::Result<T> {
+    fn in_volume(self, name: &str) -> Result<T> {
+        self.map_err(|source| Error::volume(name, source))
+    }
+}
+
+/// Adds the local path to a system error.
+pub(crate) trait PathContext<T> {
+    /// Names the file or folder.
+    fn at(self, path: impl Into<PathBuf>) -> Result<T>;
+}
+
+impl<T> PathContext<T> for std::io::Result<T> {
+    fn at(self, path: impl Into<PathBuf>) -> Result<T> {
+        self.map_err(|source| Error::io(path, source))
+    }
+}

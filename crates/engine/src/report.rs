@@ -1,0 +1,280 @@
+//! What an operation tells when it is done; field names are Duplicati's (commands spec 5.1) and stable.
+
+use serde::Serialize;
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Default)]
+pub enum Outcome {
+    /// Nothing to complain about.
+    #[default]
+    Success,
+    /// Something to look at.
+    Warning,
+    /// Something failed; the rest was done.
+    Error,
+}
+
+/// Common part of all reports.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Common {
+    /// Name of the operation, e.g. `Backup`.
+    pub main_operation: String,
+    /// How it ended.
+    pub parsed_result: Outcome,
+    /// True when the user stopped it.
+    pub interrupted: bool,
+    /// Program and version.
+    pub version: String,
+    /// Start, ISO 8601 UTC.
+    pub begin_time: String,
+    /// End, ISO 8601 UTC.
+    pub end_time: String,
+    /// `hh:mm:ss.fffffff`, days in front when there are any.
+    pub duration: String,
+    /// Number of warnings.
+    pub warnings_actual_length: u64,
+    /// Number of errors.
+    pub errors_actual_length: u64,
+    /// The first warnings.
+    pub warnings: Vec<String>,
+    /// The first errors.
+    pub errors: Vec<String>,
+    /// Remote work.
+    pub backend_statistics: BackendStatistics,
+}
+
+/// Remote calls and volumes (bytes and counts; −1 where unknown).
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct BackendStatistics {
+    /// Calls made, repetitions included.
+    pub remote_calls: u64,
+    /// Bytes sent.
+    pub bytes_uploaded: u64,
+    /// Bytes received.
+    pub bytes_downloaded: u64,
+    /// Files sent.
+    pub files_uploaded: u64,
+    /// Files received.
+    pub files_downloaded: u64,
+    /// Files removed.
+    pub files_deleted: u64,
+    /// Folders created.
+    pub folders_created: u64,
+    /// Calls that had to be repeated.
+    pub retry_attempts: u64,
+    /// Volumes of this backup in the destination.
+    pub known_file_count: u64,
+    /// Their bytes.
+    pub known_file_size: u64,
+    /// Versions.
+    pub known_filesets: u64,
+    /// Total bytes of the destination.
+    pub total_quota_space: i64,
+    /// Free bytes of the destination.
+    pub free_quota_space: i64,
+}
+
+/// Result of `backup`.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct BackupReport {
+    /// Common part.
+    #[serde(flatten)]
+    pub common: Common,
+    /// Files in the previous version that are gone.
+    pub deleted_files: u64,
+    /// Folders in the previous version that are gone.
+    pub deleted_folders: u64,
+    /// Links in the previous version that are gone.
+    pub deleted_symlinks: u64,
+    /// Files whose content or metadata changed.
+    pub modified_files: u64,
+    /// Folders whose metadata changed.
+    pub modified_folders: u64,
+    /// Links that changed.
+    pub modified_symlinks: u64,
+    /// New files.
+    pub added_files: u64,
+    /// New folders.
+    pub added_folders: u64,
+    /// New links.
+    pub added_symlinks: u64,
+    /// Files looked at.
+    pub examined_files: u64,
+    /// Their bytes.
+    pub size_of_examined_files: u64,
+    /// Files read.
+    pub opened_files: u64,
+    /// Bytes read.
+    pub size_of_opened_files: u64,
+    /// Bytes of new files.
+    pub size_of_added_files: u64,
+    /// Bytes of changed files.
+    pub size_of_modified_files: u64,
+    /// Files left out for their size.
+    pub too_large_files: u64,
+    /// Special files passed over.
+    pub not_processed_files: u64,
+    /// Files that could not be read.
+    pub files_with_error: u64,
+    /// True when the version is incomplete.
+    pub partial_backup: bool,
+    /// True for a dry run.
+    pub dryrun: bool,
+    /// Name time of the new version, `yyyyMMddTHHmmssZ`; null when none was written.
+    pub version_time: Option<String>,
+    /// Sample test after the backup.
+    pub test_results: Option<TestReport>,
+}
+
+/// Result of `restore`.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RestoreReport {
+    /// Common part.
+    #[serde(flatten)]
+    pub common: Common,
+    /// Files written or patched.
+    pub restored_files: u64,
+    /// Their bytes.
+    pub size_of_restored_files: u64,
+    /// Folders created.
+    pub restored_folders: u64,
+    /// Links created.
+    pub restored_symlinks: u64,
+    /// Existing files changed in place.
+    pub patched_files: u64,
+    /// Files that were right already.
+    pub unmodified_files: u64,
+    /// Their bytes.
+    pub size_of_unmodified_files: u64,
+    /// Target folder; null for the original places.
+    pub restore_path: Option<String>,
+    /// Files that could not be written.
+    pub broken_local_files: Vec<String>,
+    /// Files whose remote data is missing or damaged.
+    pub broken_remote_files: Vec<String>,
+    /// Name time of the version.
+    pub version_time: Option<String>,
+}
+
+/// One finding in a volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// `Missing`, `Extra`, `Modified` or `Error`.
+    pub kind: &'static str,
+    /// What exactly.
+    pub detail: String,
+}
+
+/// What was found about one volume.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Verification {
+    /// Remote name.
+    pub file: String,
+    /// Empty when nothing is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// What a damaged or missing volume hurts.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Harm {
+    /// Remote name of the damaged volume.
+    pub file: String,
+    /// Versions (0 = newest) that use it.
+    pub versions: Vec<u64>,
+    /// Paths that cannot be restored whole (the first ones).
+    pub paths: Vec<String>,
+    /// How many paths there are.
+    pub path_count: u64,
+}
+
+/// Result of `test`.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TestReport {
+    /// Common part.
+    #[serde(flatten)]
+    pub common: Common,
+    /// All volumes looked at.
+    pub verifications: Vec<Verification>,
+    /// What the damage hurts.
+    pub harm: Vec<Harm>,
+}
+
+impl TestReport {
+    /// Volumes with findings.
+    #[must_use]
+    pub fn damaged(&self) -> usize {
+        self.verifications
+            .iter()
+            .filter(|v| !v.findings.is_empty())
+            .count()
+    }
+}
+
+/// One version in a listing.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct VersionInfo {
+    /// 0 = newest.
+    pub version: u64,
+    /// Name time in seconds since 1970 UTC.
+    pub time: i64,
+    /// False for a partial version.
+    pub is_full_backup: bool,
+    /// Files in it.
+    pub file_count: u64,
+    /// Files, folders and links in it.
+    pub entry_count: u64,
+    /// Bytes of its files.
+    pub file_sizes: u64,
+}
+
+/// One path in a listing.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListedFile {
+    /// Stored path; bytes that are not UTF-8 are shown as U+FFFD.
+    pub path: String,
+    /// `File`, `Folder` or `Symlink`.
+    pub kind: &'static str,
+    /// Size in bytes for each listed version, in the order of [`ListReport::versions`]; null where absent; −1 for folders and links.
+    pub sizes: Vec<Option<i64>>,
+}
+
+/// Result of `list` and `find`.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListReport {
+    /// Common part.
+    #[serde(flatten)]
+    pub common: Common,
+    /// The versions looked at, newest first.
+    pub versions: Vec<VersionInfo>,
+    /// The matching paths; empty when only versions were asked for.
+    pub files: Vec<ListedFile>,
+}
+
+/// Result of `repair`.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RepairReport {
+    /// Common part.
+    #[serde(flatten)]
+    pub common: Common,
+    /// True when the local catalog was built anew.
+    pub rebuilt: bool,
+    /// Volumes known afterwards.
+    pub volumes: u64,
+    /// Blocks known afterwards.
+    pub blocks: u64,
+    /// Versions known afterwards.
+    pub versions: u64,
+    /// dindex files written because they were missing.
+    pub indexes_written: u64,
+}
