@@ -1,0 +1,228 @@
+//! Volume bytes on their way: in memory up to a bound, in a temporary file beyond it.
+
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use larder_destination::Body;
+use larder_volume::{Hash, HashAlgorithm, Hasher, ReadAt};
+
+use crate::error::PathContext;
+use crate::{Error, Result};
+
+/// A finished volume or other file.
+#[derive(Clone, Debug)]
+pub(crate) enum VolumeData {
+    /// Held in memory.
+    Memory(Bytes),
+    /// In a temporary file that is removed with the last handle.
+    File(Arc<SpillFile>),
+}
+
+/// A temporary file of known length.
+#[derive(Debug)]
+pub(crate) struct SpillFile {
+    file: tempfile::NamedTempFile,
+    len: u64,
+}
+
+impl VolumeData {
+    /// Length in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File(spill) => spill.len,
+        }
+    }
+
+    /// Bytes of memory held.
+    pub(crate) fn memory(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File(_) => 0,
+        }
+    }
+
+    /// The content as the body of a put.
+    pub(crate) fn body(&self) -> Body {
+        match self {
+            Self::Memory(bytes) => Body::from_bytes(bytes.clone()),
+            Self::File(spill) => Body::from_file(spill.file.path().to_owned(), spill.len),
+        }
+    }
+
+    /// Reads from the first byte.
+    pub(crate) fn reader(&self) -> Result<Box<dyn Read + Send>> {
+        match self {
+            Self::Memory(bytes) => Ok(Box::new(std::io::Cursor::new(bytes.clone()))),
+            Self::File(spill) => {
+                let file = spill.file.reopen().at(spill.file.path())?;
+                Ok(Box::new(std::io::BufReader::with_capacity(1 << 18, file)))
+            }
+        }
+    }
+
+    /// Hash over all bytes.
+    pub(crate) fn hash(&self, algorithm: HashAlgorithm) -> Result<Hash> {
+        match self {
+            Self::Memory(bytes) => Ok(algorithm.digest(bytes)),
+            Self::File(_) => {
+                let mut hasher = algorithm.hasher();
+                let mut reader = self.reader()?;
+                let mut buffer = vec![0_u8; 1 << 18];
+                loop {
+                    let read = reader.read(&mut buffer).at("temporary volume file")?;
+                    let Some(piece) = buffer.get(..read).filter(|p| !p.is_empty()) else {
+                        break;
+                    };
+                    hasher.update(piece);
+                }
+                Ok(hasher.finish())
+            }
+        }
+    }
+
+    /// Moves the bytes to a temporary file, when they are in memory.
+    pub(crate) fn spill(self, folder: Option<&Path>) -> Result<Self> {
+        match self {
+            Self::Memory(bytes) => {
+                let mut sink = Sink::new(0, folder.map(Path::to_owned));
+                sink.write_all(&bytes).at("temporary volume file")?;
+                sink.finish()
+            }
+            Self::File(_) => Ok(self),
+        }
+    }
+}
+
+impl ReadAt for VolumeData {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Memory(bytes) => bytes.as_ref().read_at(offset, buffer),
+            Self::File(spill) => {
+                use std::os::unix::fs::FileExt;
+                spill.file.as_file().read_at(buffer, offset)
+            }
+        }
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(VolumeData::len(self))
+    }
+}
+
+/// Collects bytes in memory up to a bound, then in a temporary file.
+pub(crate) struct Sink {
+    memory: Vec<u8>,
+    bound: u64,
+    folder: Option<PathBuf>,
+    file: Option<tempfile::NamedTempFile>,
+    len: u64,
+}
+
+impl Sink {
+    /// A sink that holds at most `bound` bytes in memory; temporary files go to `folder` or the system's.
+    pub(crate) fn new(bound: u64, folder: Option<PathBuf>) -> Self {
+        Self {
+            memory: Vec::new(),
+            bound,
+            folder,
+            file: None,
+            len: 0,
+        }
+    }
+
+    /// Makes room for `len` bytes at once, when they will stay in memory.
+    pub(crate) fn reserve(&mut self, len: u64) {
+        if len <= self.bound {
+            self.memory.reserve_exact(usize::try_from(len).unwrap_or(0));
+        }
+    }
+
+    /// Bytes written so far.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The finished content.
+    pub(crate) fn finish(self) -> Result<VolumeData> {
+        match self.file {
+            None => Ok(VolumeData::Memory(Bytes::from(self.memory))),
+            Some(mut file) => {
+                file.seek(SeekFrom::Start(0)).at(file.path().to_owned())?;
+                Ok(VolumeData::File(Arc::new(SpillFile {
+                    file,
+                    len: self.len,
+                })))
+            }
+        }
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        if self.file.is_none() && self.len + buffer.len() as u64 > self.bound {
+            let mut file = new_temporary(self.folder.as_deref())?;
+            file.write_all(&self.memory)?;
+            self.memory = Vec::new();
+            self.file = Some(file);
+        }
+        match &mut self.file {
+            Some(file) => file.write_all(buffer)?,
+            None => self.memory.extend_from_slice(buffer),
+        }
+        self.len += buffer.len() as u64;
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn new_temporary(folder: Option<&Path>) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("larder-").suffix(".tmp");
+    match folder {
+        Some(folder) => builder.tempfile_in(folder),
+        None => builder.tempfile(),
+    }
+}
+
+/// A sink that hashes what passes, so that the remote hash is known when the last byte is written.
+pub(crate) struct HashSink {
+    sink: Sink,
+    hasher: Hasher,
+}
+
+impl HashSink {
+    /// Hashes with `algorithm` in front of `sink`.
+    pub(crate) fn new(sink: Sink, algorithm: HashAlgorithm) -> Self {
+        Self {
+            sink,
+            hasher: algorithm.hasher(),
+        }
+    }
+
+    /// The content and its hash.
+    pub(crate) fn finish(self) -> Result<(VolumeData, Hash)> {
+        Ok((self.sink.finish()?, self.hasher.finish()))
+    }
+}
+
+impl Write for HashSink {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        self.hasher.update(buffer);
+        self.sink.write(buffer)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A local failure while producing a volume: the temporary folder is the only thing that can fail there.
+pub(crate) fn temporary_error(error: std::io::Error) -> Error {
+    Error::io(std::env::temp_dir(), error)
+}

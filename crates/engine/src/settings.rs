@@ -1,0 +1,343 @@
+//! The engine's options as checked values; text is turned into these once, at the start.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use larder_options::{Values, engine as opt};
+use larder_volume::{AesVersion, Compression, HashAlgorithm, PackMethod, check_prefix};
+
+use crate::crypt::{Encryption, GpgSettings};
+use crate::transfer::RetrySettings;
+use crate::{Error, Result};
+
+/// What goes into dindex files (commands spec 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IndexPolicy {
+    /// No dindex files.
+    None,
+    /// Block lists without blocklists' content.
+    Lookup,
+    /// Everything.
+    Full,
+}
+
+/// How much of a volume the verification opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verification {
+    /// Contents of all kinds.
+    Full,
+    /// Size and hash of the remote bytes only.
+    HashOnly,
+    /// Contents, but no dblock files.
+    ListAndIndexes,
+    /// Only dindex files.
+    IndexesOnly,
+}
+
+/// All options of the engine, parsed.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) prefix: String,
+    pub(crate) case_insensitive: bool,
+    pub(crate) blocksize: Option<u64>,
+    pub(crate) block_hash: Option<HashAlgorithm>,
+    pub(crate) file_hash: Option<HashAlgorithm>,
+    pub(crate) dblock_size: u64,
+    pub(crate) compression: Compression,
+    pub(crate) tar_level: Option<i32>,
+    pub(crate) zip_method: Option<PackMethod>,
+    pub(crate) zip_level: u8,
+    pub(crate) encryption: Encryption,
+    pub(crate) gpg: GpgSettings,
+    pub(crate) ignore_padding: bool,
+    pub(crate) index_policy: IndexPolicy,
+    pub(crate) retry: RetrySettings,
+    pub(crate) uploads: usize,
+    pub(crate) create_folder: bool,
+    pub(crate) backend_verification: bool,
+    pub(crate) list_verify_uploads: bool,
+    pub(crate) dont_read_manifests: bool,
+    pub(crate) skip_file_hash_checks: bool,
+    pub(crate) samples: u64,
+    pub(crate) sample_percentage: f64,
+    pub(crate) verification: Verification,
+    pub(crate) full_block_verification: bool,
+    pub(crate) dry_run: bool,
+    pub(crate) upload_unchanged: bool,
+    pub(crate) skip_metadata: bool,
+    pub(crate) disable_filetime_check: bool,
+    pub(crate) check_filetime_only: bool,
+    pub(crate) stored_extensions: Vec<String>,
+    pub(crate) control_files: Vec<PathBuf>,
+    pub(crate) upload_folder: Option<PathBuf>,
+    pub(crate) threads: usize,
+    pub(crate) no_local_db: bool,
+    pub(crate) quota: Option<u64>,
+    pub(crate) quota_disabled: bool,
+    pub(crate) quota_warning_percent: i64,
+    pub(crate) upload_verification_file: bool,
+}
+
+/// Zstandard level of new volumes; measured in docs/decisions/0004-compression.md.
+const ZSTD_LEVEL: i32 = 2;
+/// Smallest allowed volume (format: dblock-size is raised to it).
+const MIN_DBLOCK_BYTES: u64 = 1 << 20;
+
+impl Settings {
+    /// Reads all engine options.
+    ///
+    /// # Errors
+    /// The first wrong value, naming its option.
+    pub(crate) fn read(values: &Values) -> Result<Self> {
+        let prefix = values.get(opt::PREFIX)?;
+        if prefix.contains('-') {
+            return Err(Error::user(
+                "PrefixCannotContainHyphens",
+                format!("the prefix {prefix} contains a hyphen"),
+                "choose a --prefix without '-'",
+            ));
+        }
+        check_prefix(&prefix)
+            .map_err(|e| Error::user("InvalidPrefix", e.to_string(), "choose another --prefix"))?;
+        let hash = |name: Option<String>| -> Result<Option<HashAlgorithm>> {
+            name.map(|n| HashAlgorithm::parse(&n))
+                .transpose()
+                .map_err(|e| Error::user("OptionValidationError", e.to_string(), "use SHA256"))
+        };
+        let blocksize = if values.is_set(opt::BLOCKSIZE) {
+            Some(check_blocksize(values.get(opt::BLOCKSIZE)?)?)
+        } else {
+            None
+        };
+        let only_if_set = |option| -> Result<Option<String>> {
+            if values.is_set(option) {
+                Ok(values.find(option)?)
+            } else {
+                Ok(None)
+            }
+        };
+        let compression =
+            Compression::parse(&values.get(opt::COMPRESSION_MODULE)?).map_err(|e| {
+                Error::user(
+                    "OptionValidationError",
+                    e.to_string(),
+                    "use --compression-module=zip",
+                )
+            })?;
+        let zip_level = u8::try_from(level(values)?).unwrap_or(9);
+        let zip_method = match only_if_set(opt::ZIP_COMPRESSION_METHOD)?
+            .map(|m| m.to_ascii_lowercase())
+        {
+            None => None,
+            Some(method) if method == "deflate" => Some(PackMethod::Deflate { level: zip_level }),
+            Some(method) if method == "none" || method == "store" || method == "stored" => {
+                Some(PackMethod::Stored)
+            }
+            Some(method) if method == "zstandard" || method == "zstd" => Some(zstd()),
+            Some(method) => {
+                return Err(Error::user(
+                    "OptionValidationError",
+                    format!("zip volumes cannot be written with {method}"),
+                    "use --zip-compression-method=Zstandard, Deflate or None",
+                ));
+            }
+        };
+        Ok(Self {
+            prefix,
+            case_insensitive: values.get(opt::CASE_INSENSITIVE_REMOTE)?,
+            blocksize,
+            block_hash: hash(only_if_set(opt::BLOCK_HASH_ALGORITHM)?)?,
+            file_hash: hash(only_if_set(opt::FILE_HASH_ALGORITHM)?)?,
+            dblock_size: values.get(opt::DBLOCK_SIZE)?.max(MIN_DBLOCK_BYTES),
+            compression,
+            tar_level: tar_level(values, compression)?,
+            zip_method,
+            zip_level,
+            encryption: encryption(values)?,
+            gpg: GpgSettings {
+                program: values.find(opt::GPG_PROGRAM_PATH)?,
+                encryption_command: values.get(opt::GPG_ENCRYPTION_COMMAND)?,
+                decryption_command: values.get(opt::GPG_DECRYPTION_COMMAND)?,
+                encryption_switches: values
+                    .find(opt::GPG_ENCRYPTION_SWITCHES)?
+                    .unwrap_or_default(),
+                decryption_switches: values
+                    .find(opt::GPG_DECRYPTION_SWITCHES)?
+                    .unwrap_or_default(),
+                armor: values.get(opt::GPG_ENCRYPTION_ENABLE_ARMOR)?,
+            },
+            ignore_padding: values.get(opt::AES_IGNORE_PADDING_BYTES)?,
+            index_policy: match values
+                .get(opt::INDEX_FILE_POLICY)?
+                .to_ascii_lowercase()
+                .as_str()
+            {
+                "none" => IndexPolicy::None,
+                "lookup" => IndexPolicy::Lookup,
+                _ => IndexPolicy::Full,
+            },
+            retry: RetrySettings {
+                retries: u32::try_from(values.get(opt::NUMBER_OF_RETRIES)?).unwrap_or(0),
+                delay: Duration::from_secs(
+                    u64::try_from(values.get(opt::RETRY_DELAY)?).unwrap_or(0),
+                ),
+                exponential: values.get(opt::RETRY_WITH_EXPONENTIAL_BACKOFF)?,
+            },
+            uploads: uploads(values)?,
+            create_folder: !values.get(opt::DISABLE_AUTOCREATE_FOLDER)?,
+            backend_verification: !values.get(opt::NO_BACKEND_VERIFICATION)?,
+            list_verify_uploads: values.get(opt::LIST_VERIFY_UPLOADS)?,
+            dont_read_manifests: values.get(opt::DONT_READ_MANIFESTS)?,
+            skip_file_hash_checks: values.get(opt::SKIP_FILE_HASH_CHECKS)?,
+            samples: u64::try_from(values.get(opt::BACKUP_TEST_SAMPLES)?).unwrap_or(0),
+            sample_percentage: values.get(opt::BACKUP_TEST_PERCENTAGE)?,
+            verification: verification(values)?,
+            full_block_verification: values.get(opt::FULL_BLOCK_VERIFICATION)?,
+            dry_run: values.get(opt::DRY_RUN)?,
+            upload_unchanged: values.get(opt::UPLOAD_UNCHANGED_BACKUPS)?,
+            skip_metadata: values.get(opt::SKIP_METADATA)?,
+            disable_filetime_check: values.get(opt::DISABLE_FILETIME_CHECK)?,
+            check_filetime_only: values.get(opt::CHECK_FILETIME_ONLY)?,
+            stored_extensions: stored_extensions(values)?,
+            control_files: values
+                .find(opt::CONTROL_FILES)?
+                .unwrap_or_default()
+                .into_iter()
+                .map(PathBuf::from)
+                .collect(),
+            upload_folder: values
+                .find(opt::ASYNCHRONOUS_UPLOAD_FOLDER)?
+                .or(values.find(opt::TEMPDIR)?)
+                .map(PathBuf::from),
+            threads: threads(values)?,
+            no_local_db: values.get(opt::NO_LOCAL_DB)?,
+            quota: values.find(opt::QUOTA_SIZE)?.filter(|q| *q > 0),
+            quota_disabled: values.get(opt::QUOTA_DISABLE)?,
+            quota_warning_percent: values.get(opt::QUOTA_WARNING_THRESHOLD)?,
+            upload_verification_file: values.get(opt::UPLOAD_VERIFICATION_FILE)?,
+        })
+    }
+}
+
+/// The Zstandard method at Larder's level.
+pub(crate) fn zstd() -> PackMethod {
+    PackMethod::Zstd { level: ZSTD_LEVEL }
+}
+
+/// Checks the range of a block size.
+pub(crate) fn check_blocksize(bytes: u64) -> Result<u64> {
+    if (1024..=0x7fff_ffff).contains(&bytes) {
+        return Ok(bytes);
+    }
+    Err(Error::user(
+        "OptionValidationError",
+        format!("a block size of {bytes} bytes is outside 1 KiB to 2 GiB"),
+        "use --blocksize=1mb",
+    ))
+}
+
+fn level(values: &Values) -> Result<i64> {
+    let text =
+        if values.is_set(opt::ZIP_COMPRESSION_LEVEL) || !values.is_set(opt::COMPRESSION_LEVEL) {
+            values.get(opt::ZIP_COMPRESSION_LEVEL)?
+        } else {
+            values.get(opt::COMPRESSION_LEVEL)?
+        };
+    Ok(text.parse().unwrap_or(9))
+}
+
+fn tar_level(values: &Values, compression: Compression) -> Result<Option<i32>> {
+    Ok(match compression {
+        Compression::Zip => None,
+        Compression::TarZstd => i32::try_from(values.get(opt::TZSTD_COMPRESSION_LEVEL)?).ok(),
+        Compression::TarGzip => i32::try_from(values.get(opt::TGZ_COMPRESSION_LEVEL)?).ok(),
+    })
+}
+
+fn encryption(values: &Values) -> Result<Encryption> {
+    if values.get(opt::NO_ENCRYPTION)? {
+        return Ok(Encryption::None);
+    }
+    match values
+        .get(opt::ENCRYPTION_MODULE)?
+        .to_ascii_lowercase()
+        .as_str()
+    {
+        "" => Ok(Encryption::None),
+        "aes" => {
+            let version = match values.get(opt::AES_VERSION)?.as_str() {
+                "3" => AesVersion::V3 {
+                    iterations: u32::try_from(values.get(opt::AES_V3_ITERATIONS)?)
+                        .unwrap_or(300_000),
+                },
+                _ => AesVersion::V2,
+            };
+            Ok(Encryption::Aes {
+                version,
+                minimal_header: values.get(opt::AES_MINIMAL_HEADER)?,
+            })
+        }
+        "gpg" => Ok(Encryption::Gpg),
+        other => Err(Error::user(
+            "OptionValidationError",
+            format!("there is no encryption module {other}"),
+            "use --encryption-module=aes or gpg",
+        )),
+    }
+}
+
+fn uploads(values: &Values) -> Result<usize> {
+    if values.get(opt::SYNCHRONOUS_UPLOAD)? {
+        return Ok(1);
+    }
+    Ok(
+        match usize::try_from(values.get(opt::ASYNCHRONOUS_UPLOAD_LIMIT)?).unwrap_or(4) {
+            0 => 16,
+            n => n.min(64),
+        },
+    )
+}
+
+fn threads(values: &Values) -> Result<usize> {
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let asked = usize::try_from(values.get(opt::CONCURRENCY_MAX_THREADS)?).unwrap_or(0);
+    Ok(if asked == 0 { cores } else { asked }.clamp(1, 64))
+}
+
+fn verification(values: &Values) -> Result<Verification> {
+    let text = if values.is_set(opt::FULL_REMOTE_VERIFICATION) {
+        values
+            .find(opt::FULL_REMOTE_VERIFICATION)?
+            .unwrap_or_default()
+    } else {
+        "True".into()
+    };
+    Ok(match text.to_ascii_lowercase().as_str() {
+        "false" | "no" | "off" | "0" => Verification::HashOnly,
+        "listandindexes" => Verification::ListAndIndexes,
+        "indexesonly" | "indexonly" => Verification::IndexesOnly,
+        _ => Verification::Full,
+    })
+}
+
+fn stored_extensions(values: &Values) -> Result<Vec<String>> {
+    let Some(path) = values.find(opt::COMPRESSION_EXTENSION_FILE)? else {
+        return Ok(STORED_EXTENSIONS.iter().map(|e| (*e).to_owned()).collect());
+    };
+    let text = std::fs::read_to_string(&path).map_err(|e| Error::io(path, e))?;
+    Ok(text
+        .lines()
+        .filter_map(|line| line.strip_prefix('.'))
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_ascii_lowercase)
+        .collect())
+}
+
+/// Extensions of formats that are compressed already; their blocks are stored. Zstandard is tried on none of them.
+const STORED_EXTENSIONS: &[&str] = &[
+    "7z", "aac", "aes", "apk", "arw", "avi", "avif", "br", "bz2", "cab", "cr2", "cr3", "deb",
+    "dmg", "docx", "dng", "epub", "flac", "flv", "gif", "gpg", "gz", "heic", "heif", "jar", "jpeg",
+    "jpg", "jxl", "lz4", "lzma", "m4a", "m4v", "mkv", "mov", "mp3", "mp4", "mpeg", "mpg", "msi",
+    "nef", "odp", "ods", "odt", "ogg", "ogv", "opus", "png", "pptx", "rar", "rpm", "tgz", "txz",
+    "webm", "webp", "whl", "wma", "wmv", "woff", "woff2", "xlsx", "xz", "zip", "zst",
+];

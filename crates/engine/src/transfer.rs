@@ -1,0 +1,319 @@
+//! The one place where threads meet the asynchronous destination: every remote call of a run goes through here.
+//!
+//! Calls are repeated as the options say, counted, shown and cancelled here. A failed put is not repeated here,
+//! because it must get a new name first (docs/format/names.md); [`Remote::put_once`] leaves that to the caller.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use larder_destination::{
+    Destination, Error as RemoteError, ErrorKind, Operation, RemoteFile, RetryClass,
+};
+
+use crate::context::{Cancel, Level, Reporter, Transfer, pause};
+use crate::crypt::IN_MEMORY_BYTES;
+use crate::data::{Sink, VolumeData, temporary_error};
+use crate::{Error, Result};
+
+/// How often and after which pause a failed call is repeated (commands spec 3.4).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RetrySettings {
+    pub(crate) retries: u32,
+    pub(crate) delay: Duration,
+    pub(crate) exponential: bool,
+}
+
+impl RetrySettings {
+    /// The pause before attempt `attempt` (1 = first repetition).
+    pub(crate) fn pause(&self, attempt: u32, class: RetryClass) -> Duration {
+        let own = if self.exponential {
+            self.delay
+                .saturating_mul(1_u32 << attempt.saturating_sub(1).min(10))
+        } else {
+            self.delay
+        };
+        match class {
+            RetryClass::After(wish) => own.max(wish),
+            RetryClass::Never | RetryClass::Backoff | RetryClass::CreateFolder => own,
+        }
+    }
+}
+
+/// Counters of remote work (result object, `BackendStatistics`).
+#[derive(Debug, Default)]
+pub(crate) struct TransferCounts {
+    pub(crate) calls: AtomicU64,
+    pub(crate) bytes_up: AtomicU64,
+    pub(crate) bytes_down: AtomicU64,
+    pub(crate) files_up: AtomicU64,
+    pub(crate) files_down: AtomicU64,
+    pub(crate) files_deleted: AtomicU64,
+    pub(crate) folders_created: AtomicU64,
+    pub(crate) retries: AtomicU64,
+}
+
+/// Remote calls for threads.
+pub(crate) struct Remote {
+    destination: Arc<dyn Destination>,
+    runtime: tokio::runtime::Runtime,
+    retry: RetrySettings,
+    create_folder: bool,
+    folder_created: AtomicBool,
+    reporter: Arc<Reporter>,
+    cancel: Cancel,
+    pub(crate) counts: TransferCounts,
+}
+
+impl Remote {
+    pub(crate) fn new(
+        destination: Arc<dyn Destination>,
+        retry: RetrySettings,
+        create_folder: bool,
+        reporter: Arc<Reporter>,
+        cancel: Cancel,
+    ) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .max_blocking_threads(16)
+            .thread_name("larder-net")
+            .enable_all()
+            .build()
+            .map_err(|error| Error::io("(network runtime)", error))?;
+        Ok(Self {
+            destination,
+            runtime,
+            retry,
+            create_folder,
+            folder_created: AtomicBool::new(false),
+            reporter,
+            cancel,
+            counts: TransferCounts::default(),
+        })
+    }
+
+    /// The destination for people.
+    pub(crate) fn display(&self) -> String {
+        self.destination.display()
+    }
+
+    /// Free and total bytes, when the destination tells.
+    pub(crate) fn space(&self) -> Option<larder_destination::Space> {
+        if !self.destination.abilities().space {
+            return None;
+        }
+        self.runtime
+            .block_on(self.cancel.race(self.destination.space()))
+            .ok()?
+            .ok()
+    }
+
+    /// Lists the destination folder; folders are left out.
+    ///
+    /// # Errors
+    /// The destination's, after all attempts. A missing folder is created only when `create` says so.
+    pub(crate) fn list(&self, create: bool) -> Result<Vec<RemoteFile>> {
+        self.reporter.transfer(&Transfer::List);
+        self.repeat(create, || async {
+            let mut stream = self.destination.list();
+            let mut files = Vec::new();
+            while let Some(file) = stream.next().await {
+                let file = file?;
+                if !file.is_folder {
+                    files.push(file);
+                }
+            }
+            Ok(files)
+        })
+    }
+
+    /// Fetches a file whole. With `expected` known, another length is an error that is tried again.
+    pub(crate) fn get(&self, name: &str, expected: Option<u64>) -> Result<VolumeData> {
+        self.reporter.transfer(&Transfer::Get {
+            name: name.to_owned(),
+            size: expected.unwrap_or(0),
+        });
+        let data = self.repeat(false, || self.get_once(name, expected))?;
+        self.counts.files_down.fetch_add(1, Ordering::Relaxed);
+        Ok(data)
+    }
+
+    async fn get_once(
+        &self,
+        name: &str,
+        expected: Option<u64>,
+    ) -> std::result::Result<VolumeData, RemoteError> {
+        let mut download = self.destination.get(name).await?;
+        let wrong = |found: u64, wanted: u64| {
+            RemoteError::new(
+                ErrorKind::Corrupt,
+                self.destination.scheme(),
+                Operation::Get,
+                format!("the file has {found} bytes instead of {wanted}"),
+            )
+            .object(name)
+        };
+        let local = |error: std::io::Error| {
+            RemoteError::new(
+                ErrorKind::Config,
+                self.destination.scheme(),
+                Operation::Get,
+                format!(
+                    "no room for the download in the temporary folder: {}",
+                    temporary_error(error)
+                ),
+            )
+            .object(name)
+        };
+        if let (Some(wanted), Some(found)) = (expected, download.len)
+            && wanted != found
+        {
+            return Err(wrong(found, wanted));
+        }
+        let announced = download.len.or(expected);
+        let mut sink = Sink::new(IN_MEMORY_BYTES, None);
+        if let Some(len) = announced {
+            sink.reserve(len);
+        }
+        while let Some(piece) = download.stream.next().await {
+            let piece = piece?;
+            self.counts
+                .bytes_down
+                .fetch_add(piece.len() as u64, Ordering::Relaxed);
+            self.reporter
+                .progress
+                .bytes_received
+                .fetch_add(piece.len() as u64, Ordering::Relaxed);
+            std::io::Write::write_all(&mut sink, &piece).map_err(local)?;
+        }
+        if let Some(wanted) = announced
+            && wanted != sink.len()
+        {
+            return Err(wrong(sink.len(), wanted));
+        }
+        sink.finish()
+            .map_err(|error| local(std::io::Error::other(error)))
+    }
+
+    /// Sends a file once. The caller decides about another name and attempt.
+    pub(crate) fn put_once(&self, name: &str, data: &VolumeData) -> Result<()> {
+        self.reporter.transfer(&Transfer::Put {
+            name: name.to_owned(),
+            size: data.len(),
+        });
+        self.counts.calls.fetch_add(1, Ordering::Relaxed);
+        let mut result = self
+            .runtime
+            .block_on(self.cancel.race(self.destination.put(name, data.body())))?;
+        if let Err(error) = &result
+            && error.retry_class() == RetryClass::CreateFolder
+            && self.may_create_folder()
+        {
+            self.make_folder()?;
+            result = self
+                .runtime
+                .block_on(self.cancel.race(self.destination.put(name, data.body())))?;
+        }
+        result?;
+        self.counts.files_up.fetch_add(1, Ordering::Relaxed);
+        self.counts
+            .bytes_up
+            .fetch_add(data.len(), Ordering::Relaxed);
+        self.reporter
+            .progress
+            .bytes_sent
+            .fetch_add(data.len(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Says that an attempt failed and waits before the next; false when there is none left.
+    pub(crate) fn wait_for_retry(&self, what: &str, attempt: u32, error: &Error) -> Result<bool> {
+        let class = match error {
+            Error::Destination(error) => error.retry_class(),
+            _ => RetryClass::Never,
+        };
+        if attempt > self.retry.retries
+            || matches!(class, RetryClass::Never | RetryClass::CreateFolder)
+        {
+            return Ok(false);
+        }
+        self.counts.retries.fetch_add(1, Ordering::Relaxed);
+        self.reporter.say(
+            Level::Retry,
+            "RetryTransfer",
+            format!(
+                "attempt {attempt} of {} for {what}: {error}",
+                self.retry.retries + 1
+            ),
+        );
+        self.runtime
+            .block_on(pause(&self.cancel, self.retry.pause(attempt, class)))?;
+        Ok(true)
+    }
+
+    /// Removes a file; one that is not there counts as removed.
+    pub(crate) fn delete(&self, name: &str, size: u64) -> Result<()> {
+        self.reporter.transfer(&Transfer::Delete {
+            name: name.to_owned(),
+            size,
+        });
+        let result = self.repeat(false, || self.destination.delete(name));
+        match result {
+            Err(Error::Destination(error)) if *error.kind() == ErrorKind::NotFound => {}
+            other => other?,
+        }
+        self.counts.files_deleted.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn may_create_folder(&self) -> bool {
+        self.create_folder && !self.folder_created.swap(true, Ordering::SeqCst)
+    }
+
+    fn make_folder(&self) -> Result<()> {
+        self.reporter.transfer(&Transfer::CreateFolder);
+        self.counts.calls.fetch_add(1, Ordering::Relaxed);
+        self.runtime
+            .block_on(self.cancel.race(self.destination.create_folder()))??;
+        self.counts.folders_created.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn repeat<T, F, Fut>(&self, create: bool, call: F) -> Result<T>
+    where
+        F: Fn() -> Fut,
+        Fut: std::future::Future<Output = std::result::Result<T, RemoteError>>,
+    {
+        let mut attempt = 0;
+        loop {
+            self.cancel.check()?;
+            self.counts.calls.fetch_add(1, Ordering::Relaxed);
+            let error = match self.runtime.block_on(self.cancel.race(call()))? {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            if error.retry_class() == RetryClass::CreateFolder && create && self.may_create_folder()
+            {
+                self.make_folder()?;
+                continue;
+            }
+            attempt += 1;
+            let error = Error::Destination(error);
+            if !self.wait_for_retry("a remote call", attempt, &error)? {
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// Names that appear twice in a listing.
+pub(crate) fn doubled_names(files: &[RemoteFile]) -> Vec<String> {
+    let mut seen = HashSet::new();
+    files
+        .iter()
+        .filter(|file| !seen.insert(file.name.as_str()))
+        .map(|file| file.name.clone())
+        .collect()
+}
