@@ -1,0 +1,499 @@
+//! An open backup: destination, catalog, keys and settings, shared by all operations.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use larder_catalog::{Access, Catalog, Opened};
+use larder_destination::Destination;
+use larder_options::{Secret, Values};
+use larder_volume::{ArchiveReader, Compression, HashAlgorithm, Manifest, VolumeKind, VolumeName};
+
+use crate::context::{Cancel, Clock, Monitor, Reporter, Rng};
+use crate::crypt::Crypt;
+use crate::data::VolumeData;
+use crate::error::VolumeContext;
+use crate::report::{BackendStatistics, Common, Outcome};
+use crate::settings::Settings;
+use crate::transfer::Remote;
+use crate::{Error, Result};
+
+/// Everything needed to open a backup.
+pub struct Setup {
+    /// Where the volumes are.
+    pub destination: Arc<dyn Destination>,
+    /// Options of the engine.
+    pub values: Values,
+    /// Key of the volumes; `None` when it is not known.
+    pub passphrase: Option<Secret>,
+    /// The local catalog's file; it is created when missing and replaced when damaged.
+    pub state_path: PathBuf,
+    /// Source of time.
+    pub clock: Arc<dyn Clock>,
+    /// Source of randomness.
+    pub rng: Arc<dyn Rng>,
+    /// Receives messages and progress.
+    pub monitor: Arc<dyn Monitor>,
+    /// Stops the run.
+    pub cancel: Cancel,
+    /// True for commands that write to the destination.
+    pub writes: bool,
+}
+
+/// An open backup. Operations are methods in the modules named after them.
+pub struct Engine {
+    pub(crate) remote: Remote,
+    pub(crate) settings: Settings,
+    pub(crate) values: Values,
+    pub(crate) crypt: Crypt,
+    pub(crate) reporter: Arc<Reporter>,
+    pub(crate) cancel: Cancel,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) state_path: PathBuf,
+    catalog: Mutex<Option<Catalog>>,
+    format: Mutex<Option<Format>>,
+    started: (i64, u32),
+    clean: std::sync::atomic::AtomicBool,
+}
+
+/// Parameters that are fixed for the life of a backup (format: docs/format/manifest.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Format {
+    /// Bytes of a block.
+    pub(crate) blocksize: u64,
+    /// Algorithm of block hashes.
+    pub(crate) block_hash: HashAlgorithm,
+    /// Algorithm of file and volume hashes.
+    pub(crate) file_hash: HashAlgorithm,
+}
+
+/// Block size of a new backup.
+const DEFAULT_BLOCKSIZE: u64 = 1 << 20;
+
+impl Engine {
+    /// Opens a backup; touches nothing remote.
+    ///
+    /// # Errors
+    /// Wrong options, or a catalog file that can neither be used nor replaced.
+    pub fn open(setup: Setup) -> Result<Self> {
+        let settings = Settings::read(&setup.values)?;
+        let suppressed = setup
+            .values
+            .find(larder_options::engine::SUPPRESS_WARNINGS)?
+            .unwrap_or_default();
+        let reporter = Arc::new(Reporter::new(setup.monitor, suppressed));
+        let crypt = Crypt {
+            encryption: settings.encryption.clone(),
+            passphrase: setup.passphrase,
+            gpg: settings.gpg.clone(),
+            ignore_padding: settings.ignore_padding,
+            rng: setup.rng.clone(),
+            clock: setup.clock.clone(),
+        };
+        let remote = Remote::new(
+            setup.destination,
+            settings.retry,
+            settings.create_folder && setup.writes,
+            reporter.clone(),
+            setup.cancel.clone(),
+        )?;
+        let started = setup.clock.now();
+        let engine = Self {
+            remote,
+            settings,
+            values: setup.values,
+            crypt,
+            reporter,
+            cancel: setup.cancel,
+            clock: setup.clock,
+            rng: setup.rng,
+            state_path: setup.state_path,
+            catalog: Mutex::new(None),
+            format: Mutex::new(None),
+            started,
+            clean: std::sync::atomic::AtomicBool::new(false),
+        };
+        engine.open_catalog()?;
+        Ok(engine)
+    }
+
+    /// Adds a warning of the caller to this run's report.
+    pub fn warn(&self, id: &'static str, text: String) {
+        self.reporter.warn(id, text);
+    }
+
+    fn open_catalog(&self) -> Result<()> {
+        if let Some(folder) = self.state_path.parent() {
+            std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        }
+        let (catalog, opened) =
+            Catalog::open_as(&self.state_path, Access::Exclusive).map_err(|error| match error {
+                larder_catalog::Error::Busy { pid } => Error::user(
+                    "BackupInUse",
+                    match pid {
+                        Some(pid) => {
+                            format!("another run (process {pid}) is working on this backup")
+                        }
+                        None => "another run is working on this backup".into(),
+                    },
+                    "wait until it has ended",
+                ),
+                other => Error::Catalog(other),
+            })?;
+        if let Opened::Replaced { reason, .. } = &opened {
+            self.reporter.info(
+                "CatalogReplaced",
+                format!("the local catalog was unusable ({reason}); it is built anew from the destination"),
+            );
+        }
+        *self.lock_catalog() = Some(catalog);
+        Ok(())
+    }
+
+    fn lock_catalog(&self) -> MutexGuard<'_, Option<Catalog>> {
+        self.catalog
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Works with the catalog.
+    pub(crate) fn catalog<R>(
+        &self,
+        work: impl FnOnce(&mut Catalog) -> larder_catalog::Result<R>,
+    ) -> Result<R> {
+        match self.lock_catalog().as_mut() {
+            Some(catalog) => Ok(work(catalog)?),
+            None => Err(Error::Bug("the catalog is closed".into())),
+        }
+    }
+
+    /// Throws the catalog away and starts an empty one; the remote side is the truth.
+    pub(crate) fn discard_catalog(&self, reason: &str) -> Result<()> {
+        self.reporter.info(
+            "CatalogReplaced",
+            format!(
+                "the local catalog is thrown away ({reason}); it is built anew from the destination"
+            ),
+        );
+        *self.lock_catalog() = None;
+        *self
+            .format
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+        for ending in ["", "-wal", "-shm", ".sum"] {
+            let mut name = self.state_path.clone().into_os_string();
+            name.push(ending);
+            match std::fs::remove_file(&name) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io(PathBuf::from(name), error));
+                }
+                _ => {}
+            }
+        }
+        self.open_catalog()
+    }
+
+    /// Closes the catalog so that the next opening can trust it.
+    ///
+    /// # Errors
+    /// A failure to write it; nothing is lost by that.
+    pub fn close(self) -> Result<()> {
+        if let Some(catalog) = self.lock_catalog().take() {
+            catalog.close()?;
+        }
+        self.clean.store(true, std::sync::atomic::Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Runs an operation; when the catalog turns out to be damaged it is rebuilt and the operation starts again.
+    pub(crate) fn with_healing<R>(&self, mut operation: impl FnMut() -> Result<R>) -> Result<R> {
+        match operation() {
+            Err(Error::Catalog(error)) if error.is_damage() => {
+                self.discard_catalog(&error.to_string())?;
+                operation()
+            }
+            other => other,
+        }
+    }
+
+    /// The backup's format once it is known.
+    pub(crate) fn format(&self) -> Result<Format> {
+        self.format
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .ok_or_else(|| Error::Bug("the block size is used before it is known".into()))
+    }
+
+    pub(crate) fn known_format(&self) -> Option<Format> {
+        *self
+            .format
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Fixes the format for this run after comparing it with what the user asked for.
+    pub(crate) fn set_format(&self, format: Format) -> Result<()> {
+        let differs = |option: &str, has: String, asked: String| {
+            Err(Error::user(
+                "ParameterMismatch",
+                format!(
+                    "this backup was made with {option}={has}; it cannot be changed to {asked}"
+                ),
+                format!("leave --{option} out, or start a new backup in another folder"),
+            ))
+        };
+        if let Some(asked) = self.settings.blocksize
+            && asked != format.blocksize
+        {
+            return differs(
+                "blocksize",
+                format!("{}b", format.blocksize),
+                format!("{asked}b"),
+            );
+        }
+        if let Some(asked) = self.settings.block_hash
+            && asked != format.block_hash
+        {
+            return differs(
+                "block-hash-algorithm",
+                format.block_hash.name().into(),
+                asked.name().into(),
+            );
+        }
+        if let Some(asked) = self.settings.file_hash
+            && asked != format.file_hash
+        {
+            return differs(
+                "file-hash-algorithm",
+                format.file_hash.name().into(),
+                asked.name().into(),
+            );
+        }
+        *self
+            .format
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(format);
+        Ok(())
+    }
+
+    /// The format of a backup that does not exist yet.
+    pub(crate) fn new_format(&self) -> Result<Format> {
+        let format = Format {
+            blocksize: self.settings.blocksize.unwrap_or(DEFAULT_BLOCKSIZE),
+            block_hash: self.settings.block_hash.unwrap_or(HashAlgorithm::Sha256),
+            file_hash: self.settings.file_hash.unwrap_or(HashAlgorithm::Sha256),
+        };
+        if self.settings.dblock_size < 2 * format.blocksize {
+            return Err(Error::user(
+                "OptionValidationError",
+                format!(
+                    "a volume size of {} is less than two blocks of {}",
+                    larder_options::value::format_size(self.settings.dblock_size),
+                    larder_options::value::format_size(format.blocksize)
+                ),
+                "raise --dblock-size or lower --blocksize",
+            ));
+        }
+        Ok(format)
+    }
+
+    /// Decrypts and opens a fetched volume and compares its manifest with the backup's format.
+    pub(crate) fn open_volume(
+        &self,
+        name: &VolumeName,
+        data: VolumeData,
+    ) -> Result<ArchiveReader<VolumeData>> {
+        let text = name.as_str();
+        let Some(compression) = name.compression() else {
+            return Err(Error::volume(
+                text,
+                larder_volume::Error::Unsupported(format!(
+                    "the container {} is not known",
+                    name.compression_text()
+                )),
+            ));
+        };
+        let plain = self.crypt.open(name, data)?;
+        let archive = ArchiveReader::open(plain, compression).in_volume(text)?;
+        if archive.recovered() {
+            self.reporter.warn(
+                "DamagedDirectory",
+                format!(
+                    "{text}: its directory is damaged; the entries were found by their own headers"
+                ),
+            );
+        }
+        if !self.settings.dont_read_manifests
+            && let Some(format) = self.known_format()
+        {
+            read_manifest(&archive, text)?
+                .check(format.blocksize, format.block_hash, format.file_hash)
+                .in_volume(text)?;
+        }
+        Ok(archive)
+    }
+
+    /// Fetches, checks and opens a volume. Damage in transit is met with one more download.
+    ///
+    /// Encrypted volumes are checked by their HMAC instead of the remote hash (docs/decisions/0006).
+    pub(crate) fn fetch_volume(
+        &self,
+        name: &VolumeName,
+        size: Option<u64>,
+        hash: Option<larder_volume::Hash>,
+    ) -> Result<ArchiveReader<VolumeData>> {
+        let mut second = false;
+        loop {
+            let data = self.remote.get(name.as_str(), size)?;
+            let result = self
+                .check_hash(
+                    name,
+                    &data,
+                    hash.filter(|_| name.encryption() != Some("aes")),
+                )
+                .and_then(|()| self.open_volume(name, data));
+            match result {
+                Err(Error::Volume {
+                    source: larder_volume::Error::WrongPassword,
+                    ..
+                }) if second => return result,
+                Err(Error::Volume { .. }) if !second => second = true,
+                other => return other,
+            }
+        }
+    }
+
+    /// Compares the hash of a fetched volume with the recorded one.
+    pub(crate) fn check_hash(
+        &self,
+        name: &VolumeName,
+        data: &VolumeData,
+        hash: Option<larder_volume::Hash>,
+    ) -> Result<()> {
+        let (Some(expected), Some(format)) = (hash, self.known_format()) else {
+            return Ok(());
+        };
+        if self.settings.skip_file_hash_checks {
+            return Ok(());
+        }
+        let found = data.hash(format.file_hash)?;
+        if found == expected {
+            return Ok(());
+        }
+        Err(Error::volume(
+            name.as_str(),
+            larder_volume::Error::Mismatch {
+                field: "hash",
+                expected: expected.to_base64(),
+                found: found.to_base64(),
+            },
+        ))
+    }
+
+    /// A new random remote name for a data or index volume.
+    pub(crate) fn new_name(
+        &self,
+        kind: VolumeKind,
+        compression: Compression,
+    ) -> Result<VolumeName> {
+        let mut id = [0; 16];
+        self.rng.fill(&mut id)?;
+        let (prefix, encryption) = (self.settings.prefix.as_str(), self.crypt.kind());
+        match kind {
+            VolumeKind::Blocks => Ok(VolumeName::blocks(prefix, id, compression, encryption)),
+            VolumeKind::Index => Ok(VolumeName::index(prefix, id, compression, encryption)),
+            VolumeKind::List => Err(Error::Bug("list names carry a time".into())),
+        }
+    }
+
+    /// The common part of a report, filled at its end.
+    pub(crate) fn common(&self, operation: &str, interrupted: bool) -> Common {
+        use std::sync::atomic::Ordering::Relaxed;
+        let now = self.clock.now();
+        let (warnings, warning_count) = self.reporter.warnings();
+        let (errors, error_count) = self.reporter.errors();
+        let counts = &self.remote.counts;
+        let mut statistics = BackendStatistics {
+            remote_calls: counts.calls.load(Relaxed),
+            bytes_uploaded: counts.bytes_up.load(Relaxed),
+            bytes_downloaded: counts.bytes_down.load(Relaxed),
+            files_uploaded: counts.files_up.load(Relaxed),
+            files_downloaded: counts.files_down.load(Relaxed),
+            files_deleted: counts.files_deleted.load(Relaxed),
+            folders_created: counts.folders_created.load(Relaxed),
+            retry_attempts: counts.retries.load(Relaxed),
+            total_quota_space: -1,
+            free_quota_space: -1,
+            ..BackendStatistics::default()
+        };
+        if let Ok(volumes) = self.catalog(|c| c.volumes()) {
+            statistics.known_file_count = volumes.len() as u64;
+            statistics.known_file_size = volumes.iter().filter_map(|v| v.size).sum();
+            statistics.known_filesets = volumes
+                .iter()
+                .filter(|v| v.kind == VolumeKind::List)
+                .count() as u64;
+        }
+        let elapsed =
+            (now.0 - self.started.0) * 1_000_000_000 + i64::from(now.1) - i64::from(self.started.1);
+        let outcome = match (error_count, warning_count) {
+            (0, 0) => Outcome::Success,
+            (0, _) => Outcome::Warning,
+            _ => Outcome::Error,
+        };
+        Common {
+            main_operation: operation.into(),
+            parsed_result: outcome,
+            interrupted,
+            version: format!("Larder {}", env!("CARGO_PKG_VERSION")),
+            begin_time: iso_time(self.started),
+            end_time: iso_time(now),
+            duration: format_duration(u64::try_from(elapsed).unwrap_or(0)),
+            warnings_actual_length: warning_count,
+            errors_actual_length: error_count,
+            warnings: warnings.into_iter().take(REPORTED_MESSAGES).collect(),
+            errors: errors.into_iter().take(REPORTED_MESSAGES).collect(),
+            backend_statistics: statistics,
+        }
+    }
+}
+
+/// Messages of each kind in a report.
+const REPORTED_MESSAGES: usize = 20;
+
+fn iso_time((seconds, nanos): (i64, u32)) -> String {
+    jiff::Timestamp::new(seconds, i32::try_from(nanos).unwrap_or(0))
+        .unwrap_or_default()
+        .to_string()
+}
+
+/// `[d.]hh:mm:ss.fffffff` from nanoseconds.
+pub(crate) fn format_duration(nanos: u64) -> String {
+    let (ticks, seconds) = (nanos / 100 % 10_000_000, nanos / 1_000_000_000);
+    let (days, h, m, s) = (
+        seconds / 86_400,
+        seconds / 3600 % 24,
+        seconds / 60 % 60,
+        seconds % 60,
+    );
+    let day = if days > 0 {
+        format!("{days}.")
+    } else {
+        String::new()
+    };
+    format!("{day}{h:02}:{m:02}:{s:02}.{ticks:07}")
+}
+
+/// Reads a volume's manifest.
+pub(crate) fn read_manifest(archive: &ArchiveReader<VolumeData>, name: &str) -> Result<Manifest> {
+    let Some(entry) = archive.find("manifest") else {
+        return Err(Error::volume(
+            name,
+            larder_volume::Error::Malformed {
+                what: "volume",
+                detail: "it has no manifest".into(),
+            },
+        ));
+    };
+    Manifest::parse(&archive.read(entry, 1 << 20).in_volume(name)?).in_volume(name)
+}

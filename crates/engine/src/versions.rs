@@ -1,0 +1,151 @@
+//! Choosing versions by number or time.
+
+use larder_options::{Values, engine as opt, value};
+use larder_volume::VolumeTime;
+
+use crate::session::Engine;
+use crate::sync::{RemoteVolume, View};
+use crate::{Error, Result};
+
+/// One version with its number (0 = newest).
+#[derive(Clone, Debug)]
+pub(crate) struct Version {
+    pub(crate) number: u64,
+    pub(crate) time: VolumeTime,
+    pub(crate) volume: RemoteVolume,
+}
+
+/// Which versions are meant when neither `--version` nor `--time` is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsaid {
+    /// The newest.
+    Newest,
+    /// All of them.
+    All,
+}
+
+impl Engine {
+    /// All versions, newest first.
+    pub(crate) fn all_versions(&self, view: &View) -> Result<Vec<Version>> {
+        let versions: Vec<_> = view
+            .lists()
+            .into_iter()
+            .enumerate()
+            .map(|(number, (time, volume))| Version {
+                number: number as u64,
+                time,
+                volume,
+            })
+            .collect();
+        if !versions.is_empty() {
+            return Ok(versions);
+        }
+        let mut message = format!(
+            "there is no version of a backup in {}",
+            self.remote.display()
+        );
+        if !view.foreign.is_empty() {
+            let names: Vec<_> = view.foreign.keys().map(String::as_str).collect();
+            message.push_str(&format!(
+                "; it holds backups with the prefix {}",
+                names.join(", ")
+            ));
+        }
+        Err(Error::data(
+            "EmptyRemoteLocation",
+            message,
+            "check the URL and --prefix",
+        ))
+    }
+
+    /// The versions that `--version`, `--time` and `--all-versions` ask for, newest first.
+    ///
+    /// A time means the newest version that is not younger; when all are younger, the oldest is not taken but the
+    /// newest, with a warning, as Duplicati does (format spec, restore).
+    pub(crate) fn chosen_versions(&self, view: &View, unsaid: Unsaid) -> Result<Vec<Version>> {
+        let all = self.all_versions(view)?;
+        if self.values.get(opt::ALL_VERSIONS)? {
+            return Ok(all);
+        }
+        if let Some(text) = self.values.find(opt::VERSION)? {
+            let ranges = value::parse_versions(&text)?;
+            let mut chosen = Vec::new();
+            for range in ranges {
+                for number in range {
+                    match all.iter().find(|v| v.number == number) {
+                        Some(version) => chosen.push(version.clone()),
+                        None => self.reporter.warn(
+                            "SkipInvalidVersion",
+                            format!(
+                                "there is no version {number}; the oldest is {}",
+                                all.len() - 1
+                            ),
+                        ),
+                    }
+                    if number > all.len() as u64 {
+                        break;
+                    }
+                }
+            }
+            chosen.sort_by_key(|v| v.number);
+            chosen.dedup_by_key(|v| v.number);
+            if chosen.is_empty() {
+                return Err(Error::user(
+                    "NoSuchVersion",
+                    format!("none of the versions {text} exists"),
+                    "see `larder list-filesets` for the versions",
+                ));
+            }
+            return Ok(chosen);
+        }
+        if self.values.is_set(opt::TIME) {
+            let text = self.values.find(opt::TIME)?.unwrap_or_default();
+            return Ok(vec![self.version_at(
+                &all,
+                &text,
+                value::Direction::Forwards,
+            )?]);
+        }
+        Ok(match unsaid {
+            Unsaid::Newest => all.into_iter().take(1).collect(),
+            Unsaid::All => all,
+        })
+    }
+
+    /// The newest version not younger than a time given as text.
+    pub(crate) fn version_at(
+        &self,
+        all: &[Version],
+        text: &str,
+        direction: value::Direction,
+    ) -> Result<Version> {
+        let (seconds, _) = self.clock.now();
+        let now = jiff::Timestamp::from_second(seconds)
+            .unwrap_or_default()
+            .to_zoned(jiff::tz::TimeZone::system());
+        let limit = value::parse_time(text, &now, direction)?.as_second();
+        if limit > seconds {
+            self.reporter.warn(
+                "TimeInFuture",
+                format!("the time {text} lies in the future, so the newest version is meant; write -{text} for the past"),
+            );
+        }
+        if let Some(version) = all.iter().find(|v| v.time.0 <= limit) {
+            return Ok(version.clone());
+        }
+        self.reporter.warn(
+            "NoVersionThatOld",
+            format!("no version is as old as {text}; the newest is taken"),
+        );
+        all.first()
+            .cloned()
+            .ok_or_else(|| Error::Bug("an empty list of versions".into()))
+    }
+}
+
+/// `--skip-files-larger-than` for restores.
+pub(crate) fn size_limit(values: &Values) -> Result<Option<u64>> {
+    Ok(values
+        .find(opt::SKIP_FILES_LARGER_THAN)?
+        .filter(|limit| *limit > 0))
+}
