@@ -1,0 +1,648 @@
+//! Turning one entry of the source into an entry of the version: metadata, changes, blocks.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use larder_source::{
+    FactReader, Facts, FileKind, FullFacts, WalkEntry, open_for_read, open_for_read_following,
+};
+use larder_volume::{
+    EntryKind, FileEntry, Hash, HashAlgorithm, Hint, Metadata, Packer, VolumeTime,
+    hashes_per_blocklist, ticks_from_unix,
+};
+
+use super::store::BlockStore;
+use crate::session::Engine;
+use crate::sync::describe;
+use crate::{Error, Result};
+
+/// Counters of a backup, shared by all threads.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) examined_files: AtomicU64,
+    pub(crate) examined_bytes: AtomicU64,
+    pub(crate) opened_files: AtomicU64,
+    pub(crate) opened_bytes: AtomicU64,
+    pub(crate) added: [AtomicU64; 3],
+    pub(crate) modified: [AtomicU64; 3],
+    pub(crate) deleted: [AtomicU64; 3],
+    pub(crate) added_bytes: AtomicU64,
+    pub(crate) modified_bytes: AtomicU64,
+    pub(crate) too_large: AtomicU64,
+    pub(crate) skipped: AtomicU64,
+    pub(crate) with_error: AtomicU64,
+}
+
+/// Position of a kind in the counters.
+pub(crate) fn slot(kind: EntryKind) -> usize {
+    match kind {
+        EntryKind::File => 0,
+        EntryKind::Folder => 1,
+        EntryKind::Symlink => 2,
+    }
+}
+
+pub(crate) fn bump(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+/// A block of a large file, for whichever worker is free.
+pub(crate) struct BlockJob {
+    data: Vec<u8>,
+    hint: Hint,
+    index: usize,
+    file: Arc<FileBlocks>,
+}
+
+/// Block hashes of a large file as they come in.
+struct FileBlocks {
+    hashes: Mutex<Vec<Option<Hash>>>,
+    open: AtomicUsize,
+    failure: Mutex<Option<Error>>,
+}
+
+/// What all workers share.
+pub(crate) struct Shared<'e> {
+    pub(crate) engine: &'e Engine,
+    pub(crate) store: &'e BlockStore<'e>,
+    pub(crate) counters: &'e Counters,
+    pub(crate) jobs: Sender<BlockJob>,
+    pub(crate) waiting: Receiver<BlockJob>,
+    /// Every unchanged entry's blocks are looked up, because some may be missing.
+    pub(crate) suspect: bool,
+    /// `--symlink-policy=Follow`.
+    pub(crate) follow_links: bool,
+}
+
+/// One worker thread's tools.
+pub(crate) struct Worker<'s, 'e> {
+    shared: &'s Shared<'e>,
+    facts: FactReader,
+    packer: Packer,
+    spare: VecDeque<Vec<u8>>,
+}
+
+/// Why an entry of the source gives no entry of the version.
+enum Trouble {
+    /// This entry only.
+    Entry(std::io::Error),
+    /// The whole run.
+    Run(Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Run(error)
+    }
+}
+
+impl From<std::io::Error> for Trouble {
+    fn from(error: std::io::Error) -> Self {
+        Self::Entry(error)
+    }
+}
+
+/// Metadata of an entry as it goes into the version list.
+struct Blob {
+    bytes: Vec<u8>,
+    hash: Hash,
+}
+
+impl<'s, 'e> Worker<'s, 'e> {
+    pub(crate) fn new(shared: &'s Shared<'e>) -> Self {
+        Self {
+            shared,
+            facts: FactReader::new().following(shared.follow_links),
+            packer: shared.store.packer(),
+            spare: VecDeque::new(),
+        }
+    }
+
+    /// The version's entry for `entry`; `None` when it could not be had and `previous` cannot stand in.
+    pub(crate) fn process(
+        &mut self,
+        entry: &WalkEntry,
+        previous: Option<FileEntry>,
+    ) -> Result<Option<FileEntry>> {
+        match self.examine(entry, previous.as_ref()) {
+            Ok(done) => Ok(Some(done)),
+            Err(Trouble::Run(error)) => Err(error),
+            Err(Trouble::Entry(error)) => {
+                let path = String::from_utf8_lossy(&entry.path);
+                if error.kind() == std::io::ErrorKind::NotFound {
+                    self.shared
+                        .engine
+                        .reporter
+                        .warn("PathProcessingErrorNotFound", format!("{path} vanished"));
+                    return Ok(None);
+                }
+                bump(&self.shared.counters.with_error, 1);
+                let kept = if previous.is_some() {
+                    "; the previous version's state is kept"
+                } else {
+                    ""
+                };
+                self.shared.engine.reporter.warn(
+                    "FileAccessError",
+                    format!("{path}: {}{kept}", describe(&error)),
+                );
+                Ok(previous)
+            }
+        }
+    }
+
+    fn examine(
+        &mut self,
+        entry: &WalkEntry,
+        previous: Option<&FileEntry>,
+    ) -> std::result::Result<FileEntry, Trouble> {
+        let engine = self.shared.engine;
+        let counters = self.shared.counters;
+        let kind = match entry.facts.kind {
+            FileKind::File => EntryKind::File,
+            FileKind::Folder => EntryKind::Folder,
+            FileKind::Symlink { .. } => EntryKind::Symlink,
+            FileKind::Special(what) => return Err(std::io::Error::other(what).into()),
+        };
+        let previous = previous.filter(|p| p.kind == kind);
+        if kind == EntryKind::File {
+            bump(&counters.examined_files, 1);
+            bump(&counters.examined_bytes, entry.facts.size);
+        }
+        let seconds = VolumeTime(entry.facts.mtime.0);
+        if engine.settings.check_filetime_only
+            && let Some(previous) = previous
+            && kind == EntryKind::File
+            && previous.time == Some(seconds)
+            && !self.shared.suspect
+        {
+            return Ok(previous.clone());
+        }
+        let blob = self.blob(&entry.os_path, &entry.facts)?;
+        let same_metadata = previous.is_some_and(|p| {
+            p.metahash == Some(blob.hash) && p.metasize == blob.bytes.len() as i64
+        });
+        if let Some(previous) = previous {
+            let same_time = !engine.settings.skip_metadata || previous.time == Some(seconds);
+            let same_size =
+                kind != EntryKind::File || u64::try_from(previous.size) == Ok(entry.facts.size);
+            let read_anyway = engine.settings.disable_filetime_check && kind == EntryKind::File;
+            if same_metadata
+                && same_size
+                && (kind != EntryKind::File || same_time)
+                && !read_anyway
+                && (!self.shared.suspect || self.blocks_known(previous)?)
+            {
+                return Ok(previous.clone());
+            }
+        }
+        let done = if kind == EntryKind::File {
+            self.read_file(entry, blob)?
+        } else {
+            self.with_metadata(kind, entry, &blob)?
+        };
+        match previous {
+            Some(previous) if *previous == done => {}
+            Some(_) => {
+                if let Some(counter) = counters.modified.get(slot(kind)) {
+                    bump(counter, 1);
+                }
+                bump(
+                    &counters.modified_bytes,
+                    u64::try_from(done.size).unwrap_or(0),
+                );
+            }
+            None => {
+                if let Some(counter) = counters.added.get(slot(kind)) {
+                    bump(counter, 1);
+                }
+                bump(&counters.added_bytes, u64::try_from(done.size).unwrap_or(0));
+            }
+        }
+        Ok(done)
+    }
+
+    fn blob(&mut self, path: &Path, facts: &Facts) -> std::result::Result<Blob, Trouble> {
+        let engine = self.shared.engine;
+        let metadata = if engine.settings.skip_metadata {
+            Metadata::default()
+        } else {
+            metadata(&self.facts.full(path, facts)?)
+        };
+        let mut bytes = metadata.encode();
+        let format = self.shared.store.format;
+        let limit = hashes_per_blocklist(format.blocksize, format.block_hash.len())
+            .saturating_mul(format.blocksize);
+        if bytes.len() as u64 > limit {
+            engine.reporter.warn(
+                "MetadataTooLarge",
+                format!(
+                    "{}: its metadata has {} bytes and is left out",
+                    path.display(),
+                    bytes.len()
+                ),
+            );
+            bytes = Metadata::default().encode();
+        }
+        let hash = format.file_hash.digest(&bytes);
+        Ok(Blob { bytes, hash })
+    }
+
+    /// True when every block that the entry uses is stored.
+    fn blocks_known(&self, entry: &FileEntry) -> Result<bool> {
+        let store = self.shared.store;
+        let engine = self.shared.engine;
+        let stream =
+            |size: i64, whole: Option<Hash>, block: Option<Hash>, lists: &[Hash]| -> Result<bool> {
+                let size = u64::try_from(size).unwrap_or(0);
+                if size == 0 {
+                    return Ok(true);
+                }
+                if lists.is_empty() {
+                    return match block.or(whole) {
+                        Some(hash) => store.is_known(hash, size),
+                        None => Ok(false),
+                    };
+                }
+                let (mut left, width) = (size, store.format.block_hash.len());
+                for list in lists {
+                    if engine.catalog(|c| c.find_blocks_by_hash(list))?.is_empty() {
+                        return Ok(false);
+                    }
+                    let Some(bytes) = engine.catalog(|c| c.blocklist(list))? else {
+                        return Ok(false);
+                    };
+                    for raw in bytes.chunks(width) {
+                        let Ok(hash) = Hash::from_bytes(raw) else {
+                            return Ok(false);
+                        };
+                        let len = left.min(store.format.blocksize);
+                        left -= len;
+                        if !store.is_known(hash, len)? {
+                            return Ok(false);
+                        }
+                    }
+                }
+                Ok(left == 0)
+            };
+        Ok(stream(
+            entry.metasize,
+            entry.metahash,
+            entry.metablockhash,
+            &entry.metablocklists,
+        )? && (entry.kind != EntryKind::File
+            || stream(entry.size, entry.hash, entry.blockhash, &entry.blocklists)?))
+    }
+
+    /// The entry with its metadata stored.
+    fn with_metadata(
+        &mut self,
+        kind: EntryKind,
+        entry: &WalkEntry,
+        blob: &Blob,
+    ) -> Result<FileEntry> {
+        let format = self.shared.store.format;
+        let mut done = FileEntry {
+            kind,
+            path: entry.path.clone(),
+            hash: None,
+            size: 0,
+            time: None,
+            metahash: Some(blob.hash),
+            metasize: i64::try_from(blob.bytes.len()).unwrap_or(i64::MAX),
+            metablockhash: None,
+            metablocklists: Vec::new(),
+            blocklists: Vec::new(),
+            blockhash: None,
+            blocksize: None,
+        };
+        if blob.bytes.len() as u64 <= format.blocksize {
+            let hash = block_hash(format.block_hash, format.file_hash, blob.hash, &blob.bytes);
+            self.shared.store.add(
+                &mut self.packer,
+                &blob.bytes,
+                hash,
+                Hint::Compressible,
+                false,
+            )?;
+            if kind != EntryKind::File || hash != blob.hash {
+                done.metablockhash = Some(hash);
+            }
+        } else {
+            let size = usize::try_from(format.blocksize).unwrap_or(usize::MAX);
+            let mut hashes = Vec::new();
+            for piece in blob.bytes.chunks(size) {
+                let hash = format.block_hash.digest(piece);
+                self.shared
+                    .store
+                    .add(&mut self.packer, piece, hash, Hint::Compressible, false)?;
+                hashes.push(hash);
+            }
+            done.metablocklists = self.blocklists(&hashes)?;
+        }
+        Ok(done)
+    }
+
+    /// Stores the blocklists of a stream of several blocks.
+    fn blocklists(&mut self, hashes: &[Hash]) -> Result<Vec<Hash>> {
+        let format = self.shared.store.format;
+        let group = hashes_per_blocklist(format.blocksize, format.block_hash.len());
+        let mut lists = Vec::new();
+        for part in hashes.chunks(usize::try_from(group).unwrap_or(usize::MAX).max(1)) {
+            let bytes: Vec<u8> = part
+                .iter()
+                .flat_map(|h| h.as_bytes().iter().copied())
+                .collect();
+            let hash = format.block_hash.digest(&bytes);
+            self.shared
+                .store
+                .add(&mut self.packer, &bytes, hash, Hint::Stored, true)?;
+            lists.push(hash);
+        }
+        Ok(lists)
+    }
+
+    fn read_file(
+        &mut self,
+        entry: &WalkEntry,
+        mut blob: Blob,
+    ) -> std::result::Result<FileEntry, Trouble> {
+        let shared = self.shared;
+        let mut file = if shared.follow_links {
+            open_for_read_following(&entry.os_path)?
+        } else {
+            open_for_read(&entry.os_path)?
+        };
+        let opened = Facts::of_file(&file)?;
+        if opened.mtime != entry.facts.mtime || opened.ctime != entry.facts.ctime {
+            blob = self.blob(&entry.os_path, &opened)?;
+        }
+        bump(&shared.counters.opened_files, 1);
+        let hint = self.hint(&entry.path);
+        let (size, hash, blocks) = self.read_blocks(&mut file, opened.size, hint)?;
+        let after = Facts::of_file(&file)?;
+        if after.mtime != opened.mtime || after.size != size {
+            shared.engine.reporter.warn(
+                "FileChangedWhileRead",
+                format!(
+                    "{} changed while it was read",
+                    String::from_utf8_lossy(&entry.path)
+                ),
+            );
+        }
+        let mut done = self.with_metadata(EntryKind::File, entry, &blob)?;
+        done.size = i64::try_from(size).unwrap_or(i64::MAX);
+        done.hash = Some(hash);
+        done.time = Some(VolumeTime(opened.mtime.0));
+        match blocks.as_slice() {
+            [] => {}
+            [only] => {
+                if *only != hash {
+                    done.blockhash = Some(*only);
+                    done.blocksize = Some(done.size);
+                }
+            }
+            many => done.blocklists = self.blocklists(many)?,
+        }
+        Ok(done)
+    }
+
+    fn hint(&self, path: &[u8]) -> Hint {
+        let name = path.rsplit(|b| *b == b'/').next().unwrap_or(path);
+        let Some(dot) = name.iter().rposition(|b| *b == b'.') else {
+            return Hint::Compressible;
+        };
+        let Some(ending) = name
+            .get(dot + 1..)
+            .and_then(|e| std::str::from_utf8(e).ok())
+        else {
+            return Hint::Compressible;
+        };
+        let known = &self.shared.engine.settings.stored_extensions;
+        if known.iter().any(|e| e.eq_ignore_ascii_case(ending)) {
+            Hint::Stored
+        } else {
+            Hint::Compressible
+        }
+    }
+
+    /// Reads the whole file: its length, full hash and block hashes in order.
+    fn read_blocks(
+        &mut self,
+        file: &mut File,
+        expected: u64,
+        hint: Hint,
+    ) -> std::result::Result<(u64, Hash, Vec<Hash>), Trouble> {
+        let shared = self.shared;
+        let format = shared.store.format;
+        let blocksize = usize::try_from(format.blocksize).unwrap_or(usize::MAX);
+        let mut first = self.buffer(
+            blocksize.min(
+                usize::try_from(expected)
+                    .unwrap_or(blocksize)
+                    .saturating_add(1),
+            ),
+        );
+        read_full(file, &mut first, blocksize)?;
+        if first.len() < blocksize || expected <= format.blocksize {
+            // One block, unless the file is growing at this moment.
+            let mut second = self.buffer(1);
+            if first.len() == blocksize {
+                read_full(file, &mut second, blocksize)?;
+            }
+            if second.is_empty() {
+                let hash = format.file_hash.digest(&first);
+                let size = first.len() as u64;
+                bump(&shared.counters.opened_bytes, size);
+                bump(&shared.engine.reporter.progress.bytes_done, size);
+                if first.is_empty() {
+                    self.spare.push_back(first);
+                    return Ok((0, hash, Vec::new()));
+                }
+                let block = block_hash(format.block_hash, format.file_hash, hash, &first);
+                shared
+                    .store
+                    .add(&mut self.packer, &first, block, hint, false)?;
+                self.spare.push_back(first);
+                self.spare.push_back(second);
+                return Ok((size, hash, vec![block]));
+            }
+            return self.read_many(file, vec![first, second], blocksize, hint);
+        }
+        self.read_many(file, vec![first], blocksize, hint)
+    }
+
+    fn read_many(
+        &mut self,
+        file: &mut File,
+        begun: Vec<Vec<u8>>,
+        blocksize: usize,
+        hint: Hint,
+    ) -> std::result::Result<(u64, Hash, Vec<Hash>), Trouble> {
+        let shared = self.shared;
+        let mut hasher = shared.store.format.file_hash.hasher();
+        let blocks = Arc::new(FileBlocks {
+            hashes: Mutex::new(Vec::new()),
+            open: AtomicUsize::new(0),
+            failure: Mutex::new(None),
+        });
+        let (mut size, mut index) = (0_u64, 0_usize);
+        let mut begun = VecDeque::from(begun);
+        let mut failed = None;
+        loop {
+            let data = match begun.pop_front() {
+                Some(data) => data,
+                None => {
+                    let mut buffer = self.buffer(blocksize);
+                    if let Err(error) = read_full(file, &mut buffer, blocksize) {
+                        failed = Some(Trouble::Entry(error));
+                        break;
+                    }
+                    buffer
+                }
+            };
+            if data.is_empty() {
+                self.spare.push_back(data);
+                break;
+            }
+            if let Err(error) = shared.engine.cancel.check() {
+                failed = Some(Trouble::Run(error));
+                break;
+            }
+            hasher.update(&data);
+            size += data.len() as u64;
+            bump(&shared.counters.opened_bytes, data.len() as u64);
+            bump(
+                &shared.engine.reporter.progress.bytes_done,
+                data.len() as u64,
+            );
+            blocks.open.fetch_add(1, Ordering::SeqCst);
+            let job = BlockJob {
+                data,
+                hint,
+                index,
+                file: blocks.clone(),
+            };
+            index += 1;
+            if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) =
+                shared.jobs.try_send(job)
+            {
+                self.run_job(job);
+            }
+        }
+        while blocks.open.load(Ordering::SeqCst) > 0 {
+            // Others may hold this file's last blocks; meanwhile, help.
+            match shared
+                .waiting
+                .recv_timeout(std::time::Duration::from_millis(1))
+            {
+                Ok(job) => self.run_job(job),
+                Err(_) => std::hint::spin_loop(),
+            }
+        }
+        if let Some(error) = blocks
+            .failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
+            return Err(error.into());
+        }
+        if let Some(trouble) = failed {
+            return Err(trouble);
+        }
+        let hashes: Option<Vec<Hash>> = blocks
+            .hashes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .copied()
+            .collect();
+        let hashes = hashes.ok_or_else(|| Error::Bug("a block of a file was not hashed".into()))?;
+        Ok((size, hasher.finish(), hashes))
+    }
+
+    /// Hashes, packs and stores one block of somebody's large file.
+    pub(crate) fn run_job(&mut self, job: BlockJob) {
+        let hash = self.shared.store.format.block_hash.digest(&job.data);
+        let outcome = self
+            .shared
+            .store
+            .add(&mut self.packer, &job.data, hash, job.hint, false);
+        {
+            let mut hashes = job
+                .file
+                .hashes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if hashes.len() <= job.index {
+                hashes.resize(job.index + 1, None);
+            }
+            if let Some(place) = hashes.get_mut(job.index) {
+                *place = Some(hash);
+            }
+        }
+        if let Err(error) = outcome {
+            job.file
+                .failure
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert(error);
+        }
+        self.spare.push_back(job.data);
+        self.spare.truncate(SPARE_BUFFERS);
+        job.file.open.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn buffer(&mut self, capacity: usize) -> Vec<u8> {
+        match self.spare.pop_front() {
+            Some(mut buffer) => {
+                buffer.clear();
+                buffer
+            }
+            None => Vec::with_capacity(capacity),
+        }
+    }
+}
+
+/// Buffers a worker keeps for reuse.
+const SPARE_BUFFERS: usize = 8;
+
+/// Block hash of a stream that is one block: the full hash when both algorithms are the same.
+fn block_hash(block: HashAlgorithm, file: HashAlgorithm, full: Hash, data: &[u8]) -> Hash {
+    if block == file {
+        full
+    } else {
+        block.digest(data)
+    }
+}
+
+/// Reads until the buffer holds `wanted` bytes or the file ends.
+fn read_full(file: &mut File, buffer: &mut Vec<u8>, wanted: usize) -> std::io::Result<()> {
+    buffer.clear();
+    file.by_ref().take(wanted as u64).read_to_end(buffer)?;
+    Ok(())
+}
+
+/// The metadata blob's content for an entry of this machine (docs/format/metadata.md).
+pub(crate) fn metadata(facts: &FullFacts) -> Metadata {
+    let plain = &facts.facts;
+    let write = ticks_from_unix(plain.mtime.0, plain.mtime.1);
+    let change = ticks_from_unix(plain.ctime.0, plain.ctime.1);
+    Metadata {
+        xattrs: facts.xattrs.clone(),
+        uid_gid_perm: Some((plain.uid, plain.gid, plain.mode & 0o7777)),
+        owner: facts.owner.clone(),
+        group: facts.group.clone(),
+        attributes: Some(facts.attributes.clone()),
+        last_write_ticks: Some(write),
+        create_ticks: Some(write.min(change)),
+        symlink_target: facts.symlink_target.clone(),
+        ..Metadata::default()
+    }
+}

@@ -1,0 +1,357 @@
+//! New blocks on their way into volumes: known or new, packed, appended, sealed.
+//!
+//! Every worker appends to a volume of its own while it needs one, so that encryption and hashing run on all cores.
+//! A further volume is opened only after enough was written, so that small runs leave one small volume.
+
+use std::collections::HashSet;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::Sender;
+use larder_catalog::Fingerprints;
+use larder_volume::{
+    ArchiveWriter, Compression, Hash, Hint, Manifest, PackMethod, Packer, VolumeKind, VolumeName,
+    VolumeTime,
+};
+
+use crate::crypt::{IN_MEMORY_BYTES, SealWriter};
+use crate::data::{Sink, VolumeData};
+use crate::error::VolumeContext;
+use crate::session::{Engine, Format};
+use crate::{Error, Result};
+
+/// A finished data volume on its way to the destination.
+pub(crate) struct Sealed {
+    pub(crate) name: VolumeName,
+    pub(crate) data: VolumeData,
+    pub(crate) hash: Hash,
+    pub(crate) blocks: Vec<(Hash, u64)>,
+    pub(crate) blocklists: Vec<(Hash, Vec<u8>)>,
+}
+
+/// A volume being filled.
+struct OpenVolume {
+    name: VolumeName,
+    archive: ArchiveWriter<SealWriter>,
+    blocks: Vec<(Hash, u64)>,
+    blocklists: Vec<(Hash, Vec<u8>)>,
+}
+
+/// What is known of blocks during a run.
+struct Index {
+    fingerprints: Option<Fingerprints>,
+    /// Blocks of this run whose volume is not in the catalog yet.
+    pending: HashSet<(Hash, u64)>,
+}
+
+struct Pool {
+    idle: Vec<OpenVolume>,
+    open: usize,
+    written: u64,
+}
+
+/// Takes blocks from all workers.
+pub(crate) struct BlockStore<'e> {
+    engine: &'e Engine,
+    pub(crate) format: Format,
+    compression: Compression,
+    method: PackMethod,
+    created: VolumeTime,
+    index: Mutex<Index>,
+    pool: Mutex<Pool>,
+    returned: Condvar,
+    sealed: Mutex<Option<Sender<Sealed>>>,
+    sealed_memory: AtomicU64,
+    /// Set when the run fails, so that nobody waits for a volume that will not come back.
+    pub(crate) failed: AtomicBool,
+    pub(crate) new_blocks: AtomicU64,
+    pub(crate) new_bytes: AtomicU64,
+}
+
+/// Sealed volumes held in memory at a time; more go to temporary files.
+const SEALED_MEMORY_BYTES: u64 = 128 << 20;
+
+impl<'e> BlockStore<'e> {
+    pub(crate) fn new(
+        engine: &'e Engine,
+        compression: Compression,
+        method: PackMethod,
+        created: VolumeTime,
+        sealed: Sender<Sealed>,
+    ) -> Result<Self> {
+        Ok(Self {
+            engine,
+            format: engine.format()?,
+            compression,
+            method,
+            created,
+            index: Mutex::new(Index {
+                fingerprints: None,
+                pending: HashSet::new(),
+            }),
+            pool: Mutex::new(Pool {
+                idle: Vec::new(),
+                open: 0,
+                written: 0,
+            }),
+            returned: Condvar::new(),
+            sealed: Mutex::new(Some(sealed)),
+            sealed_memory: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
+            new_blocks: AtomicU64::new(0),
+            new_bytes: AtomicU64::new(0),
+        })
+    }
+
+    /// A packer for one worker thread.
+    pub(crate) fn packer(&self) -> Packer {
+        Packer::new(match self.compression {
+            Compression::Zip => self.method,
+            // The container compresses its whole stream.
+            Compression::TarZstd | Compression::TarGzip => PackMethod::Stored,
+        })
+    }
+
+    /// Stores a block unless it is known; true when it was new.
+    ///
+    /// `hash` is the block's own; `blocklist` marks the bytes as hashes of a longer stream, which the index file
+    /// repeats. The volume is sealed and sent off when it is full.
+    pub(crate) fn add(
+        &self,
+        packer: &mut Packer,
+        data: &[u8],
+        hash: Hash,
+        hint: Hint,
+        blocklist: bool,
+    ) -> Result<bool> {
+        if data.is_empty() || !self.claim(hash, data.len() as u64)? {
+            return Ok(false);
+        }
+        self.new_blocks.fetch_add(1, Ordering::Relaxed);
+        self.new_bytes
+            .fetch_add(data.len() as u64, Ordering::Relaxed);
+        if self.engine.settings.dry_run {
+            return Ok(true);
+        }
+        let packed = packer.pack(data, hint);
+        let mut volume = self.take_volume()?;
+        let name = volume.name.as_str().to_owned();
+        volume
+            .archive
+            .add_packed(&hash.to_url_base64(), &packed)
+            .in_volume(&name)?;
+        volume.blocks.push((hash, data.len() as u64));
+        if blocklist {
+            volume.blocklists.push((hash, data.to_vec()));
+        }
+        let full = volume.archive.estimated_len()
+            > self
+                .engine
+                .settings
+                .dblock_size
+                .saturating_sub(self.format.blocksize);
+        let added = packed.bytes.len() as u64;
+        if full {
+            self.give_back(None, added);
+            self.seal(volume)
+        } else {
+            self.give_back(Some(volume), added);
+            Ok(())
+        }?;
+        Ok(true)
+    }
+
+    /// True when the block is stored already or on its way.
+    pub(crate) fn is_known(&self, hash: Hash, size: u64) -> Result<bool> {
+        if self.lock_index().pending.contains(&(hash, size)) {
+            return Ok(true);
+        }
+        Ok(self
+            .engine
+            .catalog(|c| c.find_block(&hash, size))?
+            .is_some())
+    }
+
+    /// Takes responsibility for a new block; false when it is known.
+    fn claim(&self, hash: Hash, size: u64) -> Result<bool> {
+        let mut index = self.lock_index();
+        if index.fingerprints.is_none() {
+            index.fingerprints = Some(self.engine.catalog(|c| c.fingerprints())?);
+        }
+        let surely_new = match index.fingerprints.as_mut() {
+            Some(fingerprints) => {
+                let new = !fingerprints.contains(&hash, size);
+                if new {
+                    fingerprints.insert(&hash, size);
+                }
+                new
+            }
+            None => false,
+        };
+        if !surely_new {
+            if index.pending.contains(&(hash, size)) {
+                return Ok(false);
+            }
+            if self
+                .engine
+                .catalog(|c| c.find_block(&hash, size))?
+                .is_some()
+            {
+                return Ok(false);
+            }
+        }
+        index.pending.insert((hash, size));
+        Ok(true)
+    }
+
+    /// The catalog knows these blocks now.
+    pub(crate) fn recorded(&self, blocks: &[(Hash, u64)]) {
+        let mut index = self.lock_index();
+        for block in blocks {
+            index.pending.remove(block);
+        }
+    }
+
+    /// A sealed volume has left memory.
+    pub(crate) fn released(&self, bytes: u64) {
+        self.sealed_memory.fetch_sub(bytes, Ordering::SeqCst);
+    }
+
+    fn lock_index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_volume(&self) -> Result<OpenVolume> {
+        let mut pool = self.lock_pool();
+        loop {
+            if let Some(volume) = pool.idle.pop() {
+                return Ok(volume);
+            }
+            // A second volume only after half a volume was written, a third after one and a half, …
+            let worth = self.engine.settings.dblock_size / 2;
+            let allowed =
+                1 + usize::try_from(pool.written.saturating_add(worth) / (2 * worth)).unwrap_or(1);
+            if pool.open < allowed.min(self.engine.settings.threads) {
+                pool.open += 1;
+                drop(pool);
+                return self.create_volume();
+            }
+            if self.failed.load(Ordering::SeqCst) {
+                return Err(Error::Cancelled);
+            }
+            pool = self
+                .returned
+                .wait(pool)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn give_back(&self, volume: Option<OpenVolume>, added: u64) {
+        let mut pool = self.lock_pool();
+        pool.written += added;
+        match volume {
+            Some(volume) => pool.idle.push(volume),
+            None => pool.open -= 1,
+        }
+        drop(pool);
+        self.returned.notify_one();
+    }
+
+    /// Wakes everybody after a failure.
+    pub(crate) fn fail(&self) {
+        self.failed.store(true, Ordering::SeqCst);
+        self.returned.notify_all();
+    }
+
+    fn create_volume(&self) -> Result<OpenVolume> {
+        let name = self.engine.new_name(VolumeKind::Blocks, self.compression)?;
+        let bound = if self.engine.settings.dblock_size <= IN_MEMORY_BYTES {
+            IN_MEMORY_BYTES
+        } else {
+            0
+        };
+        let sink = Sink::new(bound, self.engine.settings.upload_folder.clone());
+        let writer = self.engine.crypt.writer(sink, self.format.file_hash)?;
+        let mut archive = ArchiveWriter::create(
+            writer,
+            self.compression,
+            self.engine.settings.tar_level,
+            self.created,
+        )
+        .in_volume(name.as_str())?;
+        let manifest = self.engine.manifest(self.created)?;
+        archive
+            .add("manifest", &manifest, &mut self.packer())
+            .in_volume(name.as_str())?;
+        Ok(OpenVolume {
+            name,
+            archive,
+            blocks: Vec::new(),
+            blocklists: Vec::new(),
+        })
+    }
+
+    fn seal(&self, volume: OpenVolume) -> Result<()> {
+        let mut writer = volume.archive.finish().in_volume(volume.name.as_str())?;
+        writer.flush().map_err(crate::data::temporary_error)?;
+        let (mut data, hash) = self.engine.crypt.seal(writer)?;
+        let memory = data.memory();
+        if self.sealed_memory.fetch_add(memory, Ordering::SeqCst) + memory > SEALED_MEMORY_BYTES {
+            data = data.spill(self.engine.settings.upload_folder.as_deref())?;
+            self.released(memory);
+        }
+        let sealed = Sealed {
+            name: volume.name,
+            data,
+            hash,
+            blocks: volume.blocks,
+            blocklists: volume.blocklists,
+        };
+        let queue = self
+            .sealed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        match queue {
+            Some(queue) => queue.send(sealed).map_err(|_| Error::Cancelled),
+            None => Err(Error::Bug(
+                "a volume was sealed after the end of the run".into(),
+            )),
+        }
+    }
+
+    /// No more volumes will come: lets the uploads end.
+    pub(crate) fn close(&self) {
+        *self.sealed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Seals one of the volumes left at the end of a run; false when none is left.
+    pub(crate) fn seal_one_left(&self) -> Result<bool> {
+        let volume = self.lock_pool().idle.pop();
+        match volume {
+            Some(volume) => self.seal(volume).map(|()| true),
+            None => Ok(false),
+        }
+    }
+}
+
+impl Engine {
+    /// The manifest of a new volume.
+    pub(crate) fn manifest(&self, created: VolumeTime) -> Result<Vec<u8>> {
+        let format = self.format()?;
+        let version = concat!("Larder ", env!("CARGO_PKG_VERSION"));
+        Ok(Manifest::new(
+            created,
+            format.blocksize,
+            format.block_hash,
+            format.file_hash,
+            version,
+        )
+        .encode())
+    }
+}

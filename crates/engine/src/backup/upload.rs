@@ -1,0 +1,212 @@
+//! Sending volumes: intent on disk, then the bytes, then the index; a failed put gets a new name.
+
+use larder_catalog::{Catalog, VolumeState};
+use larder_volume::{
+    ArchiveWriter, BlockVolume, Compression, Hash, PackMethod, Packer, VolumeKind, VolumeName,
+    VolumeTime, encode_block_volume,
+};
+
+use super::store::{BlockStore, Sealed};
+use crate::crypt::IN_MEMORY_BYTES;
+use crate::data::{Sink, VolumeData};
+use crate::error::VolumeContext;
+use crate::session::Engine;
+use crate::settings::IndexPolicy;
+use crate::{Error, Result};
+
+/// A stored volume, as the final check expects it.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) name: String,
+    pub(crate) size: u64,
+}
+
+impl Engine {
+    /// Sends a data volume and its index.
+    pub(crate) fn upload_pair(
+        &self,
+        store: &BlockStore<'_>,
+        sealed: Sealed,
+    ) -> Result<Vec<Stored>> {
+        let Sealed {
+            mut name,
+            data,
+            hash,
+            blocks,
+            blocklists,
+        } = sealed;
+        let id = self.durable(|c| {
+            let id = c.add_volume(
+                name.as_str(),
+                VolumeKind::Blocks,
+                VolumeState::Uploading,
+                Some(data.len()),
+                Some(hash),
+            )?;
+            c.add_blocks(id, &blocks)?;
+            for (hash, bytes) in &blocklists {
+                c.add_blocklist(hash, bytes, Some(id))?;
+            }
+            Ok(id)
+        })?;
+        store.recorded(&blocks);
+        let compression = name.compression().unwrap_or(Compression::Zip);
+        self.put_with_new_names(id, &mut name, &data, |_| {
+            self.new_name(VolumeKind::Blocks, compression)
+        })?;
+        let size = data.len();
+        store.released(data.memory());
+        drop(data);
+        self.catalog(|c| c.set_volume(id, VolumeState::Uploaded, Some(size), Some(hash)))?;
+        let mut stored = vec![Stored {
+            name: name.as_str().to_owned(),
+            size,
+        }];
+        if self.settings.index_policy != IndexPolicy::None {
+            let described = BlockVolume {
+                name: name.as_str().to_owned(),
+                blocks,
+                hash: Some(hash),
+                size: Some(size),
+            };
+            stored.push(self.upload_index(id, &described, &blocklists, compression)?);
+        }
+        Ok(stored)
+    }
+
+    /// Builds and sends the dindex of one data volume.
+    pub(crate) fn upload_index(
+        &self,
+        blocks_id: i64,
+        described: &BlockVolume,
+        blocklists: &[(Hash, Vec<u8>)],
+        compression: Compression,
+    ) -> Result<Stored> {
+        let created = VolumeTime(self.clock.seconds());
+        let mut name = self.new_name(VolumeKind::Index, compression)?;
+        let text = name.as_str().to_owned();
+        let format = self.format()?;
+        let sink = Sink::new(IN_MEMORY_BYTES, self.settings.upload_folder.clone());
+        let writer = self.crypt.writer(sink, format.file_hash)?;
+        let method = self.pack_method()?;
+        let mut packer = Packer::new(if compression == Compression::Zip {
+            method
+        } else {
+            PackMethod::Stored
+        });
+        let mut stored = Packer::new(PackMethod::Stored);
+        let mut archive =
+            ArchiveWriter::create(writer, compression, self.settings.tar_level, created)
+                .in_volume(&text)?;
+        archive
+            .add("manifest", &self.manifest(created)?, &mut packer)
+            .in_volume(&text)?;
+        archive
+            .add(
+                &format!("vol/{}", described.name),
+                &encode_block_volume(described),
+                &mut packer,
+            )
+            .in_volume(&text)?;
+        if self.settings.index_policy == IndexPolicy::Full {
+            for (hash, bytes) in blocklists {
+                archive
+                    .add(
+                        &format!("list/{}", hash.to_url_base64()),
+                        bytes,
+                        &mut stored,
+                    )
+                    .in_volume(&text)?;
+            }
+        }
+        let (data, hash) = self.crypt.seal(archive.finish().in_volume(&text)?)?;
+        let size = data.len();
+        let id = self.durable(|c| {
+            let id = c.add_volume(
+                &text,
+                VolumeKind::Index,
+                VolumeState::Uploading,
+                Some(size),
+                Some(hash),
+            )?;
+            c.link_index(id, blocks_id)?;
+            Ok(id)
+        })?;
+        self.put_with_new_names(id, &mut name, &data, |_| {
+            self.new_name(VolumeKind::Index, compression)
+        })?;
+        self.catalog(|c| c.set_volume(id, VolumeState::Uploaded, Some(size), Some(hash)))?;
+        Ok(Stored {
+            name: name.as_str().to_owned(),
+            size,
+        })
+    }
+
+    /// Puts a volume; after a failure under a new name, the old one being noted for removal.
+    pub(crate) fn put_with_new_names(
+        &self,
+        id: i64,
+        name: &mut VolumeName,
+        data: &VolumeData,
+        mut next: impl FnMut(&VolumeName) -> Result<VolumeName>,
+    ) -> Result<()> {
+        let mut attempt = 0;
+        loop {
+            self.cancel.check()?;
+            let outcome = self
+                .remote
+                .put_once(name.as_str(), data)
+                .and_then(|()| self.verify_upload(name, data));
+            let Err(error) = outcome else { return Ok(()) };
+            attempt += 1;
+            if !self.remote.wait_for_retry(name.as_str(), attempt, &error)? {
+                return Err(error);
+            }
+            let fresh = next(name)?;
+            self.durable(|c| {
+                let old = name.as_str().to_owned();
+                c.rename_volume(id, fresh.as_str())?;
+                c.add_volume(&old, name.kind(), VolumeState::Deleting, None, None)?;
+                Ok(())
+            })?;
+            *name = fresh;
+        }
+    }
+
+    /// `--list-verify-uploads`: the listing must show the file with its size.
+    fn verify_upload(&self, name: &VolumeName, data: &VolumeData) -> Result<()> {
+        if !self.settings.list_verify_uploads {
+            return Ok(());
+        }
+        let listed = self
+            .remote
+            .list(false)?
+            .into_iter()
+            .find(|f| f.name == name.as_str());
+        match listed {
+            Some(file) if file.size.is_none_or(|size| size == data.len()) => Ok(()),
+            other => Err(Error::Destination(
+                larder_destination::Error::new(
+                    larder_destination::ErrorKind::Corrupt,
+                    "destination",
+                    larder_destination::Operation::Put,
+                    match other {
+                        None => "the file is not listed after its upload".to_owned(),
+                        Some(file) => {
+                            format!("the file is listed with {} bytes", file.size.unwrap_or(0))
+                        }
+                    },
+                )
+                .object(name.as_str()),
+            )),
+        }
+    }
+
+    /// A catalog change that is on disk when this returns.
+    pub(crate) fn durable<R>(
+        &self,
+        work: impl FnOnce(&Catalog) -> larder_catalog::Result<R>,
+    ) -> Result<R> {
+        self.catalog(|c| c.durable(work))
+    }
+}
