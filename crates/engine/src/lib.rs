@@ -1,0 +1,40 @@
+//! The engine: backup, restore, list, verify and repair of Duplicati-format backups.
+//!
+//! It knows no provider, no URL and no terminal. A run is an [`Engine`] opened from a [`Setup`]; each operation is a
+//! method that returns a report. The remote side is the truth, the local catalog a cache that is mended unasked
+//! (`sync`); all remote calls go through one place (`transfer`); formats come from `larder_volume`.
+
+mod backup;
+mod context;
+mod crypt;
+mod data;
+mod error;
+mod identity;
+mod listing;
+mod repair;
+mod report;
+mod restore;
+mod session;
+mod settings;
+mod sync;
+mod transfer;
+mod verify;
+mod versions;
+mod workers;
+
+pub use backup::BackupRequest;
+pub use context::{
+    Cancel, Clock, FixedClock, Level, Message, Monitor, Phase, Progress, Rng, Silent, SystemClock,
+    SystemRng, Transfer,
+};
+pub use error::{Error, Fault, Result};
+pub use listing::ListRequest;
+pub use report::{
+    BackendStatistics, BackupReport, Common, Finding, Harm, ListReport, ListedFile, Outcome,
+    RepairReport, RestoreReport, TestReport, Verification, VersionInfo,
+};
+pub use restore::RestoreRequest;
+pub use session::{Engine, Setup};
+pub use verify::Samples;
+// What callers need to fill a request.
+pub use larder_source as source;

@@ -1,0 +1,242 @@
+//! Answers to "what is in this backup": versions, files of a version, a file's versions.
+
+use std::collections::BTreeMap;
+
+use larder_catalog::{Counts, VolumeState};
+use larder_volume::{EntryKind, VolumeKind, parse_fileset};
+
+use crate::context::Phase;
+use crate::error::VolumeContext;
+use crate::report::{ListReport, ListedFile, VersionInfo};
+use crate::session::Engine;
+use crate::sync::{Mode, Need, View, count};
+use crate::versions::{Unsaid, Version};
+use crate::workers::for_each_parallel;
+use crate::{Error, Result};
+
+/// What to list.
+#[derive(Clone, Debug, Default)]
+pub struct ListRequest {
+    /// Patterns of paths; none asks for the versions only.
+    pub patterns: Vec<String>,
+    /// `--include` and `--exclude` filters in order.
+    pub filters: Vec<(larder_source::Action, String)>,
+    /// Search all versions when none is named.
+    pub all_versions: bool,
+    /// A version given as argument instead of an option: its number or a time counted backwards.
+    pub version_argument: Option<String>,
+}
+
+impl Engine {
+    /// The versions, newest first, with their figures.
+    ///
+    /// # Errors
+    /// When the destination cannot be read or holds no version.
+    pub fn list_filesets(&self) -> Result<ListReport> {
+        self.with_healing(|| {
+            let view = self.quick_view()?;
+            let versions = self.version_infos(&self.all_versions(&view)?)?;
+            Ok(ListReport {
+                versions,
+                files: Vec::new(),
+                common: self.common("ListFilesets", false),
+            })
+        })
+    }
+
+    /// Versions, or the paths that match.
+    ///
+    /// # Errors
+    /// As [`Engine::list_filesets`]; a wrong pattern.
+    pub fn list(&self, request: &ListRequest) -> Result<ListReport> {
+        self.with_healing(|| self.list_once(request))
+    }
+
+    fn list_once(&self, request: &ListRequest) -> Result<ListReport> {
+        let view = self.quick_view()?;
+        let only_versions = request.patterns.is_empty()
+            && request.filters.is_empty()
+            && request.version_argument.is_none();
+        if only_versions {
+            let chosen = self.chosen_versions(&view, Unsaid::All)?;
+            let versions = self.version_infos(&chosen)?;
+            return Ok(ListReport {
+                versions,
+                files: Vec::new(),
+                common: self.common("List", false),
+            });
+        }
+        let unsaid = if request.all_versions {
+            Unsaid::All
+        } else {
+            Unsaid::Newest
+        };
+        let chosen = match &request.version_argument {
+            Some(text) => vec![self.version_by_argument(&view, text)?],
+            None => self.chosen_versions(&view, unsaid)?,
+        };
+        let mut files = self.matching_files(&chosen, request)?;
+        let mut looked_at = chosen;
+        if files.is_empty() && unsaid == Unsaid::Newest && request.version_argument.is_none() {
+            self.reporter.info(
+                "NoMatchInNewest",
+                "No files matching, looking in all versions",
+            );
+            looked_at = self.all_versions(&view)?;
+            files = self.matching_files(&looked_at, request)?;
+        }
+        let versions = self.version_infos(&looked_at)?;
+        Ok(ListReport {
+            versions,
+            files,
+            common: self.common("List", false),
+        })
+    }
+
+    fn version_by_argument(&self, view: &View, text: &str) -> Result<Version> {
+        let all = self.all_versions(view)?;
+        if let Ok(number) = text.parse::<u64>() {
+            return all
+                .iter()
+                .find(|v| v.number == number)
+                .cloned()
+                .ok_or_else(|| {
+                    Error::user(
+                        "NoSuchVersion",
+                        format!(
+                            "there is no version {number}; the oldest is {}",
+                            all.len() - 1
+                        ),
+                        "see `larder list-filesets` for the versions",
+                    )
+                });
+        }
+        self.version_at(&all, text, larder_options::value::Direction::Backwards)
+    }
+
+    /// A view for commands that need no block: volumes are compared, index files are not read.
+    fn quick_view(&self) -> Result<View> {
+        self.synchronise(Mode::Reading, Need::Lists)
+    }
+
+    fn matching_files(
+        &self,
+        versions: &[Version],
+        request: &ListRequest,
+    ) -> Result<Vec<ListedFile>> {
+        self.reporter.phase(Phase::ReadingLists);
+        let mut found: BTreeMap<Vec<u8>, (EntryKind, Vec<Option<i64>>)> = BTreeMap::new();
+        for_each_parallel(
+            self.settings.threads,
+            versions.iter().enumerate().collect(),
+            |(place, version)| {
+                let mut selection = None;
+                let mut matches = Vec::new();
+                self.each_entry(version, |entry| {
+                    let chosen = match &selection {
+                        Some(chosen) => chosen,
+                        None => selection.insert(self.selection(
+                            &request.patterns,
+                            &request.filters,
+                            &entry.path,
+                        )?),
+                    };
+                    if chosen.selects(&entry.path) {
+                        matches.push((entry.path, entry.kind, entry.size));
+                    }
+                    Ok(())
+                })?;
+                Ok((place, matches))
+            },
+            |(place, matches)| {
+                for (path, kind, size) in matches {
+                    let (known_kind, sizes) = found
+                        .entry(path)
+                        .or_insert_with(|| (kind, vec![None; versions.len()]));
+                    *known_kind = kind;
+                    if let Some(slot) = sizes.get_mut(place) {
+                        *slot = Some(if kind == EntryKind::File { size } else { -1 });
+                    }
+                }
+                Ok(())
+            },
+        )?;
+        Ok(found
+            .into_iter()
+            .map(|(path, (kind, sizes))| ListedFile {
+                path: String::from_utf8_lossy(&path).into_owned(),
+                kind: kind.key(),
+                sizes,
+            })
+            .collect())
+    }
+
+    /// Figures of versions; lists that were never read are read and counted now.
+    pub(crate) fn version_infos(&self, versions: &[Version]) -> Result<Vec<VersionInfo>> {
+        let known: BTreeMap<i64, (bool, Counts)> = self
+            .catalog(|c| c.filesets())?
+            .into_iter()
+            .map(|f| (f.time, (f.is_full, f.counts)))
+            .collect();
+        let unknown: Vec<&Version> = versions
+            .iter()
+            .filter(|v| !known.contains_key(&v.time.0))
+            .collect();
+        let mut counted: BTreeMap<i64, (bool, Counts)> = known;
+        for_each_parallel(
+            self.settings.threads,
+            unknown,
+            |version| {
+                let mut counts = Counts::default();
+                let name = version.volume.name.as_str();
+                let archive = self.fetch_volume(&version.volume.name, version.volume.size, None)?;
+                let is_full = match archive.find("fileset") {
+                    Some(entry) => parse_fileset(&archive.read(entry, 1 << 20).in_volume(name)?)
+                        .in_volume(name)?,
+                    None => true,
+                };
+                drop(archive);
+                self.each_entry(version, |entry| {
+                    count(&mut counts, entry.kind, entry.size);
+                    Ok(())
+                })?;
+                Ok((version, is_full, counts))
+            },
+            |(version, is_full, counts)| {
+                counted.insert(version.time.0, (is_full, counts));
+                self.catalog(|c| {
+                    let name = version.volume.name.as_str();
+                    let id = match c.volume_named(name)? {
+                        Some(row) => row.id,
+                        None => c.add_volume(
+                            name,
+                            VolumeKind::List,
+                            VolumeState::Verified,
+                            version.volume.size,
+                            None,
+                        )?,
+                    };
+                    c.add_fileset(id, version.time.0, is_full, counts)
+                        .map(|_| ())
+                })
+            },
+        )?;
+        Ok(versions
+            .iter()
+            .map(|version| {
+                let (is_full, counts) = counted
+                    .get(&version.time.0)
+                    .copied()
+                    .unwrap_or((true, Counts::default()));
+                VersionInfo {
+                    version: version.number,
+                    time: version.time.0,
+                    is_full_backup: is_full,
+                    file_count: counts.files,
+                    entry_count: counts.files + counts.folders + counts.symlinks,
+                    file_sizes: counts.bytes,
+                }
+            })
+            .collect())
+    }
+}

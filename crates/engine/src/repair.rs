@@ -1,0 +1,42 @@
+//! `repair`: the catalog is brought up to date and missing index files are written again.
+
+use larder_volume::VolumeKind;
+
+use crate::Result;
+use crate::report::RepairReport;
+use crate::session::Engine;
+use crate::sync::{Mode, Need};
+
+impl Engine {
+    /// Rebuilds or updates the local catalog and writes missing dindex files; removes nothing of other origin.
+    ///
+    /// # Errors
+    /// When the destination cannot be read or holds no backup.
+    pub fn repair(&self) -> Result<RepairReport> {
+        let rebuilt = self.catalog(|c| c.volumes())?.is_empty();
+        let mut first = true;
+        self.with_healing(|| {
+            let rebuilt = rebuilt || !std::mem::replace(&mut first, false);
+            let view = self.synchronise(Mode::Writing, Need::BlocksAndEntries)?;
+            self.all_versions(&view)?;
+            let indexes_written = if self.settings.dry_run {
+                0
+            } else {
+                self.complete_indexes()?
+            };
+            let volumes = self.catalog(|c| c.volumes())?;
+            Ok(RepairReport {
+                rebuilt,
+                volumes: volumes
+                    .iter()
+                    .filter(|v| v.kind != VolumeKind::List)
+                    .count() as u64
+                    + view.lists().len() as u64,
+                blocks: self.catalog(|c| c.block_count())?,
+                versions: view.lists().len() as u64,
+                indexes_written,
+                common: self.common("Repair", false),
+            })
+        })
+    }
+}

@@ -1,0 +1,384 @@
+//! Writing files back: planned by volume, so that each needed volume is fetched and decrypted at most once.
+//!
+//! The version list gives the entries; existing files in the target are compared block by block; what is missing is
+//! grouped by volume; volumes are fetched by several threads, every block is verified before it is written at its
+//! place; the whole file's hash is checked when its last block has arrived. Links come last, folders' times at the end.
+
+mod fetch;
+mod plan;
+mod target;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use larder_source::{Selection, TargetRoot};
+use larder_volume::{EntryKind, FileEntry, FileListReader, Metadata, VolumeTime};
+
+use self::plan::{Plan, Target, layout};
+use crate::context::Phase;
+use crate::error::{PathContext, VolumeContext};
+use crate::report::RestoreReport;
+use crate::session::Engine;
+use crate::sync::{Mode, Need};
+use crate::versions::{Unsaid, Version, size_limit};
+use crate::{Error, Result};
+
+/// What to restore and where to.
+#[derive(Debug)]
+pub struct RestoreRequest {
+    /// Patterns of paths in the version; none means everything.
+    pub patterns: Vec<String>,
+    /// `--include` and `--exclude` filters in order.
+    pub filters: Vec<(larder_source::Action, String)>,
+    /// Target folder; `None` restores to the original places.
+    pub target: Option<PathBuf>,
+}
+
+/// How existing and odd things are handled; from the options.
+pub(crate) struct Rules {
+    pub(crate) overwrite: bool,
+    pub(crate) permissions: bool,
+    pub(crate) metadata: bool,
+    pub(crate) keep_full_paths: bool,
+    pub(crate) local_blocks: bool,
+    pub(crate) verify: bool,
+    pub(crate) dry_run: bool,
+    pub(crate) preallocate: bool,
+    pub(crate) link_metadata: bool,
+    /// Permissions of new files when the stored ones are not asked for.
+    pub(crate) file_mode: u32,
+    /// The same for folders.
+    pub(crate) folder_mode: u32,
+}
+
+/// Counters and failures of a running restore.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) files: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) folders: AtomicU64,
+    pub(crate) links: AtomicU64,
+    pub(crate) patched: AtomicU64,
+    pub(crate) unchanged: AtomicU64,
+    pub(crate) unchanged_bytes: AtomicU64,
+    pub(crate) broken_local: Mutex<Vec<String>>,
+    pub(crate) broken_remote: Mutex<Vec<String>>,
+}
+
+impl Tally {
+    pub(crate) fn local(&self, path: &[u8]) {
+        self.broken_local
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(String::from_utf8_lossy(path).into_owned());
+    }
+
+    pub(crate) fn remote(&self, path: &[u8]) {
+        self.broken_remote
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(String::from_utf8_lossy(path).into_owned());
+    }
+}
+
+impl Engine {
+    /// Restores the selected entries of one version.
+    ///
+    /// # Errors
+    /// When nothing is selected, the version cannot be read or the target cannot be used. Single files that fail are
+    /// named in the report.
+    pub fn restore(&self, request: &RestoreRequest) -> Result<RestoreReport> {
+        self.with_healing(|| self.restore_once(request))
+    }
+
+    fn restore_once(&self, request: &RestoreRequest) -> Result<RestoreReport> {
+        use larder_options::engine as opt;
+        let umask = current_umask();
+        let rules = Rules {
+            overwrite: self.values.get(opt::OVERWRITE)?,
+            permissions: self.values.get(opt::RESTORE_PERMISSIONS)?,
+            metadata: !self.settings.skip_metadata,
+            keep_full_paths: self.values.get(opt::DONT_COMPRESS_RESTORE_PATHS)?,
+            local_blocks: self.values.get(opt::RESTORE_WITH_LOCAL_BLOCKS)?,
+            verify: !self.values.get(opt::SKIP_RESTORE_VERIFICATION)?,
+            dry_run: self.settings.dry_run,
+            preallocate: self.values.get(opt::RESTORE_PREALLOCATE_SIZE)?,
+            link_metadata: self.values.get(opt::RESTORE_SYMLINK_METADATA)?,
+            file_mode: 0o666 & !umask,
+            folder_mode: 0o777 & !umask,
+        };
+        let view = self.synchronise(Mode::Reading, Need::Blocks)?;
+        let version = self
+            .chosen_versions(&view, Unsaid::Newest)?
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::Bug("no version was chosen".into()))?;
+        self.reporter.phase(Phase::ReadingLists);
+        let entries = self.selected_entries(&version, request)?;
+        if entries.is_empty() {
+            return Err(Error::user(
+                "EmptyRestoreOperation",
+                "the selection matches no file, so there is nothing to restore",
+                "see `larder list URL '*'` for the paths; folders end with a separator",
+            ));
+        }
+        let tally = Tally::default();
+        let place = layout(&entries, request.target.as_deref(), rules.keep_full_paths);
+        self.restore_entries(entries, &place, &version, &rules, &tally)?;
+        let mut report = RestoreReport {
+            restored_files: tally.files.load(Ordering::Relaxed),
+            size_of_restored_files: tally.bytes.load(Ordering::Relaxed),
+            restored_folders: tally.folders.load(Ordering::Relaxed),
+            restored_symlinks: tally.links.load(Ordering::Relaxed),
+            patched_files: tally.patched.load(Ordering::Relaxed),
+            unmodified_files: tally.unchanged.load(Ordering::Relaxed),
+            size_of_unmodified_files: tally.unchanged_bytes.load(Ordering::Relaxed),
+            restore_path: request.target.as_ref().map(|p| p.display().to_string()),
+            broken_local_files: tally
+                .broken_local
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner),
+            broken_remote_files: tally
+                .broken_remote
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner),
+            version_time: Some(version.time.to_string()),
+            common: self.common("Restore", false),
+        };
+        report.broken_local_files.sort();
+        report.broken_remote_files.sort();
+        Ok(report)
+    }
+
+    /// The entries of a version that the request selects. Memory: one entry per selected path.
+    fn selected_entries(
+        &self,
+        version: &Version,
+        request: &RestoreRequest,
+    ) -> Result<Vec<FileEntry>> {
+        let limit = size_limit(&self.values)?;
+        let mut entries: Vec<FileEntry> = Vec::new();
+        let mut selection: Option<Selection> = None;
+        self.each_entry(version, |entry| {
+            let chosen = match &selection {
+                Some(selection) => selection,
+                None => selection.insert(self.selection(
+                    &request.patterns,
+                    &request.filters,
+                    &entry.path,
+                )?),
+            };
+            let size = u64::try_from(entry.size).unwrap_or(0);
+            let fits = entry.kind != EntryKind::File || limit.is_none_or(|limit| size <= limit);
+            if fits && chosen.selects(&entry.path) {
+                entries.push(entry);
+            }
+            Ok(())
+        })?;
+        Ok(entries)
+    }
+
+    /// Compiles patterns for a version whose paths look like `sample`.
+    pub(crate) fn selection(
+        &self,
+        patterns: &[String],
+        filters: &[(larder_source::Action, String)],
+        sample: &[u8],
+    ) -> Result<Selection> {
+        let separator = if sample.first() == Some(&b'/') {
+            '/'
+        } else {
+            '\\'
+        };
+        Selection::parse(patterns, filters, separator == '/', separator).map_err(|error| {
+            Error::user(
+                "InvalidFilter",
+                error.to_string(),
+                "see `larder help filters`",
+            )
+        })
+    }
+
+    /// Reads a version's entries one after the other.
+    pub(crate) fn each_entry(
+        &self,
+        version: &Version,
+        mut work: impl FnMut(FileEntry) -> Result<()>,
+    ) -> Result<()> {
+        let name = version.volume.name.as_str();
+        let archive = self.fetch_volume(&version.volume.name, version.volume.size, None)?;
+        let Some(entry) = archive.find("filelist.json") else {
+            return Err(Error::volume(
+                name,
+                larder_volume::Error::Malformed {
+                    what: "list volume",
+                    detail: "it has no filelist.json".into(),
+                },
+            ));
+        };
+        for entry in FileListReader::open(archive.stream(entry).in_volume(name)?) {
+            self.cancel.check()?;
+            work(entry.in_volume(name)?)?;
+        }
+        Ok(())
+    }
+
+    fn restore_entries(
+        &self,
+        entries: Vec<FileEntry>,
+        place: &Target,
+        version: &Version,
+        rules: &Rules,
+        tally: &Tally,
+    ) -> Result<()> {
+        let files = entries.iter().filter(|e| e.kind == EntryKind::File);
+        let (count, bytes) = files.fold((0_u64, 0_u64), |(n, b), e| {
+            (n + 1, b + u64::try_from(e.size).unwrap_or(0))
+        });
+        let progress = &self.reporter.progress;
+        progress.files_found.store(count, Ordering::Relaxed);
+        progress.bytes_found.store(bytes, Ordering::Relaxed);
+        progress.counted.store(true, Ordering::Relaxed);
+        self.reporter.info(
+            "RestoreSize",
+            format!(
+                "{count} files need to be restored ({})",
+                larder_options::value::format_size(bytes)
+            ),
+        );
+        if rules.dry_run {
+            self.reporter.say(
+                crate::Level::DryRun,
+                "DryRun",
+                format!("would restore {count} files"),
+            );
+            return Ok(());
+        }
+        let root = TargetRoot::open(&place.folder).at(&place.folder)?;
+        self.reporter.phase(Phase::CheckingTargets);
+        let plan = Plan::make(
+            self,
+            &root,
+            place,
+            entries,
+            local_date(version.time),
+            rules,
+            tally,
+        )?;
+        self.reporter.phase(Phase::Restoring);
+        let metadata = self.fetch_all(&root, &plan, rules, tally)?;
+        self.reporter.phase(Phase::Metadata);
+        self.finish_links_and_folders(&root, &plan, &metadata, rules, tally);
+        Ok(())
+    }
+
+    /// Creates the links, then gives folders their metadata, deepest first.
+    fn finish_links_and_folders(
+        &self,
+        root: &TargetRoot,
+        plan: &Plan,
+        metadata: &plan::MetadataMap,
+        rules: &Rules,
+        tally: &Tally,
+    ) {
+        for link in &plan.links {
+            let Some(blob) = metadata.get(&link.entry) else {
+                self.reporter.error(
+                    "MissingMetadata",
+                    format!(
+                        "{}: the link's target cannot be read",
+                        String::from_utf8_lossy(&link.entry.path)
+                    ),
+                );
+                tally.remote(&link.entry.path);
+                continue;
+            };
+            let Some(to) = &blob.symlink_target else {
+                self.reporter.warn(
+                    "LinkWithoutTarget",
+                    format!(
+                        "{}: the version does not hold the link's target",
+                        String::from_utf8_lossy(&link.entry.path)
+                    ),
+                );
+                continue;
+            };
+            match target::place_link(root, link, to, rules.overwrite, &plan.date) {
+                Ok(Some(rel)) => {
+                    tally.links.fetch_add(1, Ordering::Relaxed);
+                    if rules.metadata {
+                        self.apply(
+                            root,
+                            &rel,
+                            &blob,
+                            rules,
+                            EntryKind::Symlink,
+                            &link.entry.path,
+                        );
+                    }
+                }
+                Ok(None) => {
+                    tally.unchanged.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) => {
+                    self.reporter.error(
+                        "RestoreFailed",
+                        format!("{}: {error}", String::from_utf8_lossy(&link.entry.path)),
+                    );
+                    tally.local(&link.entry.path);
+                }
+            }
+        }
+        if !rules.metadata {
+            return;
+        }
+        for folder in plan.folders.iter().rev() {
+            if let Some(blob) = metadata.get(&folder.entry) {
+                self.apply(
+                    root,
+                    &folder.rel,
+                    &blob,
+                    rules,
+                    EntryKind::Folder,
+                    &folder.entry.path,
+                );
+            }
+        }
+    }
+
+    /// Applies metadata to one restored entry; what fails is a warning.
+    pub(crate) fn apply(
+        &self,
+        root: &TargetRoot,
+        rel: &[u8],
+        blob: &Arc<Metadata>,
+        rules: &Rules,
+        kind: EntryKind,
+        path: &[u8],
+    ) {
+        let restore = target::restore_facts(blob, rules, kind);
+        for (what, error) in root.apply(rel, &restore) {
+            self.reporter.warn(
+                "MetadataWriteFailed",
+                format!("{}: {what}: {error}", String::from_utf8_lossy(path)),
+            );
+        }
+    }
+}
+
+/// The process's umask; reading it means setting it for a moment.
+fn current_umask() -> u32 {
+    let mask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    rustix::process::umask(mask);
+    mask.bits()
+}
+
+/// The version's date as it appears in the names of copies.
+fn local_date(time: VolumeTime) -> String {
+    jiff::Timestamp::from_second(time.0)
+        .unwrap_or_default()
+        .to_zoned(jiff::tz::TimeZone::system())
+        .strftime("%Y-%m-%d")
+        .to_string()
+}

@@ -1,0 +1,580 @@
+//! What has to be written where, and which block comes from which volume.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use larder_source::{OpenHow, TargetRoot, map_foreign};
+use larder_volume::{EntryKind, FileEntry, Hash, Metadata, blocklist_hashes};
+
+use super::{Rules, Tally, target};
+use crate::session::Engine;
+use crate::{Error, Result};
+
+/// Where restored entries go.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// The folder below which everything is written.
+    pub(crate) folder: PathBuf,
+    /// Leading bytes of stored paths that are cut off.
+    cut: Vec<u8>,
+    /// True when paths keep everything (original places, full paths, or several roots).
+    whole: bool,
+}
+
+impl Target {
+    /// The path below the target folder; `None` for the target folder itself.
+    pub(crate) fn relative(&self, path: &[u8]) -> Option<Vec<u8>> {
+        let rest = path.strip_prefix(self.cut.as_slice()).unwrap_or(path);
+        let mapped = if self.whole || path.first() != Some(&b'/') {
+            map_foreign(rest)
+        } else {
+            rest.to_vec()
+        };
+        let start = mapped.iter().take_while(|b| **b == b'/').count();
+        let trimmed = mapped.get(start..).unwrap_or_default();
+        let trimmed = trimmed.strip_suffix(b"/").unwrap_or(trimmed);
+        (!trimmed.is_empty()).then(|| trimmed.to_vec())
+    }
+}
+
+/// Chooses what of the stored paths is kept (format spec 9.2: the part common to all selected entries is cut).
+pub(crate) fn layout(entries: &[FileEntry], target: Option<&Path>, keep_full: bool) -> Target {
+    let Some(folder) = target else {
+        return Target {
+            folder: PathBuf::from("/"),
+            cut: Vec::new(),
+            whole: true,
+        };
+    };
+    let folder = folder.to_owned();
+    if keep_full {
+        return Target {
+            folder,
+            cut: Vec::new(),
+            whole: true,
+        };
+    }
+    let mut common: Option<Vec<u8>> = None;
+    for entry in entries {
+        let own = folder_of(entry);
+        common = Some(match common {
+            None => own.to_vec(),
+            Some(mut common) => {
+                let same = common.iter().zip(own).take_while(|(a, b)| a == b).count();
+                common.truncate(same);
+                let end = common
+                    .iter()
+                    .rposition(|b| is_separator(*b, own))
+                    .map_or(0, |at| at + 1);
+                common.truncate(end);
+                common
+            }
+        });
+    }
+    let cut = common.unwrap_or_default();
+    let whole = cut.is_empty();
+    Target { folder, cut, whole }
+}
+
+fn is_separator(byte: u8, path: &[u8]) -> bool {
+    if path.first() == Some(&b'/') {
+        byte == b'/'
+    } else {
+        byte == b'\\' || byte == b'/'
+    }
+}
+
+/// The folder an entry counts for: itself for folders, its parent for the rest; with the separator.
+fn folder_of(entry: &FileEntry) -> &[u8] {
+    let path = entry.path.as_slice();
+    if entry.kind == EntryKind::Folder {
+        return path;
+    }
+    let bare = match path.split_last() {
+        Some((last, rest)) if is_separator(*last, path) => rest,
+        _ => path,
+    };
+    let end = bare
+        .iter()
+        .rposition(|b| is_separator(*b, path))
+        .map_or(0, |at| at + 1);
+    path.get(..end).unwrap_or_default()
+}
+
+/// A folder or link to create.
+pub(crate) struct Node {
+    pub(crate) entry: FileEntry,
+    pub(crate) rel: Vec<u8>,
+}
+
+/// A file being written.
+pub(crate) struct Job {
+    pub(crate) entry: FileEntry,
+    pub(crate) rel: Vec<u8>,
+    /// Blocks still to come.
+    pub(crate) open: AtomicU32,
+    /// Set when the content cannot become right.
+    pub(crate) failed: AtomicBool,
+    /// Set when the content is complete and verified.
+    pub(crate) complete: AtomicBool,
+    /// Set when something else in the target already is this file.
+    pub(crate) unchanged: bool,
+    pub(crate) patched: bool,
+    pub(crate) handle: Mutex<Option<Arc<File>>>,
+    pub(crate) created: bool,
+}
+
+/// One use of a block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Use {
+    /// Content of file `job` at block number `index`.
+    Content { job: u32, index: u32 },
+    /// A metadata blob.
+    Metadata,
+}
+
+/// Everything a restore will do.
+pub(crate) struct Plan {
+    pub(crate) folders: Vec<Node>,
+    pub(crate) links: Vec<Node>,
+    pub(crate) jobs: Vec<Job>,
+    /// Needed blocks by volume.
+    pub(crate) needs: HashMap<i64, Vec<(Hash, u64, Use)>>,
+    /// Local date of the version, for the names of copies.
+    pub(crate) date: String,
+    pub(crate) blocksize: u64,
+}
+
+/// Metadata blobs by their hash.
+#[derive(Default)]
+pub(crate) struct MetadataMap {
+    pub(crate) blobs: HashMap<Hash, Arc<Metadata>>,
+}
+
+impl MetadataMap {
+    /// The metadata of an entry, when it was found.
+    pub(crate) fn get(&self, entry: &FileEntry) -> Option<Arc<Metadata>> {
+        entry
+            .metahash
+            .and_then(|hash| self.blobs.get(&hash))
+            .cloned()
+    }
+}
+
+/// Builds a plan while the target is looked at.
+struct Planner<'a> {
+    engine: &'a Engine,
+    root: &'a TargetRoot,
+    rules: &'a Rules,
+    tally: &'a Tally,
+    plan: Plan,
+    wanted_metadata: std::collections::HashSet<Hash>,
+    /// The target folder was empty, so nothing has to be looked for.
+    fresh: bool,
+}
+
+impl Plan {
+    /// Looks at the target and lists what is missing.
+    pub(crate) fn make(
+        engine: &Engine,
+        root: &TargetRoot,
+        place: &Target,
+        entries: Vec<FileEntry>,
+        date: String,
+        rules: &Rules,
+        tally: &Tally,
+    ) -> Result<Plan> {
+        let format = engine.format()?;
+        let fresh =
+            std::fs::read_dir(&place.folder).is_ok_and(|mut entries| entries.next().is_none());
+        let plan = Plan {
+            folders: Vec::new(),
+            links: Vec::new(),
+            jobs: Vec::new(),
+            needs: HashMap::new(),
+            date,
+            blocksize: format.blocksize,
+        };
+        let mut planner = Planner {
+            engine,
+            root,
+            rules,
+            tally,
+            plan,
+            wanted_metadata: std::collections::HashSet::new(),
+            fresh,
+        };
+        planner.load_blocklists(&entries)?;
+        for entry in entries {
+            engine.cancel.check()?;
+            planner.add(place, entry)?;
+        }
+        Ok(planner.plan)
+    }
+}
+
+impl Planner<'_> {
+    fn add(&mut self, place: &Target, entry: FileEntry) -> Result<()> {
+        let rel = place.relative(&entry.path);
+        match entry.kind {
+            EntryKind::Folder => {
+                let Some(rel) = rel else { return Ok(()) };
+                match self.root.create_folder(&rel) {
+                    Ok(()) => {
+                        self.tally.folders.fetch_add(1, Ordering::Relaxed);
+                        self.want_metadata(&entry)?;
+                        self.plan.folders.push(Node { entry, rel });
+                    }
+                    Err(error) => self.local_failure(&entry, &error),
+                }
+                Ok(())
+            }
+            EntryKind::Symlink => {
+                let Some(rel) = rel else { return Ok(()) };
+                self.want_metadata(&entry)?;
+                self.plan.links.push(Node { entry, rel });
+                Ok(())
+            }
+            EntryKind::File => {
+                let Some(rel) = rel else { return Ok(()) };
+                self.add_file(entry, rel)
+            }
+        }
+    }
+
+    fn local_failure(&self, entry: &FileEntry, error: &std::io::Error) {
+        self.engine.reporter.error(
+            "RestoreFailed",
+            format!("{}: {error}", String::from_utf8_lossy(&entry.path)),
+        );
+        self.tally.local(&entry.path);
+    }
+
+    fn remote_failure(&self, entry: &FileEntry, why: &str) {
+        self.engine.reporter.error(
+            "RestoreFailed",
+            format!("{}: {why}", String::from_utf8_lossy(&entry.path)),
+        );
+        self.tally.remote(&entry.path);
+    }
+
+    fn add_file(&mut self, entry: FileEntry, rel: Vec<u8>) -> Result<()> {
+        let Some(blocks) = self.blocks_of(&entry)? else {
+            return Ok(());
+        };
+        let blocksize = self.plan.blocksize;
+        let size = u64::try_from(entry.size).unwrap_or(0);
+        let existing = if self.fresh {
+            target::Existing::nothing(rel.clone())
+        } else {
+            match target::compare(
+                self.engine,
+                self.root,
+                &rel,
+                &entry,
+                &blocks,
+                self.rules,
+                &self.plan.date,
+            ) {
+                Ok(existing) => existing,
+                Err(error) => {
+                    self.local_failure(&entry, &error);
+                    return Ok(());
+                }
+            }
+        };
+        self.want_metadata(&entry)?;
+        let number =
+            u32::try_from(self.plan.jobs.len()).map_err(|_| Error::Bug("too many files".into()))?;
+        let mut missing = 0_u32;
+        let mut failed = false;
+        if !existing.right {
+            let mut local = if self.rules.local_blocks {
+                target::open_original(&entry.path)
+            } else {
+                None
+            };
+            let mut writer = None;
+            for (index, hash) in blocks.iter().enumerate() {
+                if existing.has(index) {
+                    continue;
+                }
+                let at = index as u64 * blocksize;
+                let len = blocksize.min(size.saturating_sub(at));
+                if let Some(bytes) = local
+                    .as_mut()
+                    .and_then(|file| target::matching_block(self.engine, file, at, len, hash))
+                {
+                    if writer.is_none() {
+                        writer =
+                            target::open_for_block(self.root, &existing.rel, existing.exists).ok();
+                    }
+                    if writer
+                        .as_ref()
+                        .is_some_and(|w: &File| w.write_all_at(&bytes, at).is_ok())
+                    {
+                        continue;
+                    }
+                }
+                match self.volume_of(hash, len)? {
+                    Some(volume) => {
+                        let index = u32::try_from(index)
+                            .map_err(|_| Error::Bug("too many blocks".into()))?;
+                        let need = (*hash, len, Use::Content { job: number, index });
+                        self.plan.needs.entry(volume).or_default().push(need);
+                        missing += 1;
+                    }
+                    None => failed = true,
+                }
+            }
+        }
+        if failed {
+            self.remote_failure(&entry, "a part of its content is in no data file any more");
+        }
+        self.plan.jobs.push(Job {
+            entry,
+            rel: existing.rel,
+            open: AtomicU32::new(missing),
+            failed: AtomicBool::new(failed),
+            complete: AtomicBool::new(false),
+            unchanged: existing.right,
+            patched: existing.exists && !existing.right,
+            created: existing.exists,
+            handle: Mutex::new(None),
+        });
+        Ok(())
+    }
+
+    /// The block hashes of a file in order; `None` after the failure was told.
+    fn blocks_of(&mut self, entry: &FileEntry) -> Result<Option<Vec<Hash>>> {
+        let format = self.engine.format()?;
+        let size = u64::try_from(entry.size).unwrap_or(0);
+        if size == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        if entry.blocklists.is_empty() {
+            let one = entry
+                .blockhash
+                .or_else(|| entry.hash.filter(|_| format.block_hash == format.file_hash));
+            return match one {
+                Some(hash) if size <= format.blocksize => Ok(Some(vec![hash])),
+                _ => {
+                    self.remote_failure(entry, "the version list does not say which blocks it has");
+                    Ok(None)
+                }
+            };
+        }
+        let mut blocks = Vec::new();
+        for list in &entry.blocklists {
+            let Some(bytes) = self.engine.catalog(|c| c.blocklist(list))? else {
+                self.remote_failure(entry, "its list of blocks is in no volume any more");
+                return Ok(None);
+            };
+            match blocklist_hashes(&bytes, format.block_hash.len()) {
+                Ok(hashes) => blocks.extend(hashes),
+                Err(error) => {
+                    self.remote_failure(entry, &error.to_string());
+                    return Ok(None);
+                }
+            }
+        }
+        if blocks.len() as u64 != larder_volume::blocks_of(size, format.blocksize) {
+            self.remote_failure(entry, "its list of blocks does not fit its size");
+            return Ok(None);
+        }
+        Ok(Some(blocks))
+    }
+
+    /// The volume that holds a block; a size that is unknown (−1 in old lists) is searched by hash.
+    fn volume_of(&self, hash: &Hash, len: u64) -> Result<Option<i64>> {
+        self.engine.catalog(|c| c.find_block(hash, len))
+    }
+
+    fn want_metadata(&mut self, entry: &FileEntry) -> Result<()> {
+        if !self.rules.metadata && entry.kind != EntryKind::Symlink {
+            return Ok(());
+        }
+        let Some(hash) = entry.metahash else {
+            return Ok(());
+        };
+        if !self.wanted_metadata.insert(hash) {
+            return Ok(());
+        }
+        let size = u64::try_from(entry.metasize).unwrap_or(0);
+        let format = self.engine.format()?;
+        if !entry.metablocklists.is_empty() {
+            // Blobs of several blocks are rare: they are put together at once.
+            return Ok(());
+        }
+        let block = entry
+            .metablockhash
+            .or_else(|| (format.block_hash == format.file_hash).then_some(hash));
+        let Some(block) = block else { return Ok(()) };
+        let volume = match self.volume_of(&block, size)? {
+            Some(volume) => Some(volume),
+            None => self
+                .engine
+                .catalog(|c| c.find_blocks_by_hash(&block))?
+                .first()
+                .map(|(_, volume)| *volume),
+        };
+        match volume {
+            Some(volume) => {
+                self.plan
+                    .needs
+                    .entry(volume)
+                    .or_default()
+                    .push((block, size, Use::Metadata))
+            }
+            None => self.engine.reporter.warn(
+                "MissingMetadata",
+                format!(
+                    "{}: its metadata is in no data file any more",
+                    String::from_utf8_lossy(&entry.path)
+                ),
+            ),
+        }
+        Ok(())
+    }
+
+    /// Fetches the blocklists that no index file repeated.
+    fn load_blocklists(&mut self, entries: &[FileEntry]) -> Result<()> {
+        let mut by_volume: HashMap<i64, Vec<Hash>> = HashMap::new();
+        let mut seen = std::collections::HashSet::new();
+        let lists = entries
+            .iter()
+            .flat_map(|e| e.blocklists.iter().chain(&e.metablocklists));
+        for list in lists {
+            if !seen.insert(*list) || self.engine.catalog(|c| c.blocklist(list))?.is_some() {
+                continue;
+            }
+            if let Some((_, volume)) = self
+                .engine
+                .catalog(|c| c.find_blocks_by_hash(list))?
+                .first()
+            {
+                by_volume.entry(*volume).or_default().push(*list);
+            }
+        }
+        let blocks = self.engine.fetch_blocks(by_volume)?;
+        for (hash, bytes) in blocks {
+            self.engine
+                .catalog(|c| c.add_blocklist(&hash, &bytes, None))?;
+        }
+        Ok(())
+    }
+}
+
+impl Job {
+    /// The open file, opened when needed. At most [`OPEN_FILES`] stay open between blocks.
+    pub(crate) fn file(
+        &self,
+        root: &TargetRoot,
+        kept_open: &AtomicU32,
+    ) -> std::io::Result<Arc<File>> {
+        let mut handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = handle.as_ref() {
+            return Ok(file.clone());
+        }
+        let file = Arc::new(root.open_file(&self.rel, OpenHow::CreateOrExisting)?);
+        if self.open.load(Ordering::SeqCst) > 1 && kept_open.load(Ordering::SeqCst) < OPEN_FILES {
+            kept_open.fetch_add(1, Ordering::SeqCst);
+            *handle = Some(file.clone());
+        }
+        Ok(file)
+    }
+
+    /// Lets the file go.
+    pub(crate) fn close(&self, kept_open: &AtomicU32) {
+        if self
+            .handle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .is_some()
+        {
+            kept_open.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Files kept open between their blocks.
+const OPEN_FILES: u32 = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::layout;
+    use larder_volume::{EntryKind, FileEntry};
+    use std::path::Path;
+
+    fn entry(kind: EntryKind, path: &str) -> FileEntry {
+        FileEntry {
+            kind,
+            path: path.as_bytes().to_vec(),
+            hash: None,
+            size: 0,
+            time: None,
+            metahash: None,
+            metasize: 0,
+            metablockhash: None,
+            metablocklists: Vec::new(),
+            blocklists: Vec::new(),
+            blockhash: None,
+            blocksize: None,
+        }
+    }
+
+    #[test]
+    fn the_common_folder_is_cut() {
+        use EntryKind::{File, Folder};
+        type Case = (
+            &'static [(EntryKind, &'static str)],
+            &'static [Option<&'static str>],
+        );
+        let cases: &[Case] = &[
+            (&[(File, "/R/docs/a.txt")], &[Some("a.txt")]),
+            (
+                &[(File, "/R/a/1"), (File, "/R/b/2")],
+                &[Some("a/1"), Some("b/2")],
+            ),
+            (
+                &[(File, "/R/a/1"), (File, "/R/ab/2")],
+                &[Some("a/1"), Some("ab/2")],
+            ),
+            (
+                &[(Folder, "/R/docs/"), (File, "/R/docs/x")],
+                &[None, Some("x")],
+            ),
+            (
+                &[(File, "/R/x"), (File, "/S/y")],
+                &[Some("R/x"), Some("S/y")],
+            ),
+            (
+                &[(File, "C:\\u\\x"), (File, "C:\\u\\v\\y")],
+                &[Some("x"), Some("v/y")],
+            ),
+            (
+                &[(File, "C:\\x"), (File, "D:\\y")],
+                &[Some("C/x"), Some("D/y")],
+            ),
+        ];
+        for (entries, expected) in cases {
+            let entries: Vec<_> = entries.iter().map(|(k, p)| entry(*k, p)).collect();
+            let place = layout(&entries, Some(Path::new("/t")), false);
+            let got: Vec<_> = entries
+                .iter()
+                .map(|e| {
+                    place
+                        .relative(&e.path)
+                        .map(|r| String::from_utf8(r).unwrap())
+                })
+                .collect();
+            let want: Vec<_> = expected.iter().map(|e| e.map(str::to_owned)).collect();
+            assert_eq!(got, want);
+        }
+    }
+}
