@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use larder_catalog::{Counts, EntryCursor, EntryWriter, StoredEntry, VolumeState};
-use larder_source::{Walk, WalkEntry, WalkItem, WalkOptions};
+use larder_source::{Root, Walk, WalkEntry, WalkItem, WalkOptions};
 use larder_volume::{
     ArchiveWriter, BlockVolume, Compression, EntryKind, FileEntry, FileListWriter, PackMethod,
     Packer, VolumeKind, VolumeName, VolumeTime, encode_fileset,
@@ -70,11 +70,20 @@ impl Engine {
     /// When the destination cannot be used, no version could be written, or the user stopped the run before anything
     /// was stored. Files that cannot be read are warnings in the report.
     pub fn backup(&self, request: &BackupRequest) -> Result<BackupReport> {
-        self.with_healing(|| self.backup_once(request))
+        let roots: Vec<Root> = request.sources.iter().cloned().map(Root::from).collect();
+        self.backup_roots(&roots, &request.options)
     }
 
-    fn backup_once(&self, request: &BackupRequest) -> Result<BackupReport> {
-        if request.sources.is_empty() {
+    /// Makes a new version of roots that are stored under other names than they are read from, as in a snapshot.
+    ///
+    /// # Errors
+    /// As [`Engine::backup`].
+    pub fn backup_roots(&self, roots: &[Root], options: &WalkOptions) -> Result<BackupReport> {
+        self.with_healing(|| self.backup_once(roots, options))
+    }
+
+    fn backup_once(&self, roots: &[Root], options: &WalkOptions) -> Result<BackupReport> {
+        if roots.is_empty() {
             return Err(Error::user(
                 "NoSources",
                 "none of the source folders exists, so the backup would be empty",
@@ -97,7 +106,7 @@ impl Engine {
         let time = self.version_time(&view)?;
         let counters = Counters::default();
         self.reporter.phase(Phase::Backup);
-        let gathered = match self.gather(request, time, &counters) {
+        let gathered = match self.gather(roots, options, time, &counters) {
             Err(Error::Cancelled) => return Ok(self.stopped(&counters)),
             other => other?,
         };
@@ -281,7 +290,8 @@ impl Engine {
     /// Walks, reads and uploads all data; the version list is built but not yet sent.
     fn gather(
         &self,
-        request: &BackupRequest,
+        roots: &[Root],
+        options: &WalkOptions,
         time: VolumeTime,
         counters: &Counters,
     ) -> Result<Gathered> {
@@ -302,7 +312,7 @@ impl Engine {
             jobs,
             waiting,
             suspect: self.blocks_may_be_missing()?,
-            follow_links: request.options.symlinks == larder_source::SymlinkPolicy::Follow,
+            follow_links: options.symlinks == larder_source::SymlinkPolicy::Follow,
         };
         let cursor = match self.catalog(|c| c.previous())? {
             Some(_) => Some(self.catalog(|c| c.previous_entries())?),
@@ -326,7 +336,10 @@ impl Engine {
             let (results_out, results_in) = bounded::<Vec<FileEntry>>(threads * 8);
             let walker = {
                 let store = &store;
-                scope.spawn(move || self.walk(request, cursor, counters, &batches_out, store))
+                scope.spawn(move || {
+                    let walk = Walk::with_roots(roots.to_vec(), options.clone());
+                    self.walk(walk, cursor, counters, &batches_out, store)
+                })
             };
             let workers: Vec<_> = (0..threads)
                 .map(|_| {
@@ -405,7 +418,7 @@ impl Engine {
     /// Walks the source beside the previous version's entries, both in path order.
     fn walk(
         &self,
-        request: &BackupRequest,
+        walk: Walk,
         cursor: Option<EntryCursor>,
         counters: &Counters,
         batches: &Sender<Vec<Item>>,
@@ -414,7 +427,7 @@ impl Engine {
         let mut previous = Previous::new(cursor)?;
         let mut batch = Vec::with_capacity(BATCH);
         let progress = &self.reporter.progress;
-        for item in Walk::new(request.sources.clone(), request.options.clone()) {
+        for item in walk {
             self.cancel.check()?;
             if store.failed.load(Ordering::Relaxed) {
                 return Ok(());

@@ -136,11 +136,7 @@ impl Walk {
     /// A walk over these paths, stored under the same names. They need not be sorted; one that lies
     /// in another is passed over (see [`crate::prepare_sources`] for the rules about that).
     pub fn new(roots: Vec<PathBuf>, options: WalkOptions) -> Walk {
-        let roots = roots.into_iter().map(|path| Root {
-            stored: path.as_os_str().as_bytes().to_vec(),
-            os_path: path,
-        });
-        Walk::with_roots(roots.collect(), options)
+        Walk::with_roots(roots.into_iter().map(Root::from).collect(), options)
     }
 
     /// A walk over roots that are stored under other names than they are read from, as for a

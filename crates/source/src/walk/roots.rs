@@ -1,6 +1,7 @@
 //! The starting points of a walk, examined and put in order.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, statat};
@@ -16,6 +17,16 @@ pub struct Root {
     pub os_path: PathBuf,
     /// The absolute path to store; the separator at the end of a folder may be missing.
     pub stored: Vec<u8>,
+}
+
+impl From<PathBuf> for Root {
+    /// A root that is stored under the path it is read from.
+    fn from(path: PathBuf) -> Self {
+        Root {
+            stored: path.as_os_str().as_bytes().to_vec(),
+            os_path: path,
+        }
+    }
 }
 
 /// A root that was looked at; its stored path is complete.

@@ -1,0 +1,23 @@
+//! The engine from outside: real backups in memory and in temporary folders.
+
+mod continue_set;
+mod golden;
+mod lint;
+mod selection;
+mod support;
+
+/// A file that is not named above would silently not run.
+#[test]
+fn no_file_is_forgotten() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let named = include_str!("main.rs");
+    for entry in std::fs::read_dir(folder).expect("the folder of this file") {
+        let name = entry.expect("an entry").file_name();
+        let name = name.to_string_lossy();
+        let Some(stem) = name.strip_suffix(".rs").filter(|stem| *stem != "main") else {
+            continue;
+        };
+        let line = format!("mod {stem};");
+        assert!(named.lines().any(|l| l == line), "main.rs lacks `{line}`");
+    }
+}
