@@ -16,6 +16,9 @@ pub struct Sources {
     pub missing: Vec<PathBuf>,
     /// Stored paths of sources that lie in another one.
     pub nested: Vec<Vec<u8>>,
+    /// Those of them that will not be reached because a filter excludes a folder on the way; worth a
+    /// warning.
+    pub unreachable: Vec<Vec<u8>>,
     /// The filters to use: those given, and in front of them an include for each nested source if
     /// any filter excludes.
     pub filter: Filter,
@@ -48,12 +51,13 @@ pub fn prepare_sources(sources: &[PathBuf], folder: &Path, filter: &Filter) -> S
     found.dedup_by(|later, earlier| later.0 == earlier.0);
     let mut roots = Vec::new();
     let mut nested = Vec::new();
+    let mut unreachable = Vec::new();
     let mut outer: Option<Vec<u8>> = None;
     for (stored, path, is_folder) in found {
-        if outer
-            .as_ref()
-            .is_some_and(|outer| stored.starts_with(outer))
-        {
+        if let Some(outer) = outer.as_ref().filter(|outer| stored.starts_with(outer)) {
+            if cut_off(outer, &stored, filter) {
+                unreachable.push(stored.clone());
+            }
             nested.push(stored);
             continue;
         }
@@ -71,8 +75,21 @@ pub fn prepare_sources(sources: &[PathBuf], folder: &Path, filter: &Filter) -> S
         roots,
         missing,
         nested,
+        unreachable,
         filter,
     }
+}
+
+/// Whether a filter excludes a folder between a source and another source that lies in it.
+fn cut_off(outer: &[u8], nested: &[u8], filter: &Filter) -> bool {
+    let inner = nested.strip_suffix(b"/").unwrap_or(nested);
+    let ends = inner
+        .iter()
+        .enumerate()
+        .skip(outer.len())
+        .filter(|(_, byte)| **byte == b'/');
+    ends.filter_map(|(at, _)| filter.first_match(nested.get(..=at)?))
+        .any(|(action, _)| action == Action::Exclude)
 }
 
 /// Whether a path is a folder with nothing in it.
@@ -115,6 +132,8 @@ fn absolute(path: &Path, folder: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -164,6 +183,16 @@ mod tests {
         let includes = Filter::parse(&[(Action::Include, "*.txt".to_owned())], true)
             .map_err(io::Error::other)?;
         assert_eq!(prepare_sources(&given, &root, &includes).filter.len(), 1);
+        assert!(sources.unreachable.is_empty());
+        fs::create_dir_all(root.join("data/cut/off"))?;
+        let exclude = [(Action::Exclude, "*/cut/".to_owned())];
+        let filter = Filter::parse(&exclude, true).map_err(io::Error::other)?;
+        let given = ["data", "data/cut/off", "data/sub"].map(PathBuf::from);
+        let sources = prepare_sources(&given, &root, &filter);
+        assert_eq!(
+            sources.unreachable,
+            [[root.as_os_str().as_bytes(), b"/data/cut/off/"].concat()]
+        );
         assert!(is_empty_folder(&root.join("database"))?);
         assert!(!is_empty_folder(&root.join("data"))?);
         assert!(!is_empty_folder(&root.join("data/file"))?);

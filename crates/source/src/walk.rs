@@ -380,7 +380,7 @@ impl Walk {
             Err(error) => return self.problem(error),
         };
         let is_link = matches!(facts.kind, FileKind::Symlink { .. });
-        if target_is_folder != is_link && (target_is_folder || facts.kind == FileKind::Folder) {
+        if facts.kind == FileKind::Folder || (target_is_folder && !is_link) {
             return self.problem(io::Error::other(
                 "replaced by something else while it was examined",
             ));

@@ -1,5 +1,7 @@
 //! The worked examples of docs/guide/filters.md and what else a list must do.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn filter(texts: &[&str], case_sensitive: bool) -> Filter {
@@ -198,4 +200,35 @@ fn an_expression_that_gives_up_is_told() {
     );
     let evaluation = list.evaluate(("a".repeat(200) + "c").as_bytes());
     assert_eq!(evaluation.gave_up, Some(0));
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_a_list_panic(text in "\\PC{0,20}", path in prop::collection::vec(any::<u8>(), 0..12)) {
+        for text in [text.clone(), format!("[{text}]"), format!("{{{text}}}"), format!("@{text}")] {
+            for case_sensitive in [true, false] {
+                if let Ok(list) = Filter::parse(&[(Action::Exclude, text.clone())], case_sensitive) {
+                    list.evaluate(&path);
+                }
+            }
+        }
+    }
+
+    /// The arrangement of the rules must not change which one is the first to match.
+    #[test]
+    fn a_list_is_its_rules_one_by_one(
+        texts in prop::collection::vec(("[+-]", "([ab/]{0,3}|[*][ab/]{0,3}|[ab*?/]{0,4}|\\[[ab]{1,2}[.*]{0,1}\\]|@[a*]{1,2})"), 0..6),
+        path in "[ab/*]{0,6}",
+    ) {
+        let list: Vec<_> = texts
+            .iter()
+            .map(|(sign, text)| (if sign == "+" { Action::Include } else { Action::Exclude }, text.clone()))
+            .collect();
+        let whole = Filter::parse(&list, true).expect("valid filters");
+        let one_by_one = list.iter().enumerate().find_map(|(at, rule)| {
+            let single = Filter::parse(std::slice::from_ref(rule), true).expect("a valid filter");
+            single.first_match(path.as_bytes()).map(|(action, _)| (action, at))
+        });
+        prop_assert_eq!(whole.first_match(path.as_bytes()), one_by_one);
+    }
 }

@@ -29,6 +29,7 @@ fn selected_files_are_those_that_were_restored() {
     for case in vectors["cases"].as_array().expect("cases") {
         let arguments = texts(&case["arguments"]);
         let name = arguments.join(" ");
+        // A size limit is no matter of paths.
         if name.contains("--skip-files-larger-than") {
             continue;
         }
