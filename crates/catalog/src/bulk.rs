@@ -6,9 +6,10 @@ use larder_volume::Hash;
 use rusqlite::Connection;
 
 use crate::blocks::{self, Inserter};
-use crate::catalog::{self, SIDE_CACHE_KIB, transact};
+use crate::catalog::{self, transact};
 use crate::codec::{StoredEntry, encode_fields};
-use crate::entries::{EntryTotals, Staging, swap};
+use crate::entries::{EntryTotals, Staging, prune, swap};
+use crate::files::SIDE_CACHE_KIB;
 use crate::sort::Sorter;
 use crate::wire::to_stored;
 use crate::{Catalog, Error, Result, blocklists, volumes};
@@ -148,6 +149,7 @@ impl BulkLoader {
         insert_blocks(&conn, &dead, blocks, &mut totals)?;
         if let Some(fileset) = fileset {
             totals.entries = transact(&conn, |conn| swap(conn, fileset, entries))?;
+            prune(&conn, &staging.0)?;
         }
         // Nothing was flushed so far. Move what can be moved, flush both files, and only then call it complete.
         conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;

@@ -2,17 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::check::RowCheck;
-use crate::lock::{Access, Lock};
+use crate::files::{Files, SUMS, SUMS_BUILDING};
+use crate::lock::Access;
 use crate::open::{self, Opened};
 use crate::{Error, Result, sums};
 
@@ -53,7 +50,7 @@ impl Catalog {
 
     /// Puts the pieces together; `proven` tells that the checksum file describes the database as it is.
     pub(crate) fn assemble(conn: Connection, files: Arc<Files>, proven: bool) -> Catalog {
-        *files.changed.lock().unwrap_or_else(PoisonError::into_inner) = !proven;
+        files.set_changed(!proven);
         let outcome = Arc::new(Mutex::new(Ok(())));
         let closer = Closer {
             files,
@@ -156,7 +153,7 @@ impl Catalog {
             return Err(Error::Misuse("a shared catalog cannot be discarded"));
         }
         let files = Arc::clone(&self.closer.files);
-        files.damaged.store(true, Ordering::Relaxed);
+        files.set_damaged();
         drop(self);
         open::set_aside(&files, true)
     }
@@ -192,13 +189,7 @@ impl Catalog {
         if !self.conn.is_autocommit() {
             self.conn.execute_batch("ROLLBACK")?;
         }
-        let changed = *files.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        let alone = Arc::strong_count(files) == 1;
-        if !changed
-            || !alone
-            || files.access == Access::Shared
-            || files.damaged.load(Ordering::Relaxed)
-        {
+        if Arc::strong_count(files) != 1 || !files.to_be_summed() {
             return Ok(false);
         }
         let blocked: i64 = self
@@ -292,100 +283,6 @@ pub(crate) fn remove_param(conn: &Connection, key: &str) -> Result<()> {
     Ok(())
 }
 
-/// The files of a catalog and the lock on them; shared by everything that has a connection.
-pub(crate) struct Files {
-    pub(crate) path: PathBuf,
-    pub(crate) access: Access,
-    /// The database differs, or may soon differ, from the checksum file.
-    changed: Mutex<bool>,
-    /// Damage was found, so the database must be examined before it is used again.
-    damaged: AtomicBool,
-    /// An entry writer or bulk loader exists.
-    pub(crate) staging: AtomicBool,
-    next_spill: AtomicU32,
-    _lock: Lock,
-}
-
-impl Files {
-    /// Notes the path and keeps the lock.
-    pub(crate) fn new(path: &Path, access: Access, lock: Lock) -> Files {
-        Files {
-            path: path.to_owned(),
-            access,
-            changed: Mutex::new(true),
-            damaged: AtomicBool::new(false),
-            staging: AtomicBool::new(false),
-            next_spill: AtomicU32::new(0),
-            _lock: lock,
-        }
-    }
-
-    /// Path of a companion of the database.
-    pub(crate) fn side(&self, suffix: &str) -> PathBuf {
-        side(&self.path, suffix)
-    }
-
-    /// A name for a temporary file that nobody uses.
-    pub(crate) fn spill(&self) -> PathBuf {
-        self.side(&format!(
-            "{SPILL}{}",
-            self.next_spill.fetch_add(1, Ordering::Relaxed)
-        ))
-    }
-
-    /// Opens a connection with a page cache of at most `cache_kib`.
-    pub(crate) fn connect(&self, cache_kib: u32) -> Result<Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let conn = Connection::open_with_flags(&self.path, flags)?;
-        conn.busy_timeout(BUSY_TIMEOUT)?;
-        conn.set_prepared_statement_cache_capacity(64);
-        conn.execute_batch(&format!(
-            "PRAGMA synchronous=NORMAL; PRAGMA cache_size=-{cache_kib}; PRAGMA temp_store=FILE; \
-             PRAGMA wal_autocheckpoint={LOG_PAGES}; PRAGMA journal_size_limit={LOG_LEN}; \
-             PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF;"
-        ))?;
-        let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
-        if mode != "wal" {
-            return Err(Error::damaged(format!("its journal mode is {mode}")));
-        }
-        if self.access == Access::Shared {
-            conn.execute_batch("PRAGMA query_only=ON")?;
-            conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        }
-        Ok(conn)
-    }
-
-    /// To be called before anything is changed: from here on the catalog is not closed.
-    pub(crate) fn mark_changed(&self) -> Result<()> {
-        if self.access == Access::Shared {
-            return Err(Error::Misuse("a shared catalog cannot be changed"));
-        }
-        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*changed {
-            sums::remove(&self.side(SUMS))?;
-            *changed = true;
-        }
-        Ok(())
-    }
-
-    /// Remembers damage that an operation found.
-    pub(crate) fn guard<R>(&self, result: Result<R>) -> Result<R> {
-        if matches!(&result, Err(error) if error.is_damage()) {
-            self.damaged.store(true, Ordering::Relaxed);
-            // A later opening must not take the checksum of the file for a proof of its sense.
-            let _ = self.mark_changed();
-        }
-        result
-    }
-}
-
-/// Path of a companion file: the database's name with something appended.
-pub(crate) fn side(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
 /// Writes the checksum file after the connection is gone.
 struct Closer {
     files: Arc<Files>,
@@ -403,24 +300,3 @@ impl Drop for Closer {
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = written;
     }
 }
-
-/// Suffix of the lock file.
-pub(crate) const LOCK: &str = ".lock";
-/// Suffix of the checksum file.
-pub(crate) const SUMS: &str = ".sum";
-/// Suffix of a checksum file being written.
-pub(crate) const SUMS_BUILDING: &str = ".sum-new";
-/// Suffix of a catalog being made.
-pub(crate) const BUILDING: &str = ".new";
-/// Suffix of temporary sort files, before their number.
-pub(crate) const SPILL: &str = ".sort-";
-/// Page cache of the catalog's own connection.
-pub(crate) const CACHE_KIB: u32 = 64 * 1024;
-/// Page cache of cursors and loaders.
-pub(crate) const SIDE_CACHE_KIB: u32 = 16 * 1024;
-/// Pages in the write-ahead log after which it is moved into the database.
-const LOG_PAGES: u32 = 4000;
-/// Bytes to which a log that grew larger is cut afterwards.
-const LOG_LEN: u32 = 64 << 20;
-/// How long one connection waits for another of the same process.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(120);

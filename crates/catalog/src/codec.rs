@@ -10,7 +10,7 @@ use crate::wire::{WireReader, put_hash, put_signed, put_unsigned};
 use crate::{Error, Result};
 
 /// An entry of the newest version as the catalog remembers it.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct StoredEntry {
     /// The entry as it stands in the file list.
     pub entry: FileEntry,
@@ -261,3 +261,114 @@ fn chunk_crc(first: &[u8], body: &[u8]) -> u32 {
 const CHUNK_LEN: usize = 28 * 1024;
 /// or this many entries.
 const CHUNK_ENTRIES: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use larder_volume::HashAlgorithm;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_hash() -> impl Strategy<Value = Hash> {
+        (any::<u32>(), 0..3usize).prop_map(|(n, which)| {
+            let algorithms = [
+                HashAlgorithm::Sha256,
+                HashAlgorithm::Md5,
+                HashAlgorithm::Sha512,
+            ];
+            algorithms[which].digest(&n.to_le_bytes())
+        })
+    }
+
+    fn any_entry() -> impl Strategy<Value = StoredEntry> {
+        let hash = || prop::option::of(any_hash());
+        let list = || prop::collection::vec(any_hash(), 0..4);
+        let numbers = (
+            any::<i64>(),
+            any::<i64>(),
+            any::<Option<i64>>(),
+            any::<Option<i64>>(),
+            any::<Option<i64>>(),
+        );
+        (
+            0..3u8,
+            (hash(), hash(), hash(), hash()),
+            any::<bool>(),
+            (list(), list()),
+            numbers,
+        )
+            .prop_map(
+                |(
+                    kind,
+                    (hash, metahash, other, blockhash),
+                    same,
+                    (blocklists, metablocklists),
+                    numbers,
+                )| {
+                    let (size, metasize, time, blocksize, mtime_ticks) = numbers;
+                    let kind =
+                        [EntryKind::File, EntryKind::Folder, EntryKind::Symlink][usize::from(kind)];
+                    let metablockhash = if same { metahash } else { other };
+                    let entry = FileEntry {
+                        kind,
+                        path: Vec::new(),
+                        hash,
+                        size,
+                        time: time.map(VolumeTime),
+                        metahash,
+                        metasize,
+                        metablockhash,
+                        metablocklists,
+                        blocklists,
+                        blockhash,
+                        blocksize,
+                    };
+                    StoredEntry { entry, mtime_ticks }
+                },
+            )
+    }
+
+    fn pack(entries: &std::collections::BTreeMap<Vec<u8>, StoredEntry>) -> (Vec<u8>, Vec<u8>) {
+        let mut builder = ChunkBuilder::default();
+        for (path, entry) in entries {
+            let mut fields = Vec::new();
+            encode_fields(&mut fields, entry);
+            builder.add(path, &fields);
+        }
+        let (first, data) = builder.take().unwrap();
+        (first.to_vec(), data.to_vec())
+    }
+
+    proptest! {
+        #[test]
+        fn a_chunk_comes_back_and_any_flip_is_damage(
+            entries in prop::collection::btree_map(prop::collection::vec(0u8..3, 0..9), any_entry(), 1..20),
+            at in any::<prop::sample::Index>(),
+            bit in 0..8,
+        ) {
+            let (first, data) = pack(&entries);
+            let mut reader = ChunkReader::empty();
+            reader.load(&first, &data).unwrap();
+            for (path, expected) in &entries {
+                let mut found = reader.next().unwrap().unwrap();
+                prop_assert_eq!(&found.entry.path, path);
+                found.entry.path.clear();
+                prop_assert!(found == *expected);
+            }
+            prop_assert!(reader.next().unwrap().is_none());
+            let mut bad = data.clone();
+            bad[at.index(data.len())] ^= 1u8 << bit;
+            prop_assert!(reader.load(&first, &bad).is_err());
+        }
+
+        #[test]
+        fn made_up_bytes_never_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
+            // With a right checksum, so that the parser sees them.
+            let mut data = chunk_crc(b"first", &body).to_le_bytes().to_vec();
+            data.extend_from_slice(&body);
+            let mut reader = ChunkReader::empty();
+            reader.load(b"first", &data).unwrap();
+            while let Ok(Some(_)) = reader.next() {}
+        }
+    }
+}

@@ -1,39 +1,37 @@
 //! Reading the stored entries in path order, over a connection of its own.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
-use crate::catalog::{Files, SIDE_CACHE_KIB};
 use crate::codec::{ChunkReader, StoredEntry};
+use crate::files::{Files, SIDE_CACHE_KIB};
 use crate::{Catalog, Error, Result, entries};
 
 impl Catalog {
     /// Reads the stored entries in ascending order of their path bytes.
     ///
-    /// The cursor sees the entries as they are now, whatever is written meanwhile, and holds one chunk in memory. While it
-    /// exists the write-ahead log cannot be emptied, so do not keep it longer than needed.
+    /// The cursor gives the entries of the version that is stored now, even when another takes its place meanwhile, and
+    /// holds one chunk in memory. ([`Catalog::update_entry_times`] shows in chunks it has not reached yet.)
     pub fn previous_entries(&self) -> Result<EntryCursor> {
-        self.files()
-            .guard(EntryCursor::open(Arc::clone(self.files())))
+        self.files().guard(EntryCursor::open(self.files()))
     }
 }
 
 /// Gives the stored entries one after the other; see [`Catalog::previous_entries`]. After an error it ends.
 pub struct EntryCursor {
-    // Before `files`: the connection must be closed while the lock is held.
+    // In this order: the connection is closed, the chunks may be deleted, the lock may be released.
     conn: Connection,
-    files: Arc<Files>,
     walk: EntryWalk,
+    claim: Claim,
 }
 
 impl EntryCursor {
-    fn open(files: Arc<Files>) -> Result<EntryCursor> {
+    fn open(files: &Arc<Files>) -> Result<EntryCursor> {
         let conn = files.connect(SIDE_CACHE_KIB)?;
-        // The first read fixes what the transaction sees.
-        conn.execute_batch("BEGIN DEFERRED")?;
+        let claim = Claim::take(files);
         let walk = EntryWalk::start(&conn)?;
-        Ok(EntryCursor { conn, files, walk })
+        Ok(EntryCursor { conn, walk, claim })
     }
 
     /// Number of entries not yet given.
@@ -48,33 +46,60 @@ impl Iterator for EntryCursor {
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.walk.next(&self.conn).transpose();
         if let Some(Err(_)) = &next {
-            self.walk.done = true;
+            self.walk.stop();
         }
-        next.map(|item| self.files.guard(item))
+        next.map(|item| self.claim.0.guard(item))
     }
 }
 
-/// Steps through the chunks of the entries; the transaction around it is the caller's.
+/// Keeps chunks from being deleted while it exists.
+struct Claim(Arc<Files>);
+
+impl Claim {
+    fn take(files: &Arc<Files>) -> Claim {
+        // Waits for a deletion under way; the head read afterwards is of chunks that stay.
+        *files.cursors.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Claim(Arc::clone(files))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut cursors = self
+            .0
+            .cursors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *cursors = cursors.saturating_sub(1);
+    }
+}
+
+/// Steps through the chunks that are current when it starts.
 struct EntryWalk {
     chunk: ChunkReader,
-    last_id: i64,
+    /// Chunks not yet read: those after the first of these up to the second.
+    chunks: (i64, i64),
     remaining: u64,
-    done: bool,
 }
 
 impl EntryWalk {
     fn start(conn: &Connection) -> Result<EntryWalk> {
-        let remaining = entries::head(conn)?.map_or(0, |head| head.entries);
+        let (chunks, remaining) = match entries::head(conn)? {
+            Some(head) => (
+                (head.first_chunk.saturating_sub(1), head.last_chunk),
+                head.entries,
+            ),
+            None => ((0, 0), 0),
+        };
         Ok(EntryWalk {
             chunk: ChunkReader::empty(),
-            last_id: i64::MIN,
+            chunks,
             remaining,
-            done: false,
         })
     }
 
     fn next(&mut self, conn: &Connection) -> Result<Option<StoredEntry>> {
-        while !self.done {
+        loop {
             if let Some(entry) = self.chunk.next()? {
                 self.remaining = self
                     .remaining
@@ -82,39 +107,39 @@ impl EntryWalk {
                     .ok_or_else(|| Error::damaged("there are too many entries"))?;
                 return Ok(Some(entry));
             }
-            let mut statement = conn.prepare_cached(
-                "SELECT id, first, data FROM entry_chunk WHERE id > ?1 ORDER BY id LIMIT 1",
-            )?;
-            let mut rows = statement.query(params![self.last_id])?;
-            match rows.next()? {
-                Some(row) => {
-                    self.last_id = row.get(0)?;
-                    self.chunk
-                        .load(row.get_ref(1)?.as_blob()?, row.get_ref(2)?.as_blob()?)?;
-                }
-                None => self.done = true,
+            let (after, last) = self.chunks;
+            if after >= last {
+                break;
             }
+            let mut statement = conn.prepare_cached(
+                "SELECT id, first, data FROM entry_chunk WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT 1",
+            )?;
+            let mut rows = statement.query(params![after, last])?;
+            let Some(row) = rows.next()? else {
+                break;
+            };
+            self.chunks.0 = row.get(0)?;
+            self.chunk
+                .load(row.get_ref(1)?.as_blob()?, row.get_ref(2)?.as_blob()?)?;
         }
         match self.remaining {
             0 => Ok(None),
-            // Cleared so that it is reported once.
-            _ => {
-                self.remaining = 0;
-                Err(Error::damaged("there are entries missing"))
-            }
+            _ => Err(Error::damaged("there are entries missing")),
         }
+    }
+
+    /// Gives nothing more.
+    fn stop(&mut self) {
+        *self = EntryWalk {
+            chunk: ChunkReader::empty(),
+            chunks: (0, 0),
+            remaining: 0,
+        };
     }
 }
 
 /// Compares all checksums, the number of entries and their order.
 pub(crate) fn verify(conn: &Connection) -> Result<()> {
-    let stray = conn
-        .query_row("SELECT 1 FROM entry_chunk LIMIT 1", [], |_| Ok(()))
-        .optional()?
-        .is_some();
-    if stray && entries::head(conn)?.is_none() {
-        return Err(Error::damaged("there are entries of no version"));
-    }
     let mut walk = EntryWalk::start(conn)?;
     let mut last: Option<Vec<u8>> = None;
     while let Some(stored) = walk.next(conn)? {

@@ -1,13 +1,14 @@
 //! Writing the entries of the newest version.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::catalog::{Files, SIDE_CACHE_KIB, transact};
+use crate::catalog::transact;
 use crate::check::RowCheck;
 use crate::codec::{ChunkBuilder, ChunkReader, StoredEntry, encode_fields};
+use crate::files::{Files, SIDE_CACHE_KIB};
 use crate::sort::Sorter;
 use crate::wire::{from_stored, to_stored};
 use crate::{Catalog, Error, Result, filesets};
@@ -29,6 +30,7 @@ impl Catalog {
     /// [`Error::Misuse`] when a writer or loader of this catalog exists already.
     pub fn begin_entries(&self) -> Result<EntryWriter> {
         let staging = Staging::begin(self.files())?;
+        self.read(|conn| prune(conn, self.files()))?;
         let sorter = Sorter::new(staging.0.spill(), WRITER_MEMORY);
         Ok(EntryWriter {
             staging,
@@ -47,14 +49,17 @@ impl Catalog {
             .collect();
         times.sort_by_key(|(path, _)| *path);
         self.write(|conn| {
+            let Some(head) = head(conn)? else {
+                return Ok(0);
+            };
             let mut found = 0;
             let mut rest = times.as_slice();
             while let Some((path, _)) = rest.first() {
-                let Some(chunk) = chunk_of(conn, path)? else {
+                let Some(chunk) = chunk_of(conn, &head, path)? else {
                     rest = rest.split_first().map_or(&[], |(_, rest)| rest);
                     continue;
                 };
-                let (count, left) = update_chunk(conn, &chunk, rest)?;
+                let (count, left) = update_chunk(conn, &head, &chunk, rest)?;
                 found += count;
                 rest = left;
             }
@@ -133,36 +138,67 @@ impl Drop for Staging {
     }
 }
 
-/// Whose entries are stored, and how many.
+/// Whose entries are stored, how many, and in which chunks.
 pub(crate) struct EntryHead {
     pub(crate) fileset: i64,
     pub(crate) entries: u64,
+    pub(crate) first_chunk: i64,
+    pub(crate) last_chunk: i64,
+}
+
+impl EntryHead {
+    fn crc(&self) -> Result<i64> {
+        let check = RowCheck::new("entry_head")
+            .int(self.fileset)
+            .int(to_stored(self.entries)?);
+        Ok(check.int(self.first_chunk).int(self.last_chunk).finish())
+    }
 }
 
 /// Reads the head.
 pub(crate) fn head(conn: &Connection) -> Result<Option<EntryHead>> {
-    let row: Option<(i64, i64, i64)> = conn
-        .prepare_cached("SELECT fileset, entries, crc FROM entry_head WHERE id = 1")?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?;
-    row.map(|(fileset, entries, crc)| {
-        RowCheck::new("entry_head")
-            .int(fileset)
-            .int(entries)
-            .compare(crc, "entry head")?;
-        Ok(EntryHead {
-            fileset,
-            entries: from_stored(entries)?,
-        })
-    })
-    .transpose()
+    let mut statement = conn.prepare_cached(
+        "SELECT fileset, entries, first_chunk, last_chunk, crc FROM entry_head WHERE id = 1",
+    )?;
+    let mut rows = statement.query([])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let head = EntryHead {
+        fileset: row.get(0)?,
+        entries: from_stored(row.get(1)?)?,
+        first_chunk: row.get(2)?,
+        last_chunk: row.get(3)?,
+    };
+    match head.crc()? == row.get::<_, i64>(4)? {
+        true => Ok(Some(head)),
+        false => Err(Error::damaged(
+            "the checksum of the entry head does not match",
+        )),
+    }
 }
 
-/// Forgets the stored entries.
+/// Forgets the stored entries; their chunks stay until [`prune`].
 pub(crate) fn clear(conn: &Connection) -> Result<()> {
     conn.prepare_cached("DELETE FROM entry_head")?.execute([])?;
-    conn.prepare_cached("DELETE FROM entry_chunk")?
-        .execute([])?;
+    Ok(())
+}
+
+/// Deletes chunks that are not current, unless a cursor may be reading them or a transaction is open.
+pub(crate) fn prune(conn: &Connection, files: &Files) -> Result<()> {
+    let cursors = files.cursors.lock().unwrap_or_else(PoisonError::into_inner);
+    if *cursors > 0 || !conn.is_autocommit() {
+        return Ok(());
+    }
+    let (first, last) = head(conn)?.map_or((0, -1), |head| (head.first_chunk, head.last_chunk));
+    let stray = "SELECT 1 FROM entry_chunk WHERE id < ?1 OR id > ?2 LIMIT 1";
+    if conn.prepare_cached(stray)?.exists(params![first, last])? {
+        transact(conn, |conn| {
+            conn.prepare_cached("DELETE FROM entry_chunk WHERE id < ?1 OR id > ?2")?
+                .execute(params![first, last])?;
+            Ok(())
+        })?;
+    }
     Ok(())
 }
 
@@ -172,12 +208,17 @@ pub(crate) fn swap(conn: &Connection, fileset: i64, sorter: Sorter) -> Result<En
         what: "fileset",
         id: fileset,
     })?;
-    clear(conn)?;
     let collected = sorter.len();
+    let mut chunks: Option<(i64, i64)> = None;
     let mut totals = EntryTotals::default();
     let mut chunk = ChunkBuilder::default();
     let mut last: Option<Vec<u8>> = None;
     let mut insert = conn.prepare_cached("INSERT INTO entry_chunk(first, data) VALUES(?1, ?2)")?;
+    let mut put = |first: &[u8], data: &[u8]| -> Result<()> {
+        let id = insert.insert(params![first, data])?;
+        chunks = Some((chunks.map_or(id, |chunks| chunks.0), id));
+        Ok(())
+    };
     sorter.drain(|path, fields| {
         match &mut last {
             Some(last) if last == path => return Ok(()),
@@ -191,20 +232,31 @@ pub(crate) fn swap(conn: &Connection, fileset: i64, sorter: Sorter) -> Result<En
         if chunk.add(path, fields)
             && let Some((first, data)) = chunk.take()
         {
-            insert.execute(params![first, data])?;
+            put(first, data)?;
         }
         Ok(())
     })?;
     if let Some((first, data)) = chunk.take() {
-        insert.execute(params![first, data])?;
+        put(first, data)?;
     }
-    let entries = to_stored(totals.entries)?;
-    let crc = RowCheck::new("entry_head")
-        .int(fileset)
-        .int(entries)
-        .finish();
-    conn.prepare_cached("INSERT INTO entry_head(id, fileset, entries, crc) VALUES(1, ?1, ?2, ?3)")?
-        .execute(params![fileset, entries, crc])?;
+    let (first_chunk, last_chunk) = chunks.unwrap_or((0, -1));
+    let head = EntryHead {
+        fileset,
+        entries: totals.entries,
+        first_chunk,
+        last_chunk,
+    };
+    conn.prepare_cached(
+        "INSERT OR REPLACE INTO entry_head(id, fileset, entries, first_chunk, last_chunk, crc) \
+         VALUES(1, ?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![
+        fileset,
+        to_stored(head.entries)?,
+        first_chunk,
+        last_chunk,
+        head.crc()?
+    ])?;
     totals.duplicates = collected - totals.entries;
     Ok(totals)
 }
@@ -220,12 +272,12 @@ struct Chunk {
 }
 
 /// The chunk in which a path would be.
-fn chunk_of(conn: &Connection, path: &[u8]) -> Result<Option<Chunk>> {
+fn chunk_of(conn: &Connection, head: &EntryHead, path: &[u8]) -> Result<Option<Chunk>> {
     let mut statement = conn.prepare_cached(
-        "SELECT id, first, data FROM entry_chunk WHERE first <= ?1 ORDER BY first DESC LIMIT 1",
+        "SELECT id, first, data FROM entry_chunk WHERE first <= ?1 AND id BETWEEN ?2 AND ?3 ORDER BY first DESC LIMIT 1",
     )?;
     let chunk = statement
-        .query_row(params![path], |row| {
+        .query_row(params![path, head.first_chunk, head.last_chunk], |row| {
             Ok(Chunk {
                 id: row.get(0)?,
                 first: row.get(1)?,
@@ -239,6 +291,7 @@ fn chunk_of(conn: &Connection, path: &[u8]) -> Result<Option<Chunk>> {
 /// Applies those of the (sorted) times that fall into a chunk; gives how many were found and those that come after.
 fn update_chunk<'t>(
     conn: &Connection,
+    head: &EntryHead,
     chunk: &Chunk,
     times: &'t [PathTime<'t>],
 ) -> Result<(u64, &'t [PathTime<'t>])> {
@@ -265,8 +318,10 @@ fn update_chunk<'t>(
     }
     // What lies between the last entry of this chunk and the first of the next is in neither.
     let next: Option<Vec<u8>> = conn
-        .prepare_cached("SELECT first FROM entry_chunk WHERE first > ?1 ORDER BY first LIMIT 1")?
-        .query_row(params![chunk.first], |row| row.get(0))
+        .prepare_cached(
+            "SELECT first FROM entry_chunk WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT 1",
+        )?
+        .query_row(params![chunk.id, head.last_chunk], |row| row.get(0))
         .optional()?;
     while let Some((_, after)) = rest
         .split_first()

@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use crate::catalog::{
-    self, BUILDING, CACHE_KIB, Catalog, Files, LOCK, SPILL, SUMS, SUMS_BUILDING, side,
-};
+use crate::catalog::{self, Catalog};
+use crate::files::{BUILDING, CACHE_KIB, Files, LOCK, SPILL, SUMS, SUMS_BUILDING, side};
 use crate::lock::{Access, Lock};
 use crate::sums::{self, Verdict};
-use crate::{Error, Result, blocklists, blocks, bulk, cursor, filesets, schema, volumes};
+use crate::{Error, Result, blocklists, blocks, bulk, cursor, filesets, links, schema, volumes};
 
 /// What [`Catalog::open`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,9 +125,8 @@ fn remove_leftovers(files: &Files) -> Result<()> {
     };
     let mut prefix = name.as_encoded_bytes().to_vec();
     prefix.extend_from_slice(SPILL.as_bytes());
-    let listing = std::fs::read_dir(folder).map_err(|error| Error::io(folder, error))?;
-    for item in listing {
-        let item = item.map_err(|error| Error::io(folder, error))?;
+    // A folder that cannot be listed can still hold a catalog; what is left behind there stays.
+    for item in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if item.file_name().as_encoded_bytes().starts_with(&prefix) {
             remove_if_present(&item.path())?;
         }
@@ -244,6 +242,7 @@ fn examine_content(conn: &Connection) -> Result<()> {
     }
     catalog::verify_params(conn)?;
     let known = volumes::verify(conn)?;
+    links::verify(conn, &known)?;
     blocks::verify(conn, &known)?;
     blocklists::verify(conn)?;
     filesets::verify(conn)?;

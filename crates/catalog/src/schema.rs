@@ -10,12 +10,16 @@
 //! | `volume_block` | up to 4096 blocks of a volume in the order they were added, packed | blocks / 4096 |
 //! | `blocklist` | the bytes of a blocklist block | one per large file |
 //! | `fileset` | a version | hundreds |
-//! | `entry_head` | whose entries `entry_chunk` holds, and how many (at most one row) | 1 |
-//! | `entry_chunk` | some hundred entries of that version, packed, ids ascending with the paths | files / 200 |
+//! | `entry_head` | whose entries are stored, how many, in which chunks (at most one row) | 1 |
+//! | `entry_chunk` | some hundred entries, packed, ids ascending with the paths | files / 200 |
 //!
 //! `block` is the only table that is large and in random order, so its rows are small: a `WITHOUT ROWID` tree whose value
 //! is one integer, volume and row checksum together (`place`). A second index by volume would double it; `volume_block`
 //! gives the blocks of a volume at a fraction of that cost, and the two are compared when a catalog is examined.
+//! New entries are written behind the old ones and become current when `entry_head` changes, in one transaction. The old
+//! chunks are deleted later, when no cursor can be reading them; so a cursor needs no lasting read transaction, which would
+//! keep the write-ahead log from being emptied for as long as a backup runs.
+//!
 //! `crc` is the row checksum everywhere else; packed blobs begin with theirs. All tables are `STRICT`, which lets SQLite's
 //! own check find values of the wrong type.
 
@@ -93,11 +97,16 @@ pub(crate) const TABLES: &[(&str, &str)] = &[
     (
         "entry_head",
         "CREATE TABLE entry_head(id INTEGER PRIMARY KEY CHECK(id = 1), fileset INTEGER NOT NULL, \
-         entries INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT",
+         entries INTEGER NOT NULL, first_chunk INTEGER NOT NULL, last_chunk INTEGER NOT NULL, \
+         crc INTEGER NOT NULL) STRICT",
     ),
     (
         "entry_chunk",
-        "CREATE TABLE entry_chunk(id INTEGER PRIMARY KEY, first BLOB NOT NULL UNIQUE, data BLOB NOT NULL) STRICT",
+        "CREATE TABLE entry_chunk(id INTEGER PRIMARY KEY, first BLOB NOT NULL, data BLOB NOT NULL) STRICT",
+    ),
+    (
+        "entry_chunk_first",
+        "CREATE INDEX entry_chunk_first ON entry_chunk(first)",
     ),
 ];
 

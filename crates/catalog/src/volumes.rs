@@ -1,4 +1,4 @@
-//! Remote volumes, their states, and which index describes which block volume.
+//! Remote volumes and their states.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode, Row, params};
 
 use crate::check::RowCheck;
 use crate::wire::{from_stored, parse_hash, to_stored};
-use crate::{Catalog, Error, Result, blocks};
+use crate::{Catalog, Error, Result, blocks, links};
 
 /// What is known about a remote file. The numbers are those of Duplicati's verification file (docs/format).
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Ord, PartialOrd, Debug)]
@@ -177,81 +177,11 @@ impl Catalog {
         self.write(|conn| {
             find(conn, id)?.ok_or(Error::Missing { what: "volume", id })?;
             blocks::remove_volume(conn, id, &dead)?;
-            conn.prepare_cached("DELETE FROM index_link WHERE index_volume = ?1")?
-                .execute(params![id])?;
-            conn.prepare_cached("DELETE FROM index_link WHERE block_volume = ?1")?
-                .execute(params![id])?;
+            links::remove_of_volume(conn, id)?;
             crate::filesets::remove_of_volume(conn, id)?;
             conn.prepare_cached("DELETE FROM volume WHERE id = ?1")?
                 .execute(params![id])?;
             Ok(())
-        })
-    }
-
-    /// Notes that index volume `index` describes block volume `blocks`; repeating it is no error.
-    ///
-    /// # Errors
-    /// [`Error::Missing`] when one of them is unknown.
-    pub fn link_index(&self, index: i64, blocks: i64) -> Result<()> {
-        self.write(|conn| {
-            for id in [index, blocks] {
-                find(conn, id)?.ok_or(Error::Missing { what: "volume", id })?;
-            }
-            let crc = RowCheck::new("index_link").int(index).int(blocks).finish();
-            conn.prepare_cached("INSERT OR IGNORE INTO index_link(index_volume, block_volume, crc) VALUES(?1, ?2, ?3)")?
-                .execute(params![index, blocks, crc])?;
-            Ok(())
-        })
-    }
-
-    /// All pairs (index volume, block volume).
-    pub fn index_links(&self) -> Result<Vec<(i64, i64)>> {
-        self.read(links)
-    }
-
-    /// The index volumes that describe a block volume and are not being deleted.
-    pub fn index_of(&self, blocks: i64) -> Result<Vec<VolumeRow>> {
-        self.read(|conn| {
-            let mut statement = conn.prepare_cached(&format!(
-                "{SELECT} WHERE id IN (SELECT index_volume FROM index_link WHERE block_volume = ?1) ORDER BY id"
-            ))?;
-            let mut rows = statement.query(params![blocks])?;
-            let mut found = Vec::new();
-            while let Some(row) = rows.next()? {
-                found.push(parse(row)?);
-            }
-            found.retain(|row| row.state.is_live());
-            Ok(found)
-        })
-    }
-
-    /// The block volumes described by an index volume, in whatever state.
-    pub fn described_by(&self, index: i64) -> Result<Vec<i64>> {
-        Ok(self
-            .index_links()?
-            .into_iter()
-            .filter(|link| link.0 == index)
-            .map(|link| link.1)
-            .collect())
-    }
-
-    /// The live block volumes that no live index volume describes.
-    pub fn volumes_without_index(&self) -> Result<Vec<VolumeRow>> {
-        self.read(|conn| {
-            let mut volumes = select(conn, "ORDER BY id")?;
-            volumes.retain(|row| row.state.is_live());
-            let indexes: HashSet<i64> = volumes
-                .iter()
-                .filter(|row| row.kind == VolumeKind::Index)
-                .map(|row| row.id)
-                .collect();
-            let described: HashSet<i64> = links(conn)?
-                .into_iter()
-                .filter(|link| indexes.contains(&link.0))
-                .map(|link| link.1)
-                .collect();
-            volumes.retain(|row| row.kind == VolumeKind::Blocks && !described.contains(&row.id));
-            Ok(volumes)
         })
     }
 
@@ -307,40 +237,16 @@ pub(crate) fn require_blocks(conn: &Connection, id: i64) -> Result<()> {
 
 /// Compares all checksums and gives the ids.
 pub(crate) fn verify(conn: &Connection) -> Result<HashSet<i64>> {
-    let known: HashSet<i64> = select(conn, "")?.into_iter().map(|row| row.id).collect();
-    match links(conn)?
-        .into_iter()
-        .find(|link| !known.contains(&link.0) || !known.contains(&link.1))
-    {
-        Some(_) => Err(Error::damaged(
-            "an index link names a volume that is not there",
-        )),
-        None => Ok(known),
-    }
+    Ok(select(conn, "")?.into_iter().map(|row| row.id).collect())
 }
 
-fn select(conn: &Connection, rest: &str) -> Result<Vec<VolumeRow>> {
+/// The volumes that the rest of a query selects.
+pub(crate) fn select(conn: &Connection, rest: &str) -> Result<Vec<VolumeRow>> {
     let mut statement = conn.prepare_cached(&format!("{SELECT} {rest}"))?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         found.push(parse(row)?);
-    }
-    Ok(found)
-}
-
-fn links(conn: &Connection) -> Result<Vec<(i64, i64)>> {
-    let mut statement = conn
-        .prepare_cached("SELECT index_volume, block_volume, crc FROM index_link ORDER BY 1, 2")?;
-    let mut rows = statement.query([])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        let link: (i64, i64) = (row.get(0)?, row.get(1)?);
-        RowCheck::new("index_link")
-            .int(link.0)
-            .int(link.1)
-            .compare(row.get(2)?, "link")?;
-        found.push(link);
     }
     Ok(found)
 }

@@ -152,6 +152,17 @@ fn blocks_are_found_by_hash_and_size() {
     assert_eq!(catalog.block_count().unwrap(), 9013);
     assert_eq!(catalog.find_block(&hash(5), 6).unwrap(), Some(a));
     assert_eq!(catalog.find_block(&hash(5), 7).unwrap(), None);
+    let asked = [
+        (hash(9005), 9006),
+        (hash(5), 6),
+        (hash(77_777), 1),
+        (hash(5), 6),
+    ];
+    assert_eq!(
+        catalog.find_blocks(&asked).unwrap(),
+        [Some(b), Some(a), None, Some(a)]
+    );
+    assert!(catalog.find_blocks(&[]).unwrap().is_empty());
     assert_eq!(
         catalog.find_blocks_by_hash(&hash(5)).unwrap(),
         [(6, a), (123_456, a)]

@@ -123,6 +123,91 @@ fn a_cursor_is_not_disturbed_by_the_writer_that_replaces_what_it_reads() {
 }
 
 #[test]
+fn old_entries_are_deleted_once_nobody_reads_them() {
+    let (folder, catalog) = open();
+    let path = folder.path().join("catalog.db");
+    let set = fileset(&catalog, 1);
+    let all = entries(20_000);
+    store(&catalog, set, &all);
+    let cursor = catalog.previous_entries().unwrap();
+    for _ in 0..3 {
+        store(&catalog, set, &all);
+    }
+    catalog.remove_fileset(set).unwrap();
+    assert_eq!(cursor.filter(|entry| entry.is_ok()).count(), 20_000);
+    let set = fileset(&catalog, 2);
+    for _ in 0..10 {
+        store(&catalog, set, &all);
+    }
+    assert!(stored(&catalog) == all);
+    drop(catalog);
+    // Four generations at most were there at a time; each takes more than 2 MB.
+    let len = std::fs::metadata(path).unwrap().len();
+    assert!(len < 5 * 3_500_000, "{len}");
+}
+
+#[test]
+fn a_cursor_does_not_keep_the_log_from_being_emptied() {
+    let (folder, catalog) = open();
+    let set = fileset(&catalog, 1);
+    store(&catalog, set, &entries(1000));
+    let mut cursor = catalog.previous_entries().unwrap();
+    let volume = catalog
+        .add_volume("v", VolumeKind::Blocks, VolumeState::Uploading, None, None)
+        .unwrap();
+    for round in 0..60 {
+        catalog
+            .add_blocks(volume, &blocks(round * 1000..round * 1000 + 1000))
+            .unwrap();
+        cursor.next().unwrap().unwrap();
+    }
+    let len = std::fs::metadata(side(&folder.path().join("catalog.db"), "-wal"))
+        .unwrap()
+        .len();
+    assert!(len < 30_000_000, "{len}");
+}
+
+#[test]
+fn blocks_and_entries_may_be_written_by_different_threads() {
+    fn is_send<T: Send>(_: &T) {}
+    let (folder, catalog) = open();
+    is_send(&catalog);
+    let (first, second) = (fileset(&catalog, 1), fileset(&catalog, 2));
+    let all = entries(30_000);
+    store(&catalog, first, &all);
+    let volume = catalog
+        .add_volume("v", VolumeKind::Blocks, VolumeState::Uploading, None, None)
+        .unwrap();
+    let cursor = catalog.previous_entries().unwrap();
+    let mut writer = catalog.begin_entries().unwrap();
+    is_send(&catalog.bulk().err());
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for entry in cursor {
+                writer.add(&entry.unwrap()).unwrap();
+            }
+            writer.finish(second).unwrap();
+        });
+        for round in 0..100 {
+            catalog
+                .add_blocks(volume, &blocks(round * 100..round * 100 + 100))
+                .unwrap();
+            catalog
+                .durable(|catalog| catalog.count_verification(volume))
+                .unwrap();
+        }
+    });
+    assert!(stored(&catalog) == all);
+    assert_eq!(catalog.previous().unwrap(), Some(second));
+    assert_eq!(catalog.block_count().unwrap(), 10_000);
+    drop(catalog);
+    assert_eq!(
+        Catalog::open(&folder.path().join("catalog.db")).unwrap().1,
+        larder_catalog::Opened::Existing
+    );
+}
+
+#[test]
 fn a_dropped_writer_changes_nothing() {
     let (_folder, catalog) = open();
     let set = fileset(&catalog, 1);

@@ -1,0 +1,147 @@
+//! The files of a catalog: database, lock, checksums, temporary ones; and opening connections to the database.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::lock::{Access, Lock};
+use crate::{Error, Result, sums};
+
+/// The files of a catalog and the lock on them; shared by everything that has a connection.
+pub(crate) struct Files {
+    pub(crate) path: PathBuf,
+    pub(crate) access: Access,
+    /// The database differs, or may soon differ, from the checksum file.
+    changed: Mutex<bool>,
+    /// Damage was found, so the database must be examined before it is used again.
+    damaged: AtomicBool,
+    /// An entry writer or bulk loader exists.
+    pub(crate) staging: AtomicBool,
+    /// Number of entry cursors; held while chunks are deleted.
+    pub(crate) cursors: Mutex<usize>,
+    next_spill: AtomicU32,
+    _lock: Lock,
+}
+
+impl Files {
+    /// Notes the path and keeps the lock.
+    pub(crate) fn new(path: &Path, access: Access, lock: Lock) -> Files {
+        Files {
+            path: path.to_owned(),
+            access,
+            changed: Mutex::new(true),
+            damaged: AtomicBool::new(false),
+            staging: AtomicBool::new(false),
+            cursors: Mutex::new(0),
+            next_spill: AtomicU32::new(0),
+            _lock: lock,
+        }
+    }
+
+    /// Path of a companion of the database.
+    pub(crate) fn side(&self, suffix: &str) -> PathBuf {
+        side(&self.path, suffix)
+    }
+
+    /// A name for a temporary file that nobody uses.
+    pub(crate) fn spill(&self) -> PathBuf {
+        self.side(&format!(
+            "{SPILL}{}",
+            self.next_spill.fetch_add(1, Ordering::Relaxed)
+        ))
+    }
+
+    /// Opens a connection with a page cache of at most `cache_kib`.
+    pub(crate) fn connect(&self, cache_kib: u32) -> Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(&self.path, flags)?;
+        conn.busy_timeout(BUSY_TIMEOUT)?;
+        conn.set_prepared_statement_cache_capacity(64);
+        conn.execute_batch(&format!(
+            "PRAGMA synchronous=NORMAL; PRAGMA cache_size=-{cache_kib}; PRAGMA temp_store=FILE; \
+             PRAGMA wal_autocheckpoint={LOG_PAGES}; PRAGMA journal_size_limit={LOG_LEN}; \
+             PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF;"
+        ))?;
+        let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(Error::damaged(format!("its journal mode is {mode}")));
+        }
+        if self.access == Access::Shared {
+            conn.execute_batch("PRAGMA query_only=ON")?;
+            conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        }
+        Ok(conn)
+    }
+
+    /// Notes whether the database may differ from the checksum file.
+    pub(crate) fn set_changed(&self, changed: bool) {
+        *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = changed;
+    }
+
+    /// Notes that the database must be examined before it is used again.
+    pub(crate) fn set_damaged(&self) {
+        self.damaged.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells whether closing has to leave a new checksum file.
+    pub(crate) fn to_be_summed(&self) -> bool {
+        let changed = *self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        changed && self.access == Access::Exclusive && !self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// To be called before anything is changed: from here on the catalog is not closed.
+    pub(crate) fn mark_changed(&self) -> Result<()> {
+        if self.access == Access::Shared {
+            return Err(Error::Misuse("a shared catalog cannot be changed"));
+        }
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*changed {
+            sums::remove(&self.side(SUMS))?;
+            *changed = true;
+        }
+        Ok(())
+    }
+
+    /// Remembers damage that an operation found.
+    pub(crate) fn guard<R>(&self, result: Result<R>) -> Result<R> {
+        if matches!(&result, Err(error) if error.is_damage()) {
+            self.set_damaged();
+            // A later opening must not take the checksum of the file for a proof of its sense.
+            let _ = self.mark_changed();
+        }
+        result
+    }
+}
+
+/// Path of a companion file: the database's name with something appended.
+pub(crate) fn side(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Suffix of the lock file.
+pub(crate) const LOCK: &str = ".lock";
+/// Suffix of the checksum file.
+pub(crate) const SUMS: &str = ".sum";
+/// Suffix of a checksum file being written.
+pub(crate) const SUMS_BUILDING: &str = ".sum-new";
+/// Suffix of a catalog being made.
+pub(crate) const BUILDING: &str = ".new";
+/// Suffix of temporary sort files, before their number.
+pub(crate) const SPILL: &str = ".sort-";
+/// Page cache of the catalog's own connection.
+pub(crate) const CACHE_KIB: u32 = 64 * 1024;
+/// Page cache of cursors and loaders.
+pub(crate) const SIDE_CACHE_KIB: u32 = 16 * 1024;
+/// Pages in the write-ahead log after which it is moved into the database.
+const LOG_PAGES: u32 = 4000;
+/// Bytes to which a log that grew larger is cut afterwards.
+const LOG_LEN: u32 = 64 << 20;
+/// How long one connection waits for another of the same process.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(120);
