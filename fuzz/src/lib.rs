@@ -38,14 +38,15 @@ pub fn zip(data: &[u8]) {
 
 /// The tar stream inside a compressed volume: mutations would rarely survive the compression.
 pub fn tar(data: &[u8]) {
-    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
-    packed.write_all(data).expect("writing to memory");
-    read_archive(
-        packed.finish().expect("writing to memory"),
-        Compression::TarGzip,
-    );
+    read_archive(gzip(data), Compression::TarGzip);
     read_archive(data.to_vec(), Compression::TarGzip);
     read_archive(data.to_vec(), Compression::TarZstd);
+}
+
+fn gzip(data: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    packed.write_all(data).expect("writing to memory");
+    packed.finish().expect("writing to memory")
 }
 
 fn read_archive(data: Vec<u8>, kind: Compression) {
@@ -257,6 +258,15 @@ mod tests {
         all("vol_json", &|seed| parse_block_volume("name", seed).is_ok());
         all("zip", &|seed| {
             ArchiveReader::open(seed.to_vec(), Compression::Zip).is_ok()
+        });
+        all("tar", &|seed| {
+            let kinds = [
+                (gzip(seed), Compression::TarGzip),
+                (seed.to_vec(), Compression::TarZstd),
+            ];
+            kinds.into_iter().any(|(bytes, kind)| {
+                ArchiveReader::open(bytes, kind).is_ok_and(|reader| reader.entries().len() > 0)
+            })
         });
         for (target, _) in TARGETS {
             assert!(!seeds(target).is_empty());
