@@ -1,4 +1,4 @@
-//! AES Crypt streams, the default encryption of volumes (docs/format/encryption.md).
+//! AES Crypt streams, the default encryption of volumes (docs/format/encryption-aes.md).
 //!
 //! A header carries a random session key, encrypted with a key made from the passphrase; the data follow as AES-256 in
 //! CBC mode under the session key, with an HMAC-SHA-256 over the encrypted bytes at the end. Version 2 is what
@@ -39,7 +39,7 @@ pub enum AesVersion {
 }
 
 impl AesVersion {
-    /// The number of rounds that AES Crypt writes in version 3 (docs/format/encryption.md).
+    /// The number of rounds that AES Crypt writes in version 3 (docs/format/encryption-aes.md).
     pub const DEFAULT_ITERATIONS: u32 = 300_000;
 }
 

@@ -1,5 +1,5 @@
 //! How streams are cut into blocks, how block hashes form blocklists, and the names of archive entries
-//! (docs/format/blocks.md, docs/format/volumes.md).
+//! (docs/format/hashes.md).
 
 use crate::{Error, Hash, Result};
 

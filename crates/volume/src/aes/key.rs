@@ -10,7 +10,7 @@ use super::{AesVersion, BLOCK};
 /// Makes the key that protects the header.
 ///
 /// Version 2 hashes the UTF-16LE passphrase 8192 times, version 3 uses PBKDF2 with HMAC-SHA-512 over
-/// the UTF-8 passphrase (docs/format/encryption.md). Takes about half a millisecond for version 2,
+/// the UTF-8 passphrase (docs/format/encryption-aes.md). Takes about half a millisecond for version 2,
 /// and half a second or more for version 3.
 pub(super) fn header_key(
     version: AesVersion,

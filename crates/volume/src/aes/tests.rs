@@ -184,9 +184,7 @@ fn errors_tell_what_is_wrong() {
         assert!(matches!(read(&bytes, ""), Err(Error::WrongPassword)));
         let header_len =
             stream(b"", &AesHeader::minimal()).len() - 33 + if header == v3(1) { 4 } else { 0 };
-        // Each try of version 2 costs thousands of hashes, which is slow without optimisation.
-        let step = if header == v3(1) { 1 } else { 7 };
-        for at in (0..5).chain((5..bytes.len()).step_by(step)) {
+        for at in 0..bytes.len() {
             if header == v3(1) && (8..10).contains(&at) {
                 // A number of rounds that is allowed and takes seconds.
                 continue;
@@ -208,7 +206,7 @@ fn errors_tell_what_is_wrong() {
             };
             assert!(fits, "byte {at}: {error}");
         }
-        for len in (0..bytes.len()).step_by(step) {
+        for len in 0..bytes.len() {
             let error = read(&bytes[..len], PASSWORD).unwrap_err();
             assert!(
                 matches!(error, Error::Malformed { .. } | Error::Tampered(_)),

@@ -10,6 +10,9 @@ fn no_file_is_forgotten() {
     for entry in std::fs::read_dir(folder).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let module = name.strip_suffix(".rs").unwrap_or(&name);
-        assert!(module == "main" || main.contains(&format!("mod {module};")), "{name}");
+        assert!(
+            module == "main" || main.contains(&format!("mod {module};")),
+            "{name}"
+        );
     }
 }
