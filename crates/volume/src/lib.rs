@@ -19,6 +19,7 @@ mod fileset;
 mod hash;
 mod index;
 mod json;
+mod kind;
 mod manifest;
 #[cfg(test)]
 mod measure;
@@ -41,7 +42,8 @@ pub use filelist::{EntryKind, FileEntry, FileListReader, FileListWriter};
 pub use fileset::{encode_fileset, parse_fileset};
 pub use hash::{Hash, HashAlgorithm, Hasher};
 pub use index::{BlockVolume, encode_block_volume, parse_block_volume};
+pub use kind::{Compression, EncryptionKind, VolumeKind};
 pub use manifest::Manifest;
 pub use metadata::Metadata;
-pub use name::{Compression, EncryptionKind, VolumeKind, VolumeName, check_prefix, parity_owner};
+pub use name::{VolumeName, check_prefix, parity_owner};
 pub use time::{VolumeTime, ticks_from_unix, unix_from_ticks};
