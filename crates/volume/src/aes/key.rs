@@ -10,7 +10,7 @@ use super::{AesVersion, BLOCK};
 /// Makes the key that protects the header.
 ///
 /// Version 2 hashes the UTF-16LE passphrase 8192 times, version 3 uses PBKDF2 with HMAC-SHA-512 over
-/// the UTF-8 passphrase (docs/format/encryption-aes.md). Takes about half a millisecond for version 2,
+/// the UTF-8 passphrase (docs/format/encryption-aes.md). Takes about a millisecond for version 2,
 /// and half a second or more for version 3.
 pub(super) fn header_key(
     version: AesVersion,
@@ -31,7 +31,7 @@ pub(super) fn header_key(
 /// Computes `key = SHA-256(key, password)` again and again, from the IV and 16 zeros.
 ///
 /// Only the first 32 bytes of the hashed message change, so it is padded once and given to the
-/// compression function as it stands: twice as fast as 8192 complete hashes, and every volume that is
+/// compression function as it stands: faster than 8192 complete hashes, and every volume that is
 /// read costs one such key.
 fn iterated_hash(password: &str, public_iv: &[u8; BLOCK]) -> Zeroizing<[u8; 32]> {
     let mut message = Zeroizing::new(Vec::with_capacity(32 + password.len() * 2 + 2 * HASH_BLOCK));
