@@ -82,18 +82,6 @@ impl VolumeData {
             }
         }
     }
-
-    /// Moves the bytes to a temporary file, when they are in memory.
-    pub(crate) fn spill(self, folder: Option<&Path>) -> Result<Self> {
-        match self {
-            Self::Memory(bytes) => {
-                let mut sink = Sink::new(0, folder.map(Path::to_owned));
-                sink.write_all(&bytes).at("temporary volume file")?;
-                sink.finish()
-            }
-            Self::File(_) => Ok(self),
-        }
-    }
 }
 
 impl ReadAt for VolumeData {
@@ -109,6 +97,13 @@ impl ReadAt for VolumeData {
 
     fn len(&self) -> std::io::Result<u64> {
         Ok(VolumeData::len(self))
+    }
+
+    fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Memory(bytes) => Some(bytes),
+            Self::File(_) => None,
+        }
     }
 }
 

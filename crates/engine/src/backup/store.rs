@@ -62,15 +62,17 @@ pub(crate) struct BlockStore<'e> {
     pool: Mutex<Pool>,
     returned: Condvar,
     sealed: Mutex<Option<Sender<Sealed>>>,
-    sealed_memory: AtomicU64,
+    /// Bytes of sealed volumes in memory.
+    sealed_memory: Mutex<u64>,
+    memory_freed: Condvar,
     /// Set when the run fails, so that nobody waits for a volume that will not come back.
     pub(crate) failed: AtomicBool,
     pub(crate) new_blocks: AtomicU64,
     pub(crate) new_bytes: AtomicU64,
 }
 
-/// Sealed volumes held in memory at a time; more go to temporary files.
-const SEALED_MEMORY_BYTES: u64 = 128 << 20;
+/// Sealed volumes held in memory at a time: the uploads set the pace beyond it.
+const SEALED_MEMORY_BYTES: u64 = 160 << 20;
 
 impl<'e> BlockStore<'e> {
     pub(crate) fn new(
@@ -97,7 +99,8 @@ impl<'e> BlockStore<'e> {
             }),
             returned: Condvar::new(),
             sealed: Mutex::new(Some(sealed)),
-            sealed_memory: AtomicU64::new(0),
+            sealed_memory: Mutex::new(0),
+            memory_freed: Condvar::new(),
             failed: AtomicBool::new(false),
             new_blocks: AtomicU64::new(0),
             new_bytes: AtomicU64::new(0),
@@ -215,7 +218,30 @@ impl<'e> BlockStore<'e> {
 
     /// A sealed volume has left memory.
     pub(crate) fn released(&self, bytes: u64) {
-        self.sealed_memory.fetch_sub(bytes, Ordering::SeqCst);
+        *self.lock_memory() -= bytes;
+        self.memory_freed.notify_all();
+    }
+
+    /// Waits until the uploads have made room for another sealed volume; one always fits.
+    fn wait_for_memory(&self, bytes: u64) -> Result<()> {
+        let mut held = self.lock_memory();
+        while *held > 0 && *held + bytes > SEALED_MEMORY_BYTES {
+            if self.failed.load(Ordering::SeqCst) {
+                return Err(Error::Cancelled);
+            }
+            held = self
+                .memory_freed
+                .wait(held)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        *held += bytes;
+        Ok(())
+    }
+
+    fn lock_memory(&self) -> MutexGuard<'_, u64> {
+        self.sealed_memory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_index(&self) -> MutexGuard<'_, Index> {
@@ -265,7 +291,11 @@ impl<'e> BlockStore<'e> {
     /// Wakes everybody after a failure.
     pub(crate) fn fail(&self) {
         self.failed.store(true, Ordering::SeqCst);
+        // Taking the locks once makes sure that nobody is between looking at the flag and falling asleep.
+        drop(self.lock_pool());
+        drop(self.lock_memory());
         self.returned.notify_all();
+        self.memory_freed.notify_all();
     }
 
     fn create_volume(&self) -> Result<OpenVolume> {
@@ -299,12 +329,8 @@ impl<'e> BlockStore<'e> {
     fn seal(&self, volume: OpenVolume) -> Result<()> {
         let mut writer = volume.archive.finish().in_volume(volume.name.as_str())?;
         writer.flush().map_err(crate::data::temporary_error)?;
-        let (mut data, hash) = self.engine.crypt.seal(writer)?;
-        let memory = data.memory();
-        if self.sealed_memory.fetch_add(memory, Ordering::SeqCst) + memory > SEALED_MEMORY_BYTES {
-            data = data.spill(self.engine.settings.upload_folder.as_deref())?;
-            self.released(memory);
-        }
+        let (data, hash) = self.engine.crypt.seal(writer)?;
+        self.wait_for_memory(data.memory())?;
         let sealed = Sealed {
             name: volume.name,
             data,
