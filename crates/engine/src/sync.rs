@@ -104,7 +104,6 @@ const SUSPECT: &str = "blocks-may-be-missing";
 impl Engine {
     /// Lists the destination and sorts out this backup's volumes.
     pub(crate) fn view(&self) -> Result<View> {
-        self.reporter.phase(Phase::CheckingRemote);
         let files = self.remote.list(self.settings.create_folder)?;
         self.sort_files(files)
     }
@@ -143,6 +142,7 @@ impl Engine {
 
     /// Compares catalog and destination and mends the catalog; the central step before every operation.
     pub(crate) fn synchronise(&self, mode: Mode, need: Need) -> Result<View> {
+        self.reporter.phase(Phase::CheckingRemote);
         let mut view = self.view()?;
         let rows = self.catalog(|c| c.volumes())?;
         self.check_not_emptied(&view, &rows)?;
