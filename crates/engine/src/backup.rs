@@ -4,6 +4,7 @@
 //! last. The walk, the workers and the uploads are threads joined by bounded queues; nothing grows with the number
 //! of files but the list itself, which is written as it comes.
 
+mod closing;
 mod reader;
 mod store;
 mod upload;
@@ -15,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use larder_catalog::{Counts, EntryCursor, EntryWriter, StoredEntry, VolumeState};
 use larder_source::{Root, Walk, WalkEntry, WalkItem, WalkOptions};
 use larder_volume::{
-    ArchiveWriter, BlockVolume, Compression, EntryKind, FileEntry, FileListWriter, PackMethod,
+    ArchiveWriter, BlockVolume, Compression, FileEntry, FileListWriter, PackMethod,
     Packer, VolumeKind, VolumeName, VolumeTime, encode_fileset,
 };
 
@@ -127,13 +128,11 @@ impl Engine {
         let mut version = None;
         if write {
             self.reporter.phase(Phase::Uploading);
-            let name = self.upload_list(
-                time,
-                gathered.list,
-                gathered.list_hash,
-                gathered.counts,
-                &mut stored,
-            )?;
+            let (list, hash) = (gathered.list, gathered.list_hash);
+            let name = match self.upload_list(time, list, hash, gathered.counts, &mut stored) {
+                Err(Error::Cancelled) => return Ok(self.stopped(&counters)),
+                other => other?,
+            };
             version = name.time();
             self.remember_format()?;
             self.catalog(|c| c.set_param(ZIP_METHOD, method_key(self.pack_method_now(c)?)))?;
@@ -143,10 +142,12 @@ impl Engine {
             self.reporter
                 .say(Level::DryRun, "DryRun", "a dry run: nothing was stored");
         }
+        if self.settings.dry_run {
+            return Ok(self.backup_report(&counters, None, None, false));
+        }
         self.blocks_are_complete()?;
-        let interrupted = false;
-        let test = self.verify_after_backup(&stored, write)?;
-        Ok(self.backup_report(&counters, version, test, interrupted))
+        let test = self.after_backup(&stored, write)?;
+        Ok(self.backup_report(&counters, version, test, false))
     }
 
     /// Newly written volumes must not drop the protection that the stored ones have.
@@ -595,59 +596,6 @@ impl Engine {
         Ok(())
     }
 
-    fn stopped(&self, counters: &Counters) -> BackupReport {
-        self.reporter.warn(
-            "Stopped",
-            "stopped on request; what was uploaded is kept and used by the next run, no new version was written",
-        );
-        let mut report = self.backup_report(counters, None, None, true);
-        report.partial_backup = report.common.backend_statistics.files_uploaded > 0;
-        report
-    }
-
-    fn backup_report(
-        &self,
-        counters: &Counters,
-        version: Option<VolumeTime>,
-        test: Option<crate::report::TestReport>,
-        interrupted: bool,
-    ) -> BackupReport {
-        let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let of =
-            |group: &[std::sync::atomic::AtomicU64; 3], kind| group.get(slot(kind)).map_or(0, get);
-        use EntryKind::{File, Folder, Symlink};
-        let mut report = BackupReport {
-            deleted_files: of(&counters.deleted, File),
-            deleted_folders: of(&counters.deleted, Folder),
-            deleted_symlinks: of(&counters.deleted, Symlink),
-            modified_files: of(&counters.modified, File),
-            modified_folders: of(&counters.modified, Folder),
-            modified_symlinks: of(&counters.modified, Symlink),
-            added_files: of(&counters.added, File),
-            added_folders: of(&counters.added, Folder),
-            added_symlinks: of(&counters.added, Symlink),
-            examined_files: get(&counters.examined_files),
-            size_of_examined_files: get(&counters.examined_bytes),
-            opened_files: get(&counters.opened_files),
-            size_of_opened_files: get(&counters.opened_bytes),
-            size_of_added_files: get(&counters.added_bytes),
-            size_of_modified_files: get(&counters.modified_bytes),
-            too_large_files: get(&counters.too_large),
-            not_processed_files: get(&counters.skipped),
-            files_with_error: get(&counters.with_error),
-            partial_backup: false,
-            dryrun: self.settings.dry_run,
-            version_time: version.map(|t| t.to_string()),
-            test_results: test,
-            common: self.common("Backup", interrupted),
-        };
-        if let Some(space) = self.remote.space() {
-            let signed = |v: Option<u64>| v.and_then(|v| i64::try_from(v).ok()).unwrap_or(-1);
-            report.common.backend_statistics.total_quota_space = signed(space.total);
-            report.common.backend_statistics.free_quota_space = signed(space.free);
-        }
-        report
-    }
 }
 
 /// Version lists stay in memory up to this size.

@@ -74,6 +74,8 @@ pub struct BackendStatistics {
     pub total_quota_space: i64,
     /// Free bytes of the destination.
     pub free_quota_space: i64,
+    /// Bytes that the user grants this backup.
+    pub assigned_quota_space: i64,
 }
 
 /// Result of `backup`.
@@ -162,6 +164,7 @@ pub struct RestoreReport {
 
 /// One finding in a volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct Finding {
     /// `Missing`, `Extra`, `Modified` or `Error`.
     pub kind: &'static str,

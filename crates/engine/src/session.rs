@@ -424,6 +424,7 @@ impl Engine {
             retry_attempts: counts.retries.load(Relaxed),
             total_quota_space: -1,
             free_quota_space: -1,
+            assigned_quota_space: -1,
             ..BackendStatistics::default()
         };
         if let Ok(volumes) = self.catalog(|c| c.volumes()) {

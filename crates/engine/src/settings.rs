@@ -61,7 +61,6 @@ pub(crate) struct Settings {
     pub(crate) samples: u64,
     pub(crate) sample_percentage: f64,
     pub(crate) verification: Verification,
-    pub(crate) full_block_verification: bool,
     pub(crate) dry_run: bool,
     pub(crate) upload_unchanged: bool,
     pub(crate) skip_metadata: bool,
@@ -71,10 +70,9 @@ pub(crate) struct Settings {
     pub(crate) control_files: Vec<PathBuf>,
     pub(crate) upload_folder: Option<PathBuf>,
     pub(crate) threads: usize,
-    pub(crate) no_local_db: bool,
     pub(crate) quota: Option<u64>,
     pub(crate) quota_disabled: bool,
-    pub(crate) quota_warning_percent: i64,
+    pub(crate) quota_warning_percent: u64,
     pub(crate) upload_verification_file: bool,
 }
 
@@ -192,7 +190,6 @@ impl Settings {
             samples: u64::try_from(values.get(opt::BACKUP_TEST_SAMPLES)?).unwrap_or(0),
             sample_percentage: values.get(opt::BACKUP_TEST_PERCENTAGE)?,
             verification: verification(values)?,
-            full_block_verification: values.get(opt::FULL_BLOCK_VERIFICATION)?,
             dry_run: values.get(opt::DRY_RUN)?,
             upload_unchanged: values.get(opt::UPLOAD_UNCHANGED_BACKUPS)?,
             skip_metadata: values.get(opt::SKIP_METADATA)?,
@@ -210,10 +207,10 @@ impl Settings {
                 .or(values.find(opt::TEMPDIR)?)
                 .map(PathBuf::from),
             threads: threads(values)?,
-            no_local_db: values.get(opt::NO_LOCAL_DB)?,
             quota: values.find(opt::QUOTA_SIZE)?.filter(|q| *q > 0),
             quota_disabled: values.get(opt::QUOTA_DISABLE)?,
-            quota_warning_percent: values.get(opt::QUOTA_WARNING_THRESHOLD)?,
+            quota_warning_percent: u64::try_from(values.get(opt::QUOTA_WARNING_THRESHOLD)?)
+                .unwrap_or(0),
             upload_verification_file: values.get(opt::UPLOAD_VERIFICATION_FILE)?,
         })
     }

@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use larder_catalog::{Counts, StoredEntry, VolumeRow, VolumeState};
-use larder_destination::RemoteFile;
+use larder_destination::{ErrorKind, RemoteFile};
 use larder_volume::{
     BlockVolume, EntryKind, FileListReader, Hash, Method, VolumeKind, VolumeName, VolumeTime,
     parity_owner, parse_block_entry, parse_block_volume, parse_fileset,
 };
 
-use crate::context::Phase;
+use crate::context::{Level, Phase};
 use crate::error::VolumeContext;
 use crate::session::Engine;
 use crate::transfer::doubled_names;
@@ -104,7 +104,16 @@ const SUSPECT: &str = "blocks-may-be-missing";
 impl Engine {
     /// Lists the destination and sorts out this backup's volumes.
     pub(crate) fn view(&self) -> Result<View> {
-        let files = self.remote.list(self.settings.create_folder)?;
+        let files = match self.remote.list(self.settings.create_folder) {
+            Err(Error::Destination(error))
+                if self.settings.dry_run && *error.kind() == ErrorKind::FolderMissing =>
+            {
+                self.reporter
+                    .say(Level::DryRun, "DryRun", "would create the remote folder");
+                Vec::new()
+            }
+            other => other?,
+        };
         self.sort_files(files)
     }
 

@@ -14,7 +14,7 @@ use larder_volume::{
 use crate::backup::Stored;
 use crate::context::Phase;
 use crate::error::VolumeContext;
-use crate::report::{Finding, Harm, TestReport, Verification as Checked};
+use crate::report::{Finding, Harm, Outcome as Parsed, TestReport, Verification as Checked};
 use crate::session::Engine;
 use crate::settings::Verification;
 use crate::sync::{Mode, Need, RemoteVolume, View, describe};
@@ -294,7 +294,7 @@ impl Engine {
             })
         })?;
         let harm = self.harm(view, &outcomes, everything)?;
-        Ok(TestReport {
+        let mut report = TestReport {
             verifications: outcomes
                 .into_iter()
                 .map(|o| Checked {
@@ -304,7 +304,11 @@ impl Engine {
                 .collect(),
             harm,
             common: self.common("Test", false),
-        })
+        };
+        if report.damaged() > 0 {
+            report.common.parsed_result = Parsed::Error;
+        }
+        Ok(report)
     }
 
     fn check_volume(

@@ -1,0 +1,94 @@
+//! `--upload-verification-file`: a list of all volumes for checkers that know nothing of this program.
+//!
+//! The file `<prefix>-verification.json` is not encrypted and is replaced after each backup (commands spec 5.5). Its
+//! name is none of a volume, so the comparison with the catalog passes it over.
+
+use bytes::Bytes;
+use larder_catalog::VolumeState;
+use larder_volume::VolumeKind;
+use serde::Serialize;
+
+use crate::backup::Stored;
+use crate::data::VolumeData;
+use crate::report::TestReport;
+use crate::session::Engine;
+use crate::{Error, Result};
+
+/// One volume in the file.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Row {
+    #[serde(rename = "ID")]
+    id: i64,
+    name: String,
+    hash: Option<String>,
+    size: Option<u64>,
+    /// 0 data, 1 list, 2 index.
+    #[serde(rename = "Type")]
+    kind: u8,
+    /// 2 uploaded, 3 seen in a listing.
+    state: u8,
+}
+
+impl Engine {
+    /// What follows the upload of a version: the verification file, then the check of what is stored.
+    pub(crate) fn after_backup(
+        &self,
+        stored: &[Stored],
+        wrote: bool,
+    ) -> Result<Option<TestReport>> {
+        let outcome = self.upload_verification_file(wrote || !stored.is_empty());
+        match outcome.and_then(|()| self.verify_after_backup(stored, wrote)) {
+            Err(Error::Cancelled) => {
+                self.reporter.warn(
+                    "Stopped",
+                    "stopped on request before everything was verified; what was stored is complete",
+                );
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
+    fn upload_verification_file(&self, changed: bool) -> Result<()> {
+        if !self.settings.upload_verification_file || !changed {
+            return Ok(());
+        }
+        let rows: Vec<Row> = self
+            .catalog(|c| c.volumes())?
+            .into_iter()
+            .filter(|row| row.state.is_live())
+            .map(|row| Row {
+                id: row.id,
+                name: row.name,
+                hash: row.hash.map(|hash| hash.to_base64()),
+                size: row.size,
+                kind: match row.kind {
+                    VolumeKind::Blocks => 0,
+                    VolumeKind::List => 1,
+                    VolumeKind::Index => 2,
+                },
+                state: if row.state == VolumeState::Verified {
+                    3
+                } else {
+                    2
+                },
+            })
+            .collect();
+        let text = serde_json::to_vec(&rows).map_err(|e| Error::Bug(e.to_string()))?;
+        let name = format!("{}-verification.json", self.settings.prefix);
+        let data = VolumeData::Memory(Bytes::from(text));
+        let mut attempt = 0;
+        loop {
+            self.cancel.check()?;
+            // Replacing is what a put of the same name does, so a repetition needs no new name.
+            let Err(error) = self.remote.put_once(&name, &data) else {
+                return Ok(());
+            };
+            attempt += 1;
+            if !self.remote.wait_for_retry(&name, attempt, &error)? {
+                return Err(error);
+            }
+        }
+    }
+}
