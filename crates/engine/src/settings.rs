@@ -47,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) tar_level: Option<i32>,
     pub(crate) zip_method: Option<PackMethod>,
     pub(crate) zip_level: u8,
+    /// Packing of a destination that has no volumes yet.
+    pub(crate) default_method: PackMethod,
     pub(crate) encryption: Encryption,
     pub(crate) gpg: GpgSettings,
     pub(crate) ignore_padding: bool,
@@ -123,6 +125,7 @@ impl Settings {
                 )
             })?;
         let zip_level = u8::try_from(level(values)?).unwrap_or(9);
+        let default_method = zstd(values, zip_level);
         let zip_method = match only_if_set(opt::ZIP_COMPRESSION_METHOD)?
             .map(|m| m.to_ascii_lowercase())
         {
@@ -131,7 +134,7 @@ impl Settings {
             Some(method) if method == "none" || method == "store" || method == "stored" => {
                 Some(PackMethod::Stored)
             }
-            Some(method) if method == "zstandard" || method == "zstd" => Some(zstd()),
+            Some(method) if method == "zstandard" || method == "zstd" => Some(default_method),
             Some(method) => {
                 return Err(Error::user(
                     "OptionValidationError",
@@ -151,6 +154,7 @@ impl Settings {
             tar_level: tar_level(values, compression)?,
             zip_method,
             zip_level,
+            default_method,
             encryption: encryption(values)?,
             gpg: GpgSettings {
                 program: values.find(opt::GPG_PROGRAM_PATH)?,
@@ -216,9 +220,16 @@ impl Settings {
     }
 }
 
-/// The Zstandard method at Larder's level.
-pub(crate) fn zstd() -> PackMethod {
-    PackMethod::Zstd { level: ZSTD_LEVEL }
+/// Zstandard at the level asked for; level 0 stores. Without a wish at Larder's own level.
+fn zstd(values: &Values, level: u8) -> PackMethod {
+    let asked = values.is_set(opt::ZIP_COMPRESSION_LEVEL) || values.is_set(opt::COMPRESSION_LEVEL);
+    match (asked, level) {
+        (false, _) => PackMethod::Zstd { level: ZSTD_LEVEL },
+        (true, 0) => PackMethod::Stored,
+        (true, level) => PackMethod::Zstd {
+            level: i32::from(level),
+        },
+    }
 }
 
 /// Checks the range of a block size.

@@ -21,7 +21,7 @@ table! { Group::Compression;
     ZIP_COMPRESSION_LEVEL: String = "zip-compression-level", LEVELS,
         "Sets how hard zip volumes are compressed, from 0 (not at all) to 9.",
         default: Some("9"),
-        long: "It counts for the method Deflate.";
+        long: "It counts for the methods Zstandard and Deflate. Without it, Zstandard works at the level that was measured to be best for whole backups (docs/decisions/0004).";
     COMPRESSION_LEVEL: String = "compression-level", LEVELS,
         "Sets how hard zip volumes are compressed, where zip-compression-level is not given.",
         default: Some("9"),
