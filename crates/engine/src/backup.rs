@@ -5,6 +5,7 @@
 //! of files but the list itself, which is written as it comes.
 
 mod closing;
+mod dated;
 mod reader;
 mod store;
 mod upload;
@@ -16,10 +17,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use larder_catalog::{Counts, EntryCursor, EntryWriter, StoredEntry, VolumeState};
 use larder_source::{Root, Walk, WalkEntry, WalkItem, WalkOptions};
 use larder_volume::{
-    ArchiveWriter, BlockVolume, Compression, FileEntry, FileListWriter, PackMethod,
-    Packer, VolumeKind, VolumeName, VolumeTime, encode_fileset,
+    ArchiveWriter, BlockVolume, Compression, FileEntry, FileListWriter, PackMethod, Packer,
+    VolumeKind, VolumeName, VolumeTime, encode_fileset,
 };
 
+use self::dated::StoredMetadata;
 use self::reader::{Counters, Shared, Worker, bump, slot};
 use self::store::BlockStore;
 pub(crate) use self::upload::Stored;
@@ -29,7 +31,7 @@ use crate::data::{Sink, VolumeData};
 use crate::error::VolumeContext;
 use crate::report::BackupReport;
 use crate::session::Engine;
-use crate::settings::{IndexPolicy, zstd};
+use crate::settings::IndexPolicy;
 use crate::sync::{Mode, Need, View, count};
 use crate::{Error, Result};
 
@@ -243,7 +245,7 @@ impl Engine {
                 level: self.settings.zip_level,
             },
             Some("stored") => PackMethod::Stored,
-            _ => zstd(),
+            _ => self.settings.default_method,
         })
     }
 
@@ -310,6 +312,7 @@ impl Engine {
             engine: self,
             store: &store,
             counters,
+            dated: StoredMetadata::new(self),
             jobs,
             waiting,
             suspect: self.blocks_may_be_missing()?,
@@ -595,7 +598,6 @@ impl Engine {
         entries.finish(fileset.id)?;
         Ok(())
     }
-
 }
 
 /// Version lists stay in memory up to this size.
