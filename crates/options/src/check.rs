@@ -333,17 +333,17 @@ mod tests {
                 Warning,
             ),
             (
-                "threshold",
+                "number-of-retries",
                 Some("x"),
                 INVALID,
-                "option --threshold: \"x\" is not a whole number, 25 is used",
+                "option --number-of-retries: \"x\" is not a whole number, 5 is used",
                 Warning,
             ),
             (
-                "threshold",
+                "quota-warning-threshold",
                 Some("101"),
                 INVALID,
-                "option --threshold: 101 is too large, 100 is used",
+                "option --quota-warning-threshold: 101 is too large, 100 is used",
                 Warning,
             ),
             (
@@ -396,14 +396,6 @@ mod tests {
                 Warning,
             ),
             (
-                "retention-policy",
-                Some("1D:1W"),
-                INVALID,
-                "option --retention-policy: \"1D:1W\" is not a valid retention policy: in 1D:1W the distance must be \
-                 shorter than the frame",
-                Fatal,
-            ),
-            (
                 "log-level",
                 Some("Error"),
                 DEPRECATED,
@@ -451,10 +443,10 @@ mod tests {
             ("throttle-upload", Some("0")),
             ("time", Some("-2M")),
             ("dry-run", Some("")),
-            ("keep-time", Some("")),
+            ("retry-delay", Some("")),
             ("passphrase", Some("anything")),
             ("zip-compression-method", Some("ZStandard")),
-            ("retention-policy", Some("1W:1D,4W:1W,U:1M")),
+            ("version", Some("0,2-4")),
         ] {
             assert_eq!(problems(name, value), [], "{name}");
         }

@@ -17,41 +17,52 @@ table! { Group::Database;
         long: "Slow, and needs the passphrase.";
     AUTO_VACUUM: bool = "auto-vacuum", Kind::Bool,
         "Makes the local database small again after a run.",
-        advanced: true;
+        advanced: true,
+        status: Status::NotYet;
     AUTO_VACUUM_INTERVAL: i64 = "auto-vacuum-interval", Kind::Timespan,
         "Sets how much time must pass before the database is made small again.",
         default: Some("0m"),
-        advanced: true;
+        advanced: true,
+        status: Status::NotYet;
     LOG_RETENTION: i64 = "log-retention", Kind::Timespan,
         "Sets how long log entries stay in the local database.",
         default: Some("30D"),
-        advanced: true;
+        advanced: true,
+        status: Status::NoEffect { why: "the local database holds no log" };
     DISABLE_FILELIST_CONSISTENCY_CHECKS: bool = "disable-filelist-consistency-checks", Kind::Bool,
         "Leaves out expensive checks of the local database.",
-        advanced: true;
+        advanced: true,
+        status: Status::NoEffect { why: "the local database is checked at no cost worth saving" };
     REPAIR_ONLY_PATHS: bool = "repair-only-paths", Kind::Bool,
         "Rebuilds a local database that serves only for searching.",
-        advanced: true;
+        advanced: true,
+        status: Status::NotYet;
     REPAIR_FORCE_BLOCK_USE: bool = "repair-force-block-use", Kind::Bool,
         "Rebuilds the local database by reading all data volumes.",
-        advanced: true;
+        advanced: true,
+        status: Status::NotYet;
     REPAIR_IGNORE_OUTDATED_DATABASE: bool = "repair-ignore-outdated-database", Kind::Bool,
         "Repairs although the destination is newer than the local database.",
         advanced: true,
-        long: "Newer versions at the destination may be deleted by this.";
+        long: "Newer versions at the destination may be deleted by this.",
+        status: Status::NoEffect { why: "repair follows the destination and deletes no version there" };
     REBUILD_MISSING_DBLOCK_FILES: bool = "rebuild-missing-dblock-files", Kind::Bool,
         "Writes lost data volumes anew from files that still exist here.",
-        advanced: true;
+        advanced: true,
+        status: Status::NotYet;
     DISABLE_PARTIAL_DBLOCK_RECOVERY: bool = "disable-partial-dblock-recovery", Kind::Bool,
         "Writes a lost data volume anew only if nothing of it is missing.",
-        advanced: true;
+        advanced: true,
+        status: Status::NotYet;
     DISABLE_REPLACE_MISSING_METADATA: bool = "disable-replace-missing-metadata", Kind::Bool,
         "Treats a file as broken when only its metadata are lost.",
         advanced: true,
-        long: "Normally lost metadata are replaced by empty ones.";
+        long: "Normally lost metadata are replaced by empty ones.",
+        status: Status::NotYet;
     REDUCED_PURGE_STATISTICS: bool = "reduced-purge-statistics", Kind::Bool,
         "Does not add up sizes in purge-broken-files.",
-        advanced: true;
+        advanced: true,
+        status: Status::NotYet;
     PROFILE_ALL_DATABASE_QUERIES: bool = "profile-all-database-queries", Kind::Bool,
         "Logs the time of all database queries.",
         advanced: true,

@@ -65,5 +65,6 @@ table! { Group::Encryption;
     ALLOW_PASSPHRASE_CHANGE: bool = "allow-passphrase-change", Kind::Bool,
         "Permits a passphrase that differs from the one used before.",
         advanced: true,
-        long: "Commands that write refuse a change all the same, because a backup would then need two passphrases.";
+        long: "Commands that write refuse a change all the same, because a backup would then need two passphrases.",
+        status: Status::NoEffect { why: "a passphrase other than the one of the backup is always refused" };
 }

@@ -17,7 +17,8 @@ table! { Group::General;
                --prepend-filter, --append-filter and --replace-filter.";
     ENABLE_MODULE: Vec<String> = "enable-module", Kind::List,
         "Switches modules on.",
-        advanced: true;
+        advanced: true,
+        status: Status::NoEffect { why: "every module is on unless it is switched off" };
     DISABLE_MODULE: Vec<String> = "disable-module", Kind::List,
         "Switches modules off.",
         advanced: true,
@@ -46,7 +47,8 @@ table! { Group::General;
         long: "Without it the environment variable DUPLICATI_HOME, else a folder of the system.";
     ALLOW_INSECURE_DATAFOLDER: bool = "allow-insecure-datafolder", Kind::Bool,
         "Uses a data folder that others can read.",
-        advanced: true;
+        advanced: true,
+        status: Status::NoEffect { why: "a data folder that others can read is used as it is" };
     UNITTEST_MODE: bool = "unittest-mode", Kind::Bool,
         "Helps the tests of Duplicati.",
         advanced: true,

@@ -32,7 +32,7 @@ table! { Group::Logging;
     CONSOLE_LOG_LEVEL: String = "console-log-level", LEVELS,
         "Chooses which messages are shown.",
         default: Some("Warning"),
-        long: "This level and all that follow it in the list.";
+        long: "This level and all that follow it in the list. A dry run shows DryRun, too.";
     CONSOLE_LOG_FILTER: String = "console-log-filter", Kind::Text,
         "Chooses messages to show by their tag.",
         advanced: true,
@@ -53,12 +53,14 @@ table! { Group::Logging;
         "Treats warnings with these ids as plain information.",
         long: "They then do not change the exit code.";
     QUIET_CONSOLE: bool = "quiet-console", Kind::Bool,
-        "Shows no messages and no progress.";
+        "Shows no messages and no progress.",
+        long: "Errors are shown all the same, and so are the results of list, find, test and test-filters.";
     DEBUG_OUTPUT: bool = "debug-output", Kind::Bool,
         "Shows errors with all their causes, and the arguments as they were understood.";
     DEBUG_RETRY_ERRORS: bool = "debug-retry-errors", Kind::Bool,
         "Shows the errors of transfers that were tried again.",
-        advanced: true;
+        advanced: true,
+        status: Status::NoEffect { why: "console-log-level=Retry shows them" };
     LOG_HTTP_REQUESTS: bool = "log-http-requests", Kind::Bool,
         "Logs requests to web services.",
         advanced: true,
@@ -70,25 +72,31 @@ table! { Group::Logging;
         status: Status::NoEffect { why: "it would show secrets" };
     ALLOW_PATHS_IN_LOG_MESSAGES: bool = "allow-paths-in-log-messages", Kind::Bool,
         "Leaves paths of files in reports readable.",
-        advanced: true;
+        advanced: true,
+        status: Status::NotYet;
     MACHINE_ID: String = "machine-id", Kind::Text,
         "Sets the id of this computer in reports.",
         advanced: true,
-        long: "Without it an id made at the first run.";
+        long: "Without it an id made at the first run.",
+        status: Status::NotYet;
     MACHINE_NAME: String = "machine-name", Kind::Text,
         "Sets the name of this computer in reports.",
         advanced: true,
-        long: "Without it the name of the system.";
+        long: "Without it the name of the system.",
+        status: Status::NotYet;
     BACKUP_ID: String = "backup-id", Kind::Text,
         "Sets the id of the backup in reports.",
         advanced: true,
-        long: "Without it a hash of the storage URL.";
+        long: "Without it a hash of the storage URL.",
+        status: Status::NotYet;
     BACKUP_NAME: String = "backup-name", Kind::Text,
         "Sets the name of the backup in reports.",
-        long: "Without it the name of the program.";
+        long: "Without it the name of the program.",
+        status: Status::NotYet;
     NEXT_SCHEDULED_RUN: String = "next-scheduled-run", Kind::Text,
         "Tells reports when the backup runs again.",
-        advanced: true;
+        advanced: true,
+        status: Status::NotYet;
     FORCE_LOCALE: String = "force-locale", Kind::Text,
         "Sets the language of messages.",
         advanced: true,

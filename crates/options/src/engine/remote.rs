@@ -13,7 +13,8 @@ table! { Group::Remote;
         "Doubles the wait after each failure.";
     NO_CONNECTION_REUSE: bool = "no-connection-reuse", Kind::Bool,
         "Opens a new connection for each transfer.",
-        advanced: true;
+        advanced: true,
+        status: Status::NotYet;
     DISABLE_AUTOCREATE_FOLDER: bool = "disable-autocreate-folder", Kind::Bool,
         "Does not create a missing folder at the destination.",
         long: "Only backup creates it at all. A missing folder may mean that a disk is not mounted.";
@@ -29,10 +30,12 @@ table! { Group::Remote;
     SOFT_DELETE_PREFIX: String = "soft-delete-prefix", Kind::Text,
         "Renames files at the destination instead of deleting them.",
         advanced: true,
-        long: "The text is put before the name. It may begin with a folder that exists.";
+        long: "The text is put before the name. It may begin with a folder that exists.",
+        status: Status::NotYet;
     PREVENT_BACKEND_RENAME: bool = "prevent-backend-rename", Kind::Bool,
         "Copies files through this computer instead of renaming them at the destination.",
-        advanced: true;
+        advanced: true,
+        status: Status::NoEffect { why: "nothing at the destination is ever renamed" };
     BACKUP_TEST_SAMPLES: i64 = "backup-test-samples", Kind::Integer { min: 0, max: i64::MAX },
         "Sets how many samples are checked after a backup.",
         default: Some("1"),
@@ -51,7 +54,8 @@ table! { Group::Remote;
     DONT_REPLACE_FAULTY_INDEX_FILES: bool = "dont-replace-faulty-index-files", Kind::Bool,
         "Leaves faulty index volumes alone when a check finds them.",
         advanced: true,
-        long: "Normally they are written anew from the local database.";
+        long: "Normally they are written anew from the local database.",
+        status: Status::NoEffect { why: "a check changes nothing at the destination" };
     UPLOAD_VERIFICATION_FILE: bool = "upload-verification-file", Kind::Bool,
         "Uploads a list of all volumes with size and hash.",
         long: "The file <prefix>-verification.json is not encrypted; with it the destination can be checked by other \
@@ -69,13 +73,16 @@ table! { Group::Remote;
         "Locks uploaded volumes against deletion for this time.",
         advanced: true,
         long: "After a backup all volumes of the new version are locked from then on. Needs a destination with object \
-               locks.";
+               locks.",
+        status: Status::NotYet;
     REPAIR_REFRESH_LOCK_INFO: bool = "repair-refresh-lock-info", Kind::Bool,
         "Asks the destination for locks during repair.",
-        advanced: true;
+        advanced: true,
+        status: Status::NotYet;
     REFRESH_LOCK_INFO_COMPLETE: bool = "refresh-lock-info-complete", Kind::Bool,
         "Asks for the locks of all volumes, also of those whose lock is known.",
-        advanced: true;
+        advanced: true,
+        status: Status::NotYet;
     SHORT_TIMEOUT: i64 = "short-timeout", Kind::Timespan,
         "Sets how long a small request to the destination may take.",
         default: Some("30s"),
@@ -99,10 +106,12 @@ table! { Group::Remote;
         long: "Without it the environment variable AUTH_PASSWORD is used. A password in the storage URL is stronger.";
     AUTHID: Secret = "authid", Kind::Password,
         "Sets the token that a sign-in page gave out.",
-        long: "For destinations that sign in through a page of the provider.";
+        long: "For destinations that sign in through a page of the provider.",
+        status: Status::NotYet;
     OAUTH_URL: String = "oauth-url", Kind::Text,
         "Sets the address of the sign-in service that tokens come from.",
-        advanced: true;
+        advanced: true,
+        status: Status::NotYet;
     USE_SSL: bool = "use-ssl", Kind::Bool,
         "Encrypts the connection with TLS.",
         long: "For destinations that know both. An s behind the scheme of the storage URL means the same.";

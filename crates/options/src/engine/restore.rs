@@ -26,19 +26,22 @@ table! { Group::Restore;
         "Keeps the whole original path below the target folder.";
     ALLOW_RESTORE_OUTSIDE_TARGET_DIRECTORY: bool = "allow-restore-outside-target-directory", Kind::Bool,
         "Permits restored paths that lead out of the target folder.",
-        advanced: true;
+        advanced: true,
+        status: Status::NotYet;
     RESTORE_WITH_LOCAL_BLOCKS: bool = "restore-with-local-blocks", Kind::Bool,
         "Takes blocks from source files that still exist instead of fetching them.",
         aliases: &["patch-with-local-blocks"];
     FULL_BLOCK_VERIFICATION: bool = "full-block-verification", Kind::Bool,
         "Checks the hash of each block while restoring.",
-        advanced: true;
+        advanced: true,
+        status: Status::NoEffect { why: "every block is checked before it is written" };
     RESTORE_ALL_FILES: String = "restore-all-files", Kind::Choice(&["False", "True", "Unique"]),
         "Restores every chosen version into a folder of its own.",
         default: Some("False"),
         advanced: true,
         long: "The folders are named by the time of the version, below restore-path. Unique leaves out files whose \
-               content has been restored from another version.";
+               content has been restored from another version.",
+        status: Status::NotYet;
     RESTORE_LEGACY: bool = "restore-legacy", Kind::Bool,
         "Restores the way older versions of Duplicati did.",
         advanced: true,
@@ -50,35 +53,43 @@ table! { Group::Restore;
         "Limits the memory for blocks that are needed again.",
         default: Some("4gb"),
         advanced: true,
-        long: "0 keeps none; otherwise at least the blocksize.";
+        long: "0 keeps none; otherwise at least the blocksize.",
+        status: Status::NoEffect { why: "no block is kept in memory after it was written" };
     RESTORE_CACHE_EVICT: i64 = "restore-cache-evict", Kind::Integer { min: 0, max: 100 },
         "Sets the share of blocks that is dropped when that memory is full, in percent.",
         default: Some("50"),
-        advanced: true;
+        advanced: true,
+        status: Status::NoEffect { why: "no block is kept in memory after it was written" };
     RESTORE_VOLUME_CACHE_HINT: u64 = "restore-volume-cache-hint", Kind::Size { unit: SizeUnit::Mib },
         "Limits the disk space for fetched volumes.",
         advanced: true,
-        long: "0 keeps none. Without it there is no limit but restore-volume-cache-min-free.";
+        long: "0 keeps none. Without it there is no limit but restore-volume-cache-min-free.",
+        status: Status::NoEffect { why: "every volume is fetched once and not kept" };
     RESTORE_VOLUME_CACHE_MIN_FREE: u64 = "restore-volume-cache-min-free", Kind::Size { unit: SizeUnit::Gib },
         "Leaves this much disk space free when fetched volumes are kept.",
         default: Some("1gb"),
-        advanced: true;
+        advanced: true,
+        status: Status::NoEffect { why: "every volume is fetched once and not kept" };
     RESTORE_FILE_PROCESSORS: i64 = "restore-file-processors", WORKERS,
         "Sets how many files are written at the same time.",
         advanced: true,
-        long: "Without it half the number of processors.";
+        long: "Without it half the number of processors.",
+        status: Status::NoEffect { why: "concurrency-max-threads sets the number of threads" };
     RESTORE_VOLUME_DECOMPRESSORS: i64 = "restore-volume-decompressors", WORKERS,
         "Sets how many threads decompress.",
         advanced: true,
-        long: "Without it half the number of processors.";
+        long: "Without it half the number of processors.",
+        status: Status::NoEffect { why: "concurrency-max-threads sets the number of threads" };
     RESTORE_VOLUME_DECRYPTORS: i64 = "restore-volume-decryptors", WORKERS,
         "Sets how many threads decrypt.",
         advanced: true,
-        long: "Without it half the number of processors.";
+        long: "Without it half the number of processors.",
+        status: Status::NoEffect { why: "concurrency-max-threads sets the number of threads" };
     RESTORE_VOLUME_DOWNLOADERS: i64 = "restore-volume-downloaders", WORKERS,
         "Sets how many volumes are fetched at the same time.",
         advanced: true,
-        long: "Without it half the number of processors.";
+        long: "Without it half the number of processors.",
+        status: Status::NoEffect { why: "concurrency-max-threads sets the number of threads" };
     RESTORE_CHANNEL_BUFFER_SIZE: i64 = "restore-channel-buffer-size", Kind::Integer { min: 1, max: i64::MAX },
         "Sets the length of queues while restoring.",
         advanced: true,

@@ -62,11 +62,13 @@ table! { Group::Sources;
     CHANGED_FILES: Vec<String> = "changed-files", Kind::PathList,
         "Looks only at these files for changes.",
         advanced: true,
-        long: "Everything else is taken over from the version before.";
+        long: "Everything else is taken over from the version before.",
+        status: Status::NotYet;
     DELETED_FILES: Vec<String> = "deleted-files", Kind::PathList,
         "Treats these files as deleted.",
         advanced: true,
-        long: "Only together with changed-files.";
+        long: "Only together with changed-files.",
+        status: Status::NotYet;
     DISABLE_FILETIME_CHECK: bool = "disable-filetime-check", Kind::Bool,
         "Reads every file, even if its time and size have not changed.",
         long: "Finds changes that left no trace in the time stamp, at the cost of reading everything.";
@@ -78,11 +80,13 @@ table! { Group::Sources;
         long: "Metadata are times, owners, rights and extended attributes.";
     STORE_METADATA_CONTENT_IN_DATABASE: bool = "store-metadata-content-in-database", Kind::Bool,
         "Keeps metadata in the local database too.",
-        advanced: true;
+        advanced: true,
+        status: Status::NoEffect { why: "the local database holds what changes are found by" };
     DISABLE_FILE_SCANNER: bool = "disable-file-scanner", Kind::Bool,
         "Does not count the files beforehand.",
         advanced: true,
-        long: "The progress display then knows no total.";
+        long: "The progress display then knows no total.",
+        status: Status::NoEffect { why: "files are counted while they are looked at, not beforehand" };
     SNAPSHOT_POLICY: String = "snapshot-policy", POLICY,
         "Chooses whether files are read from a snapshot of the file system.",
         default: Some("Off"),

@@ -24,7 +24,7 @@ table! { Group::Throughput;
     DISABLE_STREAMING_TRANSFERS: bool = "disable-streaming-transfers", Kind::Bool,
         "Transfers whole files instead of streams.",
         advanced: true,
-        status: Status::NoEffect { why: "every transfer can be limited and shows its progress" };
+        long: "Has an effect only together with use-move-for-put: every transfer can be limited and shows its progress.";
     ASYNCHRONOUS_UPLOAD_LIMIT: i64 = "asynchronous-upload-limit", Kind::Integer { min: 0, max: 1024 },
         "Sets how many volumes are uploaded at the same time.",
         default: Some("4"),
@@ -48,22 +48,27 @@ table! { Group::Throughput;
     CONCURRENCY_BLOCK_HASHERS: i64 = "concurrency-block-hashers", WORKERS,
         "Sets how many threads compute hashes.",
         advanced: true,
-        long: "Without it half the number of processors.";
+        long: "Without it half the number of processors.",
+        status: Status::NoEffect { why: "every thread does all steps of the work; concurrency-max-threads sets how many there are" };
     CONCURRENCY_COMPRESSORS: i64 = "concurrency-compressors", WORKERS,
         "Sets how many threads compress.",
         advanced: true,
-        long: "Without it half the number of processors.";
+        long: "Without it half the number of processors.",
+        status: Status::NoEffect { why: "every thread does all steps of the work; concurrency-max-threads sets how many there are" };
     CONCURRENCY_FILEPROCESSORS: i64 = "concurrency-fileprocessors", WORKERS,
         "Sets how many files are open for reading at the same time.",
         advanced: true,
-        long: "Without it half the number of processors.";
+        long: "Without it half the number of processors.",
+        status: Status::NoEffect { why: "every thread does all steps of the work; concurrency-max-threads sets how many there are" };
     CPU_INTENSITY: i64 = "cpu-intensity", Kind::Integer { min: 1, max: 10 },
         "Sets the share of processor time to use, from 1 to 10.",
         default: Some("10"),
         advanced: true,
-        long: "10 is no limit; at 5, each thread rests half of the time.";
+        long: "10 is no limit; at 5, each thread rests half of the time.",
+        status: Status::NotYet;
     USE_BACKGROUND_IO_PRIORITY: bool = "use-background-io-priority", Kind::Bool,
-        "Lets other programs go first when the disk is busy.";
+        "Lets other programs go first when the disk is busy.",
+        status: Status::NotYet;
     ALLOW_SLEEP: bool = "allow-sleep", Kind::Bool,
         "Lets the computer go to sleep during a run.",
         advanced: true,

@@ -1,29 +1,34 @@
 //! Which versions are kept, and which one is meant.
 
-use crate::{Group, Kind};
+use crate::{Group, Kind, Status};
 
 table! { Group::Versions;
     KEEP_VERSIONS: i64 = "keep-versions", Kind::Integer { min: i64::MIN, max: i64::MAX },
         "Keeps this many versions and deletes older ones after each backup.",
         default: Some("0"),
-        long: "0 keeps all. Only one of keep-versions, keep-time and retention-policy may be used.";
+        long: "0 keeps all. Only one of keep-versions, keep-time and retention-policy may be used.",
+        status: Status::NotYet;
     KEEP_TIME: i64 = "keep-time", Kind::Timespan,
         "Deletes versions older than this after each backup.",
         long: "Months and years are those of the calendar. The newest complete version always stays. Only one of \
-               keep-versions, keep-time and retention-policy may be used.";
+               keep-versions, keep-time and retention-policy may be used.",
+        status: Status::NotYet;
     RETENTION_POLICY: String = "retention-policy", Kind::Retention,
         "Thins out versions as they grow older.",
         long: "Pairs of frame and distance, joined with commas: 1W:1D,4W:1W,12M:1M keeps one version a day for a week, \
                one a week for four weeks, one a month for a year, and deletes older ones. U as frame means for ever, \
                and as distance every version. The newest version always stays. Only one of keep-versions, keep-time \
-               and retention-policy may be used.";
+               and retention-policy may be used.",
+        status: Status::NotYet;
     ALLOW_FULL_REMOVAL: bool = "allow-full-removal", Kind::Bool,
-        "Permits deleting the last version.";
+        "Permits deleting the last version.",
+        status: Status::NotYet;
     DISABLE_TIME_TOLERANCE: bool = "disable-time-tolerance", Kind::Bool,
         "Compares times exactly when deleting by age.",
         advanced: true,
         long: "Normally a version that misses the limit by less than one percent, and less than an hour, is treated as \
-               having reached it.";
+               having reached it.",
+        status: Status::NotYet;
     VERSION: String = "version", Kind::Versions,
         "Chooses versions by number, 0 being the newest.",
         long: "A list with ranges: 0,2-4.";
@@ -38,8 +43,10 @@ table! { Group::Versions;
     DISABLE_SYNTHETIC_FILELIST: bool = "disable-synthetic-filelist", Kind::Bool,
         "Writes no version for an interrupted backup.",
         advanced: true,
-        long: "Normally the next run saves what was uploaded as a version of its own, completed from the one before.";
+        long: "Normally the next run saves what was uploaded as a version of its own, completed from the one before.",
+        status: Status::NoEffect { why: "an interrupted backup leaves no version; the next run goes on with what was uploaded" };
     AUTO_CLEANUP: bool = "auto-cleanup", Kind::Bool,
         "Repairs the backup when the destination does not hold what is expected.",
-        long: "Normally the run stops and asks for a repair.";
+        long: "Normally the run stops and asks for a repair.",
+        status: Status::NoEffect { why: "what is missing locally is always rebuilt from the destination" };
 }

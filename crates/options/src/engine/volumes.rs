@@ -1,6 +1,6 @@
 //! Sizes, names and make of volumes.
 
-use crate::{Group, Kind, SizeUnit};
+use crate::{Group, Kind, SizeUnit, Status};
 
 const HASHES: Kind = Kind::StrictChoice(&["SHA256", "SHA1", "MD5", "SHA384", "SHA512"]);
 
@@ -46,18 +46,22 @@ table! { Group::Volumes;
         "Chooses the maker of companion files that repair damaged volumes.",
         default: Some(""),
         advanced: true,
-        long: "par2 uploads a companion for each data and list volume. A volume that arrives damaged is repaired with it.";
+        long: "par2 uploads a companion for each data and list volume. A volume that arrives damaged is repaired with it.",
+        status: Status::NotYet;
     PAR2_PROGRAM_PATH: String = "par2-program-path", Kind::Path,
         "Names the par2 program to run.",
         advanced: true,
-        long: "Without it par2 is looked for in the search path.";
+        long: "Without it par2 is looked for in the search path.",
+        status: Status::NotYet;
     PAR2_EXTRA_OPTIONS: String = "par2-extra-options", Kind::Text,
         "Adds arguments to par2.",
-        advanced: true;
+        advanced: true,
+        status: Status::NotYet;
     PARITY_REDUNDANCY_LEVEL: i64 = "parity-redundancy-level", Kind::Integer { min: 0, max: 100 },
         "Sets the size of companion files in percent of the volume.",
         default: Some("5"),
-        advanced: true;
+        advanced: true,
+        status: Status::NotYet;
     DONT_READ_MANIFESTS: bool = "dont-read-manifests", Kind::Bool,
         "Ignores the manifests in volumes.",
         advanced: true,
