@@ -6,6 +6,7 @@
 
 mod backup;
 mod context;
+mod control_files;
 mod crypt;
 mod data;
 mod error;

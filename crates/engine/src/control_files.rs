@@ -1,0 +1,146 @@
+//! Control files: what `--control-files` put beside the file list of a version (docs/format/dlist.md, `extra/`).
+
+use std::io::Write;
+
+use larder_source::{OpenHow, Selection, TargetRoot};
+use larder_volume::{ArchiveReader, EntryKind};
+
+use crate::context::Phase;
+use crate::data::VolumeData;
+use crate::error::{PathContext, VolumeContext};
+use crate::report::{ListReport, ListedFile, RestoreReport};
+use crate::restore::RestoreRequest;
+use crate::session::Engine;
+use crate::sync::{Mode, Need};
+use crate::versions::{Unsaid, Version};
+use crate::{Error, ListRequest, Result};
+
+/// Where control files lie in a list volume.
+const FOLDER: &str = "extra/";
+/// Largest control file that is read back.
+const MAX_BYTES: u64 = 1 << 30;
+
+impl Engine {
+    /// The control files of the chosen version, which is the newest unless another one is named.
+    ///
+    /// # Errors
+    /// As [`Engine::list`].
+    pub fn list_control_files(&self, request: &ListRequest) -> Result<ListReport> {
+        self.with_healing(|| {
+            let (version, archive) = self.version_with_control_files()?;
+            let chosen = self.control_selection(&request.patterns, &request.filters)?;
+            let files = control_names(&archive, &chosen)
+                .map(|(name, size)| ListedFile {
+                    path: name.to_owned(),
+                    kind: EntryKind::File.key(),
+                    sizes: vec![i64::try_from(size).ok()],
+                })
+                .collect();
+            Ok(ListReport {
+                versions: self.version_infos(&[version])?,
+                files,
+                common: self.common("List", false),
+            })
+        })
+    }
+
+    /// Writes the control files of the chosen version into the target folder.
+    ///
+    /// # Errors
+    /// As [`Engine::restore`]; `NoRestorePath` without a target, because control files have no original place.
+    pub fn restore_control_files(&self, request: &RestoreRequest) -> Result<RestoreReport> {
+        let Some(target) = &request.target else {
+            return Err(Error::user(
+                "NoRestorePath",
+                "control files need a folder to be restored to",
+                "give --restore-path=…",
+            ));
+        };
+        let (version, archive) = self.version_with_control_files()?;
+        let chosen = self.control_selection(&request.patterns, &request.filters)?;
+        let overwrite = self.values.get(larder_options::engine::OVERWRITE)?;
+        let how = if overwrite {
+            OpenHow::CreateOrExisting
+        } else {
+            OpenHow::CreateNew
+        };
+        let root = if self.settings.dry_run {
+            None
+        } else {
+            Some(TargetRoot::open(target).at(target)?)
+        };
+        let mut report = RestoreReport {
+            restore_path: Some(target.display().to_string()),
+            version_time: Some(version.time.to_string()),
+            ..RestoreReport::default()
+        };
+        self.reporter.phase(Phase::Restoring);
+        for (name, _) in control_names(&archive, &chosen) {
+            let volume = version.volume.name.as_str();
+            let Some(entry) = archive.find(&format!("{FOLDER}{name}")) else {
+                continue;
+            };
+            let bytes = archive.read(entry, MAX_BYTES).in_volume(volume)?;
+            let written = match &root {
+                None => Ok(()),
+                Some(root) => root.open_file(name.as_bytes(), how).and_then(|mut file| {
+                    file.set_len(0)?;
+                    file.write_all(&bytes)
+                }),
+            };
+            match written {
+                Ok(()) => {
+                    report.restored_files += 1;
+                    report.size_of_restored_files += bytes.len() as u64;
+                }
+                Err(error) => {
+                    self.reporter
+                        .error("RestoreFailed", format!("{name}: {error}"));
+                    report.broken_local_files.push(name.to_owned());
+                }
+            }
+        }
+        if report.restored_files == 0 && report.broken_local_files.is_empty() {
+            return Err(Error::user(
+                "EmptyRestoreOperation",
+                "the version holds no such control file, so there is nothing to restore",
+                "see `larder list URL --control-files`",
+            ));
+        }
+        report.common = self.common("Restore", false);
+        Ok(report)
+    }
+
+    fn version_with_control_files(&self) -> Result<(Version, ArchiveReader<VolumeData>)> {
+        let view = self.synchronise(Mode::Reading, Need::Lists)?;
+        let version = self
+            .chosen_versions(&view, Unsaid::Newest)?
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::Bug("no version was chosen".into()))?;
+        let archive = self.fetch_volume(&version.volume.name, version.volume.size, None)?;
+        Ok((version, archive))
+    }
+
+    /// Patterns for names, which are written as if they lay at the root.
+    fn control_selection(
+        &self,
+        patterns: &[String],
+        filters: &[(larder_source::Action, String)],
+    ) -> Result<Selection> {
+        self.selection(patterns, filters, b"/")
+    }
+}
+
+/// The names and sizes of the control files that are chosen. A name that is no plain file name is passed over.
+fn control_names<'a>(
+    archive: &'a ArchiveReader<VolumeData>,
+    chosen: &'a Selection,
+) -> impl Iterator<Item = (&'a str, u64)> {
+    archive.entries().filter_map(|entry| {
+        let name = entry.name.strip_prefix(FOLDER)?;
+        let plain =
+            !name.is_empty() && !name.contains(['/', '\\', '\0']) && name != "." && name != "..";
+        (plain && chosen.selects(format!("/{name}").as_bytes())).then_some((name, entry.size))
+    })
+}
