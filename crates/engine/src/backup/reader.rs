@@ -16,6 +16,7 @@ use larder_volume::{
     hashes_per_blocklist, ticks_from_unix,
 };
 
+use super::dated::StoredMetadata;
 use super::store::BlockStore;
 use crate::session::Engine;
 use crate::sync::describe;
@@ -71,6 +72,7 @@ pub(crate) struct Shared<'e> {
     pub(crate) engine: &'e Engine,
     pub(crate) store: &'e BlockStore<'e>,
     pub(crate) counters: &'e Counters,
+    pub(crate) dated: StoredMetadata<'e>,
     pub(crate) jobs: Sender<BlockJob>,
     pub(crate) waiting: Receiver<BlockJob>,
     /// Every unchanged entry's blocks are looked up, because some may be missing.
@@ -184,9 +186,16 @@ impl<'s, 'e> Worker<'s, 'e> {
             return Ok(previous.clone());
         }
         let blob = self.blob(&entry.os_path, &entry.facts)?;
-        let same_metadata = previous.is_some_and(|p| {
-            p.metahash == Some(blob.hash) && p.metasize == blob.bytes.len() as i64
-        });
+        let same_metadata = match previous {
+            Some(p) if p.metahash == Some(blob.hash) && p.metasize == blob.bytes.len() as i64 => {
+                true
+            }
+            Some(p) => {
+                let dated = &self.shared.dated;
+                dated.only_inode_time_differs(&entry.facts, p, &blob.bytes)?
+            }
+            None => false,
+        };
         if let Some(previous) = previous {
             let same_time = !engine.settings.skip_metadata || previous.time == Some(seconds);
             let same_size =
@@ -207,7 +216,8 @@ impl<'s, 'e> Worker<'s, 'e> {
             self.with_metadata(kind, entry, &blob)?
         };
         match previous {
-            Some(previous) if *previous == done => {}
+            // Without metadata a new time alone makes no new version, as in Duplicati (format spec 9.1).
+            Some(previous) if same_but_time(previous, &done) => {}
             Some(_) => {
                 if let Some(counter) = counters.modified.get(slot(kind)) {
                     bump(counter, 1);
@@ -229,10 +239,14 @@ impl<'s, 'e> Worker<'s, 'e> {
 
     fn blob(&mut self, path: &Path, facts: &Facts) -> std::result::Result<Blob, Trouble> {
         let engine = self.shared.engine;
-        let metadata = if engine.settings.skip_metadata {
-            Metadata::default()
-        } else {
-            metadata(&self.facts.full(path, facts)?)
+        let metadata = match (engine.settings.skip_metadata, facts.kind) {
+            (false, _) => metadata(&self.facts.full(path, facts)?),
+            // A link is nothing without its target (*observed*: fixtures/no-metadata).
+            (true, FileKind::Symlink { .. }) => Metadata {
+                symlink_target: self.facts.full(path, facts)?.symlink_target,
+                ..Metadata::default()
+            },
+            (true, _) => Metadata::default(),
         };
         let mut bytes = metadata.encode();
         let format = self.shared.store.format;
@@ -612,6 +626,16 @@ impl<'s, 'e> Worker<'s, 'e> {
 
 /// Buffers a worker keeps for reuse.
 const SPARE_BUFFERS: usize = 8;
+
+/// True when two entries of the same path differ in nothing but the time noted beside the content.
+fn same_but_time(a: &FileEntry, b: &FileEntry) -> bool {
+    a == b
+        || *a
+            == FileEntry {
+                time: a.time,
+                ..b.clone()
+            }
+}
 
 /// Block hash of a stream that is one block: the full hash when both algorithms are the same.
 fn block_hash(block: HashAlgorithm, file: HashAlgorithm, full: Hash, data: &[u8]) -> Hash {
