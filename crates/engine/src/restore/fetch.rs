@@ -34,7 +34,7 @@ impl Engine {
             .into_iter()
             .map(|row| (row.id, row))
             .collect();
-        let metadata: Mutex<MetadataMap> = Mutex::default();
+        let metadata = Mutex::new(plan.metadata.clone());
         let kept_open = AtomicU32::new(0);
         self.start_ready_files(root, plan, tally, rules)?;
         let mut order: Vec<i64> = plan.needs.keys().copied().collect();
@@ -166,7 +166,16 @@ impl Engine {
             for place in places {
                 match *place {
                     Use::Metadata => {
-                        let blob = Metadata::parse(&buffer).in_volume(&row.name)?;
+                        let blob = match Metadata::parse(&buffer) {
+                            Ok(blob) => blob,
+                            Err(error) => {
+                                self.reporter.warn(
+                                    "MalformedMetadata",
+                                    format!("{}: metadata {hash}: {error}", row.name),
+                                );
+                                continue;
+                            }
+                        };
                         let full = format.file_hash.digest(&buffer);
                         metadata
                             .lock()

@@ -144,13 +144,15 @@ pub(crate) struct Plan {
     pub(crate) jobs: Vec<Job>,
     /// Needed blocks by volume.
     pub(crate) needs: HashMap<i64, Vec<(Hash, u64, Use)>>,
+    /// Metadata blobs of several blocks, which were put together while planning.
+    pub(crate) metadata: MetadataMap,
     /// Local date of the version, for the names of copies.
     pub(crate) date: String,
     pub(crate) blocksize: u64,
 }
 
 /// Metadata blobs by their hash.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct MetadataMap {
     pub(crate) blobs: HashMap<Hash, Arc<Metadata>>,
 }
@@ -173,6 +175,8 @@ struct Planner<'a> {
     tally: &'a Tally,
     plan: Plan,
     wanted_metadata: std::collections::HashSet<Hash>,
+    /// Wanted blobs of several blocks: hash and blocklists.
+    large_metadata: Vec<(Hash, Vec<Hash>)>,
     /// The target folder was empty, so nothing has to be looked for.
     fresh: bool,
 }
@@ -196,6 +200,7 @@ impl Plan {
             links: Vec::new(),
             jobs: Vec::new(),
             needs: HashMap::new(),
+            metadata: MetadataMap::default(),
             date,
             blocksize: format.blocksize,
         };
@@ -206,6 +211,7 @@ impl Plan {
             tally,
             plan,
             wanted_metadata: std::collections::HashSet::new(),
+            large_metadata: Vec::new(),
             fresh,
         };
         planner.load_blocklists(&entries)?;
@@ -213,6 +219,7 @@ impl Plan {
             engine.cancel.check()?;
             planner.add(place, entry)?;
         }
+        planner.load_large_metadata()?;
         Ok(planner.plan)
     }
 }
@@ -407,7 +414,9 @@ impl Planner<'_> {
         let size = u64::try_from(entry.metasize).unwrap_or(0);
         let format = self.engine.format()?;
         if !entry.metablocklists.is_empty() {
-            // Blobs of several blocks are rare: they are put together at once.
+            // Blobs of several blocks are rare: they are put together before everything else.
+            self.large_metadata
+                .push((hash, entry.metablocklists.clone()));
             return Ok(());
         }
         let block = entry
@@ -437,6 +446,53 @@ impl Planner<'_> {
                     String::from_utf8_lossy(&entry.path)
                 ),
             ),
+        }
+        Ok(())
+    }
+
+    /// Fetches and joins the wanted metadata blobs that have several blocks.
+    fn load_large_metadata(&mut self) -> Result<()> {
+        let format = self.engine.format()?;
+        let mut by_volume: HashMap<i64, Vec<Hash>> = HashMap::new();
+        let mut blobs: Vec<(Hash, Vec<Hash>)> = Vec::new();
+        for (hash, lists) in std::mem::take(&mut self.large_metadata) {
+            let mut blocks = Vec::new();
+            for list in lists {
+                let bytes = self.engine.catalog(|c| c.blocklist(&list))?;
+                let found = bytes.and_then(|b| blocklist_hashes(&b, format.block_hash.len()).ok());
+                blocks.extend(found.unwrap_or_default());
+            }
+            for block in &blocks {
+                let volumes = self.engine.catalog(|c| c.find_blocks_by_hash(block))?;
+                if let Some((_, volume)) = volumes.first() {
+                    let wanted = by_volume.entry(*volume).or_default();
+                    if !wanted.contains(block) {
+                        wanted.push(*block);
+                    }
+                }
+            }
+            blobs.push((hash, blocks));
+        }
+        if blobs.is_empty() {
+            return Ok(());
+        }
+        let found: HashMap<Hash, Vec<u8>> =
+            self.engine.fetch_blocks(by_volume)?.into_iter().collect();
+        for (hash, blocks) in blobs {
+            let mut bytes = Vec::new();
+            for block in &blocks {
+                bytes.extend(found.get(block).map(Vec::as_slice).unwrap_or_default());
+            }
+            let parsed = Metadata::parse(&bytes).ok();
+            match parsed.filter(|_| format.file_hash.digest(&bytes) == hash) {
+                Some(blob) => {
+                    self.plan.metadata.blobs.insert(hash, Arc::new(blob));
+                }
+                None => self.engine.reporter.warn(
+                    "MissingMetadata",
+                    format!("metadata {hash} of several blocks cannot be put together"),
+                ),
+            }
         }
         Ok(())
     }
