@@ -177,6 +177,8 @@ struct Planner<'a> {
     wanted_metadata: std::collections::HashSet<Hash>,
     /// Wanted blobs of several blocks: hash and blocklists.
     large_metadata: Vec<(Hash, Vec<Hash>)>,
+    /// Folders that exist in the target now. Memory: one path per folder.
+    folders_made: std::collections::HashSet<Vec<u8>>,
     /// The target folder was empty, so nothing has to be looked for.
     fresh: bool,
 }
@@ -212,6 +214,7 @@ impl Plan {
             plan,
             wanted_metadata: std::collections::HashSet::new(),
             large_metadata: Vec::new(),
+            folders_made: std::collections::HashSet::new(),
             fresh,
         };
         planner.load_blocklists(&entries)?;
@@ -232,6 +235,7 @@ impl Planner<'_> {
                 let Some(rel) = rel else { return Ok(()) };
                 match self.root.create_folder(&rel) {
                     Ok(()) => {
+                        self.folders_made.insert(rel.clone());
                         self.tally.folders.fetch_add(1, Ordering::Relaxed);
                         self.want_metadata(&entry)?;
                         self.plan.folders.push(Node { entry, rel });
@@ -242,13 +246,41 @@ impl Planner<'_> {
             }
             EntryKind::Symlink => {
                 let Some(rel) = rel else { return Ok(()) };
+                if !self.make_parent(&entry, &rel) {
+                    return Ok(());
+                }
                 self.want_metadata(&entry)?;
                 self.plan.links.push(Node { entry, rel });
                 Ok(())
             }
             EntryKind::File => {
                 let Some(rel) = rel else { return Ok(()) };
-                self.add_file(entry, rel)
+                if self.make_parent(&entry, &rel) {
+                    self.add_file(entry, rel)
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
+
+    /// Makes the folder an entry stands in, which need not be selected itself; false after the failure was told.
+    fn make_parent(&mut self, entry: &FileEntry, rel: &[u8]) -> bool {
+        let Some(at) = rel.iter().rposition(|b| *b == b'/') else {
+            return true;
+        };
+        let parent = rel.get(..at).unwrap_or_default();
+        if self.folders_made.contains(parent) {
+            return true;
+        }
+        match self.root.create_folder(parent) {
+            Ok(()) => {
+                self.folders_made.insert(parent.to_vec());
+                true
+            }
+            Err(error) => {
+                self.local_failure(entry, &error);
+                false
             }
         }
     }
