@@ -103,10 +103,10 @@ impl Engine {
         let view = self.synchronise(Mode::Writing, Need::BlocksAndEntries)?;
         self.check_encryption_kept(&view)?;
         self.report_vanished(&view)?;
+        let time = self.version_time(&view)?;
         if !self.settings.dry_run {
             self.complete_indexes()?;
         }
-        let time = self.version_time(&view)?;
         let counters = Counters::default();
         self.reporter.phase(Phase::Backup);
         let gathered = match self.gather(roots, options, time, &counters) {
@@ -147,7 +147,10 @@ impl Engine {
         if self.settings.dry_run {
             return Ok(self.backup_report(&counters, None, None, false));
         }
-        self.blocks_are_complete()?;
+        // Blocks of what could not be read now were not looked up either.
+        if counters.with_error.load(Ordering::Relaxed) == 0 {
+            self.blocks_are_complete()?;
+        }
         let test = self.after_backup(&stored, write)?;
         Ok(self.backup_report(&counters, version, test, false))
     }
@@ -378,10 +381,16 @@ impl Engine {
                 })
                 .collect();
             drop(sealed_in);
-            let list = self.write_list(time, &results_in, &mut entries);
+            // Told before the workers find nobody to take their results, which alone would look like a stop.
+            let list = self
+                .write_list(time, &results_in, &mut entries)
+                .map_err(&fail)
+                .ok();
             drop(results_in);
-            if let Ok(Err(error)) = walker.join() {
-                fail(error);
+            match walker.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => fail(error),
+                Err(_) => fail(Error::Bug("the walk panicked".into())),
             }
             for worker in workers {
                 if worker.join().is_err() {
@@ -399,7 +408,9 @@ impl Engine {
         if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(error);
         }
-        let (list, list_hash, counts) = gathered?;
+        let Some((list, list_hash, counts)) = gathered else {
+            return Err(Error::Bug("a version list failed without a reason".into()));
+        };
         self.reporter.verbose(
             "NewBlocks",
             format!(
@@ -650,7 +661,7 @@ fn work_until_done(
                 let mut done = Vec::with_capacity(batch.len());
                 for item in batch {
                     if shared.store.failed.load(Ordering::Relaxed) {
-                        return Ok(());
+                        return Err(Error::Cancelled);
                     }
                     shared.engine.cancel.check()?;
                     match item {

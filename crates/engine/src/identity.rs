@@ -22,15 +22,16 @@ impl Engine {
         if view.volumes.is_empty() {
             return self.set_format(self.new_format()?);
         }
-        let mut candidates: Vec<RemoteVolume> = view.lists().into_iter().map(|(_, v)| v).collect();
-        let mut others: Vec<_> = view
-            .volumes
-            .values()
-            .filter(|v| v.name.kind() != VolumeKind::List)
-            .collect();
+        // The newest list is mostly wanted next and is kept then; a huge one is not worth it.
+        let keeps = |v: &RemoteVolume| {
+            v.name.kind() == VolumeKind::List && v.size.is_some_and(|size| size <= KEPT_BYTES)
+        };
+        let lists = view.lists().into_iter().map(|(_, v)| v);
+        let mut candidates: Vec<RemoteVolume> = lists.filter(keeps).collect();
+        let mut others: Vec<_> = view.volumes.values().filter(|v| !keeps(v)).collect();
         others.sort_by_key(|v| v.size.unwrap_or(u64::MAX));
         candidates.extend(others.into_iter().cloned());
-        let mut failure = None;
+        let (mut failure, all_tried) = (None, candidates.len() <= MANIFEST_TRIES);
         for volume in candidates.into_iter().take(MANIFEST_TRIES) {
             let outcome = self
                 .remote
@@ -40,16 +41,20 @@ impl Engine {
                     let manifest = read_manifest(&archive, volume.name.as_str())?;
                     let hash =
                         |text: &str| HashAlgorithm::parse(text).in_volume(volume.name.as_str());
-                    Ok(Format {
+                    let format = Format {
                         blocksize: manifest.blocksize,
                         block_hash: hash(&manifest.block_hash)?,
                         file_hash: hash(&manifest.file_hash)?,
-                    })
+                    };
+                    Ok((format, archive))
                 });
             match outcome {
-                Ok(format) => {
+                Ok((format, archive)) => {
                     crate::settings::check_blocksize(format.blocksize)?;
                     self.set_format(format)?;
+                    if keeps(&volume) {
+                        self.keep_opened(&volume.name, archive);
+                    }
                     return self.remember_passphrase();
                 }
                 Err(
@@ -71,7 +76,18 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
-        Err(failure.unwrap_or_else(|| Error::Bug("no volume to read a manifest from".into())))
+        match failure {
+            // Only torn files of a first run that was interrupted: nothing holds anything yet.
+            Some(Error::Volume { source, .. })
+                if all_tried
+                    && view.lists().is_empty()
+                    && !matches!(source, larder_volume::Error::WrongPassword) =>
+            {
+                self.set_format(self.new_format()?)
+            }
+            Some(error) => Err(error),
+            None => Err(Error::Bug("no volume to read a manifest from".into())),
+        }
     }
 
     /// Refuses a passphrase other than the one this backup was made with, before anything is written with it.
@@ -156,6 +172,8 @@ impl Engine {
     }
 }
 
+/// Lists up to this size are kept in memory until they are needed.
+const KEPT_BYTES: u64 = 32 << 20;
 /// Volumes asked for a manifest before giving up.
 const MANIFEST_TRIES: usize = 5;
 /// Catalog parameter with the salted hash of the passphrase.

@@ -18,6 +18,7 @@ mod report;
 mod restore;
 mod session;
 mod settings;
+mod settle;
 mod sync;
 mod transfer;
 mod verification_file;

@@ -9,7 +9,7 @@ use crate::context::Phase;
 use crate::error::VolumeContext;
 use crate::report::{ListReport, ListedFile, VersionInfo};
 use crate::session::Engine;
-use crate::sync::{Mode, Need, View, count};
+use crate::sync::{Mode, Need, View, count, describe};
 use crate::versions::{Unsaid, Version};
 use crate::workers::for_each_parallel;
 use crate::{Error, Result};
@@ -132,7 +132,7 @@ impl Engine {
             |(place, version)| {
                 let mut selection = None;
                 let mut matches = Vec::new();
-                self.each_entry(version, |entry| {
+                let outcome = self.each_entry(version, |entry| {
                     let chosen = match &selection {
                         Some(chosen) => chosen,
                         None => selection.insert(self.selection(
@@ -145,8 +145,15 @@ impl Engine {
                         matches.push((entry.path, entry.kind, entry.size));
                     }
                     Ok(())
-                })?;
-                Ok((place, matches))
+                });
+                match outcome {
+                    // Of several versions the others still have an answer.
+                    Err(error @ Error::Volume { .. }) if versions.len() > 1 => {
+                        self.reporter.error("DamagedList", describe(&error));
+                        Ok((place, Vec::new()))
+                    }
+                    other => other.map(|()| (place, matches)),
+                }
             },
             |(place, matches)| {
                 for (path, kind, size) in matches {
@@ -186,23 +193,17 @@ impl Engine {
         for_each_parallel(
             self.settings.threads,
             unknown,
-            |version| {
-                let mut counts = Counts::default();
-                let name = version.volume.name.as_str();
-                let archive = self.fetch_volume(&version.volume.name, version.volume.size, None)?;
-                let is_full = match archive.find("fileset") {
-                    Some(entry) => parse_fileset(&archive.read(entry, 1 << 20).in_volume(name)?)
-                        .in_volume(name)?,
-                    None => true,
-                };
-                drop(archive);
-                self.each_entry(version, |entry| {
-                    count(&mut counts, entry.kind, entry.size);
-                    Ok(())
-                })?;
-                Ok((version, is_full, counts))
+            |version| match self.count_version(version) {
+                Err(error @ Error::Volume { .. }) => {
+                    self.reporter.error("DamagedList", describe(&error));
+                    Ok(None)
+                }
+                other => other.map(Some),
             },
-            |(version, is_full, counts)| {
+            |found| {
+                let Some((version, is_full, counts)) = found else {
+                    return Ok(());
+                };
                 counted.insert(version.time.0, (is_full, counts));
                 self.catalog(|c| {
                     let name = version.volume.name.as_str();
@@ -221,7 +222,7 @@ impl Engine {
                 })
             },
         )?;
-        Ok(versions
+        let infos = versions
             .iter()
             .map(|version| {
                 let (is_full, counts) = counted
@@ -237,6 +238,25 @@ impl Engine {
                     file_sizes: counts.bytes,
                 }
             })
-            .collect())
+            .collect();
+        Ok(infos)
+    }
+
+    /// Reads a version list for its figures.
+    fn count_version<'v>(&self, version: &'v Version) -> Result<(&'v Version, bool, Counts)> {
+        let mut counts = Counts::default();
+        let name = version.volume.name.as_str();
+        let archive = self.fetch_list(&version.volume)?;
+        let is_full = match archive.find("fileset") {
+            Some(entry) => {
+                parse_fileset(&archive.read(entry, 1 << 20).in_volume(name)?).in_volume(name)?
+            }
+            None => true,
+        };
+        self.entries_of(&archive, name, |entry| {
+            count(&mut counts, entry.kind, entry.size);
+            Ok(())
+        })?;
+        Ok((version, is_full, counts))
     }
 }

@@ -13,14 +13,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use larder_source::{Selection, TargetRoot};
-use larder_volume::{EntryKind, FileEntry, FileListReader, Metadata, VolumeTime};
+use larder_volume::{ArchiveReader, EntryKind, FileEntry, FileListReader, Metadata, VolumeTime};
 
 use self::plan::{Plan, Target, layout};
 use crate::context::Phase;
+use crate::data::VolumeData;
 use crate::error::{PathContext, VolumeContext};
 use crate::report::RestoreReport;
 use crate::session::Engine;
-use crate::sync::{Mode, Need};
+use crate::sync::{Mode, Need, RemoteVolume};
 use crate::versions::{Unsaid, Version, size_limit};
 use crate::{Error, Result};
 
@@ -204,10 +205,25 @@ impl Engine {
     pub(crate) fn each_entry(
         &self,
         version: &Version,
+        work: impl FnMut(FileEntry) -> Result<()>,
+    ) -> Result<()> {
+        let archive = self.fetch_list(&version.volume)?;
+        self.entries_of(&archive, version.volume.name.as_str(), work)
+    }
+
+    /// Fetches a version list.
+    pub(crate) fn fetch_list(&self, volume: &RemoteVolume) -> Result<ArchiveReader<VolumeData>> {
+        let known = self.catalog(|c| c.volume_named(volume.name.as_str()))?;
+        self.fetch_volume(&volume.name, volume.size, known.and_then(|row| row.hash))
+    }
+
+    /// Reads the entries of a fetched version list one after the other.
+    pub(crate) fn entries_of(
+        &self,
+        archive: &ArchiveReader<VolumeData>,
+        name: &str,
         mut work: impl FnMut(FileEntry) -> Result<()>,
     ) -> Result<()> {
-        let name = version.volume.name.as_str();
-        let archive = self.fetch_volume(&version.volume.name, version.volume.size, None)?;
         let Some(entry) = archive.find("filelist.json") else {
             return Err(Error::volume(
                 name,

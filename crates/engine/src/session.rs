@@ -52,6 +52,8 @@ pub struct Engine {
     pub(crate) state_path: PathBuf,
     catalog: Mutex<Option<Catalog>>,
     format: Mutex<Option<Format>>,
+    /// The volume whose manifest gave the format, for whoever needs it next.
+    opened_first: Mutex<Option<(String, ArchiveReader<VolumeData>)>>,
     started: (i64, u32),
     clean: std::sync::atomic::AtomicBool,
 }
@@ -110,6 +112,7 @@ impl Engine {
             state_path: setup.state_path,
             catalog: Mutex::new(None),
             format: Mutex::new(None),
+            opened_first: Mutex::new(None),
             started,
             clean: std::sync::atomic::AtomicBool::new(false),
         };
@@ -335,32 +338,61 @@ impl Engine {
 
     /// Fetches, checks and opens a volume. Damage in transit is met with one more download.
     ///
-    /// Encrypted volumes are checked by their HMAC instead of the remote hash (docs/decisions/0006).
+    /// Encrypted volumes are checked by their HMAC instead of the remote hash (docs/decisions/0006). Another hash does
+    /// not end it when the volume can be opened all the same: what is read from it is verified piece by piece, and one
+    /// bad block must not cost the others.
     pub(crate) fn fetch_volume(
         &self,
         name: &VolumeName,
         size: Option<u64>,
         hash: Option<larder_volume::Hash>,
     ) -> Result<ArchiveReader<VolumeData>> {
+        let hash = hash.filter(|_| name.encryption() != Some("aes"));
+        if hash.is_none()
+            && let Some(archive) = self.take_opened(name)
+        {
+            return Ok(archive);
+        }
         let mut second = false;
         loop {
             let data = self.remote.get(name.as_str(), size)?;
-            let result = self
-                .check_hash(
-                    name,
-                    &data,
-                    hash.filter(|_| name.encryption() != Some("aes")),
-                )
-                .and_then(|()| self.open_volume(name, data));
-            match result {
-                Err(Error::Volume {
-                    source: larder_volume::Error::WrongPassword,
-                    ..
-                }) if second => return result,
+            match self.check_hash(name, &data, hash) {
+                Err(Error::Volume { .. }) if !second => {
+                    second = true;
+                    continue;
+                }
+                Err(error @ Error::Volume { .. }) => self.reporter.warn(
+                    "DamagedVolume",
+                    format!(
+                        "{}; what can be verified of it is used",
+                        crate::sync::describe(&error)
+                    ),
+                ),
+                other => other?,
+            }
+            match self.open_volume(name, data) {
                 Err(Error::Volume { .. }) if !second => second = true,
                 other => return other,
             }
         }
+    }
+
+    /// Keeps a volume that was opened for its manifest.
+    pub(crate) fn keep_opened(&self, name: &VolumeName, archive: ArchiveReader<VolumeData>) {
+        *self
+            .opened_first
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) =
+            Some((name.as_str().to_owned(), archive));
+    }
+
+    /// The volume that was opened for its manifest, when it is this one.
+    fn take_opened(&self, name: &VolumeName) -> Option<ArchiveReader<VolumeData>> {
+        self.opened_first
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take_if(|(kept, _)| kept == name.as_str())
+            .map(|(_, archive)| archive)
     }
 
     /// Compares the hash of a fetched volume with the recorded one.

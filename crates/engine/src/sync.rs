@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use larder_catalog::{Counts, StoredEntry, VolumeRow, VolumeState};
+use larder_catalog::{Counts, StoredEntry, VolumeState};
 use larder_destination::{ErrorKind, RemoteFile};
 use larder_volume::{
     BlockVolume, EntryKind, FileListReader, Hash, Method, VolumeKind, VolumeName, VolumeTime,
@@ -16,6 +16,7 @@ use larder_volume::{
 use crate::context::{Level, Phase};
 use crate::error::VolumeContext;
 use crate::session::Engine;
+use crate::settle::{Lost, is_stored, split_leftovers};
 use crate::transfer::doubled_names;
 use crate::workers::for_each_parallel;
 use crate::{Error, Result};
@@ -27,13 +28,6 @@ pub(crate) struct RemoteVolume {
     pub(crate) size: Option<u64>,
 }
 
-/// A volume that is gone, with the blocks it held.
-#[derive(Clone, Debug)]
-pub(crate) struct Vanished {
-    pub(crate) name: String,
-    pub(crate) blocks: Vec<(Hash, u64)>,
-}
-
 /// The destination's files of this backup.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct View {
@@ -42,8 +36,8 @@ pub(crate) struct View {
     pub(crate) foreign: BTreeMap<String, u64>,
     /// Volumes that the catalog knew as stored and that are gone.
     pub(crate) vanished: Vec<(String, VolumeKind)>,
-    /// The first of them with the blocks they held.
-    pub(crate) vanished_blocks: Vec<Vanished>,
+    /// These and the ones of another length, with the blocks they held as far as those are not too many.
+    pub(crate) lost: Vec<Lost>,
 }
 
 impl View {
@@ -99,12 +93,12 @@ struct Index {
 /// Most bytes of one dindex entry; a 2 TiB volume of 1 KiB blocks stays below it.
 const MAX_INDEX_ENTRY_BYTES: u64 = 1 << 30;
 /// Set in the catalog while blocks may be missing that known versions use.
-const SUSPECT: &str = "blocks-may-be-missing";
+pub(crate) const SUSPECT: &str = "blocks-may-be-missing";
 
 impl Engine {
-    /// Lists the destination and sorts out this backup's volumes.
-    pub(crate) fn view(&self) -> Result<View> {
-        let files = match self.remote.list(self.settings.create_folder) {
+    /// Lists the destination and sorts out this backup's volumes. A missing folder is created only on demand.
+    pub(crate) fn view(&self, create_folder: bool) -> Result<View> {
+        let files = match self.remote.list(create_folder) {
             Err(Error::Destination(error))
                 if self.settings.dry_run && *error.kind() == ErrorKind::FolderMissing =>
             {
@@ -152,11 +146,14 @@ impl Engine {
     /// Compares catalog and destination and mends the catalog; the central step before every operation.
     pub(crate) fn synchronise(&self, mode: Mode, need: Need) -> Result<View> {
         self.reporter.phase(Phase::CheckingRemote);
-        let mut view = self.view()?;
         let rows = self.catalog(|c| c.volumes())?;
+        let is_new = !rows.iter().any(is_stored);
+        let mut view = self.view(is_new && self.settings.create_folder)?;
         self.check_not_emptied(&view, &rows)?;
+        let (leftovers, rows) = split_leftovers(&mut view, rows);
         self.establish_format(&view)?;
         self.check_passphrase(&view)?;
+        self.remove_leftovers(leftovers, mode)?;
         let known = self.settle_known(&mut view, rows, mode)?;
         if need != Need::Lists {
             self.ingest_indexes(&view, &known)?;
@@ -169,119 +166,6 @@ impl Engine {
             self.remember_format()?;
         }
         Ok(view)
-    }
-
-    /// A folder that held a backup and now holds none of it is a lost mount far more often than a wish.
-    fn check_not_emptied(&self, view: &View, rows: &[VolumeRow]) -> Result<()> {
-        let stored = rows
-            .iter()
-            .filter(|r| matches!(r.state, VolumeState::Uploaded | VolumeState::Verified))
-            .count();
-        if stored == 0 || !view.volumes.is_empty() {
-            return Ok(());
-        }
-        let mut message = format!(
-            "none of the {stored} volumes of this backup is in {} any more",
-            self.remote.display()
-        );
-        if !view.foreign.is_empty() {
-            let names: Vec<_> = view.foreign.keys().map(String::as_str).collect();
-            message.push_str(&format!(
-                "; it holds backups with the prefix {}",
-                names.join(", ")
-            ));
-        }
-        Err(Error::data(
-            "MissingRemoteFiles",
-            message,
-            format!(
-                "mount the disk or correct the URL; if the folder was emptied on purpose, remove {} and start anew",
-                self.state_path.display()
-            ),
-        ))
-    }
-
-    /// Deals with every volume the catalog knows; returns the names that need no reading.
-    fn settle_known(
-        &self,
-        view: &mut View,
-        rows: Vec<VolumeRow>,
-        mode: Mode,
-    ) -> Result<HashSet<String>> {
-        let mut known = HashSet::new();
-        let mut lost_blocks = false;
-        for row in rows {
-            let found = view.volumes.get(&row.name).map(|v| v.size);
-            let same_size = |size: Option<u64>| match (size, row.size) {
-                (Some(found), Some(expected)) => found == expected,
-                _ => true,
-            };
-            match (row.state, found) {
-                (VolumeState::Uploaded | VolumeState::Verified, Some(size)) if same_size(size) => {
-                    known.insert(row.name);
-                }
-                (VolumeState::Uploaded | VolumeState::Verified, Some(size)) => {
-                    self.reporter.warn(
-                        "RemoteSizeChanged",
-                        format!(
-                            "{} has {} bytes instead of {}: it is not relied on; run `larder test … all`",
-                            row.name,
-                            size.unwrap_or(0),
-                            row.size.unwrap_or(0)
-                        ),
-                    );
-                    lost_blocks |= row.kind == VolumeKind::Blocks;
-                    self.catalog(|c| c.remove_volume(row.id))?;
-                    if row.kind != VolumeKind::List {
-                        view.volumes.remove(&row.name);
-                    }
-                }
-                (VolumeState::Uploaded | VolumeState::Verified, None) => {
-                    lost_blocks |= row.kind == VolumeKind::Blocks;
-                    if view.vanished_blocks.len() < VANISHED_WITH_BLOCKS {
-                        let blocks = self.catalog(|c| c.blocks_of_volume(row.id))?;
-                        view.vanished_blocks.push(Vanished {
-                            name: row.name.clone(),
-                            blocks,
-                        });
-                    }
-                    self.catalog(|c| c.remove_volume(row.id))?;
-                    view.vanished.push((row.name, row.kind));
-                }
-                (VolumeState::Uploading, Some(size))
-                    if same_size(size) && row.kind != VolumeKind::List =>
-                {
-                    self.catalog(|c| {
-                        c.set_volume(row.id, VolumeState::Uploaded, row.size, row.hash)
-                    })?;
-                    known.insert(row.name);
-                }
-                (VolumeState::Uploading, Some(size)) if same_size(size) => {
-                    // A list that arrived although its run ended before noting it: read it like a new one.
-                    self.catalog(|c| c.remove_volume(row.id))?;
-                }
-                (
-                    VolumeState::Uploading | VolumeState::Temporary | VolumeState::Deleting,
-                    Some(size),
-                ) => {
-                    view.volumes.remove(&row.name);
-                    if mode == Mode::Writing && !self.settings.dry_run {
-                        self.remote.delete(&row.name, size.unwrap_or(0))?;
-                        self.catalog(|c| c.remove_volume(row.id))?;
-                    }
-                }
-                (VolumeState::Uploading | VolumeState::Temporary | VolumeState::Deleting, None) => {
-                    if mode == Mode::Writing {
-                        self.catalog(|c| c.remove_volume(row.id))?;
-                    }
-                }
-                (VolumeState::Deleted, _) => self.catalog(|c| c.remove_volume(row.id))?,
-            }
-        }
-        if lost_blocks {
-            self.catalog(|c| c.set_param(SUSPECT, "1"))?;
-        }
-        Ok(known)
     }
 
     /// True while known versions may use blocks that are nowhere.
@@ -348,7 +232,7 @@ impl Engine {
                         }
                         self.reporter.warn(
                             "DamagedIndex",
-                            format!("{}; its data file is read instead", describe(&error)),
+                            format!("{}; it is passed over", describe(&error)),
                         );
                         return Ok(());
                     }
@@ -363,76 +247,107 @@ impl Engine {
         Ok(())
     }
 
+    /// Notes an index and what it describes, in one step: a known index is never read again.
     fn record_index(
         &self,
         index: Index,
         view: &View,
         by_name: &mut HashMap<String, i64>,
-        mut bulk: Option<&mut larder_catalog::BulkLoader>,
+        bulk: Option<&mut larder_catalog::BulkLoader>,
     ) -> Result<()> {
-        let index_id = self.catalog(|c| {
-            c.add_volume(
-                index.name.as_str(),
-                VolumeKind::Index,
-                VolumeState::Verified,
-                index.size,
-                index.hash,
-            )
+        let mut described = Vec::with_capacity(index.volumes.len());
+        for volume in index.volumes {
+            if let Some(present) = self.trusted_volume(view, index.name.as_str(), &volume)? {
+                described.push((present, volume));
+            }
+        }
+        let mut known = Vec::new();
+        self.catalog(|c| {
+            c.batch(|c| {
+                let index_id = c.add_volume(
+                    index.name.as_str(),
+                    VolumeKind::Index,
+                    VolumeState::Verified,
+                    index.size,
+                    index.hash,
+                )?;
+                known.push((index.name.as_str().to_owned(), index_id));
+                for (present, volume) in &described {
+                    let name = present.name.as_str();
+                    let earlier = by_name.get(name).or_else(|| {
+                        let mut new = known.iter().filter(|(known, _)| known == name);
+                        new.next().map(|(_, id)| id)
+                    });
+                    let id = match earlier {
+                        Some(id) => *id,
+                        None => c.add_volume(
+                            name,
+                            VolumeKind::Blocks,
+                            VolumeState::Verified,
+                            present.size.or(volume.size),
+                            volume.hash,
+                        )?,
+                    };
+                    known.push((name.to_owned(), id));
+                    if bulk.is_none() {
+                        c.add_blocks(id, &volume.blocks)?;
+                    }
+                    c.link_index(index_id, id)?;
+                }
+                if bulk.is_none() {
+                    let homes = homes_of_blocklists(&index.blocklists, &described, &known);
+                    for (hash, bytes) in &index.blocklists {
+                        c.add_blocklist(hash, bytes, homes.get(hash).copied())?;
+                    }
+                }
+                Ok(())
+            })
         })?;
-        by_name.insert(index.name.as_str().to_owned(), index_id);
-        for described in index.volumes {
-            let Some(present) = self.find_described(view, &described.name) else {
-                self.catalog(|c| c.set_param(SUSPECT, "1"))?;
-                self.reporter.warn(
-                    "MissingRemoteFiles",
-                    format!(
-                        "{} is described by {} but is not there",
-                        described.name,
-                        index.name.as_str()
-                    ),
-                );
-                continue;
-            };
-            if let (Some(expected), Some(found)) = (described.size, present.size)
-                && expected != found
-            {
-                self.catalog(|c| c.set_param(SUSPECT, "1"))?;
-                self.reporter.warn(
-                    "RemoteSizeChanged",
-                    format!(
-                        "{} has {found} bytes instead of {expected}: it is not relied on",
-                        present.name.as_str()
-                    ),
-                );
-                continue;
+        if let Some(bulk) = bulk {
+            let homes = homes_of_blocklists(&index.blocklists, &described, &known);
+            for ((_, volume), (_, id)) in described.iter().zip(known.iter().skip(1)) {
+                bulk.add_blocks(*id, &volume.blocks)?;
             }
-            let name = present.name.as_str().to_owned();
-            let id = match by_name.get(&name) {
-                Some(id) => *id,
-                None => self.catalog(|c| {
-                    c.add_volume(
-                        &name,
-                        VolumeKind::Blocks,
-                        VolumeState::Verified,
-                        present.size.or(described.size),
-                        described.hash,
-                    )
-                })?,
-            };
-            by_name.insert(name, id);
-            match bulk.as_deref_mut() {
-                Some(bulk) => bulk.add_blocks(id, &described.blocks)?,
-                None => self.catalog(|c| c.add_blocks(id, &described.blocks))?,
-            }
-            self.catalog(|c| c.link_index(index_id, id))?;
-        }
-        for (hash, bytes) in &index.blocklists {
-            match bulk.as_deref_mut() {
-                Some(bulk) => bulk.add_blocklist(hash, bytes, None)?,
-                None => self.catalog(|c| c.add_blocklist(hash, bytes, None))?,
+            for (hash, bytes) in &index.blocklists {
+                bulk.add_blocklist(hash, bytes, homes.get(hash).copied())?;
             }
         }
+        by_name.extend(known);
         Ok(())
+    }
+
+    /// The volume an index describes, when it is there with the length that the index gives.
+    fn trusted_volume<'v>(
+        &self,
+        view: &'v View,
+        index: &str,
+        described: &BlockVolume,
+    ) -> Result<Option<&'v RemoteVolume>> {
+        let Some(present) = self.find_described(view, &described.name) else {
+            self.catalog(|c| c.set_param(SUSPECT, "1"))?;
+            self.reporter.warn(
+                "MissingRemoteFiles",
+                format!(
+                    "{} is described by {index} but is not there",
+                    described.name
+                ),
+            );
+            return Ok(None);
+        };
+        if let (Some(expected), Some(found)) = (described.size, present.size)
+            && expected != found
+        {
+            self.catalog(|c| c.set_param(SUSPECT, "1"))?;
+            self.reporter.warn(
+                "RemoteSizeChanged",
+                format!(
+                    "{} has {found} bytes instead of {expected}: it is not relied on",
+                    present.name.as_str()
+                ),
+            );
+            return Ok(None);
+        }
+        Ok(Some(present))
     }
 
     /// The volume a dindex speaks of: by its name, else the same name in another container or encryption.
@@ -536,14 +451,16 @@ impl Engine {
                     return Ok(());
                 };
                 self.catalog(|c| {
-                    let id = c.add_volume(
-                        volume.name.as_str(),
-                        VolumeKind::Blocks,
-                        VolumeState::Verified,
-                        volume.size,
-                        Some(hash),
-                    )?;
-                    c.add_blocks(id, &blocks)
+                    c.batch(|c| {
+                        let id = c.add_volume(
+                            volume.name.as_str(),
+                            VolumeKind::Blocks,
+                            VolumeState::Verified,
+                            volume.size,
+                            Some(hash),
+                        )?;
+                        c.add_blocks(id, &blocks)
+                    })
                 })
             },
         )
@@ -574,9 +491,10 @@ impl Engine {
         Ok((hash, blocks))
     }
 
-    /// Loads the newest version's entries, when they are not in the catalog yet.
+    /// Loads the newest version's entries, when they are not in the catalog yet. Damaged lists are passed over: a
+    /// backup must be possible even when all of them are.
     fn ingest_newest_list(&self, view: &View) -> Result<()> {
-        let mut failed: Option<Error> = None;
+        let mut failed = false;
         for (time, volume) in view.lists() {
             let filesets = self.catalog(|c| c.filesets())?;
             if let Some(fileset) = filesets.iter().find(|f| f.time == time.0)
@@ -594,15 +512,18 @@ impl Engine {
                             describe(&error)
                         ),
                     );
-                    failed.get_or_insert(error);
+                    failed = true;
                 }
                 Err(error) => return Err(error),
             }
         }
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(()),
+        if failed {
+            self.reporter.warn(
+                "NoUsableList",
+                "no version list can be read; the next version does without comparison and is complete by itself",
+            );
         }
+        Ok(())
     }
 
     fn load_list(&self, volume: &RemoteVolume, time: VolumeTime) -> Result<()> {
@@ -665,8 +586,28 @@ impl Engine {
     }
 }
 
-/// Vanished volumes whose blocks are remembered for the report.
-const VANISHED_WITH_BLOCKS: usize = 50;
+/// Which of the described volumes hold the blocklists of an index, so that an index written anew repeats them.
+/// `known` has the index itself first, then the volumes in the order of `described`.
+fn homes_of_blocklists(
+    blocklists: &[(Hash, Vec<u8>)],
+    described: &[(&RemoteVolume, BlockVolume)],
+    known: &[(String, i64)],
+) -> HashMap<Hash, i64> {
+    let mut homes = HashMap::new();
+    if blocklists.is_empty() {
+        return homes;
+    }
+    let lists: HashSet<(Hash, u64)> = blocklists
+        .iter()
+        .map(|(hash, bytes)| (*hash, bytes.len() as u64))
+        .collect();
+    for ((_, volume), (_, id)) in described.iter().zip(known.iter().skip(1)) {
+        for block in volume.blocks.iter().filter(|block| lists.contains(block)) {
+            homes.entry(block.0).or_insert(*id);
+        }
+    }
+    homes
+}
 
 /// Adds one entry to the counts of a version.
 pub(crate) fn count(counts: &mut Counts, kind: EntryKind, size: i64) {

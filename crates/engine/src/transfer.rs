@@ -61,7 +61,8 @@ pub(crate) struct Remote {
     runtime: tokio::runtime::Runtime,
     retry: RetrySettings,
     create_folder: bool,
-    folder_created: AtomicBool,
+    /// The folder was there or was made: if it is missing now, something is wrong with the way to it.
+    folder_seen: AtomicBool,
     reporter: Arc<Reporter>,
     cancel: Cancel,
     pub(crate) counts: TransferCounts,
@@ -87,7 +88,7 @@ impl Remote {
             runtime,
             retry,
             create_folder,
-            folder_created: AtomicBool::new(false),
+            folder_seen: AtomicBool::new(false),
             reporter,
             cancel,
             counts: TransferCounts::default(),
@@ -113,10 +114,11 @@ impl Remote {
     /// Lists the destination folder; folders are left out.
     ///
     /// # Errors
-    /// The destination's, after all attempts. A missing folder is created only when `create` says so.
+    /// The destination's, after all attempts. A missing folder is created only when `create` says so, and never after
+    /// files were seen in it: an unmounted disk must not be replaced by an empty folder.
     pub(crate) fn list(&self, create: bool) -> Result<Vec<RemoteFile>> {
         self.reporter.transfer(&Transfer::List);
-        self.repeat(create, || async {
+        let files = self.repeat(create, || async {
             let mut stream = self.destination.list();
             let mut files = Vec::new();
             while let Some(file) = stream.next().await {
@@ -126,7 +128,11 @@ impl Remote {
                 }
             }
             Ok(files)
-        })
+        })?;
+        if !files.is_empty() {
+            self.folder_seen.store(true, Ordering::SeqCst);
+        }
+        Ok(files)
     }
 
     /// Fetches a file whole. With `expected` known, another length is an error that is tried again.
@@ -269,7 +275,7 @@ impl Remote {
     }
 
     fn may_create_folder(&self) -> bool {
-        self.create_folder && !self.folder_created.swap(true, Ordering::SeqCst)
+        self.create_folder && !self.folder_seen.swap(true, Ordering::SeqCst)
     }
 
     fn make_folder(&self) -> Result<()> {

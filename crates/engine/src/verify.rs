@@ -17,6 +17,7 @@ use crate::error::VolumeContext;
 use crate::report::{Finding, Harm, Outcome as Parsed, TestReport, Verification as Checked};
 use crate::session::Engine;
 use crate::settings::Verification;
+use crate::settle::LostKind;
 use crate::sync::{Mode, Need, RemoteVolume, View, describe};
 use crate::versions::{Unsaid, Version};
 use crate::workers::for_each_parallel;
@@ -38,6 +39,15 @@ struct Outcome {
     findings: Vec<Finding>,
     /// Blocks that cannot be had from this volume.
     lost: Vec<(Hash, u64)>,
+    /// Volumes that an index describes and that are not there, or not with that length.
+    described: Vec<Described>,
+}
+
+/// What an index says about a volume that is not as it says.
+struct Described {
+    name: String,
+    finding: Finding,
+    blocks: Vec<(Hash, u64)>,
 }
 
 /// Paths named for one damaged volume.
@@ -71,7 +81,7 @@ impl Engine {
         }
         self.reporter.phase(Phase::Verifying);
         let view = if wrote || !stored.is_empty() {
-            let view = self.view()?;
+            let view = self.view(false)?;
             for volume in stored {
                 match view.volumes.get(&volume.name) {
                     Some(found) if found.size.is_none_or(|size| size == volume.size) => {}
@@ -238,17 +248,6 @@ impl Engine {
             .map(|r| (r.name.clone(), r))
             .collect();
         let mut outcomes: Vec<Outcome> = Vec::new();
-        for gone in &view.vanished_blocks {
-            outcomes.push(Outcome {
-                name: gone.name.clone(),
-                row: None,
-                findings: vec![Finding {
-                    kind: "Missing",
-                    detail: "the file is not in the destination any more".into(),
-                }],
-                lost: gone.blocks.clone(),
-            });
-        }
         for_each_parallel(
             self.settings.threads,
             volumes,
@@ -272,6 +271,7 @@ impl Engine {
                                 detail: describe(&error),
                             }],
                             lost,
+                            described: Vec::new(),
                         })
                     }
                     Err(error) => Err(error),
@@ -282,6 +282,7 @@ impl Engine {
                 Ok(())
             },
         )?;
+        self.add_lost_volumes(view, &mut outcomes)?;
         outcomes.sort_by(|a, b| a.name.cmp(&b.name));
         self.catalog(|c| {
             c.batch(|c| {
@@ -311,6 +312,49 @@ impl Engine {
         Ok(report)
     }
 
+    /// Adds what the listing and the indexes tell about volumes that are gone or have another length. Of their blocks
+    /// those count as lost that no volume is known to hold by now.
+    fn add_lost_volumes(&self, view: &View, outcomes: &mut Vec<Outcome>) -> Result<()> {
+        let told = outcomes
+            .iter_mut()
+            .flat_map(|outcome| std::mem::take(&mut outcome.described));
+        let mut lost: Vec<Described> = told.collect();
+        lost.extend(view.lost.iter().map(|lost| Described {
+            name: lost.name.clone(),
+            finding: match lost.what {
+                LostKind::Gone => Finding {
+                    kind: "Missing",
+                    detail: "the file is not in the destination any more".into(),
+                },
+                LostKind::Resized { found, expected } => Finding {
+                    kind: "Modified",
+                    detail: format!("the file has {found} bytes instead of {expected}"),
+                },
+            },
+            blocks: lost.blocks.clone(),
+        }));
+        for volume in lost {
+            let mut blocks = volume.blocks;
+            let found = self.catalog(|c| c.find_blocks(&blocks))?;
+            let mut found = found.iter();
+            blocks.retain(|_| found.next().is_some_and(Option::is_none));
+            match outcomes.iter_mut().find(|o| o.name == volume.name) {
+                Some(outcome) => {
+                    outcome.findings.push(volume.finding);
+                    outcome.lost.extend(blocks);
+                }
+                None => outcomes.push(Outcome {
+                    name: volume.name,
+                    row: None,
+                    findings: vec![volume.finding],
+                    lost: blocks,
+                    described: Vec::new(),
+                }),
+            }
+        }
+        Ok(())
+    }
+
     fn check_volume(
         &self,
         view: &View,
@@ -323,6 +367,7 @@ impl Engine {
             row: row.map(|r| r.id),
             findings: Vec::new(),
             lost: Vec::new(),
+            described: Vec::new(),
         };
         let recorded_size = row.and_then(|r| r.size);
         let data = self.remote.get(name, None)?;
@@ -448,23 +493,36 @@ impl Engine {
             if let Some(described) = entry.name.strip_prefix("vol/") {
                 let bytes = archive.read(entry, 1 << 30).in_volume(&outcome.name)?;
                 let volume = parse_block_volume(described, &bytes).in_volume(&outcome.name)?;
-                let Some(present) = self.find_described(view, described) else {
-                    outcome.findings.push(Finding {
-                        kind: "Missing",
-                        detail: format!(
-                            "it describes {described}, which is not in the destination"
+                let (name, finding) = match self.find_described(view, described) {
+                    None => (
+                        described,
+                        Finding {
+                            kind: "Missing",
+                            detail: format!(
+                                "{} describes it, but it is not in the destination",
+                                outcome.name
+                            ),
+                        },
+                    ),
+                    Some(present) => match (volume.size, present.size) {
+                        (Some(a), Some(b)) if a != b => (
+                            present.name.as_str(),
+                            Finding {
+                                kind: "Modified",
+                                detail: format!(
+                                    "the file has {b} bytes instead of {a} as {} says",
+                                    outcome.name
+                                ),
+                            },
                         ),
-                    });
-                    continue;
+                        _ => continue,
+                    },
                 };
-                if let (Some(a), Some(b)) = (volume.size, present.size)
-                    && a != b
-                {
-                    outcome.findings.push(Finding {
-                        kind: "Modified",
-                        detail: format!("{described} has {b} bytes instead of {a}"),
-                    });
-                }
+                outcome.described.push(Described {
+                    name: name.to_owned(),
+                    finding,
+                    blocks: volume.blocks,
+                });
             } else if let Some(text) = entry.name.strip_prefix("list/") {
                 let bytes = archive
                     .read(entry, format.blocksize)

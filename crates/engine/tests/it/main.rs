@@ -1,8 +1,12 @@
 //! The engine from outside: real backups in memory and in temporary folders.
 
 mod continue_set;
+mod cost;
+mod doom;
+mod faults;
 mod golden;
 mod lint;
+mod rig;
 mod selection;
 mod support;
 

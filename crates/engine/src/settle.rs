@@ -1,0 +1,198 @@
+//! What becomes of the volumes that the catalog knows when the destination was listed (format spec 8.4).
+
+use std::collections::HashSet;
+
+use larder_catalog::{VolumeRow, VolumeState};
+use larder_volume::{Hash, VolumeKind};
+
+use crate::session::Engine;
+use crate::sync::{Mode, SUSPECT, View};
+use crate::{Error, Result};
+
+/// A volume that is not what it was when it was stored, with the blocks it held.
+#[derive(Clone, Debug)]
+pub(crate) struct Lost {
+    pub(crate) name: String,
+    /// What is wrong with it.
+    pub(crate) what: LostKind,
+    pub(crate) blocks: Vec<(Hash, u64)>,
+}
+
+/// In which way a volume was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LostKind {
+    /// It is not there any more.
+    Gone,
+    /// It has another length.
+    Resized {
+        /// Bytes it has now.
+        found: u64,
+        /// Bytes it had.
+        expected: u64,
+    },
+}
+
+impl Engine {
+    /// A folder that held a backup and now holds none of it is a lost mount far more often than a wish.
+    pub(crate) fn check_not_emptied(&self, view: &View, rows: &[VolumeRow]) -> Result<()> {
+        let stored = rows.iter().filter(|row| is_stored(row)).count();
+        if stored == 0 || !view.volumes.is_empty() {
+            return Ok(());
+        }
+        let mut message = format!(
+            "none of the {stored} volumes of this backup is in {} any more",
+            self.remote.display()
+        );
+        if !view.foreign.is_empty() {
+            let names: Vec<_> = view.foreign.keys().map(String::as_str).collect();
+            message.push_str(&format!(
+                "; it holds backups with the prefix {}",
+                names.join(", ")
+            ));
+        }
+        Err(Error::data(
+            "MissingRemoteFiles",
+            message,
+            format!(
+                "mount the disk or correct the URL; if the folder was emptied on purpose, remove {} and start anew",
+                self.state_path.display()
+            ),
+        ))
+    }
+
+    /// Removes what an earlier run of this machine left half-done. One that cannot be removed stays noted for the next
+    /// run: it may be locked, and it harms nobody.
+    pub(crate) fn remove_leftovers(
+        &self,
+        leftovers: Vec<(VolumeRow, u64)>,
+        mode: Mode,
+    ) -> Result<()> {
+        if mode == Mode::Reading || self.settings.dry_run {
+            return Ok(());
+        }
+        for (row, size) in leftovers {
+            match self.remote.delete(&row.name, size) {
+                Ok(()) => self.catalog(|c| c.remove_volume(row.id))?,
+                Err(Error::Destination(error)) => self.reporter.warn(
+                    "LeftoverNotRemoved",
+                    format!(
+                        "{} is left from an interrupted transfer and could not be removed: {error}",
+                        row.name
+                    ),
+                ),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Deals with every volume the catalog knows; returns the names that need no reading.
+    pub(crate) fn settle_known(
+        &self,
+        view: &mut View,
+        rows: Vec<VolumeRow>,
+        mode: Mode,
+    ) -> Result<HashSet<String>> {
+        let mut known = HashSet::new();
+        for row in rows {
+            let found = view.volumes.get(&row.name).map(|v| v.size);
+            match (row.state, found) {
+                (VolumeState::Uploaded | VolumeState::Verified, Some(size)) => {
+                    match (size, row.size) {
+                        (Some(found), Some(expected)) if found != expected => {
+                            self.reporter.warn(
+                                "RemoteSizeChanged",
+                                format!(
+                                    "{} has {found} bytes instead of {expected}: it is not relied on; run `larder test … all`",
+                                    row.name
+                                ),
+                            );
+                            self.forget_lost(view, row, LostKind::Resized { found, expected })?;
+                        }
+                        _ => {
+                            known.insert(row.name);
+                        }
+                    }
+                }
+                (VolumeState::Uploaded | VolumeState::Verified, None) => {
+                    view.vanished.push((row.name.clone(), row.kind));
+                    self.forget_lost(view, row, LostKind::Gone)?;
+                }
+                (VolumeState::Uploading, Some(_)) if row.kind == VolumeKind::List => {
+                    // It arrived although its run ended before noting it: read it like a new one.
+                    self.catalog(|c| c.remove_volume(row.id))?;
+                }
+                (VolumeState::Uploading, Some(_)) => {
+                    self.catalog(|c| {
+                        c.set_volume(row.id, VolumeState::Uploaded, row.size, row.hash)
+                    })?;
+                    known.insert(row.name);
+                }
+                (VolumeState::Uploading | VolumeState::Temporary | VolumeState::Deleting, _) => {
+                    if mode == Mode::Writing {
+                        self.catalog(|c| c.remove_volume(row.id))?;
+                    }
+                }
+                (VolumeState::Deleted, _) => self.catalog(|c| c.remove_volume(row.id))?,
+            }
+        }
+        Ok(known)
+    }
+
+    /// Forgets a volume that is not what it was. The suspicion comes first: it must outlive a run that ends here.
+    fn forget_lost(&self, view: &mut View, row: VolumeRow, what: LostKind) -> Result<()> {
+        if row.kind == VolumeKind::Blocks {
+            self.catalog(|c| c.set_param(SUSPECT, "1"))?;
+        }
+        let held: usize = view.lost.iter().map(|lost| lost.blocks.len()).sum();
+        let blocks = if held < LOST_BLOCKS {
+            self.catalog(|c| c.blocks_of_volume(row.id))?
+        } else {
+            Vec::new()
+        };
+        self.catalog(|c| c.remove_volume(row.id))?;
+        view.lost.push(Lost {
+            name: row.name,
+            what,
+            blocks,
+        });
+        Ok(())
+    }
+}
+
+/// True for volumes that are known to be in the destination.
+pub(crate) fn is_stored(row: &VolumeRow) -> bool {
+    matches!(row.state, VolumeState::Uploaded | VolumeState::Verified)
+}
+
+/// Blocks of lost volumes that are remembered for the report.
+const LOST_BLOCKS: usize = 500_000;
+
+/// Takes out of the view what an earlier run of this machine left half-done; gives it with its sizes, and all other
+/// rows. Nothing is learned from such files, and versions among them are none.
+pub(crate) fn split_leftovers(
+    view: &mut View,
+    rows: Vec<VolumeRow>,
+) -> (Vec<(VolumeRow, u64)>, Vec<VolumeRow>) {
+    let (mut leftovers, mut others) = (Vec::new(), Vec::new());
+    for row in rows {
+        let found = view.volumes.get(&row.name).map(|v| v.size);
+        let is_leftover = match row.state {
+            VolumeState::Temporary | VolumeState::Deleting => true,
+            // Whole only when its size says so (format spec 8.4); a list is read in any case.
+            VolumeState::Uploading => match found.flatten() {
+                Some(size) => row.size != Some(size),
+                None => row.kind != VolumeKind::List,
+            },
+            VolumeState::Uploaded | VolumeState::Verified | VolumeState::Deleted => false,
+        };
+        match found {
+            Some(size) if is_leftover => {
+                view.volumes.remove(&row.name);
+                leftovers.push((row, size.unwrap_or(0)));
+            }
+            _ => others.push(row),
+        }
+    }
+    (leftovers, others)
+}
