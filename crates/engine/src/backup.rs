@@ -5,6 +5,7 @@
 //! of files but the list itself, which is written as it comes.
 
 mod closing;
+mod cut;
 mod dated;
 mod reader;
 mod store;

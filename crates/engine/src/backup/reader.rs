@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +15,7 @@ use larder_volume::{
     hashes_per_blocklist, ticks_from_unix,
 };
 
+use super::cut::Cutter;
 use super::dated::StoredMetadata;
 use super::store::BlockStore;
 use crate::session::Engine;
@@ -462,12 +462,13 @@ impl<'s, 'e> Worker<'s, 'e> {
                     .saturating_add(1),
             ),
         );
-        read_full(file, &mut first, blocksize)?;
+        let mut cutter = Cutter::new(blocksize);
+        cutter.next(file, &mut first)?;
         if first.len() < blocksize || expected <= format.blocksize {
             // One block, unless the file is growing at this moment.
             let mut second = self.buffer(1);
             if first.len() == blocksize {
-                read_full(file, &mut second, blocksize)?;
+                cutter.next(file, &mut second)?;
             }
             if second.is_empty() {
                 let hash = format.file_hash.digest(&first);
@@ -486,16 +487,16 @@ impl<'s, 'e> Worker<'s, 'e> {
                 self.spare.push_back(second);
                 return Ok((size, hash, vec![block]));
             }
-            return self.read_many(file, vec![first, second], blocksize, hint);
+            return self.read_many(file, vec![first, second], cutter, hint);
         }
-        self.read_many(file, vec![first], blocksize, hint)
+        self.read_many(file, vec![first], cutter, hint)
     }
 
     fn read_many(
         &mut self,
         file: &mut File,
         begun: Vec<Vec<u8>>,
-        blocksize: usize,
+        mut cutter: Cutter,
         hint: Hint,
     ) -> std::result::Result<(u64, Hash, Vec<Hash>), Trouble> {
         let shared = self.shared;
@@ -512,8 +513,8 @@ impl<'s, 'e> Worker<'s, 'e> {
             let data = match begun.pop_front() {
                 Some(data) => data,
                 None => {
-                    let mut buffer = self.buffer(blocksize);
-                    if let Err(error) = read_full(file, &mut buffer, blocksize) {
+                    let mut buffer = self.buffer(cutter.blocksize());
+                    if let Err(error) = cutter.next(file, &mut buffer) {
                         failed = Some(Trouble::Entry(error));
                         break;
                     }
@@ -644,13 +645,6 @@ fn block_hash(block: HashAlgorithm, file: HashAlgorithm, full: Hash, data: &[u8]
     } else {
         block.digest(data)
     }
-}
-
-/// Reads until the buffer holds `wanted` bytes or the file ends.
-fn read_full(file: &mut File, buffer: &mut Vec<u8>, wanted: usize) -> std::io::Result<()> {
-    buffer.clear();
-    file.by_ref().take(wanted as u64).read_to_end(buffer)?;
-    Ok(())
 }
 
 /// The metadata blob's content for an entry of this machine (docs/format/metadata.md).
