@@ -334,9 +334,8 @@ impl Engine {
                         );
                     }
                 }
-                Ok(None) => {
-                    tally.unchanged.fetch_add(1, Ordering::Relaxed);
-                }
+                // Right already; only files are counted.
+                Ok(None) => {}
                 Err(error) => {
                     self.reporter.error(
                         "RestoreFailed",
