@@ -128,6 +128,15 @@ impl Sink {
         }
     }
 
+    /// A sink like that of [`Sink::new`] that fills memory used before.
+    pub(crate) fn reusing(bound: u64, mut memory: Vec<u8>) -> Self {
+        memory.clear();
+        Self {
+            memory,
+            ..Self::new(bound, None)
+        }
+    }
+
     /// Makes room for `len` bytes at once, when they will stay in memory.
     pub(crate) fn reserve(&mut self, len: u64) {
         if len <= self.bound {

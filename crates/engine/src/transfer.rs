@@ -4,8 +4,8 @@
 //! because it must get a new name first (docs/format/names.md); [`Remote::put_once`] leaves that to the caller.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -66,6 +66,8 @@ pub(crate) struct Remote {
     reporter: Arc<Reporter>,
     cancel: Cancel,
     pub(crate) counts: TransferCounts,
+    /// Memory of volumes that were read, for the next ones: new memory costs a page fault every 4 KiB.
+    spare: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Remote {
@@ -92,6 +94,7 @@ impl Remote {
             reporter,
             cancel,
             counts: TransferCounts::default(),
+            spare: Mutex::default(),
         })
     }
 
@@ -179,7 +182,7 @@ impl Remote {
             return Err(wrong(found, wanted));
         }
         let announced = download.len.or(expected);
-        let mut sink = Sink::new(IN_MEMORY_BYTES, None);
+        let mut sink = Sink::reusing(IN_MEMORY_BYTES, self.spare_memory(announced));
         if let Some(len) = announced {
             sink.reserve(len);
         }
@@ -201,6 +204,27 @@ impl Remote {
         }
         sink.finish()
             .map_err(|error| local(std::io::Error::other(error)))
+    }
+
+    fn spare_memory(&self, wanted: Option<u64>) -> Vec<u8> {
+        // A small file must not keep the memory of a large one.
+        if wanted.is_none_or(|len| len < SPARE_WORTH_BYTES) {
+            return Vec::new();
+        }
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.pop().unwrap_or_default()
+    }
+
+    /// Takes back the memory of a volume that was read.
+    pub(crate) fn recycle(&self, data: Option<VolumeData>) {
+        let Some(VolumeData::Memory(bytes)) = data else {
+            return;
+        };
+        let memory = Vec::from(bytes);
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if memory.capacity() as u64 >= SPARE_WORTH_BYTES && spare.len() < SPARE_BUFFERS {
+            spare.push(memory);
+        }
     }
 
     /// Sends a file once. The caller decides about another name and attempt.
@@ -313,6 +337,11 @@ impl Remote {
         }
     }
 }
+
+/// Files from this size on reuse memory.
+const SPARE_WORTH_BYTES: u64 = 1 << 20;
+/// Pieces of memory kept for reuse.
+const SPARE_BUFFERS: usize = 4;
 
 /// Names that appear twice in a listing.
 pub(crate) fn doubled_names(files: &[RemoteFile]) -> Vec<String> {

@@ -230,6 +230,14 @@ impl<S: ReadAt> ArchiveReader<S> {
         })
     }
 
+    /// Gives back what a zip was read from, so that its memory can serve again; a tar's source is gone by now.
+    pub fn into_source(self) -> Option<S> {
+        match self.container {
+            Container::Zip(source) => Some(source),
+            Container::Tar(_) => None,
+        }
+    }
+
     /// Whether the archive is damaged and the entries are those that could still be found.
     pub fn recovered(&self) -> bool {
         self.recovered

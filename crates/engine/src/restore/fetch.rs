@@ -192,6 +192,7 @@ impl Engine {
                 }
             }
         }
+        self.remote.recycle(archive.into_source());
         Ok(())
     }
 
@@ -420,7 +421,7 @@ impl Engine {
                 };
                 let archive = match self.fetch_volume(&name, row.size, row.hash) {
                     Ok(archive) => archive,
-                    Err(error @ Error::Volume { .. }) => {
+                    Err(error @ (Error::Volume { .. } | Error::Destination(_))) => {
                         self.reporter.error("DamagedVolume", describe(&error));
                         return Ok(Vec::new());
                     }
