@@ -10,6 +10,8 @@ use std::sync::Arc;
 use larder_destination::{Config, Destination, Error, Provider, Result, Url};
 use larder_options::{OptionDecl, Origin, Values};
 
+/// The seam itself, for callers that open and wrap destinations.
+pub use larder_destination as destination;
 pub use schemes::{Planned, planned};
 
 /// The providers of this build.
