@@ -8,6 +8,8 @@ mod fetch;
 mod plan;
 mod target;
 
+use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -161,6 +163,8 @@ impl Engine {
         let limit = size_limit(&self.values)?;
         let mut entries: Vec<FileEntry> = Vec::new();
         let mut selection: Option<Selection> = None;
+        let mut places: HashMap<u64, usize> = HashMap::new();
+        let hasher = std::hash::RandomState::new();
         self.each_entry(version, |entry| {
             let chosen = match &selection {
                 Some(selection) => selection,
@@ -173,7 +177,21 @@ impl Engine {
             let size = u64::try_from(entry.size).unwrap_or(0);
             let fits = entry.kind != EntryKind::File || limit.is_none_or(|limit| size <= limit);
             if fits && chosen.selects(&entry.path) {
-                entries.push(entry);
+                let place = places
+                    .entry(hasher.hash_one(&entry.path))
+                    .or_insert(entries.len());
+                // Two entries of one path would be written into one file (format spec 5.1).
+                if entries.get(*place).is_some_and(|e| e.path == entry.path) {
+                    self.reporter.warn(
+                        "DuplicatePath",
+                        format!(
+                            "{} is in the version list twice; the first entry counts",
+                            String::from_utf8_lossy(&entry.path)
+                        ),
+                    );
+                } else {
+                    entries.push(entry);
+                }
             }
             Ok(())
         })?;
@@ -348,7 +366,10 @@ impl Engine {
         if !rules.metadata {
             return;
         }
-        for folder in plan.folders.iter().rev() {
+        // Lists need not be in order: what lies in a folder comes before it may be closed.
+        let mut folders: Vec<_> = plan.folders.iter().collect();
+        folders.sort_unstable_by(|a, b| b.rel.cmp(&a.rel));
+        for folder in folders {
             if let Some(blob) = metadata.get(&folder.entry) {
                 self.apply(
                     root,
