@@ -7,6 +7,7 @@
 mod closing;
 mod cut;
 mod dated;
+mod previous;
 mod reader;
 mod store;
 mod upload;
@@ -23,7 +24,8 @@ use larder_volume::{
 };
 
 use self::dated::StoredMetadata;
-use self::reader::{Counters, Shared, Worker, bump, slot};
+use self::previous::{Previous, send_full};
+use self::reader::{Counters, Shared, Worker, bump};
 use self::store::BlockStore;
 pub(crate) use self::upload::Stored;
 use crate::context::{Level, Phase};
@@ -118,13 +120,17 @@ impl Engine {
             .iter()
             .flat_map(|group| group.iter())
             .any(|counter| counter.load(Ordering::Relaxed) > 0);
-        let previous_was_partial = self
-            .catalog(|c| c.filesets())?
+        let newest = self.catalog(|c| c.filesets())?.into_iter().next();
+        let previous_was_partial = newest.as_ref().is_some_and(|newest| !newest.is_full);
+        // A newest list that cannot be read is no version to rest on.
+        let newest_is_unread = view
+            .lists()
             .first()
-            .is_some_and(|newest| !newest.is_full);
+            .is_some_and(|(time, _)| newest.is_none_or(|newest| newest.time != time.0));
         let write = (changed
             || self.settings.upload_unchanged
             || previous_was_partial
+            || newest_is_unread
             || view.lists().is_empty())
             && !self.settings.dry_run;
         let mut stored = gathered.stored;
@@ -312,6 +318,12 @@ impl Engine {
             sealed_out,
         )?;
         let (jobs, waiting) = bounded(threads * 2);
+        let previous = self.catalog(|c| c.previous())?;
+        let previous_begun = self
+            .catalog(|c| c.filesets())?
+            .into_iter()
+            .find(|fileset| Some(fileset.id) == previous)
+            .map(|fileset| fileset.time);
         let shared = Shared {
             engine: self,
             store: &store,
@@ -319,10 +331,12 @@ impl Engine {
             dated: StoredMetadata::new(self),
             jobs,
             waiting,
-            suspect: self.blocks_may_be_missing()?,
+            lost: self.blocks_may_be_missing()?,
+            unseen: self.blocks_are_unseen()?,
+            previous_begun,
             follow_links: options.symlinks == larder_source::SymlinkPolicy::Follow,
         };
-        let cursor = match self.catalog(|c| c.previous())? {
+        let cursor = match previous {
             Some(_) => Some(self.catalog(|c| c.previous_entries())?),
             None => None,
         };
@@ -345,6 +359,7 @@ impl Engine {
             let walker = {
                 let store = &store;
                 scope.spawn(move || {
+                    let _alarm = store.alarm();
                     let walk = Walk::with_roots(roots.to_vec(), options.clone());
                     self.walk(walk, cursor, counters, &batches_out, store)
                 })
@@ -354,6 +369,7 @@ impl Engine {
                     let (batches, results) = (batches_in.clone(), results_out.clone());
                     let (shared, active, fail) = (&shared, &active, &fail);
                     scope.spawn(move || {
+                        let _alarm = shared.store.alarm();
                         if let Err(error) = work(shared, &batches, &results, active) {
                             fail(error);
                         }
@@ -366,6 +382,7 @@ impl Engine {
                     let sealed_in = sealed_in.clone();
                     let (store, uploaded, fail) = (&store, &uploaded, &fail);
                     scope.spawn(move || {
+                        let _alarm = store.alarm();
                         while let Ok(sealed) = sealed_in.recv() {
                             if store.failed.load(Ordering::SeqCst) {
                                 continue;
@@ -409,8 +426,10 @@ impl Engine {
         if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(error);
         }
-        let Some((list, list_hash, counts)) = gathered else {
-            return Err(Error::Bug("a version list failed without a reason".into()));
+        let Some((list, list_hash, counts)) =
+            gathered.filter(|_| !store.failed.load(Ordering::SeqCst))
+        else {
+            return Err(Error::Bug("a run failed without a reason".into()));
         };
         self.reporter.verbose(
             "NewBlocks",
@@ -450,7 +469,7 @@ impl Engine {
             }
             match item {
                 WalkItem::Entry(entry) => {
-                    previous.pass_until(&entry.path, counters, &mut batch)?;
+                    previous.pass_until(&entry.path, counters, &mut batch, batches)?;
                     let old = previous.take(&entry.path)?;
                     bump(&progress.files_found, 1);
                     bump(&progress.bytes_found, entry.facts.size);
@@ -476,19 +495,13 @@ impl Engine {
                             String::from_utf8_lossy(&path)
                         ),
                     );
-                    previous.pass_until(&path, counters, &mut batch)?;
+                    previous.pass_until(&path, counters, &mut batch, batches)?;
                     previous.keep_below(path);
                 }
             }
-            if batch.len() >= BATCH
-                && batches
-                    .send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)))
-                    .is_err()
-            {
-                return Ok(());
-            }
+            send_full(&mut batch, batches)?;
         }
-        previous.pass_rest(counters, &mut batch)?;
+        previous.pass_rest(counters, &mut batch, batches)?;
         progress.counted.store(true, Ordering::SeqCst);
         let _ = batches.send(batch);
         Ok(())
@@ -625,6 +638,23 @@ fn method_key(method: PackMethod) -> &'static str {
     }
 }
 
+/// Counts one worker as active until it says otherwise or ends, in whatever way.
+struct Active<'a>(Option<&'a AtomicUsize>);
+
+impl Active<'_> {
+    fn end(&mut self) {
+        if let Some(count) = self.0.take() {
+            count.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 /// One worker: blocks of large files first, then entries; at the end the volumes that are left.
 fn work(
     shared: &Shared<'_>,
@@ -634,7 +664,6 @@ fn work(
 ) -> Result<()> {
     let outcome = work_until_done(shared, batches, results, active);
     if outcome.is_err() {
-        active.fetch_sub(1, Ordering::SeqCst);
         shared.store.fail();
         // Let the walker end: its queue must not stay full.
         while batches.recv().is_ok() {}
@@ -648,6 +677,7 @@ fn work_until_done(
     results: &Sender<Vec<FileEntry>>,
     active: &AtomicUsize,
 ) -> Result<()> {
+    let mut own = Active(Some(active));
     let mut worker = Worker::new(shared);
     let progress = &shared.engine.reporter.progress;
     loop {
@@ -666,7 +696,7 @@ fn work_until_done(
                     }
                     shared.engine.cancel.check()?;
                     match item {
-                        Item::Carried(entry) => done.push(entry),
+                        Item::Carried(entry) => done.extend(worker.carry(entry)?),
                         Item::Present(entry, old) => done.extend(worker.process(&entry, old)?),
                     }
                     bump(&progress.files_done, 1);
@@ -677,7 +707,7 @@ fn work_until_done(
             }
         }
     }
-    active.fetch_sub(1, Ordering::SeqCst);
+    own.end();
     while active.load(Ordering::SeqCst) > 0 {
         if let Ok(job) = shared
             .waiting
@@ -688,81 +718,4 @@ fn work_until_done(
     }
     while shared.store.seal_one_left()? {}
     Ok(())
-}
-
-/// The previous version's entries, read in step with the walk.
-struct Previous {
-    cursor: Option<EntryCursor>,
-    next: Option<FileEntry>,
-    kept: Vec<Vec<u8>>,
-}
-
-impl Previous {
-    fn new(cursor: Option<EntryCursor>) -> Result<Self> {
-        let mut previous = Self {
-            cursor,
-            next: None,
-            kept: Vec::new(),
-        };
-        previous.advance()?;
-        Ok(previous)
-    }
-
-    fn advance(&mut self) -> Result<()> {
-        self.next = match self.cursor.as_mut().and_then(Iterator::next) {
-            Some(entry) => Some(entry?.entry),
-            None => None,
-        };
-        Ok(())
-    }
-
-    /// Passes everything before `path`: gone from the source, or kept because it could not be read.
-    fn pass_until(
-        &mut self,
-        path: &[u8],
-        counters: &Counters,
-        batch: &mut Vec<Item>,
-    ) -> Result<()> {
-        while self.next.as_ref().is_some_and(|n| n.path.as_slice() < path) {
-            self.pass(counters, batch)?;
-        }
-        Ok(())
-    }
-
-    fn pass_rest(&mut self, counters: &Counters, batch: &mut Vec<Item>) -> Result<()> {
-        while self.next.is_some() {
-            self.pass(counters, batch)?;
-        }
-        Ok(())
-    }
-
-    fn pass(&mut self, counters: &Counters, batch: &mut Vec<Item>) -> Result<()> {
-        if let Some(entry) = self.next.take() {
-            if self
-                .kept
-                .iter()
-                .any(|prefix| entry.path.starts_with(prefix))
-            {
-                batch.push(Item::Carried(entry));
-            } else if let Some(counter) = counters.deleted.get(slot(entry.kind)) {
-                bump(counter, 1);
-            }
-        }
-        self.advance()
-    }
-
-    /// The entry of exactly this path.
-    fn take(&mut self, path: &[u8]) -> Result<Option<FileEntry>> {
-        if self.next.as_ref().is_some_and(|n| n.path == path) {
-            let entry = self.next.take();
-            self.advance()?;
-            return Ok(entry);
-        }
-        Ok(None)
-    }
-
-    /// A path that could not be read: it and everything below stays as it was.
-    fn keep_below(&mut self, path: Vec<u8>) {
-        self.kept.push(path);
-    }
 }

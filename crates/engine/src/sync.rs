@@ -94,6 +94,8 @@ struct Index {
 const MAX_INDEX_ENTRY_BYTES: u64 = 1 << 30;
 /// Set in the catalog while blocks may be missing that known versions use.
 pub(crate) const SUSPECT: &str = "blocks-may-be-missing";
+/// Its value when nothing is known to be missing, but nobody looked either.
+const UNSEEN: &str = "2";
 
 impl Engine {
     /// Lists the destination and sorts out this backup's volumes. A missing folder is created only on demand.
@@ -171,6 +173,11 @@ impl Engine {
     /// True while known versions may use blocks that are nowhere.
     pub(crate) fn blocks_may_be_missing(&self) -> Result<bool> {
         Ok(self.catalog(|c| c.param(SUSPECT))?.as_deref() == Some("1"))
+    }
+
+    /// True while nobody looked for the blocks of the newest version, which was not written from here.
+    pub(crate) fn blocks_are_unseen(&self) -> Result<bool> {
+        Ok(self.catalog(|c| c.param(SUSPECT))?.as_deref() == Some(UNSEEN))
     }
 
     /// Notes that every block of the newest version was seen to exist.
@@ -576,6 +583,10 @@ impl Engine {
                 }
             }
         })?;
+        // Whether its blocks are stored is not known before they were looked up.
+        if !self.blocks_may_be_missing()? {
+            self.catalog(|c| c.set_param(SUSPECT, UNSEEN))?;
+        }
         writer.finish(fileset)?;
         let method = match entry.method() {
             Some(Method::Zstd) => "zstd",

@@ -75,10 +75,20 @@ pub(crate) struct Shared<'e> {
     pub(crate) dated: StoredMetadata<'e>,
     pub(crate) jobs: Sender<BlockJob>,
     pub(crate) waiting: Receiver<BlockJob>,
-    /// Every unchanged entry's blocks are looked up, because some may be missing.
-    pub(crate) suspect: bool,
+    /// Every unchanged entry's blocks are looked up, because some are missing.
+    pub(crate) lost: bool,
+    /// The same because nobody did so yet.
+    pub(crate) unseen: bool,
+    /// When the previous version was begun, in seconds since 1970.
+    pub(crate) previous_begun: Option<i64>,
     /// `--symlink-policy=Follow`.
     pub(crate) follow_links: bool,
+}
+
+impl Shared<'_> {
+    fn is_suspect(&self) -> bool {
+        self.lost || self.unseen
+    }
 }
 
 /// One worker thread's tools.
@@ -107,6 +117,17 @@ impl From<std::io::Error> for Trouble {
     fn from(error: std::io::Error) -> Self {
         Self::Entry(error)
     }
+}
+
+/// What the catalog says about the blocks of an entry; the later counts when two meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stored {
+    /// All are stored.
+    Whole,
+    /// The catalog cannot tell.
+    Unclear,
+    /// At least one is nowhere.
+    NotAll,
 }
 
 /// Metadata of an entry as it goes into the version list.
@@ -153,9 +174,30 @@ impl<'s, 'e> Worker<'s, 'e> {
                     "FileAccessError",
                     format!("{path}: {}{kept}", describe(&error)),
                 );
-                Ok(previous)
+                match previous {
+                    Some(previous) => self.carry(previous),
+                    None => Ok(None),
+                }
             }
         }
+    }
+
+    /// An entry that cannot be read now, as it was; `None` when what was stored of it is gone too.
+    pub(crate) fn carry(&mut self, entry: FileEntry) -> Result<Option<FileEntry>> {
+        if !self.shared.is_suspect() || self.stored(&entry)? != Stored::NotAll {
+            return Ok(Some(entry));
+        }
+        self.shared.engine.reporter.warn(
+            "StoredContentLost",
+            format!(
+                "{}: what was stored of it is in no data file any more, so the new version is without it",
+                String::from_utf8_lossy(&entry.path)
+            ),
+        );
+        if let Some(counter) = self.shared.counters.deleted.get(slot(entry.kind)) {
+            bump(counter, 1);
+        }
+        Ok(None)
     }
 
     fn examine(
@@ -180,8 +222,8 @@ impl<'s, 'e> Worker<'s, 'e> {
         if engine.settings.check_filetime_only
             && let Some(previous) = previous
             && kind == EntryKind::File
-            && previous.time == Some(seconds)
-            && !self.shared.suspect
+            && self.surely_same_time(previous, seconds)
+            && !self.shared.is_suspect()
         {
             return Ok(previous.clone());
         }
@@ -197,7 +239,8 @@ impl<'s, 'e> Worker<'s, 'e> {
             None => false,
         };
         if let Some(previous) = previous {
-            let same_time = !engine.settings.skip_metadata || previous.time == Some(seconds);
+            let same_time =
+                !engine.settings.skip_metadata || self.surely_same_time(previous, seconds);
             let same_size =
                 kind != EntryKind::File || u64::try_from(previous.size) == Ok(entry.facts.size);
             let read_anyway = engine.settings.disable_filetime_check && kind == EntryKind::File;
@@ -205,7 +248,7 @@ impl<'s, 'e> Worker<'s, 'e> {
                 && same_size
                 && (kind != EntryKind::File || same_time)
                 && !read_anyway
-                && (!self.shared.suspect || self.blocks_known(previous)?)
+                && (!self.shared.is_suspect() || self.may_rest_on(previous)?)
             {
                 return Ok(previous.clone());
             }
@@ -235,6 +278,13 @@ impl<'s, 'e> Worker<'s, 'e> {
             }
         }
         Ok(done)
+    }
+
+    /// True when a file has the time it had. Lists hold whole seconds: a time within the second in which the previous
+    /// version was begun, or later, may hide a change that came after the file was read.
+    fn surely_same_time(&self, previous: &FileEntry, seconds: VolumeTime) -> bool {
+        let begun = self.shared.previous_begun;
+        previous.time == Some(seconds) && begun.is_none_or(|begun| seconds.0 < begun)
     }
 
     fn blob(&mut self, path: &Path, facts: &Facts) -> std::result::Result<Blob, Trouble> {
@@ -267,50 +317,71 @@ impl<'s, 'e> Worker<'s, 'e> {
         Ok(Blob { bytes, hash })
     }
 
-    /// True when every block that the entry uses is stored.
-    fn blocks_known(&self, entry: &FileEntry) -> Result<bool> {
-        let store = self.shared.store;
-        let engine = self.shared.engine;
-        let stream =
-            |size: i64, whole: Option<Hash>, block: Option<Hash>, lists: &[Hash]| -> Result<bool> {
-                let size = u64::try_from(size).unwrap_or(0);
-                if size == 0 {
-                    return Ok(true);
-                }
-                if lists.is_empty() {
-                    return match block.or(whole) {
-                        Some(hash) => store.is_known(hash, size),
-                        None => Ok(false),
-                    };
-                }
-                let (mut left, width) = (size, store.format.block_hash.len());
-                for list in lists {
-                    if engine.catalog(|c| c.find_blocks_by_hash(list))?.is_empty() {
-                        return Ok(false);
-                    }
-                    let Some(bytes) = engine.catalog(|c| c.blocklist(list))? else {
-                        return Ok(false);
-                    };
-                    for raw in bytes.chunks(width) {
-                        let Ok(hash) = Hash::from_bytes(raw) else {
-                            return Ok(false);
-                        };
-                        let len = left.min(store.format.blocksize);
-                        left -= len;
-                        if !store.is_known(hash, len)? {
-                            return Ok(false);
-                        }
-                    }
-                }
-                Ok(left == 0)
-            };
-        Ok(stream(
+    /// True when an unchanged entry need not be read again.
+    fn may_rest_on(&self, previous: &FileEntry) -> Result<bool> {
+        Ok(match self.stored(previous)? {
+            Stored::Whole => true,
+            Stored::Unclear => !self.shared.lost,
+            Stored::NotAll => false,
+        })
+    }
+
+    /// Whether every block that an entry uses is stored.
+    fn stored(&self, entry: &FileEntry) -> Result<Stored> {
+        let format = self.shared.store.format;
+        let of_block = |hash: Option<Hash>| hash.filter(|_| format.block_hash == format.file_hash);
+        let metadata = self.stream_stored(
             entry.metasize,
-            entry.metahash,
-            entry.metablockhash,
+            entry.metablockhash.or(of_block(entry.metahash)),
             &entry.metablocklists,
-        )? && (entry.kind != EntryKind::File
-            || stream(entry.size, entry.hash, entry.blockhash, &entry.blocklists)?))
+        )?;
+        if entry.kind != EntryKind::File {
+            return Ok(metadata);
+        }
+        let content = self.stream_stored(
+            entry.size,
+            entry.blockhash.or(of_block(entry.hash)),
+            &entry.blocklists,
+        )?;
+        Ok(metadata.max(content))
+    }
+
+    fn stream_stored(&self, size: i64, only: Option<Hash>, lists: &[Hash]) -> Result<Stored> {
+        let (store, engine) = (self.shared.store, self.shared.engine);
+        let size = u64::try_from(size).unwrap_or(0);
+        if size == 0 {
+            return Ok(Stored::Whole);
+        }
+        if lists.is_empty() {
+            return Ok(match only {
+                Some(hash) if store.is_known(hash, size)? => Stored::Whole,
+                Some(_) => Stored::NotAll,
+                None => Stored::Unclear,
+            });
+        }
+        let (mut left, width) = (size, store.format.block_hash.len());
+        let mut stored = Stored::Whole;
+        for list in lists {
+            if engine.catalog(|c| c.find_blocks_by_hash(list))?.is_empty() {
+                return Ok(Stored::NotAll);
+            }
+            let Some(bytes) = engine.catalog(|c| c.blocklist(list))? else {
+                // No index repeats it: what it names is not known.
+                stored = Stored::Unclear;
+                continue;
+            };
+            for raw in bytes.chunks(width) {
+                let Ok(hash) = Hash::from_bytes(raw) else {
+                    return Ok(Stored::Unclear);
+                };
+                let len = left.min(store.format.blocksize);
+                left -= len;
+                if stored == Stored::Whole && !store.is_known(hash, len)? {
+                    return Ok(Stored::NotAll);
+                }
+            }
+        }
+        Ok(if left == 0 { stored } else { Stored::Unclear })
     }
 
     /// The entry with its metadata stored.
@@ -529,6 +600,10 @@ impl<'s, 'e> Worker<'s, 'e> {
                 failed = Some(Trouble::Run(error));
                 break;
             }
+            if shared.store.failed.load(Ordering::Relaxed) {
+                failed = Some(Trouble::Run(Error::Cancelled));
+                break;
+            }
             hasher.update(&data);
             size += data.len() as u64;
             bump(&shared.counters.opened_bytes, data.len() as u64);
@@ -584,6 +659,8 @@ impl<'s, 'e> Worker<'s, 'e> {
 
     /// Hashes, packs and stores one block of somebody's large file.
     pub(crate) fn run_job(&mut self, job: BlockJob) {
+        let file = job.file.clone();
+        let _done = JobDone(&file);
         let hash = self.shared.store.format.block_hash.digest(&job.data);
         let outcome = self
             .shared
@@ -611,7 +688,6 @@ impl<'s, 'e> Worker<'s, 'e> {
         }
         self.spare.push_back(job.data);
         self.spare.truncate(SPARE_BUFFERS);
-        job.file.open.fetch_sub(1, Ordering::SeqCst);
     }
 
     fn buffer(&mut self, capacity: usize) -> Vec<u8> {
@@ -622,6 +698,22 @@ impl<'s, 'e> Worker<'s, 'e> {
             }
             None => Vec::with_capacity(capacity),
         }
+    }
+}
+
+/// Counts a block as done, even when its thread panics: the reader of the file waits for all of them.
+struct JobDone<'f>(&'f FileBlocks);
+
+impl Drop for JobDone<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0
+                .failure
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert(Error::Bug("a worker thread panicked".into()));
+        }
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -137,6 +137,23 @@ impl<'e> BlockStore<'e> {
         if self.engine.settings.dry_run {
             return Ok(true);
         }
+        let outcome = self.append(packer, data, hash, hint, blocklist);
+        if outcome.is_err() {
+            // The volume is lost with what is in it, and somebody may be waiting for it.
+            self.fail();
+        }
+        outcome.map(|()| true)
+    }
+
+    /// Appends a block to a volume and sends the volume off when it is full.
+    fn append(
+        &self,
+        packer: &mut Packer,
+        data: &[u8],
+        hash: Hash,
+        hint: Hint,
+        blocklist: bool,
+    ) -> Result<()> {
         let packed = packer.pack(data, hint);
         let mut volume = self.take_volume()?;
         let name = volume.name.as_str().to_owned();
@@ -161,8 +178,7 @@ impl<'e> BlockStore<'e> {
         } else {
             self.give_back(Some(volume), added);
             Ok(())
-        }?;
-        Ok(true)
+        }
     }
 
     /// True when the block is stored already or on its way.
@@ -288,6 +304,11 @@ impl<'e> BlockStore<'e> {
         self.returned.notify_one();
     }
 
+    /// Fails the run when the thread that holds it panics, so that no other thread waits for it.
+    pub(crate) fn alarm(&self) -> Alarm<'_, 'e> {
+        Alarm(self)
+    }
+
     /// Wakes everybody after a failure.
     pub(crate) fn fail(&self) {
         self.failed.store(true, Ordering::SeqCst);
@@ -362,6 +383,17 @@ impl<'e> BlockStore<'e> {
         match volume {
             Some(volume) => self.seal(volume).map(|()| true),
             None => Ok(false),
+        }
+    }
+}
+
+/// See [`BlockStore::alarm`].
+pub(crate) struct Alarm<'s, 'e>(&'s BlockStore<'e>);
+
+impl Drop for Alarm<'_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail();
         }
     }
 }

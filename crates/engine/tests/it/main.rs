@@ -7,6 +7,7 @@ mod faults;
 mod golden;
 mod lint;
 mod rig;
+mod review;
 mod selection;
 mod support;
 

@@ -1,0 +1,140 @@
+//! The previous version beside the walk: what is gone, what stays because it cannot be read now.
+
+use crossbeam_channel::Sender;
+use larder_catalog::EntryCursor;
+use larder_volume::FileEntry;
+
+use super::reader::{Counters, bump, slot};
+use super::{BATCH, Item};
+use crate::{Error, Result};
+
+/// Sends a batch off when it is full.
+pub(super) fn send_full(batch: &mut Vec<Item>, batches: &Sender<Vec<Item>>) -> Result<()> {
+    if batch.len() < BATCH {
+        return Ok(());
+    }
+    // Nobody takes it any more: the run ended elsewhere.
+    batches
+        .send(std::mem::replace(batch, Vec::with_capacity(BATCH)))
+        .map_err(|_| Error::Cancelled)
+}
+
+/// The previous version's entries, read in step with the walk.
+pub(super) struct Previous {
+    cursor: Option<EntryCursor>,
+    next: Option<FileEntry>,
+    kept: Vec<Vec<u8>>,
+}
+
+impl Previous {
+    pub(super) fn new(cursor: Option<EntryCursor>) -> Result<Self> {
+        let mut previous = Self {
+            cursor,
+            next: None,
+            kept: Vec::new(),
+        };
+        previous.advance()?;
+        Ok(previous)
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        self.next = match self.cursor.as_mut().and_then(Iterator::next) {
+            Some(entry) => Some(entry?.entry),
+            None => None,
+        };
+        Ok(())
+    }
+
+    /// Passes everything before `path`: gone from the source, or kept because it could not be read.
+    pub(super) fn pass_until(
+        &mut self,
+        path: &[u8],
+        counters: &Counters,
+        batch: &mut Vec<Item>,
+        batches: &Sender<Vec<Item>>,
+    ) -> Result<()> {
+        while self.next.as_ref().is_some_and(|n| n.path.as_slice() < path) {
+            self.pass(counters, batch)?;
+            send_full(batch, batches)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn pass_rest(
+        &mut self,
+        counters: &Counters,
+        batch: &mut Vec<Item>,
+        batches: &Sender<Vec<Item>>,
+    ) -> Result<()> {
+        while self.next.is_some() {
+            self.pass(counters, batch)?;
+            send_full(batch, batches)?;
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, counters: &Counters, batch: &mut Vec<Item>) -> Result<()> {
+        if let Some(entry) = self.next.take() {
+            // What comes before this path and is none of its folders concerns nothing that follows.
+            self.kept
+                .retain(|kept| entry.path < *kept || entry.path.starts_with(kept));
+            if self
+                .kept
+                .iter()
+                .any(|kept| is_at_or_below(&entry.path, kept))
+            {
+                batch.push(Item::Carried(entry));
+            } else if let Some(counter) = counters.deleted.get(slot(entry.kind)) {
+                bump(counter, 1);
+            }
+        }
+        self.advance()
+    }
+
+    /// The entry of exactly this path.
+    pub(super) fn take(&mut self, path: &[u8]) -> Result<Option<FileEntry>> {
+        if self.next.as_ref().is_some_and(|n| n.path == path) {
+            let entry = self.next.take();
+            self.advance()?;
+            return Ok(entry);
+        }
+        Ok(None)
+    }
+
+    /// A path that could not be read: it and everything below stays as it was.
+    pub(super) fn keep_below(&mut self, path: Vec<u8>) {
+        self.kept.push(path);
+    }
+}
+
+/// True for `top` itself and what lies in it; `top` may lack the separator of a folder.
+fn is_at_or_below(path: &[u8], top: &[u8]) -> bool {
+    path.strip_prefix(top)
+        .is_some_and(|rest| top.ends_with(b"/") || rest.is_empty() || rest.starts_with(b"/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_at_or_below;
+
+    #[test]
+    fn a_folder_is_not_its_neighbour() {
+        for (path, top, expected) in [
+            ("/a/b", "/a/b", true),
+            ("/a/b/", "/a/b", true),
+            ("/a/b/c", "/a/b", true),
+            ("/a/b/c", "/a/b/", true),
+            ("/a/b/", "/a/b/", true),
+            ("/a/b.old", "/a/b", false),
+            ("/a/bc/d", "/a/b", false),
+            ("/a", "/a/b", false),
+            ("/x", "/", true),
+        ] {
+            assert_eq!(
+                is_at_or_below(path.as_bytes(), top.as_bytes()),
+                expected,
+                "{path} in {top}"
+            );
+        }
+    }
+}
