@@ -226,6 +226,10 @@ impl Crypt {
                     break;
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                // A folder of the search path that this user must not look into is no reason to stop searching.
+                Err(error)
+                    if error.kind() == std::io::ErrorKind::PermissionDenied
+                        && self.gpg.program.is_none() => {}
                 Err(error) => return Err(Error::io(program, error)),
             }
         }
