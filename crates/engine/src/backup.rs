@@ -103,7 +103,7 @@ impl Engine {
                 "give --passphrase=… or set the environment variable PASSPHRASE (or say --no-encryption for a plain backup)",
             ));
         }
-        let view = self.synchronise(Mode::Writing, Need::BlocksAndEntries)?;
+        let mut view = self.synchronise(Mode::Writing, Need::BlocksAndEntries)?;
         self.check_encryption_kept(&view)?;
         self.report_vanished(&view)?;
         let time = self.version_time(&view)?;
@@ -116,6 +116,7 @@ impl Engine {
             Err(Error::Cancelled) => return Ok(self.stopped(&counters)),
             other => other?,
         };
+        self.report_stored_again(&view, &counters);
         let changed = [&counters.added, &counters.modified, &counters.deleted]
             .iter()
             .flat_map(|group| group.iter())
@@ -158,7 +159,8 @@ impl Engine {
         if counters.with_error.load(Ordering::Relaxed) == 0 {
             self.blocks_are_complete()?;
         }
-        let test = self.after_backup(&stored, write)?;
+        view.lost.clear();
+        let test = self.after_backup(&stored, write, view)?;
         Ok(self.backup_report(&counters, version, test, false))
     }
 
@@ -211,6 +213,37 @@ impl Engine {
             );
         }
         Ok(())
+    }
+
+    /// Tells that stored blocks were lost which the source could give once more.
+    fn report_stored_again(&self, view: &View, counters: &Counters) {
+        let entries = counters.without_blocks.load(Ordering::Relaxed);
+        if entries == 0 {
+            return;
+        }
+        let gone = view
+            .vanished
+            .iter()
+            .filter(|(_, kind)| *kind == VolumeKind::Blocks);
+        let mut names: Vec<&str> = gone.map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        let more = if names.len() > NAMED_VOLUMES {
+            ", …"
+        } else {
+            ""
+        };
+        names.truncate(NAMED_VOLUMES);
+        let names = if names.is_empty() {
+            String::new()
+        } else {
+            format!(" (gone: {}{more})", names.join(", "))
+        };
+        self.reporter.warn(
+            "MissingDataFile",
+            format!(
+                "{entries} unchanged entries had blocks that are in no data file any more{names}; they are stored again, but older versions may have lost files: run `larder test … all`"
+            ),
+        );
     }
 
     /// The new version's time: now, but later than every version that exists.
@@ -625,6 +658,8 @@ impl Engine {
     }
 }
 
+/// Vanished volumes that are named one by one.
+const NAMED_VOLUMES: usize = 3;
 /// Version lists stay in memory up to this size.
 const LIST_MEMORY_BYTES: u64 = IN_MEMORY_BYTES / 2;
 /// Catalog parameter: packing method of the newest volumes.

@@ -231,7 +231,20 @@ impl Engine {
 
     /// Fetches a version list.
     pub(crate) fn fetch_list(&self, volume: &RemoteVolume) -> Result<ArchiveReader<VolumeData>> {
-        let known = self.catalog(|c| c.volume_named(volume.name.as_str()))?;
+        let name = volume.name.as_str();
+        let known = self.catalog(|c| c.volume_named(name))?;
+        if let (Some(found), Some(expected)) = (volume.size, known.as_ref().and_then(|r| r.size))
+            && found != expected
+        {
+            return Err(Error::volume(
+                name,
+                larder_volume::Error::Mismatch {
+                    field: "size",
+                    expected: expected.to_string(),
+                    found: found.to_string(),
+                },
+            ));
+        }
         self.fetch_volume(&volume.name, volume.size, known.and_then(|row| row.hash))
     }
 

@@ -340,14 +340,16 @@ impl Engine {
     ///
     /// Encrypted volumes are checked by their HMAC instead of the remote hash (docs/decisions/0006). Another hash does
     /// not end it when the volume can be opened all the same: what is read from it is verified piece by piece, and one
-    /// bad block must not cost the others.
+    /// bad block must not cost the others. A list has no such pieces, and one in the place of another would give the
+    /// wrong version: its hash must be right when it is known.
     pub(crate) fn fetch_volume(
         &self,
         name: &VolumeName,
         size: Option<u64>,
         hash: Option<larder_volume::Hash>,
     ) -> Result<ArchiveReader<VolumeData>> {
-        let hash = hash.filter(|_| name.encryption() != Some("aes"));
+        let is_list = name.kind() == VolumeKind::List;
+        let hash = hash.filter(|_| is_list || name.encryption() != Some("aes"));
         if hash.is_none()
             && let Some(archive) = self.take_opened(name)
         {
@@ -361,7 +363,7 @@ impl Engine {
                     second = true;
                     continue;
                 }
-                Err(error @ Error::Volume { .. }) => self.reporter.warn(
+                Err(error @ Error::Volume { .. }) if !is_list => self.reporter.warn(
                     "DamagedVolume",
                     format!(
                         "{}; what can be verified of it is used",

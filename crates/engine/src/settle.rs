@@ -150,7 +150,16 @@ impl Engine {
         } else {
             Vec::new()
         };
-        self.catalog(|c| c.remove_volume(row.id))?;
+        if row.kind == VolumeKind::List && what != LostKind::Gone {
+            // What is known of it stays, so that nothing else is ever taken for this version; only a backup does
+            // without it.
+            self.catalog(|c| {
+                let of_it = c.filesets()?.into_iter().filter(|f| f.volume == row.id);
+                of_it.map(|f| f.id).try_for_each(|id| c.remove_fileset(id))
+            })?;
+        } else {
+            self.catalog(|c| c.remove_volume(row.id))?;
+        }
         view.lost.push(Lost {
             name: row.name,
             what,

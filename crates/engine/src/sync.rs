@@ -537,7 +537,7 @@ impl Engine {
         let name = volume.name.as_str();
         self.reporter
             .info("ReadingList", format!("reading the version list {name}"));
-        let archive = self.fetch_volume(&volume.name, volume.size, None)?;
+        let archive = self.fetch_list(volume)?;
         let is_full = match archive.find("fileset") {
             Some(entry) => {
                 parse_fileset(&archive.read(entry, 1 << 20).in_volume(name)?).in_volume(name)?

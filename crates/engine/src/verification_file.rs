@@ -12,6 +12,7 @@ use crate::backup::Stored;
 use crate::data::VolumeData;
 use crate::report::TestReport;
 use crate::session::Engine;
+use crate::sync::View;
 use crate::{Error, Result};
 
 /// One volume in the file.
@@ -36,9 +37,10 @@ impl Engine {
         &self,
         stored: &[Stored],
         wrote: bool,
+        view: View,
     ) -> Result<Option<TestReport>> {
         let outcome = self.upload_verification_file(wrote || !stored.is_empty());
-        match outcome.and_then(|()| self.verify_after_backup(stored, wrote)) {
+        match outcome.and_then(|()| self.verify_after_backup(stored, wrote, view)) {
             Err(Error::Cancelled) => {
                 self.reporter.warn(
                     "Stopped",

@@ -75,6 +75,7 @@ impl Engine {
         &self,
         stored: &[Stored],
         wrote: bool,
+        view: View,
     ) -> Result<Option<TestReport>> {
         if !self.settings.backend_verification || self.settings.dry_run {
             return Ok(None);
@@ -102,7 +103,7 @@ impl Engine {
             }
             view
         } else {
-            self.view_from_catalog()?
+            view
         };
         let count = self.sample_count()?;
         if count == 0 {
@@ -123,24 +124,6 @@ impl Engine {
             }
         }
         Ok(Some(report))
-    }
-
-    fn view_from_catalog(&self) -> Result<View> {
-        let mut view = View::default();
-        for row in self.catalog(|c| c.volumes())? {
-            if row.state.is_live()
-                && let Some(name) = VolumeName::parse(&row.name, self.settings.case_insensitive)
-            {
-                view.volumes.insert(
-                    row.name,
-                    RemoteVolume {
-                        name,
-                        size: row.size,
-                    },
-                );
-            }
-        }
-        Ok(view)
     }
 
     fn sample_count(&self) -> Result<u64> {
@@ -389,6 +372,12 @@ impl Engine {
             return Ok(outcome);
         }
         let archive = self.open_volume(&volume.name, data)?;
+        if archive.recovered() {
+            outcome.findings.push(Finding {
+                kind: "Modified",
+                detail: "its directory is damaged".into(),
+            });
+        }
         match volume.name.kind() {
             VolumeKind::Blocks => self.check_blocks(&archive, row, &mut outcome)?,
             VolumeKind::Index => self.check_index(view, &archive, &mut outcome)?,
@@ -415,6 +404,7 @@ impl Engine {
                 }
             }
         }
+        self.remote.recycle(archive.into_source());
         Ok(outcome)
     }
 
@@ -570,7 +560,6 @@ impl Engine {
                 }
                 let (mut left, mut all_read) = (size, true);
                 for list in lists {
-                            all_read = false;
                     match self.catalog(|c| c.blocklist(list))? {
                         Some(bytes) => {
                             for raw in bytes.chunks(format.block_hash.len()) {
@@ -579,12 +568,9 @@ impl Engine {
                                 wanted.extend(Hash::from_bytes(raw).ok().map(|hash| (hash, len)));
                             }
                         }
-                // Lists that are too short make no whole stream.
-                if all_read && left > 0 {
-                    wanted.extend(lists.last().map(|list| (*list, 0)));
-                }
                         // Not repeated by an index: at least the list itself must exist.
                         None => {
+                            all_read = false;
                             let found = self.catalog(|c| c.find_blocks_by_hash(list))?;
                             match found.first() {
                                 Some((size, _)) => wanted.push((*list, *size)),
@@ -592,6 +578,10 @@ impl Engine {
                             }
                         }
                     }
+                }
+                // Lists that are too short make no whole stream.
+                if all_read && left > 0 {
+                    wanted.extend(lists.last().map(|list| (*list, 0)));
                 }
                 Ok(())
             };

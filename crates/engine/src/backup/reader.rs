@@ -37,6 +37,8 @@ pub(crate) struct Counters {
     pub(crate) too_large: AtomicU64,
     pub(crate) skipped: AtomicU64,
     pub(crate) with_error: AtomicU64,
+    /// Entries whose blocks were in no data file any more.
+    pub(crate) without_blocks: AtomicU64,
 }
 
 /// Position of a kind in the counters.
@@ -322,7 +324,10 @@ impl<'s, 'e> Worker<'s, 'e> {
         Ok(match self.stored(previous)? {
             Stored::Whole => true,
             Stored::Unclear => !self.shared.lost,
-            Stored::NotAll => false,
+            Stored::NotAll => {
+                bump(&self.shared.counters.without_blocks, 1);
+                false
+            }
         })
     }
 

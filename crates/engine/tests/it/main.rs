@@ -2,14 +2,16 @@
 
 mod continue_set;
 mod cost;
+mod damage;
 mod doom;
 mod faults;
 mod golden;
 mod lint;
-mod rig;
 mod review;
+mod rig;
 mod selection;
 mod support;
+mod windows;
 
 /// A file that is not named above would silently not run.
 #[test]

@@ -69,8 +69,12 @@ pub struct Rig {
     pub values: Values,
     pub passphrase: Option<String>,
     pub temp: tempfile::TempDir,
+    /// A folder for states.
+    pub fast: tempfile::TempDir,
     /// What each written version holds, oldest first.
     pub versions: Vec<Manifest>,
+    /// The files that each of these runs added to the destination.
+    pub written: Vec<Vec<String>>,
     /// The token of the engine opened last.
     pub cancel: Cancel,
     way: Arc<Recorder>,
@@ -91,6 +95,9 @@ impl Rig {
     /// The same over a given destination.
     pub fn over(store: MemoryDestination) -> Self {
         let temp = tempfile::tempdir().expect("a temporary folder");
+        // The state is small and flushed often; in memory that costs nothing.
+        let fast = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let fast = fast.expect("a temporary folder");
         std::fs::create_dir(temp.path().join("source")).expect("the source folder");
         let plan = FaultPlan::new();
         let way = Recorder::new(Arc::new(Faults::new(store.shared(), plan.clone())));
@@ -104,9 +111,11 @@ impl Rig {
             values: Values::new(),
             passphrase: None,
             source: temp.path().join("source"),
-            state: temp.path().join("state/catalog.sqlite"),
+            state: fast.path().join("state/catalog.sqlite"),
             temp,
+            fast,
             versions: Vec::new(),
+            written: Vec::new(),
             cancel: Cancel::new(),
             restores: 0,
         };
@@ -142,6 +151,7 @@ impl Rig {
         other.passphrase.clone_from(&self.passphrase);
         other.clock = self.clock.clone();
         other.versions.clone_from(&self.versions);
+        other.written.clone_from(&self.written);
         other.source.clone_from(&self.source);
         other
     }
@@ -240,11 +250,15 @@ impl Rig {
         self.clock.pause(std::time::Duration::from_secs(1));
         let engine = self.open()?;
         let held = Manifest::of(&self.source()).expect("a readable source");
+        let before = self.store.names();
         let outcome = engine.backup(&self.request());
         engine.close().expect("the catalog closes");
         let report = outcome?;
         if report.version_time.is_some() {
             self.versions.push(held);
+            let mut names = self.store.names();
+            names.retain(|name| !before.contains(name));
+            self.written.push(names);
         }
         Ok(report)
     }
@@ -365,6 +379,7 @@ impl Rig {
         fork.values = self.values.clone();
         fork.passphrase.clone_from(&self.passphrase);
         fork.versions.clone_from(&self.versions);
+        fork.written.clone_from(&self.written);
         fork.source.clone_from(&self.source);
         fork.clock
             .set(u64::try_from(self.clock.seconds()).expect("a time after 1970"));
@@ -400,6 +415,15 @@ impl Rig {
         self.versions.truncate(known);
         self.versions.resize(lists.max(known), now);
         lists - known
+    }
+
+    /// The first file of a kind that a run added, in order of names.
+    pub fn written_by(&self, run: usize, kind: VolumeKind) -> String {
+        let of_kind = |name: &&String| {
+            VolumeName::parse(name, false).is_some_and(|parsed| parsed.kind() == kind)
+        };
+        let name = self.written[run].iter().find(of_kind);
+        name.expect("a file of this kind").clone()
     }
 
     /// Remote names of one kind, in order.
