@@ -318,7 +318,7 @@ fn tar_trailer(
         return Err(format!("{TRAILER} is too short"));
     };
     let (index, tail) = content.split_at(end);
-    if content.len() % 512 != 0
+    if !content.len().is_multiple_of(512)
         || tail.get(8..) != Some(b"EOFHD1")
         || u64_at(tail, 0) != Some(offset as u64)
     {

@@ -12,6 +12,8 @@ const DBLOCK: &str = "duplicati-b0123456789abcdef0123456789abcdef.dblock.zip";
 const DINDEX: &str = "duplicati-ifedcba9876543210fedcba9876543210.dindex.zip";
 const DLIST: &str = "duplicati-20240101T000000Z.dlist.zip";
 
+type Files = BTreeMap<String, Vec<u8>>;
+
 /// The set of docs/format/vectors.md, in parts that can be spoilt.
 struct Model {
     manifest: String,
@@ -26,7 +28,7 @@ struct Model {
     filelist: String,
     names: [String; 3],
     /// Done to the packed files.
-    last: Box<dyn Fn(&mut BTreeMap<String, Vec<u8>>)>,
+    last: Box<dyn Fn(&mut Files)>,
 }
 
 fn hash(data: &[u8]) -> String {
