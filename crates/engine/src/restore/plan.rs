@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -44,11 +45,7 @@ impl Target {
 /// Chooses what of the stored paths is kept (format spec 9.2: the part common to all selected entries is cut).
 pub(crate) fn layout(entries: &[FileEntry], target: Option<&Path>, keep_full: bool) -> Target {
     let Some(folder) = target else {
-        return Target {
-            folder: PathBuf::from("/"),
-            cut: Vec::new(),
-            whole: true,
-        };
+        return original_places(entries);
     };
     let folder = folder.to_owned();
     if keep_full {
@@ -58,6 +55,40 @@ pub(crate) fn layout(entries: &[FileEntry], target: Option<&Path>, keep_full: bo
             whole: true,
         };
     }
+    let cut = common_folder(entries);
+    let whole = cut.is_empty();
+    Target { folder, cut, whole }
+}
+
+/// The original places. The way to the selected entries may lead through links, as it did when they were backed up
+/// (`/home` may be one); below it nothing is followed. A set of another system goes below the root folder.
+fn original_places(entries: &[FileEntry]) -> Target {
+    let mut cut = common_folder(entries);
+    if cut.first() != Some(&b'/') {
+        return Target {
+            folder: PathBuf::from("/"),
+            cut: Vec::new(),
+            whole: true,
+        };
+    }
+    if entries.iter().any(|entry| entry.path == cut) {
+        // The folder itself is restored too, so it must lie below the one that is opened.
+        let above = cut.strip_suffix(b"/").unwrap_or(&cut);
+        let end = above
+            .iter()
+            .rposition(|b| *b == b'/')
+            .map_or(0, |at| at + 1);
+        cut.truncate(end.max(1));
+    }
+    Target {
+        folder: PathBuf::from(std::ffi::OsStr::from_bytes(&cut)),
+        cut,
+        whole: false,
+    }
+}
+
+/// The longest folder path, with its separator, that all entries share.
+fn common_folder(entries: &[FileEntry]) -> Vec<u8> {
     let mut common: Option<Vec<u8>> = None;
     for entry in entries {
         let own = folder_of(entry);
@@ -75,9 +106,7 @@ pub(crate) fn layout(entries: &[FileEntry], target: Option<&Path>, keep_full: bo
             }
         });
     }
-    let cut = common.unwrap_or_default();
-    let whole = cut.is_empty();
-    Target { folder, cut, whole }
+    common.unwrap_or_default()
 }
 
 fn is_separator(byte: u8, path: &[u8]) -> bool {
@@ -614,6 +643,31 @@ mod tests {
             blockhash: None,
             blocksize: None,
         }
+    }
+
+    #[test]
+    fn original_places_are_reached_through_the_folders_above() {
+        use EntryKind::{File, Folder};
+        let entries = [
+            entry(Folder, "/home/ann/"),
+            entry(File, "/home/ann/a/x"),
+            entry(File, "/home/ann/y"),
+        ];
+        let place = layout(&entries, None, false);
+        assert_eq!(place.folder, Path::new("/home/"));
+        let relative = |path: &str| {
+            place
+                .relative(path.as_bytes())
+                .map(|r| String::from_utf8(r).unwrap())
+        };
+        assert_eq!(relative("/home/ann/"), Some("ann".into()));
+        assert_eq!(relative("/home/ann/a/x"), Some("ann/a/x".into()));
+        let roots = [entry(File, "/a/x"), entry(File, "/b/y")];
+        assert_eq!(layout(&roots, None, false).folder, Path::new("/"));
+        let foreign = [entry(File, "C:\\a\\x")];
+        let place = layout(&foreign, None, false);
+        assert_eq!(place.folder, Path::new("/"));
+        assert_eq!(place.relative(b"C:\\a\\x"), Some(b"C/a/x".to_vec()));
     }
 
     #[test]
