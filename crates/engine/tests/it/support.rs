@@ -32,7 +32,7 @@ pub struct Fixture {
 }
 
 /// Folders of `fixtures` that are no backup sets.
-const OTHER_FIXTURES: [&str; 3] = ["encrypted", "vectors", "volumes"];
+const OTHER_FIXTURES: [&str; 2] = ["vectors", "volumes"];
 
 /// All sets, in the order of their names. A folder that is neither a set nor known as something else is a failure,
 /// so that none is forgotten.

@@ -1,5 +1,5 @@
-//! Volumes made by Duplicati, read to the last field and written again: `fixtures/volumes`, not encrypted, and
-//! `fixtures/encrypted`.
+//! Volumes made by Duplicati, read to the last field and written again: `fixtures/volumes`, not encrypted, and the
+//! encrypted set `fixtures/aes-default`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -79,17 +79,16 @@ impl Volume {
 
 fn volumes() -> Vec<Volume> {
     let mut volumes = Vec::new();
-    let folders =
-        ["volumes", "encrypted"].map(|folder| std::fs::read_dir(fixtures().join(folder)).unwrap());
-    for set in folders.into_iter().flatten() {
+    let mut folders = vec![("aes-default".to_owned(), fixtures().join("aes-default/dst"))];
+    for set in std::fs::read_dir(fixtures().join("volumes")).unwrap() {
         let set = set.unwrap();
         if set.file_type().unwrap().is_dir() {
-            for file in std::fs::read_dir(set.path()).unwrap() {
-                volumes.push(Volume::open(
-                    set.file_name().to_str().unwrap(),
-                    &file.unwrap().path(),
-                ));
-            }
+            folders.push((set.file_name().into_string().unwrap(), set.path()));
+        }
+    }
+    for (set, folder) in folders {
+        for file in std::fs::read_dir(folder).unwrap() {
+            volumes.push(Volume::open(&set, &file.unwrap().path()));
         }
     }
     assert!(volumes.len() > 20, "{}", volumes.len());
@@ -238,7 +237,7 @@ fn metadata_is_as_we_write_it() {
 #[test]
 fn an_encrypted_list_streams_in_bounded_memory() {
     // Decryption and file list both stream; the archive between them needs random access.
-    let path = fixtures().join("encrypted/aes-default/duplicati-20261121T225521Z.dlist.zip.aes");
+    let path = fixtures().join("aes-default/dst/duplicati-20261121T225521Z.dlist.zip.aes");
     let mut archive = Vec::new();
     let mut reader = AesReader::open(std::fs::File::open(path).unwrap(), PASSPHRASE).unwrap();
     std::io::copy(&mut reader, &mut archive).unwrap();
@@ -261,7 +260,7 @@ fn an_encrypted_list_streams_in_bounded_memory() {
 
 #[test]
 fn another_passphrase_is_told_from_damage() {
-    let path = fixtures().join("encrypted/aes-default/duplicati-20261121T225521Z.dlist.zip.aes");
+    let path = fixtures().join("aes-default/dst/duplicati-20261121T225521Z.dlist.zip.aes");
     let mut remote = std::fs::read(path).unwrap();
     let options = AesReadOptions::default();
     assert!(matches!(
