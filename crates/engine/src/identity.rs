@@ -112,15 +112,35 @@ impl Engine {
         if self.crypt.passphrase.is_none() {
             return Ok(());
         }
-        let smallest = view
+        let mut candidates: Vec<_> = view
             .volumes
             .values()
             .filter(|v| v.name.encryption().is_some() && v.name.compression().is_some())
-            .min_by_key(|v| v.size.unwrap_or(u64::MAX));
-        if let Some(volume) = smallest {
-            self.fetch_volume(&volume.name, volume.size, None)?;
+            .collect();
+        candidates.sort_by_key(|v| v.size.unwrap_or(u64::MAX));
+        let mut damage = None;
+        for volume in candidates.into_iter().take(MANIFEST_TRIES) {
+            match self.fetch_volume(&volume.name, volume.size, None) {
+                Ok(_) => return self.remember_passphrase(),
+                // Damage tells nothing about the passphrase; the next volume may.
+                Err(
+                    error @ Error::Volume {
+                        source:
+                            larder_volume::Error::Malformed { .. }
+                            | larder_volume::Error::Tampered(_)
+                            | larder_volume::Error::Mismatch { .. },
+                        ..
+                    },
+                ) => {
+                    damage.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
-        self.remember_passphrase()
+        match damage {
+            Some(error) => Err(error),
+            None => self.remember_passphrase(),
+        }
     }
 
     /// Notes that the present passphrase opens this backup.
