@@ -1,25 +1,39 @@
-//! What a person sees while a command runs: plain lines, or a bar with rate and time left on a terminal.
+//! What a person sees while a command runs.
+//!
+//! Results and progress go to standard output; warnings and errors to standard error, where the bar of a terminal is
+//! too. With `--json` standard output belongs to the result; `--quiet-console` leaves only errors.
 
 use std::io::{IsTerminal, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use larder_engine::{Level, Message, Monitor, Phase, Progress, Transfer};
 use larder_options::value::format_size;
 
-use crate::logfile::LogFile;
+use crate::logging::{Chooser, LogFile};
+use crate::progress::{Display, Figures, Work};
 
 /// Prints to the terminal and the log file.
 pub struct Console {
     quiet: bool,
-    to_stderr: bool,
-    threshold: Level,
+    json: bool,
+    chooser: Chooser,
     log: Option<LogFile>,
-    bar: Mutex<Option<Arc<indicatif::ProgressBar>>>,
-    progress: Mutex<Option<Arc<Progress>>>,
-    ended: Arc<AtomicBool>,
-    backup: bool,
+    display: Display,
+    progress: std::sync::Mutex<Option<Arc<Progress>>>,
+    run: RunKind,
+    /// Whether each transfer gets a line.
+    transfers: bool,
+}
+
+/// What the lines of progress depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunKind {
+    /// Phases have words of their own.
+    Backup,
+    /// The result is a list that scripts read: no line of progress beside it.
+    Listing,
+    /// Everything else.
+    Other,
 }
 
 /// How a console is set up.
@@ -28,122 +42,73 @@ pub struct Style {
     pub quiet: bool,
     /// The result is JSON on standard output, so nothing else may go there.
     pub json: bool,
-    /// Messages below this are not shown.
-    pub threshold: Level,
-    /// True for `backup`, whose phases have other words.
-    pub backup: bool,
+    /// What runs.
+    pub run: RunKind,
 }
 
 impl Console {
-    /// A console; the bar appears when work begins.
-    pub fn new(style: &Style, log: Option<LogFile>) -> Self {
+    /// A console; the figures appear when work begins.
+    pub fn new(style: &Style, chooser: Chooser, log: Option<LogFile>) -> Self {
+        let display = Display::start(style.quiet || style.json);
+        // Where the bar is seen, a line for each volume would only push everything else away.
+        let wanted = match style.run {
+            RunKind::Listing => false,
+            RunKind::Backup | RunKind::Other => {
+                !display.has_bar() || !std::io::stdout().is_terminal()
+            }
+        };
+        let transfers = wanted || chooser.shows(Level::Information);
         Self {
-            quiet: style.quiet || style.json,
-            to_stderr: style.json,
-            threshold: style.threshold,
+            quiet: style.quiet,
+            json: style.json,
+            chooser,
             log,
-            bar: Mutex::new(None),
-            progress: Mutex::new(None),
-            ended: Arc::new(AtomicBool::new(false)),
-            backup: style.backup,
+            display,
+            progress: std::sync::Mutex::new(None),
+            run: style.run,
+            transfers,
         }
     }
 
-    /// Removes the bar.
+    /// Removes the bar for good.
     pub fn end(&self) {
-        self.ended.store(true, Ordering::SeqCst);
-        if let Some(bar) = self
-            .bar
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
-            bar.finish_and_clear();
+        self.display.end();
+    }
+
+    /// Takes the bar away while something is asked.
+    pub fn pause(&self) {
+        self.display.hide(true);
+    }
+
+    /// Shows the bar again.
+    pub fn resume(&self) {
+        self.display.hide(false);
+    }
+
+    /// A line of progress.
+    pub fn line(&self, text: &str) {
+        if !self.quiet && !self.json {
+            self.display.aside(|| print(text));
         }
     }
 
-    fn line(&self, text: &str) {
-        if self.quiet {
-            return;
-        }
-        match self
-            .bar
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-        {
-            Some(bar) => bar.println(text),
-            None => print(text),
-        }
+    fn complaint(&self, text: &str) {
+        self.display.aside(|| note(text));
     }
 
-    fn start_bar(&self) {
-        if self.quiet || !std::io::stderr().is_terminal() {
-            return;
-        }
-        let Some(progress) = self
+    fn figures_line(&self, work: Work) {
+        let progress = self
             .progress
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-        else {
-            return;
-        };
-        let mut slot = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
-        if slot.is_some() {
-            return;
-        }
-        let bar = Arc::new(indicatif::ProgressBar::new(0));
-        if let Ok(style) =
-            indicatif::ProgressStyle::with_template("{spinner} {msg} {wide_bar} {percent}%")
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(line) = progress
+            .as_deref()
+            .and_then(|progress| Figures::of(progress).line(work))
         {
-            bar.set_style(style);
+            drop(progress);
+            self.line(&line);
         }
-        *slot = Some(bar.clone());
-        drop(slot);
-        let ended = self.ended.clone();
-        let _ = std::thread::Builder::new()
-            .name("larder-progress".into())
-            .spawn(move || {
-                let started = Instant::now();
-                while !ended.load(Ordering::SeqCst) {
-                    draw(&bar, &progress, started);
-                    std::thread::sleep(Duration::from_millis(200));
-                }
-            });
     }
-}
-
-fn draw(bar: &indicatif::ProgressBar, progress: &Progress, started: Instant) {
-    let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    let (done, found) = (get(&progress.bytes_done), get(&progress.bytes_found));
-    let seconds = started.elapsed().as_secs_f64().max(0.001);
-    let rate = done as f64 / seconds;
-    let counted = progress.counted.load(Ordering::Relaxed);
-    let left = if counted && rate > 1.0 && found > done {
-        let seconds = ((found - done) as f64 / rate).min(3.6e6) as u64;
-        format!(
-            ", {:02}:{:02}:{:02} left",
-            seconds / 3600,
-            seconds / 60 % 60,
-            seconds % 60
-        )
-    } else {
-        String::new()
-    };
-    bar.set_length(found.max(1));
-    bar.set_position(done.min(found));
-    bar.set_message(format!(
-        "{}/{} files, {} of {}{}, {}/s, sent {}{left}",
-        get(&progress.files_done),
-        get(&progress.files_found),
-        format_size(done),
-        format_size(found),
-        if counted { "" } else { " (still counting)" },
-        format_size(rate as u64),
-        format_size(get(&progress.bytes_sent)),
-    ));
-    bar.tick();
 }
 
 impl Monitor for Console {
@@ -151,48 +116,62 @@ impl Monitor for Console {
         if let Some(log) = &self.log {
             log.write(message);
         }
-        if message.level < self.threshold && message.level != Level::DryRun {
+        if message.id == "NoMatchInNewest" {
+            // Part of the shape of a listing (commands spec 1.4), whatever the level.
+            self.line(&message.text);
             return;
         }
-        let text = match message.level {
-            Level::Warning => format!("Warning [{}]: {}", message.id, message.text),
-            Level::Error => format!("Error [{}]: {}", message.id, message.text),
-            Level::DryRun => format!("[Dryrun]: {}", message.text),
-            Level::Verbose | Level::Retry | Level::Information => format!("  {}", message.text),
-        };
-        if self.to_stderr {
-            if message.level >= Level::Warning {
-                note(&text);
+        if !self.chooser.wants(message) {
+            return;
+        }
+        match message.level {
+            Level::Warning if !self.quiet => {
+                self.complaint(&format!("Warning [{}]: {}", message.id, message.text));
             }
-            return;
+            Level::Warning => {}
+            Level::Error => self.complaint(&format!("Error [{}]: {}", message.id, message.text)),
+            Level::DryRun => self.line(&format!("[Dryrun]: {}", message.text)),
+            Level::Verbose | Level::Retry | Level::Information => {
+                self.line(&format!("  {}", message.text));
+            }
         }
-        self.line(&text);
     }
 
     fn phase(&self, phase: Phase) {
-        let text = match phase {
-            Phase::CheckingRemote => "Checking remote backup ...",
-            Phase::Rebuilding => "Building the local catalog from the destination ...",
-            Phase::Backup => {
-                self.start_bar();
-                "Scanning source files ..."
+        let (work, text) = match phase {
+            Phase::CheckingRemote => (Work::None, "Checking remote backup ..."),
+            Phase::Rebuilding => (
+                Work::None,
+                "Building the local catalog from the destination ...",
+            ),
+            Phase::Backup => (Work::Backup, "Scanning source files ..."),
+            Phase::Uploading => (Work::None, "Uploading the version list ..."),
+            Phase::Verifying if self.run == RunKind::Backup => {
+                (Work::None, "Verifying remote backup ...")
             }
-            Phase::Uploading => "Uploading the version list ...",
-            Phase::Verifying if self.backup => "Verifying remote backup ...",
-            Phase::Verifying => "Verifying volumes ...",
-            Phase::ReadingLists => "Reading version lists ...",
-            Phase::CheckingTargets => "Checking existing target files ...",
-            Phase::Restoring => {
-                self.start_bar();
-                "Restoring files ..."
-            }
-            Phase::Metadata => "Applying times and permissions ...",
-            Phase::Completed => return,
+            Phase::Verifying => (Work::None, "Verifying volumes ..."),
+            Phase::ReadingLists => (Work::None, "Reading version lists ..."),
+            Phase::CheckingTargets => (Work::Restore, "Checking existing target files ..."),
+            Phase::Restoring => (Work::Restore, "Restoring files ..."),
+            Phase::Metadata => (Work::None, "Applying times and permissions ..."),
+            Phase::Completed => (Work::None, ""),
         };
-        self.line(text);
+        self.display.phase(work, text);
+        if phase == Phase::Completed {
+            return;
+        }
+        if self.run != RunKind::Listing || self.chooser.shows(Level::Information) {
+            self.line(text);
+        }
+        if phase == Phase::CheckingTargets {
+            self.figures_line(Work::Restore);
+        }
     }
 
     fn transfer(&self, transfer: &Transfer) {
+        if !self.transfers {
+            return;
+        }
         let text = match transfer {
             Transfer::List => "  Listing remote folder ...".to_owned(),
             Transfer::Put { name, size } => {
@@ -211,7 +190,11 @@ impl Monitor for Console {
     }
 
     fn progress(&self, progress: Arc<Progress>) {
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+        self.display.follow(Arc::clone(&progress));
+        *self
+            .progress
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(progress);
     }
 }
 

@@ -1,116 +1,434 @@
-//! `larder help`.
+//! `larder help`: the commands with their main options, topics, and every option, all from declarations.
+
+mod topics;
 
 use larder_options::render::{Verb, help_listing, help_topic};
+use larder_options::{OptionDecl, find_decl};
 
 use crate::console::print;
 use crate::invocation::tables;
 
+/// One command.
+#[derive(Debug)]
+pub struct Command {
+    /// Name, arguments and one sentence, as the manual page and the completion show them.
+    pub verb: Verb,
+    /// Further names.
+    pub aliases: &'static [&'static str],
+    /// Whether the first argument is a storage URL.
+    pub has_url: bool,
+    /// What else is to be said: paragraphs, divided by empty lines.
+    about: &'static str,
+    /// Names of the options that matter most for it.
+    options: &'static [&'static str],
+}
+
 /// The commands of this version.
-pub const VERBS: &[Verb] = &[
-    Verb {
-        name: "backup",
-        arguments: "<storage-URL> <source>…",
-        help: "Make a new version of the source folders.",
+pub const COMMANDS: &[Command] = &[
+    Command {
+        verb: Verb {
+            name: "backup",
+            arguments: "<storage-URL> <source>…",
+            help: "Makes a new version of the source folders.",
+        },
+        aliases: &[],
+        has_url: true,
+        about: "The first backup creates the folder of the storage URL. Later ones store only what has changed; when nothing \
+                has, no version is written and the exit code is 1. A file that cannot be read is told and counted, and \
+                what the previous version has of it is kept.\n\n\
+                Ctrl-C stops the backup within two seconds. What was uploaded is used by the next run.",
+        options: &[
+            "passphrase",
+            "no-encryption",
+            "exclude",
+            "include",
+            "dry-run",
+            "dblock-size",
+            "blocksize",
+            "skip-files-larger-than",
+            "symlink-policy",
+            "upload-unchanged-backups",
+            "throttle-upload",
+        ],
     },
-    Verb {
-        name: "restore",
-        arguments: "<storage-URL> [pattern…]",
-        help: "Write files of a version back.",
+    Command {
+        verb: Verb {
+            name: "restore",
+            arguments: "<storage-URL> [pattern…]",
+            help: "Writes files of a version back.",
+        },
+        aliases: &[],
+        has_url: true,
+        about: "Without a pattern everything is restored. A name without separator and wildcard means files of that name in any \
+                folder. Files go back to where they were, or below --restore-path, where the folders that all have in common are \
+                left out. A file that exists with other content is kept, and the restored one gets the date of its version \
+                in its name, unless --overwrite is given.",
+        options: &[
+            "restore-path",
+            "overwrite",
+            "version",
+            "time",
+            "restore-permissions",
+            "dont-compress-restore-paths",
+            "passphrase",
+            "dry-run",
+            "control-files",
+            "no-local-db",
+        ],
     },
-    Verb {
-        name: "list",
-        arguments: "<storage-URL> [pattern…|version|time]",
-        help: "List versions, or files of the newest version.",
+    Command {
+        verb: Verb {
+            name: "list",
+            arguments: "<storage-URL> [pattern…|version|time]",
+            help: "Lists versions, or files of one version.",
+        },
+        aliases: &[],
+        has_url: true,
+        about: "Without an argument the versions are listed, the newest being 0. A number or a time lists all files of that \
+                version; a time is counted backwards from now (1D is yesterday). Patterns list the matching files of the newest \
+                version, or of those that --version, --time or --all-versions choose.",
+        options: &[
+            "version",
+            "time",
+            "all-versions",
+            "passphrase",
+            "json",
+            "control-files",
+            "list-folder-contents",
+            "list-prefix-only",
+            "list-sets-only",
+        ],
     },
-    Verb {
-        name: "find",
-        arguments: "<storage-URL> [pattern…]",
-        help: "Search files in all versions.",
+    Command {
+        verb: Verb {
+            name: "find",
+            arguments: "<storage-URL> [pattern…]",
+            help: "Searches files in all versions.",
+        },
+        aliases: &[],
+        has_url: true,
+        about: "As list, but in all versions unless --version or --time is given.",
+        options: &["version", "time", "passphrase", "json"],
     },
-    Verb {
-        name: "list-filesets",
-        arguments: "<storage-URL>",
-        help: "List versions with their figures.",
+    Command {
+        verb: Verb {
+            name: "list-filesets",
+            arguments: "<storage-URL>",
+            help: "Lists versions with all their entries counted.",
+        },
+        aliases: &[],
+        has_url: true,
+        about: "Files, folders and links are counted together. A version whose backup was stopped is marked partial.",
+        options: &["passphrase", "json"],
     },
-    Verb {
-        name: "test",
-        arguments: "<storage-URL> [samples|all]",
-        help: "Verify stored volumes.",
+    Command {
+        verb: Verb {
+            name: "test",
+            arguments: "<storage-URL> [samples|all]",
+            help: "Verifies stored volumes.",
+        },
+        aliases: &["verify"],
+        has_url: true,
+        about: "A sample is one list, one index and one data volume; those checked least often come first, so that repeated runs \
+                reach all of them. Damage does not end the check: every damaged volume is named, with the versions and files it \
+                hurts, and the exit code is 3.",
+        options: &[
+            "full-remote-verification",
+            "full-result",
+            "version",
+            "passphrase",
+            "json",
+        ],
     },
-    Verb {
-        name: "repair",
-        arguments: "<storage-URL>",
-        help: "Rebuild the local catalog and missing index files.",
+    Command {
+        verb: Verb {
+            name: "repair",
+            arguments: "<storage-URL>",
+            help: "Rebuilds the local catalog and missing index files.",
+        },
+        aliases: &[],
+        has_url: true,
+        about: "Other commands do the same unasked when they have to; nothing that another program stored is removed.",
+        options: &["passphrase", "dry-run", "json"],
     },
-    Verb {
-        name: "help",
-        arguments: "[topic]",
-        help: "Explain a command or an option.",
+    Command {
+        verb: Verb {
+            name: "test-filters",
+            arguments: "<source>…",
+            help: "Shows what the filters let through.",
+        },
+        aliases: &["test-filter"],
+        has_url: false,
+        about: "With --console-log-level=Verbose every path is shown with the rule that decided.",
+        options: &[
+            "include",
+            "exclude",
+            "exclude-files-attributes",
+            "skip-files-larger-than",
+            "symlink-policy",
+        ],
     },
-    Verb {
-        name: "completion",
-        arguments: "bash|zsh|fish",
-        help: "Print a completion script for a shell.",
+    Command {
+        verb: Verb {
+            name: "help",
+            arguments: "[topic]",
+            help: "Explains a command, an option or a topic.",
+        },
+        aliases: &["example", "examples"],
+        has_url: false,
+        about: "",
+        options: &[],
     },
-    Verb {
-        name: "man",
-        arguments: "",
-        help: "Print the manual page.",
+    Command {
+        verb: Verb {
+            name: "completion",
+            arguments: "bash|zsh|fish",
+            help: "Prints a completion script for a shell.",
+        },
+        aliases: &[],
+        has_url: false,
+        about: "For bash: larder completion bash > ~/.local/share/bash-completion/completions/larder",
+        options: &[],
+    },
+    Command {
+        verb: Verb {
+            name: "man",
+            arguments: "",
+            help: "Prints the manual page.",
+        },
+        aliases: &[],
+        has_url: false,
+        about: "To read it: larder man | man -l -",
+        options: &[],
     },
 ];
 
-/// Prints help on a topic, or the overview.
-pub fn print_help(topic: Option<&str>) {
-    let topic = topic.map(|t| t.trim_start_matches('-').to_ascii_lowercase());
-    match topic.as_deref() {
-        None | Some("" | "help") => overview(),
-        Some("advanced" | "options" | "option") => print(&help_listing(&tables(), true)),
-        Some("returncodes" | "exitcodes" | "statuscodes" | "errorlevel") => print(EXIT_CODES),
-        Some("filter" | "filters") => print(FILTERS),
-        Some(topic) => {
-            if let Some(verb) = VERBS.iter().find(|v| v.name == topic) {
-                print(&format!(
-                    "larder {} {} [--option=value]…\n\n  {}",
-                    verb.name, verb.arguments, verb.help
-                ));
-            } else if let Some(text) = help_topic(topic, &tables()) {
-                print(&text);
-            } else {
-                print(&format!("Topic not found: {topic}\n"));
-                overview();
+/// Commands of Duplicati that this version does not have (commands spec 1.3).
+pub const NOT_YET: &[&str] = &[
+    "affected",
+    "changelog",
+    "compact",
+    "compare",
+    "controller-server",
+    "create-report",
+    "delete",
+    "list-broken-files",
+    "list-file-versions",
+    "list-folder-content",
+    "list-folder-contents",
+    "purge",
+    "purge-broken-files",
+    "read-lock-info",
+    "readlockinfo",
+    "search",
+    "search-entries",
+    "search-files",
+    "send-mail",
+    "set-locks",
+    "setlocks",
+    "sync",
+    "system-info",
+    "systeminfo",
+    "vacuum",
+];
+
+/// The command of a name.
+pub fn find(name: &str) -> Option<&'static Command> {
+    COMMANDS.iter().find(|c| c.verb.name == name)
+}
+
+/// The name of the command that a word in any letter case means.
+pub fn canonical(word: &str) -> Option<&'static str> {
+    let word = word.to_ascii_lowercase();
+    COMMANDS
+        .iter()
+        .find(|c| c.verb.name == word || c.aliases.contains(&word.as_str()))
+        .map(|c| c.verb.name)
+}
+
+/// The commands as the manual page and the completion take them.
+pub fn verbs() -> Vec<Verb> {
+    COMMANDS.iter().map(|c| c.verb).collect()
+}
+
+/// The command whose name is nearest to a word, when it is near enough to be meant.
+pub fn near(word: &str) -> Option<&'static str> {
+    let word = word.to_ascii_lowercase();
+    COMMANDS
+        .iter()
+        .map(|c| (distance(&word, c.verb.name), c.verb.name))
+        .filter(|(away, name)| *away <= 1 + name.len() / 5 && word.len() > 1)
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// How many letters must be changed, put in, left out or swapped with their neighbour.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, left) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, right) in b.iter().enumerate() {
+            let cell = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX / 2);
+            let mut best = (cell(&last, j) + usize::from(left != right))
+                .min(cell(&last, j + 1) + 1)
+                .min(cell(&row, j) + 1);
+            if i > 0 && j > 0 && a.get(i - 1) == Some(right) && b.get(j - 1) == Some(left) {
+                best = best.min(cell(&before, j - 1) + 1);
             }
+            row.push(best);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last.last().copied().unwrap_or(0)
+}
+
+/// Prints help on a topic, or the overview.
+pub fn print_help(program: &str, topic: Option<&str>) {
+    let topic = topic.map(|t| t.trim_start_matches('-').to_ascii_lowercase());
+    let Some(topic) = topic.filter(|t| !t.is_empty()) else {
+        print(&overview(program));
+        return;
+    };
+    match text_of(program, &topic) {
+        Some(text) => print(text.trim_end().trim_start_matches('\n')),
+        None => {
+            print(&format!("Topic not found: {topic}\n"));
+            print(&overview(program));
         }
     }
 }
 
-fn overview() {
-    print(&format!(
-        "Larder {}: backups in Duplicati's format\n",
-        env!("CARGO_PKG_VERSION")
-    ));
-    print("Usage: larder <command> <storage-URL> [arguments…] [--option=value]…\n");
-    for verb in VERBS {
-        print(&format!("  {:<14} {}", verb.name, verb.help));
+fn text_of(program: &str, topic: &str) -> Option<String> {
+    if topic == "help" {
+        return Some(overview(program));
     }
-    print(
-        "\nMore: larder help <command>, larder help <option>, larder help options, larder help filters, larder help exitcodes",
-    );
+    if let Some(command) = canonical(topic).and_then(find) {
+        return Some(command_help(program, command));
+    }
+    if NOT_YET.contains(&topic) {
+        return Some(format!(
+            "The command {topic} is not in this version of Larder."
+        ));
+    }
+    if let Some(text) = topics::text(topic) {
+        return Some(text);
+    }
+    help_topic(topic, &tables()).or_else(|| topics::provider(topic))
 }
 
-const EXIT_CODES: &str = "\
-  0    success
-  1    backup: success, nothing had to be uploaded
-  2    finished with warnings (backup, restore)
-  3    finished with errors (backup), or damaged volumes were found (test)
-  50   the backup was stopped after something was uploaded
-  100  failure
-  200  the command line is wrong";
+fn overview(program: &str) -> String {
+    let mut text = format!(
+        "Larder {}: backups in Duplicati's format\n\n\
+         Usage: {program} <command> <storage-URL> [arguments…] [--option=value]…\n\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    for command in COMMANDS {
+        text.push_str(&format!(
+            "  {:<14} {}\n",
+            command.verb.name, command.verb.help
+        ));
+    }
+    text.push_str(&format!(
+        "\nFor example:\n\n  \
+         {program} backup file:///mnt/disk/backup /home/ann --passphrase=… --exclude='*.tmp'\n  \
+         {program} restore file:///mnt/disk/backup '*/letter.odt' --restore-path=/tmp/x --passphrase=…\n\n\
+         More: {program} help <command>, {program} help <option>, and the topics\n  {}",
+        topics::NAMES.join(", ")
+    ));
+    text
+}
 
-const FILTERS: &str = "\
-  --include=FILTER and --exclude=FILTER are tried in their order, the first that matches decides.
-  text            the whole path, folders with a separator at the end
-  *  ?            any run of characters, one character; separators included
-  [expression]    a regular expression that must match the whole path
-  {Group,Group}   built-in groups: SystemFiles, OperatingSystem, CacheFiles, TemporaryFiles, Applications, DefaultExcludes
-  @text           the whole path, with *, ?, [ and { taken literally
-  Without a match: left out when there are only includes, otherwise kept.";
+fn command_help(program: &str, command: &Command) -> String {
+    let Verb {
+        name,
+        arguments,
+        help,
+    } = command.verb;
+    if name == "help" {
+        return overview(program);
+    }
+    let space = if arguments.is_empty() { "" } else { " " };
+    let mut text = format!("{program} {name}{space}{arguments} [--option=value]…\n\n");
+    for paragraph in std::iter::once(help)
+        .chain(command.about.split("\n\n"))
+        .filter(|p| !p.is_empty())
+    {
+        text.push_str(&topics::wrap(paragraph, "  "));
+        text.push('\n');
+    }
+    if !command.aliases.is_empty() {
+        text.push_str(&format!("  Also: {}\n\n", command.aliases.join(", ")));
+    }
+    let tables = tables();
+    let decls: Vec<&'static OptionDecl> = command
+        .options
+        .iter()
+        .filter_map(|name| find_decl(name, &tables))
+        .collect();
+    if !decls.is_empty() {
+        text.push_str("Main options:\n\n");
+        for decl in decls {
+            text.push_str(&topics::option_line(decl));
+        }
+        text.push_str(&format!(
+            "\nAll options: {program} help options; one of them: {program} help <option>\n"
+        ));
+    }
+    text
+}
+
+/// All options by group, advanced ones too.
+fn all_options() -> String {
+    help_listing(&tables(), true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_and_names_of_commands_exist() {
+        let tables = tables();
+        for command in COMMANDS {
+            for option in command.options {
+                let decl = find_decl(option, &tables).expect(option);
+                assert_eq!(decl.name, *option, "the main name is used");
+            }
+            assert!(command.verb.help.ends_with('.'));
+            assert!(!NOT_YET.contains(&command.verb.name));
+        }
+    }
+
+    #[test]
+    fn misspelt_commands_are_recognised() {
+        for (word, meant) in [
+            ("bakcup", Some("backup")),
+            ("restroe", Some("restore")),
+            ("lst", Some("list")),
+            ("list-fileset", Some("list-filesets")),
+            ("tset", Some("test")),
+            ("frobnicate", None),
+            ("x", None),
+        ] {
+            assert_eq!(near(word), meant, "{word}");
+        }
+        assert_eq!(canonical("VERIFY"), Some("test"));
+        assert_eq!(canonical("delete"), None);
+    }
+
+    #[test]
+    fn every_topic_has_a_text() {
+        for topic in topics::NAMES {
+            assert!(text_of("larder", topic).is_some(), "{topic}");
+        }
+        for name in ["file", "s3", "--dblock-size", "verify", "delete"] {
+            assert!(
+                text_of("larder", name.trim_start_matches('-')).is_some(),
+                "{name}"
+            );
+        }
+        assert!(text_of("larder", "nothing").is_none());
+    }
+}

@@ -1,11 +1,18 @@
 //! The command line: arguments to engine calls, results to text or JSON, exit codes.
+//!
+//! The way of a call: [`invocation`] collects command, URL, options and filters; [`commands`] chooses the verb;
+//! [`open`] turns options into an engine with its destination, local catalog and console; [`output`] prints what came
+//! of it. Nothing else in the program reads environment, home folder or terminal.
 
 mod commands;
 mod console;
+mod failure;
 mod help;
 mod invocation;
-mod logfile;
+mod logging;
+mod open;
 mod output;
+mod progress;
 mod secrets;
 mod signals;
 mod state;

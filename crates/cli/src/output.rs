@@ -1,78 +1,21 @@
-//! Results as text in the shapes that scripts know, or as JSON, and failures with their exit code.
+//! Results as text in the shapes that scripts know, or as JSON, and the exit codes that follow from them.
+
+mod full_result;
+
+use std::io::{BufWriter, Write};
 
 use larder_engine::{
-    BackupReport, Error, ListReport, Outcome, RepairReport, RestoreReport, TestReport, VersionInfo,
+    BackupReport, ListReport, Outcome, RepairReport, RestoreReport, TestReport, VersionInfo,
 };
+use larder_options::engine as opt;
 use larder_options::value::format_size;
 use serde::Serialize;
 
 use crate::console::{note, print};
+use crate::failure::{FAILED, Failure};
+use crate::invocation::Invocation;
 
-/// A command that ended with an error.
-#[derive(Debug)]
-pub struct Failure {
-    /// Exit code of the process.
-    pub code: i32,
-    id: Option<&'static str>,
-    message: String,
-    hint: String,
-}
-
-impl Failure {
-    /// A failure with all parts.
-    pub fn new(code: i32, id: Option<&'static str>, message: String, hint: String) -> Self {
-        Self {
-            code,
-            id,
-            message,
-            hint,
-        }
-    }
-
-    /// Wrong use of the command line.
-    pub fn usage(message: String) -> Self {
-        Self::new(200, None, message, "see `larder help`".into())
-    }
-
-    /// Any other failure.
-    pub fn general(message: String) -> Self {
-        Self::new(100, None, message, String::new())
-    }
-
-    /// A failure of the engine, with its causes.
-    pub fn from_engine(error: &Error) -> Self {
-        let mut message = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(next) = cause {
-            let words = next.to_string();
-            if !message.contains(&words) {
-                message.push_str(": ");
-                message.push_str(&words);
-            }
-            cause = next.source();
-        }
-        Self::new(error.exit_code(), error.id(), message, error.hint())
-    }
-
-    /// Prints the failure in the shape that scripts look for.
-    pub fn print(&self, json: bool) {
-        if json {
-            let value = serde_json::json!({ "Error": { "Id": self.id, "Message": self.message, "Hint": self.hint } });
-            print(&value.to_string());
-            return;
-        }
-        if let Some(id) = self.id {
-            note("");
-            note(&format!("ErrorID: {id}"));
-        }
-        note(&self.message);
-        if !self.hint.is_empty() {
-            note(&format!("What helps: {}", self.hint));
-        }
-    }
-}
-
-/// Prints a report as JSON.
+/// Prints a report as JSON (docs/guide/json.md).
 pub fn json<T: Serialize>(report: &T) -> Result<(), Failure> {
     print(&serde_json::to_string_pretty(report).map_err(|e| Failure::general(e.to_string()))?);
     Ok(())
@@ -87,58 +30,79 @@ pub fn local_time(seconds: i64) -> String {
         .to_string()
 }
 
+/// JSON or the full result when asked for; tells whether the usual text is wanted as well.
+fn text_wanted<T: Serialize>(report: &T, call: &Invocation) -> Result<bool, Failure> {
+    if call.json() {
+        json(report)?;
+        return Ok(false);
+    }
+    Ok(!call.values.get(opt::QUIET_CONSOLE)?)
+}
+
 /// The closing block of a backup and its exit code (commands spec 1.2 and 1.4).
-pub fn backup(report: &BackupReport, quiet: bool) -> i32 {
-    let statistics = &report.common.backend_statistics;
-    if !quiet {
-        print(&format!("  Duration of backup: {}", report.common.duration));
-        print(&format!("  Remote files: {}", statistics.known_file_count));
-        print(&format!("  Remote filesets: {}", statistics.known_filesets));
-        print(&format!(
-            "  Remote size: {}",
-            format_size(statistics.known_file_size)
-        ));
-        for (name, bytes) in [
-            ("Total remote quota", statistics.total_quota_space),
-            ("Available remote quota", statistics.free_quota_space),
-        ] {
-            if let Ok(bytes) = u64::try_from(bytes) {
-                print(&format!("  {name}: {}", format_size(bytes)));
-            }
+pub fn backup(report: &BackupReport, call: &Invocation) -> Result<i32, Failure> {
+    if text_wanted(report, call)? {
+        if call.values.get(opt::FULL_RESULT)? {
+            print(&full_result::text(report)?);
         }
-        print(&format!("  Files added: {}", report.added_files));
-        print(&format!("  Files deleted: {}", report.deleted_files));
-        print(&format!("  Files changed: {}", report.modified_files));
-        print(&format!(
-            "  Data uploaded: {}",
-            format_size(statistics.bytes_uploaded)
-        ));
-        print(&format!(
-            "  Data downloaded: {}",
-            format_size(statistics.bytes_downloaded)
-        ));
-        if report.common.interrupted {
-            print("Backup stopped; no new version was written");
-        } else if report.common.parsed_result == Outcome::Error {
-            print("Backup finished with errors");
-        } else {
-            print("Backup completed successfully!");
-        }
+        backup_block(report);
     }
+    let uploaded = report.common.backend_statistics.bytes_uploaded;
     if report.common.interrupted {
-        return if report.partial_backup { 50 } else { 100 };
+        return Ok(if report.partial_backup { 50 } else { FAILED });
     }
-    match report.common.parsed_result {
+    Ok(match report.common.parsed_result {
         Outcome::Error => 3,
         Outcome::Warning => 2,
-        Outcome::Success if statistics.bytes_uploaded == 0 => 1,
+        Outcome::Success if uploaded == 0 => 1,
         Outcome::Success => 0,
+    })
+}
+
+fn backup_block(report: &BackupReport) {
+    let statistics = &report.common.backend_statistics;
+    let fact = |name: &str, value: &dyn std::fmt::Display| print(&format!("  {name}: {value}"));
+    if report
+        .test_results
+        .as_ref()
+        .is_some_and(|t| t.damaged() == 0)
+    {
+        print("Remote backup verification completed");
+    }
+    fact("Duration of backup", &report.common.duration);
+    fact("Remote files", &statistics.known_file_count);
+    fact("Remote filesets", &statistics.known_filesets);
+    fact("Remote size", &format_size(statistics.known_file_size));
+    for (name, bytes) in [
+        ("Total remote quota", statistics.total_quota_space),
+        ("Available remote quota", statistics.free_quota_space),
+    ] {
+        if let Ok(bytes) = u64::try_from(bytes) {
+            fact(name, &format_size(bytes));
+        }
+    }
+    fact("Files added", &report.added_files);
+    fact("Files deleted", &report.deleted_files);
+    fact("Files changed", &report.modified_files);
+    fact("Data uploaded", &format_size(statistics.bytes_uploaded));
+    fact("Data downloaded", &format_size(statistics.bytes_downloaded));
+    if report.dryrun {
+        print("Dry run completed; nothing was stored");
+    } else if report.common.interrupted {
+        print("Backup stopped; no new version was written");
+    } else if report.common.parsed_result == Outcome::Error {
+        print("Backup finished with errors");
+    } else {
+        print("Backup completed successfully!");
     }
 }
 
 /// The closing lines of a restore and its exit code.
-pub fn restore(report: &RestoreReport, quiet: bool) -> i32 {
-    if !quiet {
+pub fn restore(report: &RestoreReport, call: &Invocation) -> Result<i32, Failure> {
+    if text_wanted(report, call)? {
+        if call.values.get(opt::FULL_RESULT)? {
+            print(&full_result::text(report)?);
+        }
         let place = report
             .restore_path
             .as_deref()
@@ -157,114 +121,131 @@ pub fn restore(report: &RestoreReport, quiet: bool) -> i32 {
         }
         print(&format!("Duration of restore: {}", report.common.duration));
     }
-    let broken = report.broken_local_files.len() + report.broken_remote_files.len();
-    if broken > 0 {
-        note(&format!(
-            "{broken} files could not be restored; the first ones:"
-        ));
-        for path in report
-            .broken_remote_files
-            .iter()
-            .chain(&report.broken_local_files)
-            .take(11)
-        {
+    let broken: Vec<&String> = report
+        .broken_remote_files
+        .iter()
+        .chain(&report.broken_local_files)
+        .collect();
+    if !broken.is_empty() {
+        let most = shown_paths(call)?;
+        note(&format!("{} files could not be restored:", broken.len()));
+        for path in broken.iter().take(most) {
             note(&format!("  {path}"));
         }
+        if let Some(rest) = broken.len().checked_sub(most).filter(|n| *n > 0) {
+            note(&format!(
+                "  ... and {rest} more (use --full-result to see all)"
+            ));
+        }
     }
-    match report.common.parsed_result {
-        Outcome::Success => 0,
-        Outcome::Warning | Outcome::Error => 2,
-    }
+    Ok(match report.common.parsed_result {
+        Outcome::Success if broken.is_empty() => 0,
+        Outcome::Success | Outcome::Warning | Outcome::Error => 2,
+    })
 }
 
-fn version_line(version: &VersionInfo, count: u64) -> String {
+/// How many paths of a long list are printed.
+fn shown_paths(call: &Invocation) -> Result<usize, Failure> {
+    Ok(if call.values.get(opt::FULL_RESULT)? {
+        usize::MAX
+    } else {
+        11
+    })
+}
+
+/// What the figure beside a version counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// Files (`list`).
+    Files,
+    /// Files, folders and links (`list-filesets`).
+    Entries,
+}
+
+fn version_line(version: &VersionInfo, count: Count) -> String {
     let partial = if version.is_full_backup {
         ""
     } else {
         ", partial"
     };
     format!(
-        "{}\t: {} ({count} files, {}{partial})",
+        "{}\t: {} ({} files, {}{partial})",
         version.version,
         local_time(version.time),
+        match count {
+            Count::Files => version.file_count,
+            Count::Entries => version.entry_count,
+        },
         format_size(version.file_sizes)
     )
 }
 
-/// The versions (`list` counts files, `list-filesets` all entries).
-pub fn versions(report: &ListReport, all_entries: bool) {
+/// The versions.
+pub fn versions(report: &ListReport, count: Count) {
     print("Listing filesets:");
     for version in &report.versions {
-        print(&version_line(
-            version,
-            if all_entries {
-                version.entry_count
-            } else {
-                version.file_count
-            },
-        ));
+        print(&version_line(version, count));
     }
 }
 
-/// Files of one version, or of several.
+/// Files of one version, or of several. A reader that closes the pipe ends the listing.
 pub fn files(report: &ListReport) {
+    let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+    let _ = write_files(report, &mut out).and_then(|()| out.flush());
+}
+
+fn write_files(report: &ListReport, out: &mut impl Write) -> std::io::Result<()> {
     if report.files.is_empty() {
-        print("No files matched expression");
-        return;
+        return writeln!(out, "No files matched expression");
     }
+    let size_text = |size: i64| u64::try_from(size).ok().map(format_size);
     if let [only] = report.versions.as_slice() {
-        print(&format!(
+        writeln!(
+            out,
             "Listing contents {} ({}):",
             only.version,
             local_time(only.time)
-        ));
+        )?;
         for file in &report.files {
-            match file.sizes.first().copied().flatten() {
-                Some(size) if size >= 0 => {
-                    print(&format!(
-                        "{} ({})",
-                        file.path,
-                        format_size(u64::try_from(size).unwrap_or(0))
-                    ));
-                }
-                _ => print(&file.path),
+            match file.sizes.first().copied().flatten().and_then(size_text) {
+                Some(size) => writeln!(out, "{} ({size})", file.path)?,
+                None => writeln!(out, "{}", file.path)?,
             }
         }
-        return;
+        return Ok(());
     }
-    print("Listing files and versions:");
+    writeln!(out, "Listing files and versions:")?;
+    let times: Vec<String> = report.versions.iter().map(|v| local_time(v.time)).collect();
     for file in &report.files {
-        print(&file.path);
-        for (version, size) in report.versions.iter().zip(&file.sizes) {
+        writeln!(out, "{}", file.path)?;
+        for ((version, time), size) in report.versions.iter().zip(&times).zip(&file.sizes) {
             let size = match size {
-                None => " - ".to_owned(),
-                Some(size) => u64::try_from(*size).map_or_else(|_| String::new(), format_size),
+                None => "  - ".to_owned(),
+                Some(size) => size_text(*size).map_or_else(String::new, |size| format!(" {size}")),
             };
-            print(&format!(
-                "{}\t: {} {size}",
-                version.version,
-                local_time(version.time)
-            ));
+            writeln!(out, "{}\t: {time}{size}", version.version)?;
         }
-        print("");
+        writeln!(out)?;
     }
+    Ok(())
 }
 
 /// Findings of a test and its exit code.
-pub fn test(report: &TestReport, full: bool) -> i32 {
-    let damaged = report.damaged();
-    if damaged == 0 {
-        if full {
-            for checked in &report.verifications {
-                print(&format!("{}: No errors", checked.file));
-            }
-        }
-        print(&format!(
-            "Examined {} files and found no errors",
-            report.verifications.len()
+pub fn test(report: &TestReport, call: &Invocation) -> Result<i32, Failure> {
+    if report.verifications.is_empty() {
+        return Err(Failure::known(
+            "NothingToTest",
+            "there is no volume of the kind that was asked for, so nothing was verified",
+            "check --version, --time and --full-remote-verification",
         ));
-        return 0;
     }
+    let damaged = report.damaged();
+    let code = if damaged == 0 { 0 } else { 3 };
+    if call.json() {
+        json(report)?;
+        return Ok(code);
+    }
+    let full = call.values.get(opt::FULL_RESULT)?;
     for checked in &report.verifications {
         if checked.findings.is_empty() {
             if full {
@@ -281,12 +262,7 @@ pub fn test(report: &TestReport, full: bool) -> i32 {
         for finding in checked.findings.iter().take(most) {
             print(&format!("\t{}: {}", finding.kind, finding.detail));
         }
-        if checked.findings.len() > most {
-            print(&format!(
-                "\t... and {} more (use --full-result to see all)",
-                checked.findings.len() - most
-            ));
-        }
+        more(checked.findings.len(), most);
     }
     for harm in &report.harm {
         let versions: Vec<_> = harm.versions.iter().map(u64::to_string).collect();
@@ -296,20 +272,36 @@ pub fn test(report: &TestReport, full: bool) -> i32 {
             harm.path_count,
             versions.join(", ")
         ));
-        let most = if full { usize::MAX } else { 11 };
+        let most = shown_paths(call)?;
         for path in harm.paths.iter().take(most) {
             print(&format!("\t{path}"));
         }
+        more(harm.paths.len(), most);
     }
-    print(&format!(
-        "Examined {} files, {damaged} of them are damaged",
-        report.verifications.len()
-    ));
-    3
+    let examined = report.verifications.len();
+    if damaged == 0 {
+        print(&format!("Examined {examined} files and found no errors"));
+    } else {
+        print(&format!(
+            "Examined {examined} files, {damaged} of them are damaged"
+        ));
+    }
+    Ok(code)
+}
+
+fn more(all: usize, most: usize) {
+    if let Some(rest) = all.checked_sub(most).filter(|rest| *rest > 0) {
+        print(&format!(
+            "\t... and {rest} more (use --full-result to see all)"
+        ));
+    }
 }
 
 /// What `repair` did.
-pub fn repair(report: &RepairReport) {
+pub fn repair(report: &RepairReport, call: &Invocation) -> Result<i32, Failure> {
+    if !text_wanted(report, call)? {
+        return Ok(0);
+    }
     let what = if report.rebuilt {
         "Built the local catalog anew"
     } else {
@@ -325,4 +317,5 @@ pub fn repair(report: &RepairReport) {
             report.indexes_written
         ));
     }
+    Ok(0)
 }

@@ -1,15 +1,21 @@
 //! Where the local catalog of a destination lies: `--dbpath`, else an entry of `dbconfig.json` in the data folder.
 //!
 //! The file has Duplicati's shape (commands spec 1.5) but lies in a folder of Larder's own, because the databases of
-//! the two programs differ. Losing it costs a rebuild of the catalog, nothing else.
+//! the two programs differ. Losing it costs a rebuild of the catalog, nothing else; so a damaged one is put aside and
+//! begun anew. Changes are made under a lock, to a file of another name that is then renamed: several programs may
+//! start at once.
 
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use larder_destination::Url;
 use larder_options::{Values, engine as opt};
+use larder_registry::destination::Url;
 use serde::{Deserialize, Serialize};
 
-use crate::output::Failure;
+use crate::failure::Failure;
+use crate::invocation::expand;
 
 /// One destination and its catalog.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,103 +40,185 @@ impl Entry {
             && self.server == other.server
             && self.path == other.path
             && self.prefix == other.prefix
-            && self.username == other.username
             && self.port == other.port
             && self.is_sync_db == other.is_sync_db
     }
 }
 
+/// Whether a place in the list is made when there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// For commands that keep what they learn.
+    FindOrMake,
+    /// For a dry run, which changes nothing.
+    FindOnly,
+}
+
 /// The folder for catalogs and `dbconfig.json`.
 pub fn data_folder(values: &Values) -> Result<PathBuf, Failure> {
-    if let Some(folder) = values
-        .find(opt::SERVER_DATAFOLDER)
-        .map_err(|e| Failure::usage(e.to_string()))?
-    {
-        return Ok(PathBuf::from(crate::invocation::expand(&folder)).join("larder"));
+    if let Some(folder) = values.find(opt::SERVER_DATAFOLDER)? {
+        return Ok(PathBuf::from(expand(&folder)).join("larder"));
     }
     if let Some(folder) = std::env::var_os("DUPLICATI_HOME").filter(|f| !f.is_empty()) {
         return Ok(PathBuf::from(folder).join("larder"));
     }
+    if values.get(opt::PORTABLE_MODE)?
+        && let Ok(program) = std::env::current_exe()
+        && let Some(folder) = program.parent()
+    {
+        return Ok(folder.join("data").join("larder"));
+    }
     if let Some(folder) = std::env::var_os("XDG_CONFIG_HOME").filter(|f| !f.is_empty()) {
         return Ok(PathBuf::from(folder).join("Larder"));
     }
-    match std::env::home_dir() {
+    match std::env::home_dir().filter(|home| !home.as_os_str().is_empty()) {
         Some(home) => Ok(home.join(".config/Larder")),
-        None => Err(Failure::general(
-            "no home folder is known; say --server-datafolder=… or --dbpath=…".into(),
+        None => Err(Failure::known(
+            "NoDataFolder",
+            "no home folder is known, so there is no place for the local catalog",
+            "say --server-datafolder=… or --dbpath=…",
         )),
     }
 }
 
-/// The catalog file for a destination; an entry is made when there is none.
-pub fn catalog_path(values: &Values, url: &Url) -> Result<PathBuf, Failure> {
-    let usage = |e: larder_options::Error| Failure::usage(e.to_string());
-    if let Some(path) = values.find(opt::DBPATH).map_err(usage)? {
-        return Ok(beside_foreign(PathBuf::from(crate::invocation::expand(
-            &path,
-        ))));
+/// The catalog file for a destination; `None` when there is no entry and none is to be made.
+///
+/// # Errors
+/// A data folder that cannot be written.
+pub fn catalog_path(
+    values: &Values,
+    url: &Url,
+    lookup: Lookup,
+) -> Result<Option<PathBuf>, Failure> {
+    if let Some(path) = values.find(opt::DBPATH)?.filter(|path| !path.is_empty()) {
+        return Ok(Some(beside_foreign(PathBuf::from(expand(&path)))));
     }
     let folder = data_folder(values)?;
-    let list = folder.join("dbconfig.json");
-    let mut entries = read(&list);
-    let wanted = Entry {
-        scheme: url.scheme().to_owned(),
-        server: url.host().map(str::to_owned),
-        path: url.local_path().map_or_else(
-            || url.path().to_owned(),
-            |p| p.to_string_lossy().into_owned(),
-        ),
-        prefix: values.get(opt::PREFIX).map_err(usage)?,
-        username: url
-            .user()
-            .map(str::to_owned)
-            .or(url.query_value("auth-username").map(str::to_owned))
-            .or(values.find(opt::AUTH_USERNAME).map_err(usage)?),
-        port: url.port().map_or(-1, i32::from),
-        databasepath: String::new(),
-        parameter_file: None,
-        is_sync_db: false,
+    let wanted = wanted(values, url)?;
+    let list = folder.join(LIST);
+    if let Some(found) = pick(&read(&list).0, &wanted)? {
+        return Ok(Some(folder.join(found)));
+    }
+    if lookup == Lookup::FindOnly {
+        return Ok(None);
+    }
+    let failed = |error: std::io::Error| {
+        Failure::known(
+            "DataFolderNotWritable",
+            format!(
+                "the data folder {} cannot be written: {error}",
+                folder.display()
+            ),
+            "say --server-datafolder=… or --dbpath=…",
+        )
     };
-    if let Some(entry) = entries.iter().find(|e| e.same_place(&wanted)) {
-        return Ok(folder.join(&entry.databasepath));
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)
+        .map_err(failed)?;
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(folder.join(LOCK))
+        .map_err(failed)?;
+    lock.lock().map_err(failed)?;
+    // Another program may have made the entry since.
+    let (mut entries, damaged) = read(&list);
+    if let Some(found) = pick(&entries, &wanted)? {
+        return Ok(Some(folder.join(found)));
+    }
+    if damaged {
+        std::fs::rename(&list, list.with_extension("json.damaged")).map_err(failed)?;
     }
     let name = format!("{}.sqlite", random_name()?);
     entries.push(Entry {
         databasepath: name.clone(),
         ..wanted
     });
-    write(&folder, &list, &entries)?;
-    Ok(folder.join(name))
+    write(&list, &entries).map_err(failed)?;
+    Ok(Some(folder.join(name)))
 }
 
-/// A list that cannot be read is a lost cache: the catalogs are found anew.
-fn read(list: &Path) -> Vec<Entry> {
-    std::fs::read(list)
-        .ok()
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-        .unwrap_or_default()
+fn wanted(values: &Values, url: &Url) -> Result<Entry, Failure> {
+    let path = url.local_path().map_or_else(
+        || url.path().to_owned(),
+        |path| path.to_string_lossy().into_owned(),
+    );
+    let trimmed = path.trim_end_matches('/');
+    let user = url
+        .user()
+        .or_else(|| url.query_value(opt::AUTH_USERNAME.decl.name));
+    Ok(Entry {
+        scheme: url.scheme().to_ascii_lowercase(),
+        server: url.host().map(str::to_owned),
+        path: if trimmed.is_empty() {
+            path
+        } else {
+            trimmed.to_owned()
+        },
+        prefix: values.get(opt::PREFIX)?,
+        username: match user {
+            Some(user) => Some(user.to_owned()),
+            None => values.find(opt::AUTH_USERNAME)?,
+        },
+        port: url.port().map_or(-1, i32::from),
+        databasepath: String::new(),
+        parameter_file: None,
+        is_sync_db: false,
+    })
 }
 
-fn write(folder: &Path, list: &Path, entries: &[Entry]) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| {
-        Failure::general(format!(
-            "the data folder {} cannot be written: {error}",
-            folder.display()
-        ))
-    };
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    let text = serde_json::to_vec_pretty(entries).map_err(|e| Failure::general(e.to_string()))?;
-    let part = list.with_extension(format!("{}.tmp", std::process::id()));
-    std::fs::write(&part, text).map_err(failed)?;
-    std::fs::rename(&part, list).map_err(failed)
+/// The catalog of a place: with the same user, else the only one when no user was named.
+fn pick(entries: &[Entry], wanted: &Entry) -> Result<Option<String>, Failure> {
+    let here: Vec<&Entry> = entries.iter().filter(|e| e.same_place(wanted)).collect();
+    if let Some(entry) = here.iter().find(|e| e.username == wanted.username) {
+        return Ok(Some(entry.databasepath.clone()));
+    }
+    match here.as_slice() {
+        [only] if wanted.username.is_none() => Ok(Some(only.databasepath.clone())),
+        [_, _, ..] if wanted.username.is_none() => Err(Failure::known(
+            "SeveralCatalogs",
+            "several local catalogs are known for this place, each for another user",
+            "name the user, in the storage URL or with --auth-username",
+        )),
+        _ => Ok(None),
+    }
+}
+
+/// The entries, and whether something stands there that is no list of them.
+fn read(list: &Path) -> (Vec<Entry>, bool) {
+    match std::fs::read(list) {
+        Err(error) => (Vec::new(), error.kind() != std::io::ErrorKind::NotFound),
+        Ok(bytes) => match serde_json::from_slice(&bytes) {
+            Ok(entries) => (entries, false),
+            Err(_) => (Vec::new(), true),
+        },
+    }
+}
+
+/// Replaces the list; it is whole on disk before it takes its name.
+fn write(list: &Path, entries: &[Entry]) -> std::io::Result<()> {
+    let text = serde_json::to_vec_pretty(entries)?;
+    let part = list.with_extension("json.part");
+    let mut file = File::options()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&part)?;
+    file.write_all(&text)?;
+    file.sync_all()?;
+    drop(file);
+    std::fs::rename(&part, list)
 }
 
 fn random_name() -> Result<String, Failure> {
     use larder_engine::Rng as _;
     let mut bytes = [0_u8; 10];
-    larder_engine::SystemRng
-        .fill(&mut bytes)
-        .map_err(|e| Failure::from_engine(&e))?;
+    larder_engine::SystemRng.fill(&mut bytes)?;
     Ok(bytes.iter().map(|b| char::from(b'A' + b % 26)).collect())
 }
 
@@ -138,7 +226,7 @@ fn random_name() -> Result<String, Failure> {
 fn beside_foreign(path: PathBuf) -> PathBuf {
     use std::io::Read as _;
     let mut head = Vec::new();
-    let read = std::fs::File::open(&path).and_then(|f| f.take(72).read_to_end(&mut head));
+    let read = File::open(&path).and_then(|f| f.take(72).read_to_end(&mut head));
     let is_sqlite = read.is_ok() && head.starts_with(b"SQLite format 3\0");
     let application = head
         .get(68..72)
@@ -149,4 +237,154 @@ fn beside_foreign(path: PathBuf) -> PathBuf {
         return PathBuf::from(name);
     }
     path
+}
+
+/// A folder for a catalog that lives as long as one command; removed on drop.
+#[derive(Debug)]
+pub struct TemporaryState {
+    folder: PathBuf,
+}
+
+impl TemporaryState {
+    /// An empty folder that only this user can read.
+    pub fn new(values: &Values) -> Result<Self, Failure> {
+        let parent = match values.find(opt::TEMPDIR)? {
+            Some(path) if !path.is_empty() => PathBuf::from(expand(&path)),
+            _ => std::env::temp_dir(),
+        };
+        let folder = parent.join(format!("larder-{}", random_name()?));
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&folder)
+            .map_err(|error| {
+                Failure::general(format!(
+                    "no temporary folder can be made in {}: {error}",
+                    parent.display()
+                ))
+            })?;
+        Ok(Self { folder })
+    }
+
+    /// As [`TemporaryState::new`], with a copy of a catalog, so that the original stays as it is. A copy that is not
+    /// whole is noticed when it is opened, and built anew.
+    pub fn copy_of(catalog: &Path, values: &Values) -> Result<Self, Failure> {
+        let state = Self::new(values)?;
+        for ending in ["", "-wal", ".sum"] {
+            let with_ending = |path: &Path| {
+                let mut name = path.as_os_str().to_owned();
+                name.push(ending);
+                PathBuf::from(name)
+            };
+            let from = with_ending(catalog);
+            match std::fs::copy(&from, with_ending(&state.catalog())) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Failure::general(format!(
+                        "the local catalog {} cannot be copied for a dry run: {error}",
+                        from.display()
+                    )));
+                }
+                _ => {}
+            }
+        }
+        Ok(state)
+    }
+
+    /// The catalog's file.
+    pub fn catalog(&self) -> PathBuf {
+        self.folder.join("catalog.sqlite")
+    }
+}
+
+impl Drop for TemporaryState {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The list of catalogs.
+const LIST: &str = "dbconfig.json";
+/// Its lock.
+const LOCK: &str = "dbconfig.lock";
+
+#[cfg(test)]
+mod tests {
+    use larder_options::Origin;
+
+    use super::*;
+
+    fn values(folder: &Path) -> Values {
+        let mut values = Values::new();
+        values.set("server-datafolder", folder.to_str(), Origin::CommandLine);
+        values
+    }
+
+    fn path(values: &Values, url: &str) -> Result<Option<PathBuf>, Failure> {
+        let url = Url::parse(url, Path::new("/")).expect("a URL");
+        catalog_path(values, &url, Lookup::FindOrMake)
+    }
+
+    #[test]
+    fn one_place_has_one_catalog() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let values = values(folder.path());
+        let first = path(&values, "file:///mnt/a").expect("a path");
+        assert_eq!(path(&values, "file:///mnt/a/").expect("a path"), first);
+        assert_eq!(path(&values, "/mnt/a").expect("a path"), first);
+        assert_ne!(path(&values, "file:///mnt/b").expect("a path"), first);
+        let ann = path(&values, "s3://ann@bucket/x").expect("a path");
+        assert_eq!(
+            path(&values, "s3://bucket/x").expect("a path"),
+            ann,
+            "the only one"
+        );
+        let bob = path(&values, "s3://bob@bucket/x").expect("a path");
+        assert_ne!(ann, bob);
+        let failure = path(&values, "s3://bucket/x").unwrap_err();
+        assert_eq!(failure.id(), Some("SeveralCatalogs"));
+    }
+
+    #[test]
+    fn a_damaged_list_is_put_aside() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let values = values(folder.path());
+        path(&values, "file:///mnt/a").expect("a path");
+        let list = folder.path().join("larder").join(LIST);
+        std::fs::write(&list, b"{ not json").expect("written");
+        path(&values, "file:///mnt/a").expect("a path");
+        assert_eq!(read(&list).0.len(), 1);
+        assert!(list.with_extension("json.damaged").exists());
+    }
+
+    #[test]
+    fn a_dry_run_makes_no_entry() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let values = values(folder.path());
+        let url = Url::parse("file:///mnt/a", Path::new("/")).expect("a URL");
+        let found = catalog_path(&values, &url, Lookup::FindOnly).expect("no failure");
+        assert_eq!(found, None);
+        assert!(!folder.path().join("larder").exists());
+    }
+
+    #[test]
+    fn many_at_once_agree() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let values = values(folder.path());
+        let paths: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..16)
+                .map(|n| {
+                    let values = &values;
+                    scope.spawn(move || path(values, &format!("file:///mnt/{}", n % 4)))
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|t| t.join().expect("no panic").expect("a path"))
+                .collect()
+        });
+        for (n, path) in paths.iter().enumerate() {
+            assert_eq!(Some(path), paths.get(n % 4));
+        }
+        let list = folder.path().join("larder").join(LIST);
+        assert_eq!(read(&list).0.len(), 4);
+    }
 }

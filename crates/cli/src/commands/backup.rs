@@ -1,0 +1,197 @@
+//! `backup`, and what it shares with `test-filters`: sources and filters.
+
+use std::path::{Path, PathBuf};
+
+use larder_engine::source::{
+    Filter, HardlinkPolicy, Places, SymlinkPolicy, WalkOptions, is_empty_folder, prepare_sources,
+};
+use larder_engine::{BackupRequest, Level, Message, Monitor};
+use larder_options::{Values, engine as opt};
+
+use super::now;
+use crate::console::RunKind;
+use crate::failure::Failure;
+use crate::invocation::{Invocation, expand, shown, working_folder};
+use crate::open::{Access, Forward, Session};
+use crate::output;
+use crate::secrets::{self, Times};
+use crate::state;
+
+/// Runs the command; gives the exit code.
+pub fn run(call: &Invocation) -> Result<i32, Failure> {
+    if call.url.is_none() || call.arguments.is_empty() {
+        return Err(Failure::usage(
+            "backup needs a storage URL and at least one source",
+        ));
+    }
+    let values = &call.values;
+    let plain = values.get(opt::NO_ENCRYPTION)?;
+    let mut passphrase = secrets::given(values)?;
+    if passphrase.is_none() && !plain {
+        passphrase = secrets::ask(values, Times::Twice)?;
+    }
+    let session = Session::new(call, RunKind::Backup)?;
+    session
+        .console
+        .line(&format!("Backup started at {}", now()));
+    let run = session.open(Access::Writes, passphrase)?;
+    let result = match sources(call, &Forward(&run.engine)) {
+        Ok(request) => run.engine.backup(&request),
+        Err(failure) => {
+            session.finish(run, Ok(()))?;
+            return Err(failure);
+        }
+    };
+    let report = session.finish(run, result)?;
+    output::backup(&report, call)
+}
+
+/// Sources as folders to walk, with the messages about those that are not there.
+pub fn sources(call: &Invocation, told: &dyn Monitor) -> Result<BackupRequest, Failure> {
+    let values = &call.values;
+    let given: Vec<PathBuf> = call
+        .arguments
+        .iter()
+        .map(|a| {
+            a.value
+                .to_str()
+                .map_or_else(|| PathBuf::from(&a.value), |text| expand(text).into())
+        })
+        .collect();
+    let warn = |id: &'static str, text: String| {
+        told.message(&Message {
+            level: Level::Warning,
+            id,
+            text,
+        });
+    };
+    let filter = compile(call)?;
+    if let Some(rule) = filter.excludes_everything() {
+        warn(
+            "FilterExcludesEverything",
+            format!(
+                "the filter {} leaves out everything below the sources",
+                filter.text(rule)
+            ),
+        );
+    }
+    let prepared = prepare_sources(&given, &working_folder(), &filter);
+    let allowed = values.get(opt::ALLOW_MISSING_SOURCE)?;
+    for missing in &prepared.missing {
+        let hint = hint(call, missing);
+        if values.get(opt::ABORT_IF_SOURCE_MISSING)? {
+            return Err(Failure::known(
+                "SourceIsMissing",
+                format!(
+                    "the source {} does not exist{hint}",
+                    shown(missing.as_os_str())
+                ),
+                "mount or create it, or leave --abort-if-source-missing out",
+            ));
+        }
+        if !allowed {
+            warn(
+                "SourceIsMissing",
+                format!(
+                    "the source {} does not exist and is passed over{hint}",
+                    shown(missing.as_os_str())
+                ),
+            );
+        }
+    }
+    if values.get(opt::PREVENT_EMPTY_SOURCE)? {
+        for root in &prepared.roots {
+            if root.is_dir() && is_empty_folder(root).unwrap_or(false) {
+                return Err(Failure::known(
+                    "SourceIsEmpty",
+                    format!("the source folder {} is empty", root.display()),
+                    "mount it, or leave --prevent-empty-source out",
+                ));
+            }
+        }
+    }
+    snapshot(values, told)?;
+    Ok(BackupRequest {
+        sources: prepared.roots,
+        options: walk_options(values, prepared.filter)?,
+    })
+}
+
+/// What to say when a missing source was probably meant as the value of the option before it.
+fn hint(call: &Invocation, missing: &Path) -> String {
+    call.arguments
+        .iter()
+        .find(|a| Path::new(&a.value) == missing)
+        .and_then(|a| a.after)
+        .map(|name| format!("; a value needs an equals sign: --{name}=…"))
+        .unwrap_or_default()
+}
+
+/// There are no snapshots yet: a wish falls back, a demand ends the run (commands spec 5.6).
+fn snapshot(values: &Values, told: &dyn Monitor) -> Result<(), Failure> {
+    let text = "file system snapshots are not in this version of Larder";
+    match values.get(opt::SNAPSHOT_POLICY)?.as_str() {
+        "Required" => Err(Failure::known(
+            "SnapshotFailed",
+            text,
+            "choose another --snapshot-policy",
+        )),
+        "On" => {
+            told.message(&Message {
+                level: Level::Warning,
+                id: "SnapshotFailed",
+                text: format!("{text}; files are read as they are"),
+            });
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn walk_options(values: &Values, filter: Filter) -> Result<WalkOptions, Failure> {
+    let symlinks = match values.get(opt::SYMLINK_POLICY)?.as_str() {
+        "Follow" => SymlinkPolicy::Follow,
+        "Ignore" => SymlinkPolicy::Ignore,
+        _ => SymlinkPolicy::Store,
+    };
+    let hardlinks = match values.get(opt::HARDLINK_POLICY)?.as_str() {
+        "First" => HardlinkPolicy::First,
+        "None" => HardlinkPolicy::None,
+        _ => HardlinkPolicy::All,
+    };
+    Ok(WalkOptions {
+        filter,
+        exclude_attributes: values.get(opt::EXCLUDE_FILES_ATTRIBUTES)?,
+        max_size: values
+            .find(opt::SKIP_FILES_LARGER_THAN)?
+            .filter(|size| *size > 0),
+        ignore_names: values.get(opt::IGNORE_FILENAMES)?,
+        symlinks,
+        hardlinks,
+        exclusion_xattrs: !values.get(opt::DISABLE_BACKUP_EXCLUSION_XATTR)?,
+        exclude_empty_folders: values.get(opt::EXCLUDE_EMPTY_FOLDERS)?,
+    })
+}
+
+/// The filters of the call, with the folders that groups refer to.
+fn compile(call: &Invocation) -> Result<Filter, Failure> {
+    let sensitive = std::env::var("FILESYSTEM_CASE_SENSITIVE")
+        .ok()
+        .is_none_or(|text| larder_options::value::parse_bool(&text, true));
+    let text = |path: PathBuf| path.into_os_string().into_string().ok();
+    let places = Places {
+        temp_folder: text(std::env::temp_dir()),
+        data_folder: state::data_folder(&call.values).ok().and_then(text),
+        cache_home: std::env::var("XDG_CACHE_HOME")
+            .ok()
+            .filter(|folder| !folder.is_empty()),
+        windows: Vec::new(),
+    };
+    Filter::parse_with(&call.filters, sensitive, &places).map_err(|error| {
+        Failure::known(
+            "InvalidFilter",
+            error.to_string(),
+            "see `larder help filters`",
+        )
+    })
+}

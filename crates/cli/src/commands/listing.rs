@@ -1,0 +1,230 @@
+//! `list`, `find` and `list-filesets`.
+
+use larder_engine::{Engine, ListReport, ListRequest};
+use larder_options::engine as opt;
+use larder_options::value::{Direction, parse_time};
+
+use super::expanded;
+use crate::console::RunKind;
+use crate::failure::Failure;
+use crate::invocation::Invocation;
+use crate::open::{Access, Session};
+use crate::output;
+
+/// Runs `list`; gives the exit code.
+pub fn list(call: &Invocation) -> Result<i32, Failure> {
+    versions_or_files(call, false)
+}
+
+/// Runs `find`: as `list`, but in all versions unless one is named.
+pub fn find(call: &Invocation) -> Result<i32, Failure> {
+    versions_or_files(call, true)
+}
+
+fn versions_or_files(call: &Invocation, all_versions: bool) -> Result<i32, Failure> {
+    call.need_url()?;
+    let values = &call.values;
+    let mut request = ListRequest {
+        patterns: expanded(call.texts()?),
+        filters: call.filters.clone(),
+        all_versions,
+        version_argument: None,
+    };
+    if let [only] = request.patterns.as_slice()
+        && is_version_argument(only)
+    {
+        request.version_argument = Some(only.clone());
+        request.patterns.clear();
+    }
+    if values.get(opt::LIST_SETS_ONLY)? {
+        request.patterns.clear();
+        request.filters.clear();
+        request.version_argument = None;
+    }
+    let only_versions = request.patterns.is_empty()
+        && request.filters.is_empty()
+        && request.version_argument.is_none();
+    let session = Session::new(call, RunKind::Listing)?;
+    if call.wants_control_files() {
+        let report = session.reading(Access::Reads, |e| e.list_control_files(&request))?;
+        if call.json() {
+            output::json(&report)?;
+        } else {
+            output::files(&report);
+        }
+        return Ok(0);
+    }
+    let mut report = session.reading(Access::Reads, |engine| engine.list(&request))?;
+    if values.get(opt::LIST_FOLDER_CONTENTS)? {
+        keep_children(&mut report, &request.patterns);
+    }
+    if values.get(opt::LIST_PREFIX_ONLY)? {
+        keep_prefix(&mut report);
+    }
+    if call.json() {
+        output::json(&report)?;
+    } else if only_versions {
+        output::versions(&report, output::Count::Files);
+    } else {
+        output::files(&report);
+    }
+    Ok(0)
+}
+
+/// A number or a time stands for a version; everything else is a pattern (commands spec 1.4).
+fn is_version_argument(text: &str) -> bool {
+    !text.is_empty()
+        && (text.parse::<u64>().is_ok()
+            || parse_time(text, &jiff::Zoned::now(), Direction::Backwards).is_ok())
+}
+
+/// `--list-folder-contents`: what lies directly in one of the folders, or at the top when none is named.
+fn keep_children(report: &mut ListReport, folders: &[String]) {
+    let parent = |path: &str| {
+        let inner = path.strip_suffix(['/', '\\']).unwrap_or(path);
+        inner
+            .rfind(['/', '\\'])
+            .and_then(|at| inner.get(..=at))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    if folders.is_empty() {
+        let top = report
+            .files
+            .iter()
+            .map(|f| f.path.matches(['/', '\\']).count())
+            .min();
+        report
+            .files
+            .retain(|f| Some(f.path.matches(['/', '\\']).count()) == top);
+        return;
+    }
+    let folders: Vec<String> = folders
+        .iter()
+        .map(|f| {
+            f.trim_end_matches('*')
+                .trim_end_matches(['/', '\\'])
+                .to_owned()
+        })
+        .collect();
+    report.files.retain(|file| {
+        let parent = parent(&file.path);
+        let parent = parent.trim_end_matches(['/', '\\']);
+        folders.iter().any(|folder| folder == parent)
+    });
+}
+
+/// `--list-prefix-only`: one entry, the folder that all matching paths lie in.
+fn keep_prefix(report: &mut ListReport) {
+    let Some(first) = report.files.first() else {
+        return;
+    };
+    let mut prefix = first.path.clone();
+    for file in &report.files {
+        while !file.path.starts_with(&prefix) {
+            let shorter = prefix
+                .strip_suffix(['/', '\\'])
+                .unwrap_or(&prefix)
+                .rfind(['/', '\\'])
+                .map_or(0, |at| at + 1);
+            prefix.truncate(shorter);
+        }
+    }
+    report.files.truncate(1);
+    if let Some(only) = report.files.first_mut() {
+        only.path = prefix;
+        only.kind = "Folder";
+        only.sizes.iter_mut().for_each(|size| *size = Some(-1));
+    }
+}
+
+/// Runs `list-filesets`; gives the exit code.
+pub fn list_filesets(call: &Invocation) -> Result<i32, Failure> {
+    call.need_url()?;
+    call.at_most(0)?;
+    if call.values.is_set(opt::VERSION) || call.values.is_set(opt::TIME) {
+        return Err(Failure::usage(
+            "list-filesets lists all versions: leave --version and --time out",
+        ));
+    }
+    let session = Session::new(call, RunKind::Listing)?;
+    let report = session.reading(Access::Reads, Engine::list_filesets)?;
+    if call.json() {
+        output::json(&report)?;
+    } else {
+        output::versions(&report, output::Count::Entries);
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use larder_engine::ListedFile;
+
+    use super::*;
+
+    fn report(paths: &[&str]) -> ListReport {
+        ListReport {
+            files: paths
+                .iter()
+                .map(|path| ListedFile {
+                    path: (*path).to_owned(),
+                    kind: "File",
+                    sizes: vec![Some(1)],
+                })
+                .collect(),
+            ..ListReport::default()
+        }
+    }
+
+    fn paths(report: &ListReport) -> Vec<&str> {
+        report.files.iter().map(|f| f.path.as_str()).collect()
+    }
+
+    #[test]
+    fn version_arguments_are_told_from_patterns() {
+        for (text, version) in [
+            ("0", true),
+            ("12", true),
+            ("1D", true),
+            ("now", true),
+            ("2024-02-29", true),
+            ("*.odt", false),
+            ("letter.odt", false),
+            ("", false),
+        ] {
+            assert_eq!(is_version_argument(text), version, "{text}");
+        }
+    }
+
+    #[test]
+    fn children_of_a_folder() {
+        let all = [
+            "/h/",
+            "/h/a.txt",
+            "/h/sub/",
+            "/h/sub/b.txt",
+            "/h/sub/deep/",
+            "/h/sub/deep/c",
+        ];
+        let mut listed = report(&all);
+        keep_children(&mut listed, &["/h/sub/".to_owned()]);
+        assert_eq!(paths(&listed), ["/h/sub/b.txt", "/h/sub/deep/"]);
+        let mut listed = report(&all);
+        keep_children(&mut listed, &["/h/sub/*".to_owned()]);
+        assert_eq!(paths(&listed), ["/h/sub/b.txt", "/h/sub/deep/"]);
+    }
+
+    #[test]
+    fn the_common_folder() {
+        let mut listed = report(&["/h/a/x.txt", "/h/a/y/", "/h/ab/z"]);
+        keep_prefix(&mut listed);
+        assert_eq!(paths(&listed), ["/h/"]);
+        let mut listed = report(&["/h/a/x.txt", "/q"]);
+        keep_prefix(&mut listed);
+        assert_eq!(paths(&listed), ["/"]);
+        let mut listed = report(&["C:\\a\\x", "D:\\b"]);
+        keep_prefix(&mut listed);
+        assert_eq!(paths(&listed), [""]);
+    }
+}

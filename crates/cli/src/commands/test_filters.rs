@@ -1,0 +1,110 @@
+//! `test-filters`: the walk of a backup without the backup.
+
+use std::sync::Arc;
+
+use larder_engine::source::{Action, FileKind, Filter, SkipReason, Walk, WalkItem};
+use larder_engine::{Level, Message, Monitor, Phase, Progress, Transfer};
+use larder_options::value::format_size;
+
+use super::backup::sources;
+use crate::console::{note, print};
+use crate::failure::Failure;
+use crate::invocation::Invocation;
+use crate::logging::Chooser;
+
+/// Prints warnings; there is no engine to count them.
+struct Plain;
+
+impl Monitor for Plain {
+    fn message(&self, message: &Message) {
+        note(&format!("Warning [{}]: {}", message.id, message.text));
+    }
+    fn phase(&self, _: Phase) {}
+    fn transfer(&self, _: &Transfer) {}
+    fn progress(&self, _: Arc<Progress>) {}
+}
+
+/// Runs the command; gives the exit code.
+pub fn run(call: &Invocation) -> Result<i32, Failure> {
+    if call.arguments.is_empty() {
+        return Err(Failure::usage("test-filters needs at least one source"));
+    }
+    for problem in &call.problems {
+        note(&format!("Warning [{}]: {}", problem.id, problem.message));
+    }
+    let request = sources(call, &Plain)?;
+    if request.sources.is_empty() {
+        return Err(Failure::known(
+            "NoSources",
+            "none of the sources exists",
+            "check the source paths",
+        ));
+    }
+    let verbose = Chooser::console(&call.values)?.shows(Level::Verbose) && !call.json();
+    let filter = request.options.filter.clone();
+    let (mut files, mut bytes) = (0_u64, 0_u64);
+    for item in Walk::new(request.sources, request.options) {
+        match item {
+            WalkItem::Entry(entry) => {
+                if entry.facts.kind == FileKind::File {
+                    files += 1;
+                    bytes += entry.facts.size;
+                }
+                if verbose {
+                    let rule = filter.first_match(&entry.path).map(|(_, rule)| rule);
+                    print(&format!(
+                        "Including {} ({})",
+                        String::from_utf8_lossy(&entry.path),
+                        rule_text(&filter, rule)
+                    ));
+                }
+            }
+            WalkItem::Skipped { path, why } if verbose => print(&format!(
+                "Excluding {} ({})",
+                String::from_utf8_lossy(&path),
+                reason(&filter, why)
+            )),
+            WalkItem::Skipped { .. } => {}
+            WalkItem::Problem { path, error } => note(&format!(
+                "Warning [PathProcessingError]: {}: {error}",
+                String::from_utf8_lossy(&path)
+            )),
+        }
+    }
+    if call.json() {
+        let value = serde_json::json!({
+            "MainOperation": "TestFilters", "MatchedFiles": files, "SizeOfMatchedFiles": bytes,
+        });
+        print(&serde_json::to_string_pretty(&value).unwrap_or_else(|_| value.to_string()));
+    } else {
+        print(&format!("Matched {files} files ({})", format_size(bytes)));
+    }
+    Ok(0)
+}
+
+/// The rule as it was given.
+fn rule_text(filter: &Filter, rule: Option<usize>) -> String {
+    let Some(rule) = rule else {
+        return "no filter matches".into();
+    };
+    let option = match filter.action(rule) {
+        Some(Action::Exclude) => "exclude",
+        Some(Action::Include) | None => "include",
+    };
+    format!("--{option}={}", filter.text(rule))
+}
+
+fn reason(filter: &Filter, why: SkipReason) -> String {
+    match why {
+        SkipReason::Special(kind) => format!("it is a {kind}"),
+        SkipReason::Filter(rule) => rule_text(filter, rule),
+        SkipReason::Attribute => "it has an excluded attribute".into(),
+        SkipReason::ExclusionXattr => "an extended attribute asks for it".into(),
+        SkipReason::Marker => "it holds a file named in --ignore-filenames".into(),
+        SkipReason::Symlink => "it is a symbolic link".into(),
+        SkipReason::Hardlink => "it is a further name of a file".into(),
+        SkipReason::TooLarge => "it is larger than --skip-files-larger-than".into(),
+        SkipReason::Loop => "it leads back to a folder above it".into(),
+        SkipReason::Empty => "it is empty".into(),
+    }
+}

@@ -1,0 +1,39 @@
+//! `test` and `repair`.
+
+use larder_engine::{Engine, Samples};
+
+use crate::console::RunKind;
+use crate::failure::Failure;
+use crate::invocation::Invocation;
+use crate::open::{Access, Session};
+use crate::output;
+
+/// Runs `test`; gives the exit code.
+pub fn test(call: &Invocation) -> Result<i32, Failure> {
+    call.need_url()?;
+    call.at_most(1)?;
+    let samples = match call.texts()?.first().map(|t| t.to_ascii_lowercase()) {
+        None => Samples::Count(1),
+        Some(text) if text == "all" || text == "everything" => Samples::All,
+        Some(text) => match text.parse() {
+            Ok(count) if count > 0 => Samples::Count(count),
+            _ => {
+                return Err(Failure::usage(format!(
+                    "{text} is no number of samples: write a number, or all"
+                )));
+            }
+        },
+    };
+    let session = Session::new(call, RunKind::Other)?;
+    let report = session.reading(Access::Reads, |engine| engine.test(samples))?;
+    output::test(&report, call)
+}
+
+/// Runs `repair`; gives the exit code.
+pub fn repair(call: &Invocation) -> Result<i32, Failure> {
+    call.need_url()?;
+    call.at_most(0)?;
+    let session = Session::new(call, RunKind::Other)?;
+    let report = session.reading(Access::Writes, Engine::repair)?;
+    output::repair(&report, call)
+}

@@ -1,0 +1,358 @@
+//! From options to an open engine: destination with its wrappers, local catalog, console, signals.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use larder_engine::{
+    Cancel, Engine, Error, Level, Message, Monitor, Phase, Progress, Setup, SystemClock, SystemRng,
+    Transfer,
+};
+use larder_options::{Opt, Problem, Secret, Values, check, engine as opt, find_decl};
+use larder_registry::Found;
+use larder_registry::destination::wrap::{RateLimit, ReadOnly, Throttle};
+use larder_registry::destination::{Config, Destination};
+
+use crate::console::{Console, RunKind, Style, note};
+use crate::failure::Failure;
+use crate::invocation::{Invocation, tables, working_folder};
+use crate::logging::{Chooser, LogFile};
+use crate::secrets::{self, Times};
+use crate::signals;
+use crate::state::{self, Lookup, TemporaryState};
+
+/// What a command may do to the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Lists, restores, checks.
+    Reads,
+    /// Backup and repair.
+    Writes,
+}
+
+/// What stays the same for all attempts of one command.
+pub struct Session<'a> {
+    /// The call.
+    pub call: &'a Invocation,
+    /// What people see.
+    pub console: Arc<Console>,
+    cancel: Cancel,
+}
+
+/// An open engine and what must outlive it.
+pub struct Run {
+    /// The engine.
+    pub engine: Engine,
+    console: Arc<Console>,
+    /// Removed when the run is over.
+    state: Option<TemporaryState>,
+}
+
+/// A destination with its wrappers.
+struct Reached {
+    destination: Arc<dyn Destination>,
+    /// Complaints about options.
+    problems: Vec<Problem>,
+    config: Config,
+}
+
+/// Where the local catalog of a run lies.
+struct State {
+    path: PathBuf,
+    temporary: Option<TemporaryState>,
+}
+
+impl<'a> Session<'a> {
+    /// Prepares console, log file and signals.
+    pub fn new(call: &'a Invocation, run: RunKind) -> Result<Self, Failure> {
+        let style = Style {
+            quiet: call.values.get(opt::QUIET_CONSOLE)?,
+            json: call.json(),
+            run,
+        };
+        let console = Console::new(
+            &style,
+            Chooser::console(&call.values)?,
+            LogFile::open(&call.values)?,
+        );
+        Ok(Self {
+            call,
+            console: Arc::new(console),
+            cancel: signals::cancel(),
+        })
+    }
+
+    /// Opens a run. Nothing remote is touched yet.
+    ///
+    /// A command that only reads does without the lasting catalog when that cannot be had: another run holds it, or
+    /// its folder cannot be written.
+    pub fn open(&self, access: Access, passphrase: Option<Secret>) -> Result<Run, Failure> {
+        let Reached {
+            destination,
+            problems,
+            config,
+        } = self.destination(access)?;
+        let complain = |failure: Failure| {
+            for problem in &problems {
+                note(&format!("Warning [{}]: {}", problem.id, problem.message));
+            }
+            failure
+        };
+        let state = self.state(&config, access).map_err(complain)?;
+        let lasting = state.temporary.is_none();
+        let run = match self.engine(&destination, state, access, passphrase.clone()) {
+            Err(error) if access == Access::Reads && lasting && may_do_without(&error) => {
+                let why = Failure::from_engine(&error);
+                let state = TemporaryState::new(&self.call.values)?;
+                let state = State {
+                    path: state.catalog(),
+                    temporary: Some(state),
+                };
+                let run = self
+                    .engine(&destination, state, access, passphrase)
+                    .map_err(Failure::from)?;
+                self.say_temporary(why.message());
+                run
+            }
+            other => other.map_err(|error| complain(error.into()))?,
+        };
+        for problem in problems {
+            run.engine.warn(problem.id, problem.message);
+        }
+        Ok(run)
+    }
+
+    /// Runs a reading operation; when it turns out that a passphrase is needed, asks for it and tries again.
+    pub fn reading<T>(
+        &self,
+        access: Access,
+        work: impl Fn(&Engine) -> Result<T, Error>,
+    ) -> Result<T, Failure> {
+        let passphrase = secrets::given(&self.call.values)?;
+        let known = passphrase.is_some();
+        let run = self.open(access, passphrase)?;
+        let result = work(&run.engine);
+        let missing = matches!(&result, Err(error) if error.id() == Some("PassphraseMissing"));
+        if !missing || known {
+            return self.finish(run, result);
+        }
+        // The question must not be drawn over.
+        self.console.pause();
+        match secrets::ask(&self.call.values, Times::Once)? {
+            None => self.finish(run, result),
+            Some(passphrase) => {
+                drop(run);
+                self.console.resume();
+                let run = self.open(access, Some(passphrase))?;
+                let result = work(&run.engine);
+                self.finish(run, result)
+            }
+        }
+    }
+
+    /// Ends a run and gives its result.
+    pub fn finish<T>(&self, run: Run, result: Result<T, Error>) -> Result<T, Failure> {
+        self.console.end();
+        let closed = run.engine.close();
+        drop(run.state);
+        let value = result?;
+        if let Err(error) = closed {
+            // The catalog is a cache: what was done is done, and the next run mends it.
+            run.console.message(&Message {
+                level: Level::Warning,
+                id: "CatalogNotClosed",
+                text: Failure::from_engine(&error).message().to_owned(),
+            });
+        }
+        Ok(value)
+    }
+
+    fn engine(
+        &self,
+        destination: &Arc<dyn Destination>,
+        state: State,
+        access: Access,
+        passphrase: Option<Secret>,
+    ) -> Result<Run, Error> {
+        let dry = self.call.values.get(opt::DRY_RUN)?;
+        let engine = Engine::open(Setup {
+            destination: Arc::clone(destination),
+            values: self.call.values.clone(),
+            passphrase,
+            state_path: state.path,
+            clock: Arc::new(SystemClock),
+            rng: Arc::new(SystemRng),
+            monitor: self.console.clone(),
+            cancel: self.cancel.clone(),
+            writes: access == Access::Writes && !dry,
+        })?;
+        Ok(Run {
+            engine,
+            console: Arc::clone(&self.console),
+            state: state.temporary,
+        })
+    }
+
+    /// The destination with its wrappers, and all complaints about options.
+    fn destination(&self, access: Access) -> Result<Reached, Failure> {
+        let values = &self.call.values;
+        let text = self.call.need_url()?;
+        let remote = |error| Failure::from_engine(&Error::Destination(error));
+        let (found, config) =
+            larder_registry::configure(text, values, &working_folder()).map_err(remote)?;
+        let scheme = found.provider.schemes.first().copied().unwrap_or_default();
+        permitted(values, opt::ALLOWED_BACKEND_MODULES, "destination", scheme)?;
+        if !values.get(opt::NO_ENCRYPTION)? {
+            let module = values.get(opt::ENCRYPTION_MODULE)?;
+            permitted(
+                values,
+                opt::ALLOWED_ENCRYPTION_MODULES,
+                "encryption",
+                &module,
+            )?;
+        }
+        let module = values.get(opt::COMPRESSION_MODULE)?;
+        permitted(
+            values,
+            opt::ALLOWED_COMPRESSION_MODULES,
+            "compression",
+            &module,
+        )?;
+        let mut problems = self.call.problems.clone();
+        problems.extend(url_problems(&config, found));
+        problems.extend(foreign_options(values, found));
+        let mut destination = (found.provider.open)(&config).map_err(remote)?;
+        let free = values.get(opt::THROTTLE_DISABLED_BACKENDS)?;
+        if !values.get(opt::THROTTLE_DISABLED)?
+            && !free.iter().any(|s| s.eq_ignore_ascii_case(scheme))
+        {
+            let up = values.get(opt::THROTTLE_UPLOAD)?;
+            let down = values.get(opt::THROTTLE_DOWNLOAD)?;
+            if up > 0 || down > 0 {
+                let limit = |rate| Arc::new(RateLimit::new(rate));
+                destination = Arc::new(Throttle::new(destination, limit(up), limit(down)));
+            }
+        }
+        if access == Access::Reads || values.get(opt::DRY_RUN)? {
+            destination = Arc::new(ReadOnly::new(destination));
+        }
+        Ok(Reached {
+            destination,
+            problems,
+            config,
+        })
+    }
+
+    /// Chooses the catalog: the lasting one, a copy of it for a dry run, or an empty one.
+    fn state(&self, config: &Config, access: Access) -> Result<State, Failure> {
+        let values = &self.call.values;
+        let reads = access == Access::Reads;
+        let temporary = |state: TemporaryState| State {
+            path: state.catalog(),
+            temporary: Some(state),
+        };
+        if reads && values.get(opt::NO_LOCAL_DB)? {
+            return TemporaryState::new(values).map(temporary);
+        }
+        if values.get(opt::DRY_RUN)? {
+            return match state::catalog_path(values, &config.url, Lookup::FindOnly) {
+                Ok(Some(path)) => TemporaryState::copy_of(&path, values).map(temporary),
+                _ => TemporaryState::new(values).map(temporary),
+            };
+        }
+        match state::catalog_path(values, &config.url, Lookup::FindOrMake) {
+            Ok(Some(path)) => Ok(State {
+                path,
+                temporary: None,
+            }),
+            Ok(None) => TemporaryState::new(values).map(temporary),
+            Err(failure) if reads && failure.id() != Some("SeveralCatalogs") => {
+                let state = TemporaryState::new(values)?;
+                self.say_temporary(failure.message());
+                Ok(temporary(state))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn say_temporary(&self, why: &str) {
+        self.console.message(&Message {
+            level: Level::Information,
+            id: "TemporaryCatalog",
+            text: format!("{why}; a temporary catalog is used instead"),
+        });
+    }
+}
+
+/// Failures of the lasting catalog that a temporary one helps against.
+fn may_do_without(error: &Error) -> bool {
+    match error {
+        Error::Catalog(_) | Error::Io { .. } => true,
+        other => other.id() == Some("BackupInUse"),
+    }
+}
+
+/// `--allowed-…-modules`: an empty list permits everything.
+fn permitted(
+    values: &Values,
+    option: Opt<Vec<String>>,
+    what: &str,
+    module: &str,
+) -> Result<(), Failure> {
+    let allowed = values.get(option)?;
+    if allowed.is_empty() || allowed.iter().any(|a| a.eq_ignore_ascii_case(module)) {
+        return Ok(());
+    }
+    Err(Failure::known(
+        "ModuleNotAllowed",
+        format!("the {what} {module} is not among those that are allowed"),
+        format!("see --{}", option.decl.name),
+    ))
+}
+
+/// Options in the storage URL that nobody knows, or that have no effect there (commands spec 9, Q13).
+fn url_problems(config: &Config, found: Found) -> Vec<Problem> {
+    let tables = tables();
+    let mut problems = check::check_url(&config.values, found.provider.options, &tables);
+    let in_url = |name: &str| config.url.query_value(name).is_some();
+    problems.extend(
+        check::check(&config.values, &tables)
+            .into_iter()
+            .filter(|p| p.id == check::UNSUPPORTED && in_url(&p.option)),
+    );
+    problems
+}
+
+/// Options of other providers than the one in use: without effect, so the user is told.
+fn foreign_options(values: &Values, found: Found) -> Vec<Problem> {
+    let engine_or_own = [opt::TABLE, found.provider.options];
+    values
+        .names()
+        .filter(|name| find_decl(name, &engine_or_own).is_none())
+        .filter_map(|name| {
+            let owner = larder_registry::providers()
+                .iter()
+                .find(|p| find_decl(name, &[p.options]).is_some())?;
+            Some(Problem {
+                id: check::NO_EFFECT,
+                option: name.to_owned(),
+                message: format!(
+                    "option --{name} belongs to the destination {} and has no effect on this one",
+                    owner.schemes.first().copied().unwrap_or_default()
+                ),
+                severity: larder_options::Severity::Warning,
+            })
+        })
+        .collect()
+}
+
+/// Hands messages to the engine's reporter, so that they count.
+pub struct Forward<'a>(pub &'a Engine);
+
+impl Monitor for Forward<'_> {
+    fn message(&self, message: &Message) {
+        self.0.warn(message.id, message.text.clone());
+    }
+    fn phase(&self, _: Phase) {}
+    fn transfer(&self, _: &Transfer) {}
+    fn progress(&self, _: Arc<Progress>) {}
+}

@@ -1,0 +1,106 @@
+//! What is declared as working is read somewhere, and what is read is not declared as without effect.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use larder_options::{OptionDecl, Status, engine};
+
+/// Read by the parser of the command line, not by a constant.
+const READ_BY_THE_PARSER: &[&str] = &["include", "exclude"];
+
+/// The folders whose sources may read an option.
+const READERS: &[&str] = &[
+    "crates/cli/src",
+    "crates/engine/src",
+    "crates/destination/src",
+    "crates/httpkit/src",
+    "crates/registry/src",
+    "destinations",
+];
+
+#[test]
+fn active_options_are_read_and_only_they() {
+    let read = names_read();
+    let tables: Vec<&[&'static OptionDecl]> = std::iter::once(engine::TABLE)
+        .chain(larder_registry::option_tables())
+        .collect();
+    let mut faults = BTreeSet::new();
+    for decl in tables.into_iter().flatten() {
+        let constant = decl.name.to_ascii_uppercase().replace('-', "_");
+        let is_read = read.contains(&constant) || READ_BY_THE_PARSER.contains(&decl.name);
+        match decl.status {
+            Status::Active | Status::Deprecated { .. } if !is_read => {
+                faults.insert(format!(
+                    "--{} is declared as working, but read nowhere",
+                    decl.name
+                ));
+            }
+            Status::NoEffect { .. } | Status::NotYet | Status::Retired if is_read => {
+                faults.insert(format!(
+                    "--{} is read, but declared as without effect",
+                    decl.name
+                ));
+            }
+            _ => {}
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+/// All words in capitals in the sources, but for declarations, entries of tables and tests.
+fn names_read() -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut names = BTreeSet::new();
+    let mut waiting: Vec<PathBuf> = READERS.iter().map(|folder| root.join(folder)).collect();
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            if path.file_name().is_some_and(|name| name == "tests") {
+                continue;
+            }
+            for entry in std::fs::read_dir(&path).expect("a folder") {
+                waiting.push(entry.expect("an entry").path());
+            }
+            continue;
+        }
+        if path.extension().is_none_or(|e| e != "rs") || path.ends_with("tests.rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("a source");
+        let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        let mut within_use = false;
+        for line in text.lines() {
+            let code = line.trim_start();
+            let whole = code.trim_end_matches(',');
+            if text.contains(&format!("const {whole}: &OptionDecl")) {
+                // An entry of a table.
+                continue;
+            }
+            if code.starts_with("use ") || code.starts_with("pub use ") {
+                within_use = true;
+            }
+            if within_use || code.starts_with("//") {
+                within_use = within_use && !code.contains(';');
+                continue;
+            }
+            collect(code, &mut names);
+        }
+    }
+    names
+}
+
+fn collect(code: &str, names: &mut BTreeSet<String>) {
+    let is_part = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let mut rest = code;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_uppercase()) {
+        let before = &rest[..at];
+        let word_len = rest[at..].find(|c| !is_part(c)).unwrap_or(rest.len() - at);
+        let word = &rest[at..at + word_len];
+        let after = &rest[at + word_len..];
+        let declared = before.trim_end().ends_with("const") && after.starts_with(':');
+        let tabled = after.starts_with(".decl,") || after == ".decl";
+        if !declared && !tabled {
+            names.insert(word.to_owned());
+        }
+        rest = after;
+    }
+}

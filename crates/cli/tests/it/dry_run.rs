@@ -1,0 +1,64 @@
+//! `--dry-run` changes nothing, here or there.
+
+use super::support::Place;
+
+#[test]
+fn of_a_first_backup() {
+    let place = Place::with_source();
+    let ran = place
+        .backup(&["--dry-run"])
+        .code(1)
+        .says("[Dryrun]: would create the remote folder")
+        .says("  Files added: 3\n")
+        .says("Dry run completed; nothing was stored");
+    assert!(!ran.out.contains("Uploading file"), "{}", ran.out);
+    assert!(!place.path("destination").exists());
+    assert!(!place.path("state").exists());
+    let left: Vec<_> = std::fs::read_dir(place.path(""))
+        .expect("the place")
+        .map(|e| e.expect("an entry").file_name())
+        .collect();
+    assert_eq!(left, ["source"], "no temporary folder stays");
+}
+
+#[test]
+fn of_everything_else() {
+    let place = Place::with_backup();
+    place.write("source/letter.txt", b"changed");
+    let index = place.stored_with("dindex");
+    std::fs::remove_file(place.path(&format!("destination/{}", index[0]))).expect("removed");
+    let (state, stored) = (place.snapshot("state"), place.snapshot("destination"));
+    place
+        .backup(&["--dry-run"])
+        .code(1)
+        .says("Files changed: 1");
+    place.on("repair", ["--dry-run"]).code(0);
+    place
+        .restore("out", &["--dry-run"])
+        .code(0)
+        .says("would restore 3 files");
+    assert!(!place.path("out").exists());
+    assert!(place.snapshot("state") == state, "the local state changed");
+    assert!(
+        place.snapshot("destination") == stored,
+        "the destination changed"
+    );
+    // And what it did not do is done afterwards.
+    place.backup(&[]).code(0).says("Files changed: 1");
+    place.restore("out", &[]).code(0);
+    assert_eq!(
+        std::fs::read(place.path("out/letter.txt")).expect("restored"),
+        b"changed"
+    );
+}
+
+#[test]
+fn lost_blocks_are_not_taken_for_complete() {
+    let place = Place::with_backup();
+    let data = place.stored_with("dblock");
+    std::fs::remove_file(place.path(&format!("destination/{}", data[0]))).expect("removed");
+    place.backup(&["--dry-run"]);
+    place.backup(&[]);
+    place.restore("out", &[]).code(0);
+    assert!(place.path("out/letter.txt").exists());
+}

@@ -1,0 +1,122 @@
+//! Help, completion and the manual page.
+
+use std::process::Command;
+
+use super::support::Place;
+
+#[test]
+fn help_is_found_in_many_ways_and_ends_with_0() {
+    let place = Place::new();
+    for args in [
+        &["help"][..],
+        &[],
+        &["--help"],
+        &["usage"],
+        &["-h"],
+        &["examples"],
+    ] {
+        place
+            .run(args)
+            .code(0)
+            .says("Usage: larder <command> <storage-URL>")
+            .says("  backup         Makes a new version");
+    }
+    for args in [
+        &["help", "backup"][..],
+        &["backup", "--help"],
+        &["backup", "file:///x", "/h"],
+    ] {
+        place
+            .run(args)
+            .code(0)
+            .says("larder backup <storage-URL> <source>…")
+            .says("--passphrase");
+    }
+    place.run(["help", "verify"]).code(0).says("larder test ");
+}
+
+#[test]
+fn topics_and_options_are_explained() {
+    let place = Place::new();
+    for (topic, text) in [
+        ("exitcodes", "  0    success\n"),
+        ("returncodes", "50   backup: stopped"),
+        ("filters", "[expression]"),
+        ("filter-groups", "CacheFiles"),
+        ("size", "b, kb, mb, gb, tb"),
+        ("time", "1D12h"),
+        ("encryption", "AES Crypt"),
+        ("compression", "Zstandard"),
+        ("destinations", "file "),
+        ("file", "--alternate-target-paths"),
+        ("s3", "--s3-server-name"),
+        ("passwords", "PASSPHRASE"),
+        ("--dblock-size", "--dblock-size=<size>"),
+        ("Remote_Volume_Size", "--dblock-size=<size>"),
+        ("options", "--asynchronous-upload-limit"),
+        ("keep-versions", "not acted on in this version"),
+        ("delete", "not in this version"),
+    ] {
+        place.run(["help", topic]).code(0).says(text);
+    }
+    place
+        .run(["help", "nonsense"])
+        .code(0)
+        .says("Topic not found: nonsense")
+        .says("Usage: larder");
+}
+
+#[test]
+fn completion_scripts_are_accepted_by_their_shells() {
+    let place = Place::new();
+    for (shell, check) in [
+        ("bash", &["bash", "-n"][..]),
+        ("zsh", &["zsh", "-n"]),
+        ("fish", &["fish", "-n"]),
+    ] {
+        let script = place.run(["completion", shell]).code(0).out;
+        assert!(script.contains("dblock-size") && script.contains("list-filesets"));
+        place.write(shell, script.as_bytes());
+        let Some((program, args)) = check.split_first() else {
+            continue;
+        };
+        match Command::new(program)
+            .args(args)
+            .arg(place.path(shell))
+            .output()
+        {
+            Ok(output) => assert!(
+                output.status.success(),
+                "{shell}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            ),
+            Err(_) => println!("skipped: there is no {shell}"),
+        }
+    }
+}
+
+#[test]
+fn bash_completes_commands_and_options() {
+    let place = Place::new();
+    let script = place.run(["completion", "bash"]).code(0).out;
+    let try_it = format!(
+        "{script}\nCOMP_WORDS=(larder ba); COMP_CWORD=1; _larder; echo \"${{COMPREPLY[@]}}\"\n\
+         COMP_WORDS=(larder backup --dry); COMP_CWORD=2; _larder; echo \"${{COMPREPLY[@]}}\"\n"
+    );
+    let Ok(output) = Command::new("bash").args(["-c", &try_it]).output() else {
+        return;
+    };
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(out, "backup\n--dry-run\n");
+}
+
+#[test]
+fn the_manual_page_is_roff() {
+    let place = Place::new();
+    place
+        .run(["man"])
+        .code(0)
+        .says(".TH LARDER 1")
+        .says(".SH COMMANDS")
+        .says("\\-\\-dblock\\-size");
+}

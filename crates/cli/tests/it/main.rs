@@ -1,0 +1,24 @@
+//! Tests of the real program: its exit codes, its output, what a signal or a kill leaves behind.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "seeds, figures and skipped cases are for whoever reads the output"
+)]
+
+mod backup;
+mod declared_options;
+mod documents;
+mod dry_run;
+mod files;
+mod help;
+mod json;
+mod kill;
+mod listing;
+mod local_state;
+mod restore;
+mod secrets;
+mod signals;
+mod support;
+mod trouble;
+mod usage;
+mod verify;

@@ -1,0 +1,146 @@
+//! Ctrl-C and SIGTERM: the first stops cleanly within two seconds and what was uploaded is used again, the second kills.
+
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use larder_testkit::tree::{CompareOptions, compare};
+use rustix::process::Signal;
+
+use super::support::{Place, Ran, signal};
+
+/// Longest time between the first signal and the end.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
+
+const SMALL_VOLUMES: [&str; 2] = ["--dblock-size=1mb", "--blocksize=100kb"];
+
+/// A place with a source that takes some seconds when uploads are slow.
+fn large() -> Place {
+    let place = Place::with_source();
+    for n in 0..12 {
+        place.write_noise(&format!("source/noise{n}"), 1_000_000, n);
+    }
+    place
+}
+
+fn slow_backup(place: &Place, limit: &str) -> Child {
+    let limit = format!("--throttle-upload={limit}");
+    let args = [&["source", limit.as_str()], &SMALL_VOLUMES[..]].concat();
+    place
+        .command(place.full("backup", args))
+        .spawn()
+        .expect("it starts")
+}
+
+/// Waits until something holds.
+fn wait_for(what: &str, holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Waits for the end after a signal; gives what was left and how long it took.
+fn ended(child: Child, since: Instant) -> (Ran, Duration) {
+    let output = child.wait_with_output().expect("it ends");
+    let took = since.elapsed();
+    println!("ended {} ms after the signal", took.as_millis());
+    (Ran::of(output), took)
+}
+
+#[test]
+fn a_stopped_backup_keeps_what_was_uploaded() {
+    let place = large();
+    let child = slow_backup(&place, "2mb");
+    wait_for("three volumes", || place.stored_with("dindex").len() >= 3);
+    let start = Instant::now();
+    signal(&child, Signal::TERM);
+    let (ran, took) = ended(child, start);
+    assert!(took < STOP_WITHIN, "{took:?}");
+    ran.code(50)
+        .complains("stopping; press Ctrl-C again to end at once")
+        .complains("Warning [Stopped]")
+        .says("Backup stopped; no new version was written");
+    assert!(place.stored_with("dlist").is_empty());
+    let uploaded: u64 = place
+        .stored_with("dblock")
+        .iter()
+        .map(|name| {
+            std::fs::metadata(place.path(&format!("destination/{name}"))).map_or(0, |f| f.len())
+        })
+        .sum();
+    assert!(uploaded > 2_000_000, "{uploaded}");
+    let ran = place
+        .backup(&[&["--json"], &SMALL_VOLUMES[..]].concat())
+        .code(0);
+    let sent = ran.json()["BackendStatistics"]["BytesUploaded"]
+        .as_u64()
+        .expect("a number");
+    assert!(
+        sent + uploaded < 13_500_000,
+        "{sent} bytes sent although {uploaded} of 12 MB were there"
+    );
+    place.restore("out", &[]).code(0);
+    let differences = compare(
+        &place.path("source"),
+        &place.path("out"),
+        &CompareOptions::content_only(),
+    );
+    assert!(differences.is_empty(), "{differences:?}");
+    place.on("test", ["all"]).code(0);
+}
+
+#[test]
+fn a_backup_stopped_before_anything_was_uploaded_is_a_failure() {
+    let place = large();
+    let child = slow_backup(&place, "1kb");
+    wait_for("the folder", || place.path("destination").exists());
+    std::thread::sleep(Duration::from_millis(300));
+    let start = Instant::now();
+    signal(&child, Signal::INT);
+    let (ran, took) = ended(child, start);
+    assert!(took < STOP_WITHIN, "{took:?}");
+    ran.code(100).complains("stopping");
+    assert_eq!(place.stored(), [""; 0], "no half volume stays");
+    place.backup(&SMALL_VOLUMES).code(0);
+}
+
+#[test]
+fn the_second_signal_kills() {
+    let place = large();
+    let child = slow_backup(&place, "1mb");
+    wait_for("a volume", || !place.stored_with("dindex").is_empty());
+    let start = Instant::now();
+    signal(&child, Signal::INT);
+    signal(&child, Signal::TERM);
+    let (ran, took) = ended(child, start);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    ran.code(130);
+    place.backup(&SMALL_VOLUMES).code(0);
+    place.restore("out", &[]).code(0);
+}
+
+#[test]
+fn a_stopped_restore_goes_on_where_it_was() {
+    let place = large();
+    place.backup(&SMALL_VOLUMES).code(0);
+    let path = format!("--restore-path={}", place.text("out"));
+    let child = place
+        .command(place.full("restore", [path.as_str(), "--throttle-download=2mb"]))
+        .spawn()
+        .expect("it starts");
+    wait_for("a file", || place.path("out").exists());
+    std::thread::sleep(Duration::from_millis(1000));
+    let start = Instant::now();
+    signal(&child, Signal::TERM);
+    let (ran, took) = ended(child, start);
+    assert!(took < STOP_WITHIN, "{took:?}");
+    ran.code(100).fails_with("Cancelled");
+    place.restore("out", &["--overwrite"]).code(0);
+    let differences = compare(
+        &place.path("source"),
+        &place.path("out"),
+        &CompareOptions::content_only(),
+    );
+    assert!(differences.is_empty(), "{differences:?}");
+}

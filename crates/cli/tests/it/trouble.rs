@@ -1,0 +1,313 @@
+//! What goes wrong around a backup: each a clear sentence and exit code, nothing lost, and the next run just works.
+
+use std::io::{BufRead, BufReader};
+use std::process::Command;
+
+use larder_testkit::tree::{CompareOptions, compare};
+
+use super::support::{Place, Ran, as_plain_user, open_to_all};
+
+/// A small file system of its own at the destination; gone with this value.
+struct SmallDisk<'a> {
+    place: &'a Place,
+}
+
+impl<'a> SmallDisk<'a> {
+    /// `None` where nothing can be mounted.
+    fn mount(place: &'a Place, size: &str) -> Option<Self> {
+        let folder = place.path("destination");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let done = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "larder-test"])
+            .arg(&folder)
+            .output();
+        if done.is_ok_and(|output| output.status.success()) {
+            return Some(Self { place });
+        }
+        println!("skipped: nothing can be mounted here");
+        None
+    }
+
+    fn remount(&self, option: &str) {
+        let status = Command::new("mount")
+            .args(["-o", &format!("remount,{option}")])
+            .arg(self.place.path("destination"))
+            .status();
+        assert!(status.is_ok_and(|s| s.success()), "remount,{option}");
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount")
+            .arg("-l")
+            .arg(self.place.path("destination"))
+            .status();
+    }
+}
+
+fn restored_as_source(place: &Place, to: &str) {
+    place.restore(to, &["--restore-permissions"]).code(0);
+    let differences = compare(
+        &place.path("source"),
+        &place.path(to),
+        &CompareOptions {
+            owners: false,
+            // What Duplicati's format keeps of a time.
+            mtime_unit_ns: 100,
+            ..CompareOptions::backed_up()
+        },
+    );
+    assert!(differences.is_empty(), "{differences:?}");
+}
+
+#[test]
+fn a_full_destination_loses_nothing() {
+    let place = Place::with_source();
+    let Some(disk) = SmallDisk::mount(&place, "2m") else {
+        return;
+    };
+    let options = ["--dblock-size=1mb", "--blocksize=100kb", "--retry-delay=0s"];
+    place
+        .backup(&[&options[..], &["--quota-disable"]].concat())
+        .code(0);
+    place.write_noise("source/noise", 5_000_000, 1);
+    let ran = place
+        .backup(&options)
+        .code(100)
+        .fails_with("DestinationFull")
+        .complains("What helps: free space in the destination");
+    assert!(!ran.err.contains("panick"), "{}", ran.err);
+    assert_eq!(place.stored_with("dlist").len(), 1, "no new version");
+    place.restore("before", &[]).code(0);
+    assert!(place.path("before/letter.txt").exists());
+    // Again, and without local state: still full, still nothing lost.
+    place.lose_state();
+    place
+        .backup(&options)
+        .code(100)
+        .fails_with("DestinationFull");
+    place.restore("again", &["--version=0"]).code(0);
+    disk.remount("size=40m");
+    place
+        .backup(&[&options[..], &["--quota-disable"]].concat())
+        .code(0);
+    restored_as_source(&place, "after");
+    place.on("test", ["all"]).code(0);
+}
+
+#[test]
+fn a_destination_that_cannot_be_written() {
+    let place = Place::with_backup();
+    let full = |verb: &str, args: &[&str]| place.full(verb, args);
+    place.write("source/letter.txt", b"changed");
+    let before = place.snapshot("destination");
+    if rustix::process::geteuid().is_root() {
+        // The other user gets state of its own.
+        open_to_all(&place.path("state"));
+        place.lose_state();
+    } else {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(
+            place.path("destination"),
+            std::fs::Permissions::from_mode(0o555),
+        )
+        .expect("permissions");
+    }
+    let Some(ran) = as_plain_user(&place, &full("backup", &["source"])) else {
+        return;
+    };
+    ran.code(100)
+        .fails_with("DestinationDenied")
+        .complains("check the permissions of the destination folder");
+    for (verb, args) in [
+        ("list", &[][..]),
+        ("find", &["*"]),
+        ("test", &["all"]),
+        ("restore", &["--restore-path=out"]),
+    ] {
+        let ran = as_plain_user(&place, &full(verb, args)).expect("it ran before");
+        ran.code(0);
+    }
+    assert!(place.path("out/letter.txt").exists());
+    assert!(place.snapshot("destination") == before);
+}
+
+#[test]
+fn a_file_system_mounted_for_reading_only() {
+    let place = Place::with_source();
+    let Some(disk) = SmallDisk::mount(&place, "20m") else {
+        return;
+    };
+    place.backup(&["--quota-disable"]).code(0);
+    disk.remount("ro");
+    place.write("source/letter.txt", b"changed");
+    place.backup(&[]).code(100).fails_with("DestinationDenied");
+    place.restore("out", &[]).code(0);
+    disk.remount("rw");
+    place.backup(&["--quota-disable"]).code(0);
+}
+
+#[test]
+fn missing_sources() {
+    let place = Place::with_source();
+    place
+        .on("backup", ["nowhere"])
+        .code(100)
+        .fails_with("NoSources")
+        .complains("the source nowhere does not exist and is passed over");
+    place
+        .on("backup", ["nowhere", "source", "--abort-if-source-missing"])
+        .code(100)
+        .fails_with("SourceIsMissing");
+    assert!(place.stored_with("dlist").is_empty());
+    place
+        .on("backup", ["nowhere", "source", "--allow-missing-source"])
+        .code(0);
+    place
+        .on("backup", ["nowhere", "source"])
+        .code(2)
+        .complains("Warning [SourceIsMissing]");
+    std::fs::create_dir(place.path("hollow")).expect("a folder");
+    place
+        .on("backup", ["hollow", "source", "--prevent-empty-source"])
+        .code(100)
+        .fails_with("SourceIsEmpty");
+}
+
+#[test]
+fn a_disk_that_is_not_mounted() {
+    let place = Place::with_backup();
+    std::fs::rename(place.path("destination"), place.path("elsewhere")).expect("moved");
+    place
+        .backup(&[])
+        .code(100)
+        .fails_with("FolderMissing")
+        .complains("mount the disk");
+    assert!(
+        !place.path("destination").exists(),
+        "it is not created anew"
+    );
+    // The mount point is there, the disk is not.
+    std::fs::create_dir(place.path("destination")).expect("a folder");
+    place.backup(&[]).code(100).fails_with("MissingRemoteFiles");
+    assert!(place.stored().is_empty());
+    place.on("list", [""; 0]).code(100);
+    std::fs::remove_dir(place.path("destination")).expect("removed");
+    std::fs::rename(place.path("elsewhere"), place.path("destination")).expect("moved");
+    place.backup(&[]).code(1);
+}
+
+#[test]
+fn two_runs_at_once() {
+    let place = Place::with_source();
+    place.backup(&["--blocksize=100kb"]).code(0);
+    place.write_noise("source/noise", 3_000_000, 5);
+    let mut first = place
+        .command(place.full(
+            "backup",
+            [
+                "source",
+                "--throttle-upload=700kb",
+                "--dblock-size=1mb",
+                "--blocksize=100kb",
+            ],
+        ))
+        .spawn()
+        .expect("it starts");
+    let mut out = BufReader::new(first.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    while !line.contains("Uploading") {
+        line.clear();
+        assert!(
+            out.read_line(&mut line).expect("a line") > 0,
+            "it ended early"
+        );
+    }
+    let ran = place.backup(&[]).code(100).fails_with("BackupInUse");
+    assert!(
+        ran.err
+            .contains(&format!("another run (process {})", first.id())),
+        "{}",
+        ran.err
+    );
+    // Reading goes on all the same.
+    place.on("list", [""; 0]).code(0).says("Listing filesets:");
+    place.restore("meanwhile", &[]).code(0);
+    std::io::copy(&mut out, &mut std::io::sink()).expect("read to the end");
+    Ran::of(first.wait_with_output().expect("it ends")).code(0);
+    restored_as_source(&place, "after");
+    place.backup(&[]).code(1);
+}
+
+#[test]
+fn a_clock_that_was_set_back() {
+    let place = Place::with_backup();
+    let list = place.stored_with("dlist");
+    // The time of a version is in its name; this one was made in the future.
+    let future = "duplicati-20991231T235959Z.dlist.zip.aes";
+    std::fs::copy(
+        place.path(&format!("destination/{}", list[0])),
+        place.path(&format!("destination/{future}")),
+    )
+    .expect("copied");
+    place.write("source/letter.txt", b"changed");
+    let ran = place
+        .backup(&[])
+        .code(100)
+        .fails_with("ClockSetBack")
+        .complains("this machine's clock is wrong");
+    assert!(ran.err.contains("What helps: set the clock"), "{}", ran.err);
+    place.restore("out", &["--version=1"]).code(0);
+    std::fs::remove_file(place.path(&format!("destination/{future}"))).expect("removed");
+    place.backup(&[]).code(0);
+    restored_as_source(&place, "after");
+}
+
+#[test]
+fn a_target_that_cannot_be_written() {
+    let place = Place::with_backup();
+    open_to_all(&place.path("state/larder"));
+    place.lose_state();
+    std::fs::create_dir(place.path("closed")).expect("a folder");
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(place.path("closed"), std::fs::Permissions::from_mode(0o500))
+        .expect("permissions");
+    let args = place.full("restore", ["--restore-path=closed/inner"]);
+    let Some(ran) = as_plain_user(&place, &args) else {
+        return;
+    };
+    let ran = ran.code(100);
+    assert!(ran.err.contains("closed"), "{}", ran.err);
+}
+
+#[test]
+fn volumes_of_another_backup_in_the_same_folder() {
+    let place = Place::with_backup();
+    let url = place.url();
+    let before = place.snapshot("destination");
+    place
+        .run([
+            "backup",
+            &url,
+            "source",
+            "--passphrase=another",
+            "--prefix=second",
+        ])
+        .code(0);
+    place
+        .run(["list", &url, "*", "--passphrase=another", "--prefix=second"])
+        .code(0)
+        .says("letter.txt");
+    for (path, content) in before {
+        assert!(std::fs::read(&path).is_ok_and(|now| now == content) || path.is_dir());
+    }
+    place
+        .run(["backup", &url, "source", "--passphrase=x", "--prefix=a-b"])
+        .code(100)
+        .fails_with("PrefixCannotContainHyphens");
+    place
+        .backup(&["--blocksize=10kb"])
+        .code(100)
+        .fails_with("ParameterMismatch");
+}
