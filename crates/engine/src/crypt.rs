@@ -282,6 +282,11 @@ impl Crypt {
     }
 }
 
+/// True when volumes with this extension can be decrypted at all.
+pub(crate) fn is_known(extension: Option<&str>) -> bool {
+    matches!(extension, None | Some("aes" | "gpg"))
+}
+
 /// Volumes up to this size are handled in memory.
 pub(crate) const IN_MEMORY_BYTES: u64 = 160 << 20;
 

@@ -281,7 +281,7 @@ impl Engine {
     ) -> Result<()> {
         let files = entries.iter().filter(|e| e.kind == EntryKind::File);
         let (count, bytes) = files.fold((0_u64, 0_u64), |(n, b), e| {
-            (n + 1, b + u64::try_from(e.size).unwrap_or(0))
+            (n + 1, b.saturating_add(u64::try_from(e.size).unwrap_or(0)))
         });
         let progress = &self.reporter.progress;
         progress.files_found.store(count, Ordering::Relaxed);

@@ -32,6 +32,8 @@ pub(crate) struct RemoteVolume {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct View {
     pub(crate) volumes: HashMap<String, RemoteVolume>,
+    /// Files with an ending after that of a volume, such as the temporary files of other programs.
+    pub(crate) strays: Vec<String>,
     /// Prefixes of other backups in the same folder.
     pub(crate) foreign: BTreeMap<String, u64>,
     /// Volumes that the catalog knew as stored and that are gone.
@@ -142,6 +144,13 @@ impl Engine {
                 },
             );
         }
+        // A set of which nothing can be read is no heap of strays: it gets its own error.
+        let is_stray = |volume: &RemoteVolume| !crate::crypt::is_known(volume.name.encryption());
+        if !view.volumes.values().all(is_stray) {
+            let strays = view.volumes.extract_if(|_, volume| is_stray(volume));
+            view.strays = strays.map(|(name, _)| name).collect();
+            view.strays.sort_unstable();
+        }
         Ok(view)
     }
 
@@ -151,6 +160,12 @@ impl Engine {
         let rows = self.catalog(|c| c.volumes())?;
         let is_new = !rows.iter().any(is_stored);
         let mut view = self.view(is_new && self.settings.create_folder)?;
+        for name in &view.strays {
+            self.reporter.warn(
+                "UnknownEnding",
+                format!("{name} is named like a volume but for its ending; it is passed over"),
+            );
+        }
         self.check_not_emptied(&view, &rows)?;
         let (leftovers, rows) = split_leftovers(&mut view, rows);
         self.establish_format(&view)?;
@@ -625,7 +640,11 @@ pub(crate) fn count(counts: &mut Counts, kind: EntryKind, size: i64) {
     match kind {
         EntryKind::File => {
             counts.files += 1;
-            counts.bytes += u64::try_from(size).unwrap_or(0);
+            // The catalog keeps signed numbers; a list may claim anything.
+            let sum = counts
+                .bytes
+                .saturating_add(u64::try_from(size).unwrap_or(0));
+            counts.bytes = sum.min(i64::MAX as u64);
         }
         EntryKind::Folder => counts.folders += 1,
         EntryKind::Symlink => counts.symlinks += 1,

@@ -164,6 +164,11 @@ impl Rig {
         self.source.clone()
     }
 
+    /// Backs up another rig's source from now on.
+    pub fn use_source(&mut self, other: &Self) {
+        self.source.clone_from(&other.source);
+    }
+
     /// The catalog's file.
     pub fn state(&self) -> &Path {
         &self.state
