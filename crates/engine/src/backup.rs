@@ -17,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use larder_catalog::{Counts, EntryCursor, EntryWriter, StoredEntry, VolumeState};
-use larder_source::{Root, Walk, WalkEntry, WalkItem, WalkOptions};
+use larder_source::{FileKind, Root, Walk, WalkEntry, WalkItem, WalkOptions};
 use larder_volume::{
     ArchiveWriter, BlockVolume, Compression, FileEntry, FileListWriter, PackMethod, Packer,
     VolumeKind, VolumeName, VolumeTime, encode_fileset,
@@ -504,8 +504,10 @@ impl Engine {
                 WalkItem::Entry(entry) => {
                     previous.pass_until(&entry.path, counters, &mut batch, batches)?;
                     let old = previous.take(&entry.path)?;
-                    bump(&progress.files_found, 1);
-                    bump(&progress.bytes_found, entry.facts.size);
+                    if entry.facts.kind == FileKind::File {
+                        bump(&progress.files_found, 1);
+                        bump(&progress.bytes_found, entry.facts.size);
+                    }
                     batch.push(Item::Present(entry, old));
                 }
                 WalkItem::Skipped { path, why } => {
@@ -732,9 +734,13 @@ fn work_until_done(
                     shared.engine.cancel.check()?;
                     match item {
                         Item::Carried(entry) => done.extend(worker.carry(entry)?),
-                        Item::Present(entry, old) => done.extend(worker.process(&entry, old)?),
+                        Item::Present(entry, old) => {
+                            done.extend(worker.process(&entry, old)?);
+                            if entry.facts.kind == FileKind::File {
+                                bump(&progress.files_done, 1);
+                            }
+                        }
                     }
-                    bump(&progress.files_done, 1);
                 }
                 if results.send(done).is_err() {
                     return Err(Error::Cancelled);

@@ -227,6 +227,7 @@ impl<'s, 'e> Worker<'s, 'e> {
             && self.surely_same_time(previous, seconds)
             && !self.shared.is_suspect()
         {
+            bump(&engine.reporter.progress.bytes_done, entry.facts.size);
             return Ok(previous.clone());
         }
         let blob = self.blob(&entry.os_path, &entry.facts)?;
@@ -252,6 +253,9 @@ impl<'s, 'e> Worker<'s, 'e> {
                 && !read_anyway
                 && (!self.shared.is_suspect() || self.may_rest_on(previous)?)
             {
+                if kind == EntryKind::File {
+                    bump(&engine.reporter.progress.bytes_done, entry.facts.size);
+                }
                 return Ok(previous.clone());
             }
         }
