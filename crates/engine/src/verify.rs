@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use larder_catalog::VolumeRow;
 use larder_volume::{
-    FileListReader, Hash, Unpacker, VolumeKind, VolumeName, parse_block_entry, parse_block_volume,
+    FileListReader, Hash, Unpacker, VolumeKind, VolumeName, hashes_per_blocklist,
+    parse_block_entry, parse_block_volume,
 };
 
 use crate::backup::Stored;
@@ -237,7 +238,7 @@ impl Engine {
             |volume| {
                 self.cancel.check()?;
                 let row = rows.get(volume.name.as_str());
-                match self.check_volume(view, &volume, row) {
+                match self.check_volume(view, &volume, row, everything) {
                     Ok(outcome) => Ok(outcome),
                     Err(error @ (Error::Volume { .. } | Error::Destination(_))) => {
                         let lost = match row {
@@ -343,6 +344,7 @@ impl Engine {
         view: &View,
         volume: &RemoteVolume,
         row: Option<&VolumeRow>,
+        everything: bool,
     ) -> Result<Outcome> {
         let name = volume.name.as_str();
         let mut outcome = Outcome {
@@ -389,6 +391,16 @@ impl Engine {
                     });
                     return Ok(outcome);
                 };
+                if everything {
+                    // Blocks of large files are known only through their blocklists.
+                    let mut lists = Vec::new();
+                    for entry in FileListReader::open(archive.stream(entry).in_volume(name)?) {
+                        self.cancel.check()?;
+                        let entry = entry.in_volume(name)?;
+                        lists.extend(entry.blocklists.iter().chain(&entry.metablocklists));
+                    }
+                    self.load_blocklists(lists)?;
+                }
                 let mut unknown = 0_u64;
                 for entry in FileListReader::open(archive.stream(entry).in_volume(name)?) {
                     self.cancel.check()?;
@@ -559,6 +571,10 @@ impl Engine {
                     return Ok(());
                 }
                 let (mut left, mut all_read) = (size, true);
+                let of_full_list = format.blocksize.saturating_mul(hashes_per_blocklist(
+                    format.blocksize,
+                    format.block_hash.len(),
+                ));
                 for list in lists {
                     match self.catalog(|c| c.blocklist(list))? {
                         Some(bytes) => {
@@ -571,6 +587,7 @@ impl Engine {
                         // Not repeated by an index: at least the list itself must exist.
                         None => {
                             all_read = false;
+                            left = left.saturating_sub(of_full_list);
                             let found = self.catalog(|c| c.find_blocks_by_hash(list))?;
                             match found.first() {
                                 Some((size, _)) => wanted.push((*list, *size)),

@@ -560,27 +560,32 @@ impl Planner<'_> {
 
     /// Fetches the blocklists that no index file repeated.
     fn load_blocklists(&mut self, entries: &[FileEntry]) -> Result<()> {
-        let mut by_volume: HashMap<i64, Vec<Hash>> = HashMap::new();
-        let mut seen = std::collections::HashSet::new();
         let lists = entries
             .iter()
             .flat_map(|e| e.blocklists.iter().chain(&e.metablocklists));
+        self.engine.load_blocklists(lists.copied())
+    }
+}
+
+impl Engine {
+    /// Fetches those of the blocklists that no index file repeated from the data files that hold them.
+    pub(crate) fn load_blocklists(&self, lists: impl IntoIterator<Item = Hash>) -> Result<()> {
+        let mut by_volume: HashMap<i64, Vec<Hash>> = HashMap::new();
+        let mut seen = std::collections::HashSet::new();
         for list in lists {
-            if !seen.insert(*list) || self.engine.catalog(|c| c.blocklist(list))?.is_some() {
+            if !seen.insert(list) || self.catalog(|c| c.blocklist(&list))?.is_some() {
                 continue;
             }
-            if let Some((_, volume)) = self
-                .engine
-                .catalog(|c| c.find_blocks_by_hash(list))?
-                .first()
-            {
-                by_volume.entry(*volume).or_default().push(*list);
+            if let Some((_, volume)) = self.catalog(|c| c.find_blocks_by_hash(&list))?.first() {
+                by_volume.entry(*volume).or_default().push(list);
             }
         }
-        let blocks = self.engine.fetch_blocks(by_volume)?;
-        for (hash, bytes) in blocks {
-            self.engine
-                .catalog(|c| c.add_blocklist(&hash, &bytes, None))?;
+        for (hash, bytes) in self.fetch_blocks(by_volume)? {
+            let size = bytes.len() as u64;
+            self.catalog(|c| {
+                let home = c.find_block(&hash, size)?;
+                c.add_blocklist(&hash, &bytes, home)
+            })?;
         }
         Ok(())
     }

@@ -10,8 +10,9 @@ use larder_volume::VolumeKind::{self, Blocks, Index, List};
 
 use crate::rig::{Rig, chain, copy_folder};
 
+/// What happens to a file.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Damage {
+pub enum Damage {
     Delete,
     /// Cut to its first half.
     Truncate,
@@ -35,14 +36,14 @@ const ALL: [Damage; 6] = [
 ];
 
 impl Damage {
-    fn apply(self, rig: &Rig, name: &str) {
+    pub fn apply(self, rig: &Rig, name: &str) {
         let files = rig.store.files();
         let len = files[name].len();
         match self {
             Damage::Delete => drop(rig.store.remove(name).expect("it was there")),
             Damage::Truncate => assert!(rig.store.truncate(name, len / 2)),
             Damage::Empty => assert!(rig.store.truncate(name, 0)),
-            Damage::Flip => assert!(rig.store.flip(name, len / 2)),
+            Damage::Flip => assert!(len == 0 || rig.store.flip(name, len / 2)),
             Damage::Swap => {
                 let ending = name.rsplit_once(".d").expect("a volume").1;
                 let mut others = files.iter().filter(|(other, _)| {
@@ -101,7 +102,7 @@ fn forks(rig: &Rig) -> [(Rig, &'static str); 2] {
 }
 
 /// What a restore left wrong without saying so.
-fn silent_differences(
+pub fn silent_differences(
     held: &Manifest,
     target: &std::path::Path,
     report: &RestoreReport,
@@ -690,4 +691,55 @@ fn samples_are_taken_from_what_is_there_after_the_state_was_lost() {
     let report = engine.test(Samples::Count(1)).unwrap();
     assert_eq!(report.verifications.len(), 3);
     engine.close().unwrap();
+}
+
+/// The last block of a file was looked for with the length of a whole one when an earlier blocklist was not known.
+#[test]
+fn a_set_without_blocklists_in_its_indexes_passes_the_test() {
+    for policy in ["Lookup", "None"] {
+        let mut rig = Rig::new();
+        rig.set("index-file-policy", policy);
+        let mut random = larder_testkit::Rng::new(1);
+        // Three blocklists; the second version adds one that a machine may know alone.
+        let mut content = random.bytes(70_000);
+        rig.write("large", &content);
+        rig.backup();
+        content.truncate(65_600);
+        rig.write("large", &content);
+        rig.backup();
+        let mut elsewhere = rig.fork_at(&rig.store, None);
+        for version in [0, 1] {
+            assert_eq!(elsewhere.differences(version), Vec::<String>::new());
+            let report = elsewhere.test_all();
+            assert_eq!(report.damaged(), 0, "{policy}: {report:#?}");
+        }
+        let report = rig.fork_at(&rig.store, None).test_all();
+        assert_eq!(report.damaged(), 0, "{policy}: {report:#?}");
+    }
+}
+
+/// What a blocklist names was not looked up when no index repeats it.
+#[test]
+fn a_missing_data_file_is_named_without_blocklists_in_the_indexes() {
+    let mut rig = Rig::new();
+    rig.set("index-file-policy", "Lookup");
+    rig.set("concurrency-max-threads", "1");
+    rig.write("large", larder_testkit::Rng::new(1).bytes(1_500_000));
+    rig.backup();
+    rig.write("small", "small");
+    rig.backup();
+    let volumes: Vec<_> = rig.written[0]
+        .iter()
+        .filter(|n| n.contains(".dblock."))
+        .collect();
+    assert_eq!(volumes.len(), 2);
+    for lost in volumes {
+        let mut rig = rig.fork_at(&rig.store, None);
+        let _ = rig.store.remove(lost).unwrap();
+        let report = rig.test_all();
+        let harm = report.harm.iter().find(|h| h.file == *lost);
+        let harm = harm.unwrap_or_else(|| panic!("{lost}: {report:#?}"));
+        assert_eq!(harm.versions, [0, 1]);
+        assert!(harm.paths.iter().any(|path| path.ends_with("/large")));
+    }
 }

@@ -9,6 +9,7 @@ mod forge;
 mod golden;
 mod hostile;
 mod lint;
+mod model;
 mod review;
 mod rig;
 mod safety;

@@ -83,6 +83,14 @@ pub struct Rig {
     restores: usize,
 }
 
+/// What a backup keeps of a tree: times in units of 100 ns, as Duplicati does.
+fn as_stored() -> CompareOptions {
+    CompareOptions {
+        mtime_unit_ns: 100,
+        ..CompareOptions::backed_up()
+    }
+}
+
 /// Start of all clocks.
 pub const START: u64 = 1_760_000_000;
 
@@ -326,12 +334,8 @@ impl Rig {
         };
         let index = self.versions.len() - 1 - version;
         let found = Manifest::of(&target).expect("a readable target");
-        let options = CompareOptions {
-            mtime_unit_ns: 100,
-            ..CompareOptions::backed_up()
-        };
         let mut differences: Vec<String> =
-            compare_manifests(&self.versions[index], &found, &options)
+            compare_manifests(&self.versions[index], &found, &as_stored())
                 .iter()
                 .map(|d| format!("version {version}: {d}"))
                 .collect();
@@ -342,6 +346,40 @@ impl Rig {
         );
         std::fs::remove_dir_all(&target).expect("the target can be removed");
         differences
+    }
+
+    /// What a folder lacks of a version (0 = newest) but for what the report names; more than that may be in it, and
+    /// more extended attributes on it, for a restore leaves alone what it does not know.
+    pub fn missing_in(&self, target: &Path, version: usize, report: &RestoreReport) -> Vec<String> {
+        let held = &self.versions[self.versions.len() - 1 - version];
+        let found = Manifest::of(target).expect("a readable target");
+        let told: Vec<&str> = (report.broken_local_files.iter())
+            .filter_map(|path| path.split("/source/").nth(1))
+            .map(|path| path.trim_end_matches('/'))
+            .collect();
+        let options = CompareOptions {
+            xattrs: false,
+            ..as_stored()
+        };
+        compare_manifests(held, &found, &options)
+            .iter()
+            .filter(|d| held.entries.contains_key(&d.path))
+            .filter(|d| {
+                let path = String::from_utf8_lossy(&d.path);
+                !told.iter().any(|told| path.starts_with(told))
+            })
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    /// How the source differs from the newest version.
+    pub fn differences_from_source(&self) -> Vec<String> {
+        let now = Manifest::of(&self.source()).expect("a readable source");
+        let newest = self.versions.last().expect("a version");
+        compare_manifests(newest, &now, &as_stored())
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     /// Every version restores equal.
