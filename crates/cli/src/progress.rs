@@ -179,7 +179,6 @@ fn run(shared: &(Mutex<State>, Condvar), bar: Option<&ProgressBar>) {
             (Some(bar), figures) => {
                 let text = picture(work, &phase, figures.as_ref(), &mut rate, now);
                 bar.set_message(format!("{} {text}", spinner.next().unwrap_or_default()));
-                bar.tick();
             }
             (None, Some(figures)) => {
                 if let Some(line) = figures.line(work) {

@@ -1,28 +1,29 @@
 //! What goes wrong around a backup: each a clear sentence and exit code, nothing lost, and the next run just works.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::Command;
 
 use larder_testkit::tree::{CompareOptions, compare};
 
 use super::support::{Place, Ran, as_plain_user, open_to_all};
 
-/// A small file system of its own at the destination; gone with this value.
-struct SmallDisk<'a> {
-    place: &'a Place,
+/// A small file system of its own in a folder of the place; gone with this value.
+struct SmallDisk {
+    folder: PathBuf,
 }
 
-impl<'a> SmallDisk<'a> {
+impl SmallDisk {
     /// `None` where nothing can be mounted.
-    fn mount(place: &'a Place, size: &str) -> Option<Self> {
-        let folder = place.path("destination");
+    fn mount(place: &Place, folder: &str, size: &str) -> Option<Self> {
+        let folder = place.path(folder);
         std::fs::create_dir_all(&folder).expect("a folder");
         let done = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={size}"), "larder-test"])
             .arg(&folder)
             .output();
         if done.is_ok_and(|output| output.status.success()) {
-            return Some(Self { place });
+            return Some(Self { folder });
         }
         println!("skipped: nothing can be mounted here");
         None
@@ -31,18 +32,15 @@ impl<'a> SmallDisk<'a> {
     fn remount(&self, option: &str) {
         let status = Command::new("mount")
             .args(["-o", &format!("remount,{option}")])
-            .arg(self.place.path("destination"))
+            .arg(&self.folder)
             .status();
         assert!(status.is_ok_and(|s| s.success()), "remount,{option}");
     }
 }
 
-impl Drop for SmallDisk<'_> {
+impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _ = Command::new("umount")
-            .arg("-l")
-            .arg(self.place.path("destination"))
-            .status();
+        let _ = Command::new("umount").arg("-l").arg(&self.folder).status();
     }
 }
 
@@ -64,7 +62,7 @@ fn restored_as_source(place: &Place, to: &str) {
 #[test]
 fn a_full_destination_loses_nothing() {
     let place = Place::with_source();
-    let Some(disk) = SmallDisk::mount(&place, "2m") else {
+    let Some(disk) = SmallDisk::mount(&place, "destination", "2m") else {
         return;
     };
     let options = ["--dblock-size=1mb", "--blocksize=100kb", "--retry-delay=0s"];
@@ -136,7 +134,7 @@ fn a_destination_that_cannot_be_written() {
 #[test]
 fn a_file_system_mounted_for_reading_only() {
     let place = Place::with_source();
-    let Some(disk) = SmallDisk::mount(&place, "20m") else {
+    let Some(disk) = SmallDisk::mount(&place, "destination", "20m") else {
         return;
     };
     place.backup(&["--quota-disable"]).code(0);
@@ -146,6 +144,28 @@ fn a_file_system_mounted_for_reading_only() {
     place.restore("out", &[]).code(0);
     disk.remount("rw");
     place.backup(&["--quota-disable"]).code(0);
+}
+
+#[test]
+fn no_room_for_the_local_catalog() {
+    let place = Place::with_source();
+    let Some(disk) = SmallDisk::mount(&place, "state", "300k") else {
+        return;
+    };
+    for n in 0..3000 {
+        place.write(&format!("source/many/{n}"), format!("{n}").as_bytes());
+    }
+    let ran = place.backup(&[]).code(100);
+    assert!(ran.err.contains("state"), "{}", ran.err);
+    assert!(!ran.err.contains("panick"), "{}", ran.err);
+    // Reading does without it.
+    if !place.stored_with("dlist").is_empty() {
+        place.on("list", [""; 0]).code(0);
+    }
+    disk.remount("size=40m");
+    place.backup(&[]).code(0);
+    restored_as_source(&place, "after");
+    drop(disk);
 }
 
 #[test]
