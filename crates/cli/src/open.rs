@@ -1,6 +1,6 @@
 //! From options to an open engine: destination with its wrappers, local catalog, console, signals.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use larder_engine::{
@@ -43,6 +43,8 @@ pub struct Run {
     /// The engine.
     pub engine: Engine,
     console: Arc<Console>,
+    /// The catalog's file.
+    catalog: PathBuf,
     /// Removed when the run is over.
     state: Option<TemporaryState>,
 }
@@ -99,6 +101,7 @@ impl<'a> Session<'a> {
         };
         let state = self.state(&config, access).map_err(complain)?;
         let lasting = state.temporary.is_none();
+        let path = state.path.clone();
         let run = match self.engine(&destination, state, access, passphrase.clone()) {
             Err(error) if access == Access::Reads && lasting && may_do_without(&error) => {
                 let why = Failure::from_engine(&error);
@@ -113,7 +116,7 @@ impl<'a> Session<'a> {
                 self.say_temporary(why.message());
                 run
             }
-            other => other.map_err(|error| complain(error.into()))?,
+            other => other.map_err(|error| complain(failed_at(&error, &path)))?,
         };
         for problem in problems {
             run.engine.warn(problem.id, problem.message);
@@ -154,7 +157,7 @@ impl<'a> Session<'a> {
         self.console.end();
         let closed = run.engine.close();
         drop(run.state);
-        let value = result?;
+        let value = result.map_err(|error| failed_at(&error, &run.catalog))?;
         if let Err(error) = closed {
             // The catalog is a cache: what was done is done, and the next run mends it.
             run.console.message(&Message {
@@ -174,6 +177,7 @@ impl<'a> Session<'a> {
         passphrase: Option<Secret>,
     ) -> Result<Run, Error> {
         let dry = self.call.values.get(opt::DRY_RUN)?;
+        let catalog = state.path.clone();
         let engine = Engine::open(Setup {
             destination: Arc::clone(destination),
             values: self.call.values.clone(),
@@ -188,6 +192,7 @@ impl<'a> Session<'a> {
         Ok(Run {
             engine,
             console: Arc::clone(&self.console),
+            catalog,
             state: state.temporary,
         })
     }
@@ -281,6 +286,19 @@ impl<'a> Session<'a> {
             text: format!("{why}; a temporary catalog is used instead"),
         });
     }
+}
+
+/// An error of a run; one of the catalog gets its place, because what helps is done there.
+fn failed_at(error: &Error, catalog: &Path) -> Failure {
+    let failure = Failure::from_engine(error);
+    if !matches!(error, Error::Catalog(_)) {
+        return failure;
+    }
+    Failure::known(
+        "LocalCatalogFailed",
+        format!("{} ({})", failure.message(), catalog.display()),
+        "make room and check the permissions there, or say --dbpath=…",
+    )
 }
 
 /// Failures of the lasting catalog that a temporary one helps against.
