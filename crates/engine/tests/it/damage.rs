@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use larder_destination::Operation;
 use larder_engine::{ListRequest, RestoreReport, Samples, TestReport};
-use larder_testkit::tree::{Kind, Manifest};
+use larder_testkit::tree::Manifest;
 use larder_volume::VolumeKind::{self, Blocks, Index, List};
 
 use crate::rig::{Rig, chain, copy_folder};
@@ -165,7 +165,7 @@ fn findings<'r>(report: &'r TestReport, name: &str) -> Vec<&'r str> {
 
 /// One file is damaged; everything that must hold then.
 fn check(base: &Rig, kind: VolumeKind, name: &str, damage: Damage) {
-    let mut rig = base.fork();
+    let rig = base.fork();
     let before = rig.store.files()[name].len();
     damage.apply(&rig, name);
     let visible = damage.is_visible(&rig, name, before);
@@ -238,6 +238,9 @@ fn each_damage(base: &Rig, kind: VolumeKind, name: &str) {
         check(base, kind, name, damage);
     }
 }
+
+/// What is done to a file.
+type Harm = fn(&std::path::Path);
 
 #[test]
 fn a_plain_data_file_is_damaged() {
@@ -404,7 +407,7 @@ fn an_unreadable_file_is_looked_up_again_when_blocks_were_missing() {
     rig.backup();
     let place = rig.source().join("file");
     let facts = std::fs::metadata(&place).unwrap();
-    std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o0)).unwrap();
     let _ = rig.store.remove(&rig.written_by(0, Blocks)).unwrap();
     rig.backup();
     std::fs::set_permissions(&place, facts.permissions()).unwrap();
@@ -576,7 +579,7 @@ fn works_with_state(rig: &mut Rig, when: &str) {
 fn the_local_state_is_deleted_truncated_or_foreign() {
     let base = plain();
     let name = base.state().file_name().unwrap().to_owned();
-    let kinds: [(&str, fn(&std::path::Path)); 8] = [
+    let kinds: [(&str, Harm); 8] = [
         ("deleted", |path| std::fs::remove_file(path).unwrap()),
         ("emptied", |path| std::fs::write(path, "").unwrap()),
         ("cut", |path| cut(path, 2)),
@@ -648,7 +651,7 @@ fn the_log_beside_the_local_state_is_damaged() {
     engine.close().unwrap();
     let log = |folder: &std::path::Path| folder.join("catalog.sqlite-wal");
     assert!(log(&saved).exists());
-    let kinds: [(&str, fn(&std::path::Path)); 6] = [
+    let kinds: [(&str, Harm); 6] = [
         ("kept", |_| {}),
         ("deleted", |path| std::fs::remove_file(path).unwrap()),
         ("cut", |path| cut(path, 2)),

@@ -507,7 +507,7 @@ impl Rig {
         let mut seen = std::collections::HashMap::new();
         for (name, content) in self.store.files() {
             let parsed = VolumeName::parse(&name, false);
-            if !parsed.is_some_and(|parsed| parsed.kind() == VolumeKind::Blocks) {
+            if parsed.is_none_or(|parsed| parsed.kind() != VolumeKind::Blocks) {
                 continue;
             }
             for entry in open(&name, &content).entries() {
@@ -549,7 +549,7 @@ impl Rig {
         }
         for (name, content) in &files {
             let parsed = VolumeName::parse(name, false);
-            if !parsed.is_some_and(|parsed| parsed.kind() == VolumeKind::Blocks) {
+            if parsed.is_none_or(|parsed| parsed.kind() != VolumeKind::Blocks) {
                 continue;
             }
             let archive = open(name, content);
