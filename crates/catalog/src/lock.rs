@@ -21,7 +21,15 @@ pub enum Access {
 /// The file stays behind on purpose: removing it would let two processes lock two different files of one name.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Closing the file would not do: a program that another thread starts at this moment holds a copy of the handle
+    /// until it runs.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
 }
 
 impl Lock {
@@ -48,7 +56,7 @@ impl Lock {
             // For the other side's message only, so a failure to write it is no reason to stop.
             let _ = write_pid(&mut file);
         }
-        Ok(Lock { _file: file })
+        Ok(Lock { file })
     }
 }
 
@@ -77,6 +85,17 @@ fn read_pid(file: &mut File) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_is_being_started_does_not_keep_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let lock = Lock::take(&path, Access::Exclusive).unwrap();
+        let copy_of_the_child = lock.file.try_clone().unwrap();
+        drop(lock);
+        Lock::take(&path, Access::Exclusive).unwrap();
+        drop(copy_of_the_child);
+    }
 
     #[test]
     fn one_writer_or_many_readers() {
