@@ -416,8 +416,17 @@ impl Engine {
     }
 }
 
-/// The process's umask; reading it means setting it for a moment.
+/// The process's umask. Where the system does not tell it, reading it means setting it for a moment, which other
+/// threads would notice.
 fn current_umask() -> u32 {
+    let told = std::fs::read_to_string("/proc/self/status");
+    let told = told.ok().and_then(|status| {
+        let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        u32::from_str_radix(line?.trim(), 8).ok()
+    });
+    if let Some(mask) = told {
+        return mask;
+    }
     let mask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     rustix::process::umask(mask);
     mask.bits()
