@@ -296,10 +296,7 @@ fn a_failed_put_gets_a_new_name_and_the_old_one_is_removed_by_the_next_run() {
         assert_eq!(seen, 2, "{kind:?}: of {lists} lists");
         rig.journal.clear();
         assert_eq!(rig.backup().version_time, None);
-        assert_eq!(
-            rig.journal.names(Operation::Delete),
-            std::slice::from_ref(&old)
-        );
+        assert_eq!(rig.journal.names(Operation::Delete), [old.as_str()]);
         assert!(!rig.store.names().contains(old));
         rig.check_set("after the leftover was removed");
         rig.check_all("after the leftover was removed");
@@ -311,7 +308,6 @@ fn a_failed_put_gets_a_new_name_and_the_old_one_is_removed_by_the_next_run() {
 fn all_attempts_of_a_put_fail() {
     for kind in [VolumeKind::Blocks, VolumeKind::Index, VolumeKind::List] {
         let mut rig = changed();
-        let skip = kind as usize;
         let skip = match kind {
             VolumeKind::Blocks => 0,
             VolumeKind::Index => 1,
