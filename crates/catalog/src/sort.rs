@@ -351,6 +351,8 @@ fn compare_rows(arena: &[u8], a: &Row, b: &Row) -> Ordering {
         .then_with(|| row_bytes(arena, a).0.cmp(row_bytes(arena, b).0))
         // Position in the arena is order of arrival.
         .then_with(|| a.start.cmp(&b.start))
+        // Records of no bytes take no place in the arena: they came before the one that begins there.
+        .then_with(|| a.payload_len.cmp(&b.payload_len))
 }
 
 /// First eight bytes as a number that orders like the bytes; shorter keys are filled with zeros.
