@@ -46,7 +46,7 @@ run() {
 
 # Prints type, permissions, time, link target and name of everything below a folder.
 facts() {
-    (cd "$1" && find . -mindepth 1 \( -type f -o -type d -o -type l \) -printf '%y %m %T@ %l %p\n' | LC_ALL=C sort)
+    (cd "$1" && find . -mindepth 1 \( -type f -o -type d -o -type l \) -printf '%y %m %T@ %l %p\n' | sed -E 's/^([^ ]+ [^ ]+ [0-9]+\.[0-9]{7})[0-9]*/\1/' | LC_ALL=C sort)
 }
 
 # Compares two trees, contents and metadata.
