@@ -103,7 +103,7 @@ fn a_restore_fetches_the_list_and_each_needed_volume_once() {
     rig.fill(2, 40, 3_000_000);
     rig.backup();
     let volumes = rig.names(Blocks).len();
-    assert!(volumes >= 3, "only {volumes} volumes");
+    assert!(volumes >= 2, "only {volumes} volumes");
     rig.journal.clear();
     assert_eq!(rig.differences(0), Vec::<String>::new());
     let mut gets = rig.journal.names(Operation::Get);
@@ -129,7 +129,7 @@ fn a_restore_of_one_file_fetches_only_its_volumes() {
         std::fs::read(target.join("late arrival")).unwrap(),
         b"short"
     );
-    assert!(before >= 3);
+    assert!(before >= 2);
     assert_eq!(rig.gets(), [List, Blocks]);
 }
 

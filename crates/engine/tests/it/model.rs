@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -350,8 +350,9 @@ impl Life {
         let fresh = self.fresh_name(&folder);
         let any = (!files.is_empty()).then(|| files[self.rng.index(files.len())].clone());
         let plain = any.clone().filter(|path| {
+            // Without the right to write it cannot be edited, unless by root.
             path.symlink_metadata()
-                .is_ok_and(|facts| facts.file_type().is_file())
+                .is_ok_and(|facts| facts.is_file() && facts.mode() & 0o200 != 0)
         });
         let what = match (self.rng.below(20), plain, any) {
             (0..=4, _, _) if !exists(&fresh) => {
