@@ -48,7 +48,7 @@ find_larder() {
     # A copy, so that a build that goes on meanwhile does not change what is tested.
     cp "$LARDER" "$work/larder"
     larder=$work/larder
-    "$larder" version 2>/dev/null || true
+    "$larder" help | sed -n 1p
 }
 
 make_work() {

@@ -50,7 +50,7 @@ prove() {
     fresh
     run backup backup "$tree" "$@"
     expect "$codes" backup
-    grep -A 3 -E 'Files added|Remote size|vanished|changed while' "$log" | grep -E 'added:|uploaded:' || true
+    grep -E '^ +(Files added|Data uploaded):' "$log" || true
     du -sh --apparent-size "$work/destination" | cut -f 1 | sed 's/^/stored: /'
     if [ -z "${changing:-}" ]; then
         run "backup again" backup "$tree" "$@"
