@@ -78,9 +78,8 @@ impl Crypt {
 
     /// Opens a writer whose output is encrypted, hashed and collected in `sink`.
     pub(crate) fn writer(&self, sink: Sink, hash: HashAlgorithm) -> Result<SealWriter> {
-        let sink = HashSink::new(sink, hash);
         match &self.encryption {
-            Encryption::None => Ok(SealWriter::Plain(sink)),
+            Encryption::None => Ok(SealWriter::Plain(HashSink::new(sink, hash))),
             Encryption::Aes {
                 version,
                 minimal_header,
@@ -99,7 +98,7 @@ impl Crypt {
                     self.standard_header()
                 };
                 header.version = *version;
-                let writer = AesWriter::create(sink, self.password()?, &header, &seed)
+                let writer = AesWriter::create(sink, self.password()?, &header, &seed, hash)
                     .in_volume("(new volume)")?;
                 Ok(SealWriter::Aes(Box::new(writer)))
             }
@@ -107,7 +106,7 @@ impl Crypt {
                 self.password()?;
                 Ok(SealWriter::Gpg {
                     plain: Sink::new(IN_MEMORY_BYTES, None),
-                    out: sink,
+                    out: HashSink::new(sink, hash),
                 })
             }
         }
@@ -117,7 +116,10 @@ impl Crypt {
     pub(crate) fn seal(&self, writer: SealWriter) -> Result<(VolumeData, Hash)> {
         match writer {
             SealWriter::Plain(sink) => sink.finish(),
-            SealWriter::Aes(writer) => writer.finish().in_volume("(new volume)")?.finish(),
+            SealWriter::Aes(writer) => {
+                let (sink, hash) = writer.finish().in_volume("(new volume)")?;
+                Ok((sink.finish()?, hash))
+            }
             SealWriter::Gpg { plain, mut out } => {
                 let plain = plain.finish()?;
                 self.run_gpg(true, &plain, &mut out, "(new volume)")?;
@@ -196,6 +198,14 @@ impl Crypt {
         output: &mut dyn Write,
         name: &str,
     ) -> Result<()> {
+        let password = self.password()?.to_owned();
+        if password.contains('\n') {
+            return Err(Error::user(
+                "OptionValidationError",
+                "gpg reads one line, so the passphrase must not contain a line break",
+                "choose another passphrase, or --encryption-module=aes",
+            ));
+        }
         let candidates: Vec<String> = match &self.gpg.program {
             Some(program) => vec![program.clone()],
             None => vec!["gpg2".into(), "gpg".into()],
@@ -246,7 +256,6 @@ impl Crypt {
         else {
             return Err(Error::Bug("a child process without pipes".into()));
         };
-        let password = self.password()?.to_owned();
         let mut reader = input.reader()?;
         let (fed, words) = std::thread::scope(|scope| {
             let feeder = scope.spawn(move || -> std::io::Result<()> {
@@ -319,7 +328,7 @@ pub(crate) enum SealWriter {
     /// No encryption.
     Plain(HashSink),
     /// AES Crypt, encrypted as it comes.
-    Aes(Box<AesWriter<HashSink>>),
+    Aes(Box<AesWriter<Sink>>),
     /// Collected, then handed to gpg.
     Gpg {
         /// The plain archive.

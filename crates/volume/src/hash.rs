@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 use crate::encoding::{
     append_base64, decode_base64_into, decode_url_base64_into, encode_base64, encode_url_base64,
 };
+use crate::sha256::{Sha256Stream, update_two};
 use crate::{Error, Result};
 
 /// A hash algorithm that a backup may be made with; the same list for blocks and for files.
@@ -81,12 +82,20 @@ impl HashAlgorithm {
         }
     }
 
+    /// Hashes one buffer and adds the same bytes to a stream: one pass and three quarters of the time, where both are
+    /// SHA-256.
+    pub fn digest_in_step(self, bytes: &[u8], stream: &mut Hasher) -> Hash {
+        let mut own = self.hasher();
+        own.update_in_step(stream, bytes);
+        own.finish()
+    }
+
     /// Starts hashing a stream.
     pub fn hasher(self) -> Hasher {
         Hasher(match self {
             Self::Md5 => State::Md5(Md5::new()),
             Self::Sha1 => State::Sha1(Sha1::new()),
-            Self::Sha256 => State::Sha256(Sha256::new()),
+            Self::Sha256 => State::Sha256(Sha256Stream::new()),
             Self::Sha384 => State::Sha384(Sha384::new()),
             Self::Sha512 => State::Sha512(Sha512::new()),
         })
@@ -107,7 +116,7 @@ pub struct Hasher(State);
 enum State {
     Md5(Md5),
     Sha1(Sha1),
-    Sha256(Sha256),
+    Sha256(Sha256Stream),
     Sha384(Sha384),
     Sha512(Sha512),
 }
@@ -124,12 +133,22 @@ impl Hasher {
         }
     }
 
+    /// Adds the same bytes to two streams, in one pass where both are SHA-256.
+    pub fn update_in_step(&mut self, other: &mut Hasher, bytes: &[u8]) {
+        if let (State::Sha256(a), State::Sha256(b)) = (&mut self.0, &mut other.0) {
+            update_two(a, bytes, b, bytes);
+        } else {
+            self.update(bytes);
+            other.update(bytes);
+        }
+    }
+
     /// Answers the hash of everything added.
     pub fn finish(self) -> Hash {
         match self.0 {
             State::Md5(state) => Hash::filled(&state.finalize()),
             State::Sha1(state) => Hash::filled(&state.finalize()),
-            State::Sha256(state) => Hash::filled(&state.finalize()),
+            State::Sha256(state) => Hash::fixed(&state.finish()),
             State::Sha384(state) => Hash::filled(&state.finalize()),
             State::Sha512(state) => Hash::filled(&state.finalize()),
         }
@@ -276,6 +295,7 @@ const MAX_LEN: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::timed;
 
     #[test]
     fn known_hashes() {
@@ -304,7 +324,13 @@ mod tests {
             let mut hasher = algorithm.hasher();
             hasher.update(b"");
             hasher.update(b"x");
-            assert_eq!(hasher.finish(), hash);
+            assert_eq!(hasher.clone().finish(), hash);
+            for other in HashAlgorithm::ALL {
+                let mut stream = other.hasher();
+                stream.update(b"y");
+                assert_eq!(algorithm.digest_in_step(b"x", &mut stream), hash);
+                assert_eq!(stream.finish(), other.digest(b"yx"));
+            }
             assert_eq!(
                 HashAlgorithm::parse(&algorithm.name().to_lowercase()).unwrap(),
                 algorithm
@@ -335,5 +361,30 @@ mod tests {
             Hash::from_bytes(&[0; 16]).unwrap(),
             Hash::from_bytes(&[0; 20]).unwrap()
         );
+    }
+
+    /// `cargo test --release -p larder-volume -- --ignored --nocapture hashing_in_step`
+    #[test]
+    #[ignore = "measures"]
+    fn hashing_in_step() {
+        let data = vec![7; 1 << 20];
+        let (sha, rounds) = (HashAlgorithm::Sha256, 0..500);
+        for _ in 0..2 {
+            timed("block and stream, one after the other", || {
+                let mut stream = sha.hasher();
+                for _ in rounds.clone() {
+                    stream.update(&data);
+                    std::hint::black_box(sha.digest(&data));
+                }
+                rounds.len() * data.len()
+            });
+            timed("block and stream, in step", || {
+                let mut stream = sha.hasher();
+                for _ in rounds.clone() {
+                    std::hint::black_box(sha.digest_in_step(&data, &mut stream));
+                }
+                rounds.len() * data.len()
+            });
+        }
     }
 }

@@ -25,6 +25,7 @@ mod manifest;
 mod measure;
 mod metadata;
 mod name;
+mod sha256;
 mod time;
 
 pub use aes::{

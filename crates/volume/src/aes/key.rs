@@ -6,6 +6,7 @@ use sha2::block_api::compress256;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{AesVersion, BLOCK};
+use crate::sha256::{BLOCK as HASH_BLOCK, INITIAL_STATE};
 
 /// Makes the key that protects the header.
 ///
@@ -65,11 +66,6 @@ fn iterated_hash(password: &str, public_iv: &[u8; BLOCK]) -> Zeroizing<[u8; 32]>
 }
 
 const ROUNDS: u32 = 8192;
-const HASH_BLOCK: usize = 64;
-/// FIPS 180-4, section 5.3.3.
-const INITIAL_STATE: [u32; 8] = [
-    0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
-];
 
 #[cfg(test)]
 mod tests {

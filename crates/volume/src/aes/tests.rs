@@ -3,6 +3,7 @@ use std::io::{self, Read, Write};
 use proptest::prelude::*;
 
 use super::*;
+use crate::HashAlgorithm;
 use crate::measure::timed;
 
 const PASSWORD: &str = "pass";
@@ -32,10 +33,18 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn stream(plain: &[u8], header: &AesHeader) -> Vec<u8> {
-    let mut writer = AesWriter::create(Vec::new(), PASSWORD, header, &seed()).unwrap();
-    writer.write_all(plain).unwrap();
-    writer.flush().unwrap();
-    writer.finish().unwrap()
+    // A hash of the same kind as the authentication code is computed in step with it, others by themselves.
+    let [bytes, again] = [HashAlgorithm::Sha256, HashAlgorithm::Md5].map(|algorithm| {
+        let mut writer =
+            AesWriter::create(Vec::new(), PASSWORD, header, &seed(), algorithm).unwrap();
+        writer.write_all(plain).unwrap();
+        writer.flush().unwrap();
+        let (bytes, hash) = writer.finish().unwrap();
+        assert_eq!(hash, algorithm.digest(&bytes));
+        bytes
+    });
+    assert_eq!(bytes, again);
+    bytes
 }
 
 fn read(bytes: &[u8], password: &str) -> Result<Vec<u8>> {
@@ -299,7 +308,7 @@ fn extensions_are_passed_over_within_bounds() {
 #[test]
 fn what_cannot_be_written() {
     let refused = |header: &AesHeader, password: &str| {
-        AesWriter::create(Vec::new(), password, header, &seed()).is_err()
+        AesWriter::create(Vec::new(), password, header, &seed(), HashAlgorithm::Sha256).is_err()
             && encrypt_to_vec(b"", password, header, &seed()).is_err()
     };
     assert!(refused(&AesHeader::minimal(), ""));
@@ -332,7 +341,14 @@ fn iterations_are_bounded() {
 #[test]
 fn secrets_are_not_shown() {
     assert_eq!(format!("{:?}", seed()), "AesSeed(***)");
-    let writer = AesWriter::create(Vec::new(), PASSWORD, &AesHeader::minimal(), &seed()).unwrap();
+    let writer = AesWriter::create(
+        Vec::new(),
+        PASSWORD,
+        &AesHeader::minimal(),
+        &seed(),
+        HashAlgorithm::Sha256,
+    )
+    .unwrap();
     assert_eq!(format!("{writer:?}"), "AesWriter");
 }
 
@@ -342,7 +358,7 @@ proptest! {
     #[test]
     fn round_trip(plain: Vec<u8>, pieces in proptest::collection::vec(1..50usize, 1..5), is_v3: bool) {
         let header = if is_v3 { v3(1) } else { AesHeader::minimal() };
-        let mut writer = AesWriter::create(Vec::new(), PASSWORD, &header, &seed()).unwrap();
+        let mut writer = AesWriter::create(Vec::new(), PASSWORD, &header, &seed(), HashAlgorithm::Sha256).unwrap();
         let mut rest = plain.as_slice();
         for len in pieces.iter().cycle() {
             let (now, later) = rest.split_at((*len).min(rest.len()));
@@ -352,7 +368,8 @@ proptest! {
                 break;
             }
         }
-        let bytes = writer.finish().unwrap();
+        let (bytes, hash) = writer.finish().unwrap();
+        prop_assert_eq!(hash, HashAlgorithm::Sha256.digest(&bytes));
         prop_assert_eq!(read(&bytes, PASSWORD).unwrap(), plain);
     }
 
