@@ -57,6 +57,8 @@ pub(crate) fn bump(counter: &AtomicU64, by: u64) {
 /// A block of a large file, for whichever worker is free.
 pub(crate) struct BlockJob {
     data: Vec<u8>,
+    /// When the reader had it already.
+    hash: Option<Hash>,
     hint: Hint,
     index: usize,
     file: Arc<FileBlocks>,
@@ -613,7 +615,15 @@ impl<'s, 'e> Worker<'s, 'e> {
                 failed = Some(Trouble::Run(Error::Cancelled));
                 break;
             }
-            hasher.update(&data);
+            // Hashing the block together with the file takes less of the processor than doing so later, but more of
+            // the reader, who should not let the others wait.
+            let hash = if shared.jobs.is_empty() && shared.engine.settings.threads > 1 {
+                hasher.update(&data);
+                None
+            } else {
+                let algorithm = shared.store.format.block_hash;
+                Some(algorithm.digest_in_step(&data, &mut hasher))
+            };
             size += data.len() as u64;
             bump(&shared.counters.opened_bytes, data.len() as u64);
             bump(
@@ -623,6 +633,7 @@ impl<'s, 'e> Worker<'s, 'e> {
             blocks.open.fetch_add(1, Ordering::SeqCst);
             let job = BlockJob {
                 data,
+                hash,
                 hint,
                 index,
                 file: blocks.clone(),
@@ -670,7 +681,8 @@ impl<'s, 'e> Worker<'s, 'e> {
     pub(crate) fn run_job(&mut self, job: BlockJob) {
         let file = job.file.clone();
         let _done = JobDone(&file);
-        let hash = self.shared.store.format.block_hash.digest(&job.data);
+        let algorithm = self.shared.store.format.block_hash;
+        let hash = job.hash.unwrap_or_else(|| algorithm.digest(&job.data));
         let outcome = self
             .shared
             .store

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
 
 use crossbeam_channel::Sender;
 use larder_catalog::Fingerprints;
@@ -36,6 +37,8 @@ struct OpenVolume {
     archive: ArchiveWriter<SealWriter>,
     blocks: Vec<(Hash, u64)>,
     blocklists: Vec<(Hash, Vec<u8>)>,
+    /// Who wrote to it last.
+    writer: ThreadId,
 }
 
 /// What is known of blocks during a run.
@@ -271,7 +274,12 @@ impl<'e> BlockStore<'e> {
     fn take_volume(&self) -> Result<OpenVolume> {
         let mut pool = self.lock_pool();
         loop {
-            if let Some(volume) = pool.idle.pop() {
+            // Everybody keeps to one volume, so that a large file's blocks stay in their order.
+            let me = std::thread::current().id();
+            let own = pool.idle.iter().position(|volume| volume.writer == me);
+            if let Some(at) = own.or(pool.idle.len().checked_sub(1)) {
+                let mut volume = pool.idle.swap_remove(at);
+                volume.writer = me;
                 return Ok(volume);
             }
             // A second volume only after half a volume was written, a third after one and a half, …
@@ -344,6 +352,7 @@ impl<'e> BlockStore<'e> {
             archive,
             blocks: Vec::new(),
             blocklists: Vec::new(),
+            writer: std::thread::current().id(),
         })
     }
 
