@@ -4,6 +4,7 @@
 //! grouped by volume; volumes are fetched by several threads, every block is verified before it is written at its
 //! place; the whole file's hash is checked when its last block has arrived. Links come last, folders' times at the end.
 
+mod content_hash;
 mod fetch;
 mod plan;
 mod target;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use larder_source::{OpenHow, TargetRoot, map_foreign};
 use larder_volume::{EntryKind, FileEntry, Hash, Metadata, blocklist_hashes};
 
+use super::content_hash::ContentHash;
 use super::{Rules, Tally, target};
 use crate::session::Engine;
 use crate::{Error, Result};
@@ -155,6 +156,8 @@ pub(crate) struct Job {
     pub(crate) patched: bool,
     pub(crate) handle: Mutex<Option<Arc<File>>>,
     pub(crate) created: bool,
+    /// For files of several blocks that are written from nothing.
+    pub(crate) content: Option<Box<ContentHash>>,
 }
 
 /// One use of a block.
@@ -166,13 +169,16 @@ pub(crate) enum Use {
     Metadata,
 }
 
+/// A block, its length (0: not known) and where it goes.
+pub(crate) type Need = (Hash, u64, Use);
+
 /// Everything a restore will do.
 pub(crate) struct Plan {
     pub(crate) folders: Vec<Node>,
     pub(crate) links: Vec<Node>,
     pub(crate) jobs: Vec<Job>,
     /// Needed blocks by volume.
-    pub(crate) needs: HashMap<i64, Vec<(Hash, u64, Use)>>,
+    pub(crate) needs: HashMap<i64, Vec<Need>>,
     /// Metadata blobs of several blocks, which were put together while planning.
     pub(crate) metadata: MetadataMap,
     /// Local date of the version, for the names of copies.
@@ -403,9 +409,17 @@ impl Planner<'_> {
         if failed {
             self.remote_failure(&entry, "a part of its content is in no data file any more");
         }
+        let is_all_new = blocks.len() > 1 && missing as usize == blocks.len() && !existing.exists;
+        let content = if is_all_new && self.rules.verify {
+            let algorithm = self.engine.format()?.file_hash;
+            Some(Box::new(ContentHash::new(algorithm)))
+        } else {
+            None
+        };
         self.plan.jobs.push(Job {
             entry,
             rel: existing.rel,
+            content,
             open: AtomicU32::new(missing),
             failed: AtomicBool::new(failed),
             complete: AtomicBool::new(false),

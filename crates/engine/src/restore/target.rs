@@ -9,6 +9,7 @@ use larder_source::{FileKind, OpenHow, Restore, TargetRoot};
 use larder_volume::{EntryKind, FileEntry, Hash, Metadata, unix_from_ticks};
 
 use super::Rules;
+use super::content_hash::rest_of_file;
 use super::plan::Node;
 use crate::session::Engine;
 
@@ -175,7 +176,7 @@ fn copy_name(
         if facts.kind == FileKind::File && u64::try_from(entry.size) == Ok(facts.size) {
             let file = root.open_file(&name, OpenHow::Existing)?;
             let algorithm = engine.format().map_err(io::Error::other)?.file_hash;
-            if Some(hash_file(&file, algorithm)?) == entry.hash {
+            if Some(rest_of_file(&file, algorithm.hasher(), 0)?) == entry.hash {
                 return Ok(Existing {
                     rel: name,
                     exists: true,
@@ -207,22 +208,6 @@ fn name_of_copy(rel: &[u8], date: &str, number: Option<u32>) -> Vec<u8> {
         ending,
     ]
     .concat()
-}
-
-/// Hash over a whole file, read from its first byte.
-pub(crate) fn hash_file(file: &File, algorithm: larder_volume::HashAlgorithm) -> io::Result<Hash> {
-    let mut hasher = algorithm.hasher();
-    let mut buffer = vec![0_u8; 1 << 18];
-    let mut at = 0;
-    loop {
-        let read = file.read_at(&mut buffer, at)?;
-        let Some(piece) = buffer.get(..read).filter(|p| !p.is_empty()) else {
-            break;
-        };
-        hasher.update(piece);
-        at += read as u64;
-    }
-    Ok(hasher.finish())
 }
 
 /// Opens the file at its original place, for `--restore-with-local-blocks`.

@@ -499,6 +499,36 @@ fn one_bad_block_costs_only_what_needs_it() {
 }
 
 #[test]
+fn what_one_volume_lost_is_taken_from_another_that_has_it_too() {
+    let mut rig = Rig::new();
+    rig.fill(5, 20, 100_000);
+    rig.write("several blocks", larder_testkit::Rng::new(3).bytes(30_000));
+    rig.backup();
+    let mut twin = Rig::new();
+    twin.use_source(&rig);
+    twin.backup();
+    for kind in [Blocks, Index] {
+        for name in twin.names(kind) {
+            rig.store.insert(&name, twin.store.files()[&name].clone());
+        }
+    }
+    assert_eq!(rig.names(Blocks).len(), 2);
+    for name in rig.names(Blocks) {
+        for damage in ALL {
+            for (mut fork, state) in forks(&rig) {
+                damage.apply(&fork, &name);
+                let (target, report) = fork.try_restore(0).unwrap();
+                let when = format!("{damage:?} {name}, {state}");
+                assert_eq!(report.broken_remote_files, Vec::<String>::new(), "{when}");
+                assert_eq!(report.common.errors, Vec::<String>::new(), "{when}");
+                let wrong = silent_differences(&fork.versions[0], &target, &report);
+                assert_eq!(wrong, Vec::<String>::new(), "{when}");
+            }
+        }
+    }
+}
+
+#[test]
 fn several_kinds_of_damage_are_found_in_one_test() {
     let mut rig = encrypted();
     let gone = rig.written_by(0, Blocks);
