@@ -23,8 +23,8 @@ table! { Group::Encryption;
         "Chooses the version of the AES Crypt file format to write.",
         default: Some("2"),
         advanced: true,
-        long: "Version 3 makes guessing a passphrase much slower, but older programs cannot read it. Reading \
-               understands versions 0 to 3.";
+        long: "Version 3 makes guessing a passphrase much slower, but older programs cannot read it. Both \
+               are read, whatever is chosen here.";
     AES_V3_ITERATIONS: i64 = "aes-v3-iterations", Kind::Integer { min: 1, max: u32::MAX as i64 },
         "Sets the rounds of key derivation for AES Crypt version 3.",
         advanced: true,

@@ -18,7 +18,7 @@ table! { Group::Restore;
         "Restores owner, group and rights.",
         long: "Normally files belong to whoever restores them.";
     RESTORE_SYMLINK_METADATA: bool = "restore-symlink-metadata", Kind::Bool,
-        "Applies the metadata of a symbolic link to what it points to.",
+        "Restores the extended attributes of symbolic links themselves, too.",
         advanced: true;
     SKIP_RESTORE_VERIFICATION: bool = "skip-restore-verification", Kind::Bool,
         "Does not check the hash of restored files.";
