@@ -6,25 +6,30 @@
 
 mod content_hash;
 mod fetch;
+mod layout;
 mod plan;
 mod target;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use larder_options::Values;
 use larder_source::{Selection, TargetRoot};
-use larder_volume::{ArchiveReader, EntryKind, FileEntry, FileListReader, Metadata, VolumeTime};
+use larder_volume::{
+    ArchiveReader, EntryKind, FileEntry, FileListReader, Hash, Metadata, VolumeTime,
+};
 
-use self::plan::{Plan, Target, layout};
+use self::layout::{Target, layout};
+use self::plan::Plan;
 use crate::context::Phase;
 use crate::data::VolumeData;
 use crate::error::{PathContext, VolumeContext};
 use crate::report::RestoreReport;
 use crate::session::Engine;
-use crate::sync::{Mode, Need, RemoteVolume};
+use crate::sync::{Mode, Need, RemoteVolume, View, describe};
 use crate::versions::{Unsaid, Version, size_limit};
 use crate::{Error, Result};
 
@@ -37,6 +42,28 @@ pub struct RestoreRequest {
     pub filters: Vec<(larder_source::Action, String)>,
     /// Target folder; `None` restores to the original places.
     pub target: Option<PathBuf>,
+}
+
+/// `--restore-all-files`: which versions are restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Every {
+    /// One, to where the request says.
+    No,
+    /// All that were chosen, each into a folder of its own.
+    Version,
+    /// The same without files whose content was restored from an older version.
+    Unique,
+}
+
+impl Every {
+    fn of(values: &Values) -> Result<Self> {
+        let text: String = values.get(larder_options::engine::RESTORE_ALL_FILES)?;
+        Ok(match text.to_ascii_lowercase().as_str() {
+            "true" => Self::Version,
+            "unique" => Self::Unique,
+            _ => Self::No,
+        })
+    }
 }
 
 /// How existing and odd things are handled; from the options.
@@ -113,23 +140,28 @@ impl Engine {
             folder_mode: 0o777 & !umask,
         };
         let view = self.synchronise(Mode::Reading, Need::Blocks)?;
-        let version = self
-            .chosen_versions(&view, Unsaid::Newest)?
-            .into_iter()
-            .next()
-            .ok_or_else(|| Error::Bug("no version was chosen".into()))?;
-        self.reporter.phase(Phase::ReadingLists);
-        let entries = self.selected_entries(&version, request)?;
-        if entries.is_empty() {
+        let every = Every::of(&self.values)?;
+        let tally = Tally::default();
+        let version_time = if every == Every::No {
+            let chosen = self.chosen_versions(&view, Unsaid::Newest)?;
+            let version = chosen
+                .first()
+                .ok_or_else(|| Error::Bug("no version was chosen".into()))?;
+            self.reporter.phase(Phase::ReadingLists);
+            let entries = self.selected_entries(version, request)?;
+            let target = request.target.as_deref();
+            let some = self.restore_version(entries, target, version, &rules, &tally)?;
+            some.then_some(version.time)
+        } else {
+            self.restore_versions(request, &view, every, &rules, &tally)?
+        };
+        let Some(version_time) = version_time else {
             return Err(Error::user(
                 "EmptyRestoreOperation",
                 "the selection matches no file, so there is nothing to restore",
                 "see `larder list URL '*'` for the paths; folders end with a separator",
             ));
-        }
-        let tally = Tally::default();
-        let place = layout(&entries, request.target.as_deref(), rules.keep_full_paths);
-        self.restore_entries(entries, &place, &version, &rules, &tally)?;
+        };
         let mut report = RestoreReport {
             restored_files: tally.files.load(Ordering::Relaxed),
             size_of_restored_files: tally.bytes.load(Ordering::Relaxed),
@@ -147,12 +179,70 @@ impl Engine {
                 .broken_remote
                 .into_inner()
                 .unwrap_or_else(PoisonError::into_inner),
-            version_time: Some(version.time.to_string()),
+            version_time: Some(version_time.to_string()),
             common: self.common("Restore", false),
         };
         report.broken_local_files.sort();
         report.broken_remote_files.sort();
         Ok(report)
+    }
+
+    /// Restores each chosen version into a folder of its own, oldest first; gives the time of the newest of which
+    /// something was selected. One that cannot be read is told and passed over.
+    fn restore_versions(
+        &self,
+        request: &RestoreRequest,
+        view: &View,
+        every: Every,
+        rules: &Rules,
+        tally: &Tally,
+    ) -> Result<Option<VolumeTime>> {
+        let Some(target) = &request.target else {
+            return Err(Error::user(
+                "NoRestorePath",
+                "several versions cannot all go to the original places",
+                "give --restore-path=…",
+            ));
+        };
+        let mut restored: HashSet<(Hash, i64)> = HashSet::new();
+        let mut newest = None;
+        for version in self.chosen_versions(view, Unsaid::All)?.iter().rev() {
+            self.reporter.phase(Phase::ReadingLists);
+            let mut entries = match self.selected_entries(version, request) {
+                Err(error @ (Error::Volume { .. } | Error::Destination(_))) => {
+                    self.reporter.error("DamagedVolume", describe(&error));
+                    continue;
+                }
+                other => other?,
+            };
+            if every == Every::Unique {
+                let mut is_first =
+                    |e: &FileEntry| e.hash.is_none_or(|h| restored.insert((h, e.size)));
+                entries.retain(|e| e.kind != EntryKind::File || is_first(e));
+            }
+            let target = target.join(local_text(version.time, "%Y%m%d-%H%M%S"));
+            if self.restore_version(entries, Some(&target), version, rules, tally)? {
+                newest = Some(version.time);
+            }
+        }
+        Ok(newest)
+    }
+
+    /// Restores entries of one version; false when there are none.
+    fn restore_version(
+        &self,
+        entries: Vec<FileEntry>,
+        target: Option<&Path>,
+        version: &Version,
+        rules: &Rules,
+        tally: &Tally,
+    ) -> Result<bool> {
+        if entries.is_empty() {
+            return Ok(false);
+        }
+        let place = layout(&entries, target, rules.keep_full_paths);
+        self.restore_entries(entries, &place, version, rules, tally)?;
+        Ok(true)
     }
 
     /// The entries of a version that the request selects. Memory: one entry per selected path.
@@ -285,8 +375,8 @@ impl Engine {
             (n + 1, b.saturating_add(u64::try_from(e.size).unwrap_or(0)))
         });
         let progress = &self.reporter.progress;
-        progress.files_found.store(count, Ordering::Relaxed);
-        progress.bytes_found.store(bytes, Ordering::Relaxed);
+        progress.files_found.fetch_add(count, Ordering::Relaxed);
+        progress.bytes_found.fetch_add(bytes, Ordering::Relaxed);
         progress.counted.store(true, Ordering::Relaxed);
         self.reporter.info(
             "RestoreSize",
@@ -310,15 +400,14 @@ impl Engine {
             &root,
             place,
             entries,
-            local_date(version.time),
+            local_text(version.time, "%Y-%m-%d"),
             rules,
             tally,
         )?;
         self.reporter.phase(Phase::Restoring);
         let metadata = self.fetch_all(&root, &plan, rules, tally)?;
         self.reporter.phase(Phase::Metadata);
-        self.finish_links_and_folders(&root, &plan, &metadata, rules, tally);
-        Ok(())
+        self.finish_links_and_folders(&root, &plan, &metadata, rules, tally)
     }
 
     /// Creates the links, then gives folders their metadata, deepest first.
@@ -329,8 +418,9 @@ impl Engine {
         metadata: &plan::MetadataMap,
         rules: &Rules,
         tally: &Tally,
-    ) {
+    ) -> Result<()> {
         for link in &plan.links {
+            self.cancel.check()?;
             let Some(blob) = metadata.get(&link.entry) else {
                 self.reporter.error(
                     "MissingMetadata",
@@ -353,8 +443,9 @@ impl Engine {
                 continue;
             };
             match target::place_link(root, link, to, rules.overwrite, &plan.date) {
-                Ok(Some(rel)) => {
-                    tally.links.fetch_add(1, Ordering::Relaxed);
+                Ok(target::Placed { rel, is_new }) => {
+                    // Of what was right already only files are counted.
+                    tally.links.fetch_add(u64::from(is_new), Ordering::Relaxed);
                     if rules.metadata {
                         self.apply(
                             root,
@@ -366,8 +457,6 @@ impl Engine {
                         );
                     }
                 }
-                // Right already; only files are counted.
-                Ok(None) => {}
                 Err(error) => {
                     self.reporter.error(
                         "RestoreFailed",
@@ -378,12 +467,13 @@ impl Engine {
             }
         }
         if !rules.metadata {
-            return;
+            return Ok(());
         }
         // Lists need not be in order: what lies in a folder comes before it may be closed.
         let mut folders: Vec<_> = plan.folders.iter().collect();
         folders.sort_unstable_by(|a, b| b.rel.cmp(&a.rel));
         for folder in folders {
+            self.cancel.check()?;
             if let Some(blob) = metadata.get(&folder.entry) {
                 self.apply(
                     root,
@@ -395,6 +485,7 @@ impl Engine {
                 );
             }
         }
+        Ok(())
     }
 
     /// Applies metadata to one restored entry; what fails is a warning.
@@ -433,11 +524,11 @@ fn current_umask() -> u32 {
     mask.bits()
 }
 
-/// The version's date as it appears in the names of copies.
-fn local_date(time: VolumeTime) -> String {
+/// A version's time on this machine's clock, as it appears in the names of copies and folders.
+fn local_text(time: VolumeTime, format: &str) -> String {
     jiff::Timestamp::from_second(time.0)
         .unwrap_or_default()
         .to_zoned(jiff::tz::TimeZone::system())
-        .strftime("%Y-%m-%d")
+        .strftime(format)
         .to_string()
 }

@@ -243,37 +243,48 @@ pub(crate) fn open_for_block(root: &TargetRoot, rel: &[u8], exists: bool) -> io:
     )
 }
 
-/// Creates a link; `None` when the same link stands there already, else where it was created.
+/// Where a link stands now.
+pub(crate) struct Placed {
+    pub(crate) rel: Vec<u8>,
+    /// False when the same link stood there already.
+    pub(crate) is_new: bool,
+}
+
+/// Creates a link, unless the same stands there already.
 pub(crate) fn place_link(
     root: &TargetRoot,
     link: &Node,
     to: &[u8],
     overwrite: bool,
     date: &str,
-) -> io::Result<Option<Vec<u8>>> {
+) -> io::Result<Placed> {
+    let placed = |rel: &[u8], is_new| {
+        let rel = rel.to_vec();
+        Ok(Placed { rel, is_new })
+    };
     let Some(facts) = root.stat(&link.rel)? else {
         root.create_symlink(&link.rel, to, false)?;
-        return Ok(Some(link.rel.clone()));
+        return placed(&link.rel, true);
     };
     if matches!(facts.kind, FileKind::Symlink { .. }) && root.read_symlink(&link.rel)? == to {
-        return Ok(None);
+        return placed(&link.rel, false);
     }
     if overwrite {
         root.create_symlink(&link.rel, to, true)?;
-        return Ok(Some(link.rel.clone()));
+        return placed(&link.rel, true);
     }
     for attempt in 0..=MOST_COPIES {
         let name = name_of_copy(&link.rel, date, attempt.checked_sub(1));
         match root.stat(&name)? {
             None => {
                 root.create_symlink(&name, to, false)?;
-                return Ok(Some(name));
+                return placed(&name, true);
             }
             Some(found)
                 if matches!(found.kind, FileKind::Symlink { .. })
                     && root.read_symlink(&name)? == to =>
             {
-                return Ok(None);
+                return placed(&name, false);
             }
             Some(_) => {}
         }

@@ -27,7 +27,7 @@ table! { Group::Restore;
     ALLOW_RESTORE_OUTSIDE_TARGET_DIRECTORY: bool = "allow-restore-outside-target-directory", Kind::Bool,
         "Permits restored paths that lead out of the target folder.",
         advanced: true,
-        status: Status::NotYet;
+        status: Status::NoEffect { why: "links are restored wherever they point, and nothing is written through one" };
     RESTORE_WITH_LOCAL_BLOCKS: bool = "restore-with-local-blocks", Kind::Bool,
         "Takes blocks from source files that still exist instead of fetching them.",
         aliases: &["patch-with-local-blocks"];
@@ -40,8 +40,7 @@ table! { Group::Restore;
         default: Some("False"),
         advanced: true,
         long: "The folders are named by the time of the version, below restore-path. Unique leaves out files whose \
-               content has been restored from another version.",
-        status: Status::NotYet;
+               content has been restored from another version.";
     RESTORE_LEGACY: bool = "restore-legacy", Kind::Bool,
         "Restores the way older versions of Duplicati did.",
         advanced: true,
