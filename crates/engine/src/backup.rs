@@ -5,37 +5,28 @@
 //! of files but the list itself, which is written as it comes.
 
 mod closing;
+mod counters;
 mod cut;
 mod dated;
+mod gather;
+mod list;
 mod previous;
 mod reader;
 mod store;
 mod upload;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::Ordering;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-use larder_catalog::{Counts, EntryCursor, EntryWriter, StoredEntry, VolumeState};
-use larder_source::{FileKind, Root, Walk, WalkEntry, WalkItem, WalkOptions};
-use larder_volume::{
-    ArchiveWriter, BlockVolume, Compression, FileEntry, FileListWriter, PackMethod, Packer,
-    VolumeKind, VolumeName, VolumeTime, encode_fileset,
-};
+use larder_source::{Root, WalkOptions};
+use larder_volume::{BlockVolume, Compression, PackMethod, VolumeKind, VolumeName, VolumeTime};
 
-use self::dated::StoredMetadata;
-use self::previous::{Previous, send_full};
-use self::reader::{Counters, Shared, Worker, bump};
-use self::store::BlockStore;
+use self::counters::Counters;
 pub(crate) use self::upload::Stored;
 use crate::context::{Level, Phase};
-use crate::crypt::IN_MEMORY_BYTES;
-use crate::data::{Sink, VolumeData};
-use crate::error::VolumeContext;
 use crate::report::BackupReport;
 use crate::session::Engine;
 use crate::settings::IndexPolicy;
-use crate::sync::{Mode, Need, View, count};
+use crate::sync::{Mode, Need, View};
 use crate::{Error, Result};
 
 /// What to back up.
@@ -47,27 +38,8 @@ pub struct BackupRequest {
     pub options: WalkOptions,
 }
 
-/// One entry on its way from the walk to a worker.
-enum Item {
-    /// Present in the source; with the previous version's entry of the same path.
-    Present(WalkEntry, Option<FileEntry>),
-    /// Not readable now: the previous version's entry stays.
-    Carried(FileEntry),
-}
-
-/// Entries handed to a worker at a time.
-const BATCH: usize = 48;
 /// Longest wait for a clock that runs a little behind the newest version.
 const CLOCK_TOLERANCE_SECONDS: i64 = 5;
-
-/// Result of the reading phase.
-struct Gathered {
-    list: VolumeData,
-    list_hash: larder_volume::Hash,
-    stored: Vec<Stored>,
-    counts: Counts,
-    entries: EntryWriter,
-}
 
 impl Engine {
     /// Makes a new version.
@@ -332,338 +304,10 @@ impl Engine {
         }
         Ok(written)
     }
-
-    /// Walks, reads and uploads all data; the version list is built but not yet sent.
-    fn gather(
-        &self,
-        roots: &[Root],
-        options: &WalkOptions,
-        time: VolumeTime,
-        counters: &Counters,
-    ) -> Result<Gathered> {
-        let threads = self.settings.threads;
-        let (sealed_out, sealed_in) = bounded(1);
-        let store = BlockStore::new(
-            self,
-            self.settings.compression,
-            self.pack_method()?,
-            time,
-            sealed_out,
-        )?;
-        let (jobs, waiting) = bounded(threads * 2);
-        let previous = self.catalog(|c| c.previous())?;
-        let previous_begun = self
-            .catalog(|c| c.filesets())?
-            .into_iter()
-            .find(|fileset| Some(fileset.id) == previous)
-            .map(|fileset| fileset.time);
-        let shared = Shared {
-            engine: self,
-            store: &store,
-            counters,
-            dated: StoredMetadata::new(self),
-            jobs,
-            waiting,
-            lost: self.blocks_may_be_missing()?,
-            unseen: self.blocks_are_unseen()?,
-            previous_begun,
-            follow_links: options.symlinks == larder_source::SymlinkPolicy::Follow,
-        };
-        let cursor = match previous {
-            Some(_) => Some(self.catalog(|c| c.previous_entries())?),
-            None => None,
-        };
-        let mut entries = self.catalog(|c| c.begin_entries())?;
-        let failure: Mutex<Option<Error>> = Mutex::new(None);
-        let fail = |error: Error| {
-            let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
-            // A cancelled part is only the echo of what went wrong elsewhere.
-            if first.is_none() || matches!(*first, Some(Error::Cancelled)) {
-                *first = Some(error);
-            }
-            drop(first);
-            store.fail();
-        };
-        let uploaded: Mutex<Vec<Stored>> = Mutex::new(Vec::new());
-        let active = AtomicUsize::new(threads);
-        let gathered = std::thread::scope(|scope| {
-            let (batches_out, batches_in) = bounded::<Vec<Item>>(threads * 4);
-            let (results_out, results_in) = bounded::<Vec<FileEntry>>(threads * 8);
-            let walker = {
-                let store = &store;
-                scope.spawn(move || {
-                    let _alarm = store.alarm();
-                    let walk = Walk::with_roots(roots.to_vec(), options.clone());
-                    self.walk(walk, cursor, counters, &batches_out, store)
-                })
-            };
-            let workers: Vec<_> = (0..threads)
-                .map(|_| {
-                    let (batches, results) = (batches_in.clone(), results_out.clone());
-                    let (shared, active, fail) = (&shared, &active, &fail);
-                    scope.spawn(move || {
-                        let _alarm = shared.store.alarm();
-                        if let Err(error) = work(shared, &batches, &results, active) {
-                            fail(error);
-                        }
-                    })
-                })
-                .collect();
-            drop((batches_in, results_out));
-            let uploaders: Vec<_> = (0..self.settings.uploads)
-                .map(|_| {
-                    let sealed_in = sealed_in.clone();
-                    let (store, uploaded, fail) = (&store, &uploaded, &fail);
-                    scope.spawn(move || {
-                        let _alarm = store.alarm();
-                        while let Ok(sealed) = sealed_in.recv() {
-                            if store.failed.load(Ordering::SeqCst) {
-                                continue;
-                            }
-                            match self.upload_pair(store, sealed) {
-                                Ok(pair) => uploaded
-                                    .lock()
-                                    .unwrap_or_else(PoisonError::into_inner)
-                                    .extend(pair),
-                                Err(error) => fail(error),
-                            }
-                        }
-                    })
-                })
-                .collect();
-            drop(sealed_in);
-            // Told before the workers find nobody to take their results, which alone would look like a stop.
-            let list = self
-                .write_list(time, &results_in, &mut entries)
-                .map_err(&fail)
-                .ok();
-            drop(results_in);
-            match walker.join() {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => fail(error),
-                Err(_) => fail(Error::Bug("the walk panicked".into())),
-            }
-            for worker in workers {
-                if worker.join().is_err() {
-                    fail(Error::Bug("a worker thread panicked".into()));
-                }
-            }
-            store.close();
-            for uploader in uploaders {
-                if uploader.join().is_err() {
-                    fail(Error::Bug("an upload thread panicked".into()));
-                }
-            }
-            list
-        });
-        if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(error);
-        }
-        let Some((list, list_hash, counts)) =
-            gathered.filter(|_| !store.failed.load(Ordering::SeqCst))
-        else {
-            return Err(Error::Bug("a run failed without a reason".into()));
-        };
-        self.reporter.verbose(
-            "NewBlocks",
-            format!(
-                "{} new blocks with {} bytes",
-                store.new_blocks.load(Ordering::Relaxed),
-                store.new_bytes.load(Ordering::Relaxed)
-            ),
-        );
-        Ok(Gathered {
-            list,
-            list_hash,
-            stored: uploaded
-                .into_inner()
-                .unwrap_or_else(PoisonError::into_inner),
-            counts,
-            entries,
-        })
-    }
-
-    /// Walks the source beside the previous version's entries, both in path order.
-    fn walk(
-        &self,
-        walk: Walk,
-        cursor: Option<EntryCursor>,
-        counters: &Counters,
-        batches: &Sender<Vec<Item>>,
-        store: &BlockStore<'_>,
-    ) -> Result<()> {
-        let mut previous = Previous::new(cursor)?;
-        let mut batch = Vec::with_capacity(BATCH);
-        let progress = &self.reporter.progress;
-        for item in walk {
-            self.cancel.check()?;
-            if store.failed.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            match item {
-                WalkItem::Entry(entry) => {
-                    previous.pass_until(&entry.path, counters, &mut batch, batches)?;
-                    let old = previous.take(&entry.path)?;
-                    if entry.facts.kind == FileKind::File {
-                        bump(&progress.files_found, 1);
-                        bump(&progress.bytes_found, entry.facts.size);
-                    }
-                    batch.push(Item::Present(entry, old));
-                }
-                WalkItem::Skipped { path, why } => {
-                    match why {
-                        larder_source::SkipReason::TooLarge => bump(&counters.too_large, 1),
-                        larder_source::SkipReason::Special(_) => bump(&counters.skipped, 1),
-                        _ => {}
-                    }
-                    self.reporter.verbose(
-                        "PathSkipped",
-                        format!("{}: {why:?}", String::from_utf8_lossy(&path)),
-                    );
-                }
-                WalkItem::Problem { path, error } => {
-                    bump(&counters.with_error, 1);
-                    self.reporter.warn(
-                        "PathProcessingError",
-                        format!(
-                            "{}: {error}; what the previous version has of it is kept",
-                            String::from_utf8_lossy(&path)
-                        ),
-                    );
-                    previous.pass_until(&path, counters, &mut batch, batches)?;
-                    previous.keep_below(path);
-                }
-            }
-            send_full(&mut batch, batches)?;
-        }
-        previous.pass_rest(counters, &mut batch, batches)?;
-        progress.counted.store(true, Ordering::SeqCst);
-        let _ = batches.send(batch);
-        Ok(())
-    }
-
-    /// Writes the version list as entries arrive.
-    fn write_list(
-        &self,
-        time: VolumeTime,
-        results: &Receiver<Vec<FileEntry>>,
-        entries: &mut EntryWriter,
-    ) -> Result<(VolumeData, larder_volume::Hash, Counts)> {
-        let name = "(version list)";
-        let format = self.format()?;
-        let sink = Sink::new(LIST_MEMORY_BYTES, self.settings.upload_folder.clone());
-        let writer = self.crypt.writer(sink, format.file_hash)?;
-        let method = match self.settings.compression {
-            Compression::Zip => self.pack_method()?,
-            Compression::TarZstd | Compression::TarGzip => PackMethod::Stored,
-        };
-        let mut packer = Packer::new(method);
-        let mut archive = ArchiveWriter::create(
-            writer,
-            self.settings.compression,
-            self.settings.tar_level,
-            time,
-        )
-        .in_volume(name)?;
-        archive
-            .add("manifest", &self.manifest(time)?, &mut packer)
-            .in_volume(name)?;
-        archive
-            .add("fileset", &encode_fileset(true), &mut packer)
-            .in_volume(name)?;
-        for path in &self.settings.control_files {
-            let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-            let file = path.file_name().unwrap_or_default().to_string_lossy();
-            archive
-                .add(&format!("extra/{file}"), &bytes, &mut packer)
-                .in_volume(name)?;
-        }
-        let mut counts = Counts::default();
-        archive
-            .add_stream("filelist.json", method, &mut |out| {
-                let mut list = FileListWriter::create(out).map_err(std::io::Error::other)?;
-                for batch in results {
-                    for entry in batch {
-                        count(&mut counts, entry.kind, entry.size);
-                        list.add(&entry).map_err(std::io::Error::other)?;
-                        let stored = StoredEntry {
-                            entry,
-                            mtime_ticks: None,
-                        };
-                        entries.add(&stored).map_err(std::io::Error::other)?;
-                    }
-                }
-                list.finish().map_err(std::io::Error::other)?;
-                Ok(())
-            })
-            .in_volume(name)?;
-        let writer = archive.finish().in_volume(name)?;
-        let (data, hash) = self.crypt.seal(writer)?;
-        Ok((data, hash, counts))
-    }
-
-    /// Sends the version list: the last upload of a run.
-    fn upload_list(
-        &self,
-        time: VolumeTime,
-        list: VolumeData,
-        hash: larder_volume::Hash,
-        counts: Counts,
-        stored: &mut Vec<Stored>,
-    ) -> Result<VolumeName> {
-        let make = |time| {
-            VolumeName::list(
-                &self.settings.prefix,
-                time,
-                self.settings.compression,
-                self.crypt.kind(),
-            )
-        };
-        let mut name = make(time);
-        let size = list.len();
-        let id = self.durable(|c| {
-            c.add_volume(
-                name.as_str(),
-                VolumeKind::List,
-                VolumeState::Uploading,
-                Some(size),
-                Some(hash),
-            )
-        })?;
-        self.put_with_new_names(id, &mut name, &list, |old| {
-            Ok(make(VolumeTime(old.time().unwrap_or(time).0 + 1)))
-        })?;
-        let final_time = name.time().unwrap_or(time);
-        self.durable(|c| {
-            c.set_volume(id, VolumeState::Uploaded, Some(size), Some(hash))?;
-            c.add_fileset(id, final_time.0, true, counts)
-        })?;
-        stored.push(Stored {
-            name: name.as_str().to_owned(),
-            size,
-        });
-        Ok(name)
-    }
-
-    /// Puts the new version's entries into the catalog.
-    fn take_over_entries(&self, name: &VolumeName, entries: EntryWriter) -> Result<()> {
-        let Some(time) = name.time() else {
-            return Err(Error::Bug("a list name without time".into()));
-        };
-        let fileset = self
-            .catalog(|c| c.filesets())?
-            .into_iter()
-            .find(|f| f.time == time.0)
-            .ok_or_else(|| Error::Bug("the version just written is not in the catalog".into()))?;
-        entries.finish(fileset.id)?;
-        Ok(())
-    }
 }
 
 /// Vanished volumes that are named one by one.
 const NAMED_VOLUMES: usize = 3;
-/// Version lists stay in memory up to this size.
-const LIST_MEMORY_BYTES: u64 = IN_MEMORY_BYTES / 2;
 /// Catalog parameter: packing method of the newest volumes.
 pub(crate) const ZIP_METHOD: &str = "zip-method";
 
@@ -673,90 +317,4 @@ fn method_key(method: PackMethod) -> &'static str {
         PackMethod::Deflate { .. } => "deflate",
         PackMethod::Zstd { .. } => "zstd",
     }
-}
-
-/// Counts one worker as active until it says otherwise or ends, in whatever way.
-struct Active<'a>(Option<&'a AtomicUsize>);
-
-impl Active<'_> {
-    fn end(&mut self) {
-        if let Some(count) = self.0.take() {
-            count.fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-}
-
-impl Drop for Active<'_> {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-/// One worker: blocks of large files first, then entries; at the end the volumes that are left.
-fn work(
-    shared: &Shared<'_>,
-    batches: &Receiver<Vec<Item>>,
-    results: &Sender<Vec<FileEntry>>,
-    active: &AtomicUsize,
-) -> Result<()> {
-    let outcome = work_until_done(shared, batches, results, active);
-    if outcome.is_err() {
-        shared.store.fail();
-        // Let the walker end: its queue must not stay full.
-        while batches.recv().is_ok() {}
-    }
-    outcome
-}
-
-fn work_until_done(
-    shared: &Shared<'_>,
-    batches: &Receiver<Vec<Item>>,
-    results: &Sender<Vec<FileEntry>>,
-    active: &AtomicUsize,
-) -> Result<()> {
-    let mut own = Active(Some(active));
-    let mut worker = Worker::new(shared);
-    let progress = &shared.engine.reporter.progress;
-    loop {
-        if let Ok(job) = shared.waiting.try_recv() {
-            worker.run_job(job);
-            continue;
-        }
-        crossbeam_channel::select! {
-            recv(shared.waiting) -> job => if let Ok(job) = job { worker.run_job(job) },
-            recv(batches) -> batch => {
-                let Ok(batch) = batch else { break };
-                let mut done = Vec::with_capacity(batch.len());
-                for item in batch {
-                    if shared.store.failed.load(Ordering::Relaxed) {
-                        return Err(Error::Cancelled);
-                    }
-                    shared.engine.cancel.check()?;
-                    match item {
-                        Item::Carried(entry) => done.extend(worker.carry(entry)?),
-                        Item::Present(entry, old) => {
-                            done.extend(worker.process(&entry, old)?);
-                            if entry.facts.kind == FileKind::File {
-                                bump(&progress.files_done, 1);
-                            }
-                        }
-                    }
-                }
-                if results.send(done).is_err() {
-                    return Err(Error::Cancelled);
-                }
-            }
-        }
-    }
-    own.end();
-    while active.load(Ordering::SeqCst) > 0 {
-        if let Ok(job) = shared
-            .waiting
-            .recv_timeout(std::time::Duration::from_millis(2))
-        {
-            worker.run_job(job);
-        }
-    }
-    while shared.store.seal_one_left()? {}
-    Ok(())
 }

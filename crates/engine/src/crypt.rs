@@ -5,7 +5,9 @@
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use larder_options::Secret;
 use larder_volume::{
@@ -13,7 +15,7 @@ use larder_volume::{
     HashAlgorithm, VolumeName, decrypt_in_place,
 };
 
-use crate::context::{Clock, Rng};
+use crate::context::{Cancel, Clock, Rng};
 use crate::data::{HashSink, Sink, VolumeData, temporary_error};
 use crate::error::VolumeContext;
 use crate::{Error, Fault, Result};
@@ -53,9 +55,15 @@ pub(crate) struct Crypt {
     pub(crate) ignore_padding: bool,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) cancel: Cancel,
 }
 
 impl Crypt {
+    /// True for volumes whose content is authenticated by their encryption.
+    pub(crate) fn authenticates(name: &VolumeName) -> bool {
+        matches!(module(name.encryption()), Ok(Some(EncryptionKind::Aes)))
+    }
+
     /// The extension of new volumes.
     pub(crate) fn kind(&self) -> Option<EncryptionKind> {
         match self.encryption {
@@ -150,9 +158,9 @@ impl Crypt {
     /// `WrongPassword` or `Tampered` inside [`Error::Volume`]; a missing passphrase as a named condition.
     pub(crate) fn open(&self, name: &VolumeName, data: VolumeData) -> Result<VolumeData> {
         let text = name.as_str();
-        match name.encryption() {
-            None => Ok(data),
-            Some("aes") => {
+        match module(name.encryption()) {
+            Ok(None) => Ok(data),
+            Ok(Some(EncryptionKind::Aes)) => {
                 let password = self.password()?;
                 match data {
                     VolumeData::Memory(bytes) => {
@@ -176,18 +184,13 @@ impl Crypt {
                     }
                 }
             }
-            Some("gpg") => {
+            Ok(Some(EncryptionKind::Gpg)) => {
                 self.password()?;
                 let mut sink = Sink::new(IN_MEMORY_BYTES, None);
                 self.run_gpg(false, &data, &mut sink, text)?;
                 sink.finish()
             }
-            Some(other) => Err(Error::volume(
-                text,
-                larder_volume::Error::Unsupported(format!(
-                    "the encryption module {other} is not known"
-                )),
-            )),
+            Err(error) => Err(Error::volume(text, error)),
         }
     }
 
@@ -257,7 +260,19 @@ impl Crypt {
             return Err(Error::Bug("a child process without pipes".into()));
         };
         let mut reader = input.reader()?;
+        let child = Mutex::new(child);
+        let (ended, wait_for_end) = std::sync::mpsc::channel::<()>();
         let (fed, words) = std::thread::scope(|scope| {
+            let child = &child;
+            scope.spawn(move || {
+                while wait_for_end.recv_timeout(CANCEL_PAUSE) == Err(RecvTimeoutError::Timeout) {
+                    if self.cancel.is_cancelled() {
+                        // Its pipes close, which ends the other threads.
+                        let _ = child.lock().unwrap_or_else(PoisonError::into_inner).kill();
+                        break;
+                    }
+                }
+            });
             let feeder = scope.spawn(move || -> std::io::Result<()> {
                 stdin.write_all(password.as_bytes())?;
                 stdin.write_all(b"\n")?;
@@ -273,13 +288,17 @@ impl Crypt {
             let fed = feeder
                 .join()
                 .unwrap_or_else(|_| Err(std::io::Error::other("writer failed")));
-            (copied.and(fed), listener.join().unwrap_or_default())
+            let words = listener.join().unwrap_or_default();
+            drop(ended);
+            (copied.and(fed), words)
         });
+        let mut child = child.into_inner().unwrap_or_else(PoisonError::into_inner);
         let status = child.wait().map_err(|error| Error::io("gpg", error))?;
         if status.success() {
             fed.map_err(temporary_error)?;
             return Ok(());
         }
+        self.cancel.check()?;
         let words = words.trim().replace('\n', "; ");
         let source = if !encrypt && (words.contains("Bad session key") || words.contains("bad key"))
         {
@@ -293,8 +312,16 @@ impl Crypt {
 
 /// True when volumes with this extension can be decrypted at all.
 pub(crate) fn is_known(extension: Option<&str>) -> bool {
-    matches!(extension, None | Some("aes" | "gpg"))
+    module(extension).is_ok()
 }
+
+/// The module that an ending stands for.
+fn module(extension: Option<&str>) -> larder_volume::Result<Option<EncryptionKind>> {
+    extension.map(EncryptionKind::parse).transpose()
+}
+
+/// How long a running gpg does not notice that it is no longer wanted.
+const CANCEL_PAUSE: Duration = Duration::from_millis(100);
 
 /// Volumes up to this size are handled in memory.
 pub(crate) const IN_MEMORY_BYTES: u64 = 160 << 20;

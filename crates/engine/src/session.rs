@@ -91,6 +91,7 @@ impl Engine {
             ignore_padding: settings.ignore_padding,
             rng: setup.rng.clone(),
             clock: setup.clock.clone(),
+            cancel: setup.cancel.clone(),
         };
         let remote = Remote::new(
             setup.destination,
@@ -349,7 +350,7 @@ impl Engine {
         hash: Option<larder_volume::Hash>,
     ) -> Result<ArchiveReader<VolumeData>> {
         let is_list = name.kind() == VolumeKind::List;
-        let hash = hash.filter(|_| is_list || name.encryption() != Some("aes"));
+        let hash = hash.filter(|_| is_list || !Crypt::authenticates(name));
         if hash.is_none()
             && let Some(archive) = self.take_opened(name)
         {

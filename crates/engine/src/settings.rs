@@ -84,21 +84,16 @@ const ZSTD_LEVEL: i32 = 2;
 const MIN_DBLOCK_BYTES: u64 = 1 << 20;
 
 impl Settings {
+    /// True for two remote names that mean the same file.
+    pub(crate) fn same_name(&self, a: &str, b: &str) -> bool {
+        a == b || (self.case_insensitive && a.eq_ignore_ascii_case(b))
+    }
+
     /// Reads all engine options.
     ///
     /// # Errors
     /// The first wrong value, naming its option.
     pub(crate) fn read(values: &Values) -> Result<Self> {
-        let prefix = values.get(opt::PREFIX)?;
-        if prefix.contains('-') {
-            return Err(Error::user(
-                "PrefixCannotContainHyphens",
-                format!("the prefix {prefix} contains a hyphen"),
-                "choose a --prefix without '-'",
-            ));
-        }
-        check_prefix(&prefix)
-            .map_err(|e| Error::user("InvalidPrefix", e.to_string(), "choose another --prefix"))?;
         let hash = |name: Option<String>| -> Result<Option<HashAlgorithm>> {
             name.map(|n| HashAlgorithm::parse(&n))
                 .transpose()
@@ -126,25 +121,8 @@ impl Settings {
             })?;
         let zip_level = u8::try_from(level(values)?).unwrap_or(9);
         let default_method = zstd(values, zip_level);
-        let zip_method = match only_if_set(opt::ZIP_COMPRESSION_METHOD)?
-            .map(|m| m.to_ascii_lowercase())
-        {
-            None => None,
-            Some(method) if method == "deflate" => Some(PackMethod::Deflate { level: zip_level }),
-            Some(method) if method == "none" || method == "store" || method == "stored" => {
-                Some(PackMethod::Stored)
-            }
-            Some(method) if method == "zstandard" || method == "zstd" => Some(default_method),
-            Some(method) => {
-                return Err(Error::user(
-                    "OptionValidationError",
-                    format!("zip volumes cannot be written with {method}"),
-                    "use --zip-compression-method=Zstandard, Deflate or None",
-                ));
-            }
-        };
         Ok(Self {
-            prefix,
+            prefix: prefix(values)?,
             case_insensitive: values.get(opt::CASE_INSENSITIVE_REMOTE)?,
             blocksize,
             block_hash: hash(only_if_set(opt::BLOCK_HASH_ALGORITHM)?)?,
@@ -152,22 +130,15 @@ impl Settings {
             dblock_size: values.get(opt::DBLOCK_SIZE)?.max(MIN_DBLOCK_BYTES),
             compression,
             tar_level: tar_level(values, compression)?,
-            zip_method,
+            zip_method: zip_method(
+                only_if_set(opt::ZIP_COMPRESSION_METHOD)?,
+                zip_level,
+                default_method,
+            )?,
             zip_level,
             default_method,
             encryption: encryption(values)?,
-            gpg: GpgSettings {
-                program: values.find(opt::GPG_PROGRAM_PATH)?,
-                encryption_command: values.get(opt::GPG_ENCRYPTION_COMMAND)?,
-                decryption_command: values.get(opt::GPG_DECRYPTION_COMMAND)?,
-                encryption_switches: values
-                    .find(opt::GPG_ENCRYPTION_SWITCHES)?
-                    .unwrap_or_default(),
-                decryption_switches: values
-                    .find(opt::GPG_DECRYPTION_SWITCHES)?
-                    .unwrap_or_default(),
-                armor: values.get(opt::GPG_ENCRYPTION_ENABLE_ARMOR)?,
-            },
+            gpg: gpg(values)?,
             ignore_padding: values.get(opt::AES_IGNORE_PADDING_BYTES)?,
             index_policy: match values
                 .get(opt::INDEX_FILE_POLICY)?
@@ -218,6 +189,55 @@ impl Settings {
             upload_verification_file: values.get(opt::UPLOAD_VERIFICATION_FILE)?,
         })
     }
+}
+
+/// The prefix of the backup's volumes.
+fn prefix(values: &Values) -> Result<String> {
+    let prefix = values.get(opt::PREFIX)?;
+    if prefix.contains('-') {
+        return Err(Error::user(
+            "PrefixCannotContainHyphens",
+            format!("the prefix {prefix} contains a hyphen"),
+            "choose a --prefix without '-'",
+        ));
+    }
+    check_prefix(&prefix)
+        .map_err(|e| Error::user("InvalidPrefix", e.to_string(), "choose another --prefix"))?;
+    Ok(prefix)
+}
+
+/// The method that `--zip-compression-method` asks for; `None` without a wish.
+fn zip_method(asked: Option<String>, level: u8, zstd: PackMethod) -> Result<Option<PackMethod>> {
+    Ok(match asked.map(|m| m.to_ascii_lowercase()) {
+        None => None,
+        Some(method) if method == "deflate" => Some(PackMethod::Deflate { level }),
+        Some(method) if method == "none" || method == "store" || method == "stored" => {
+            Some(PackMethod::Stored)
+        }
+        Some(method) if method == "zstandard" || method == "zstd" => Some(zstd),
+        Some(method) => {
+            return Err(Error::user(
+                "OptionValidationError",
+                format!("zip volumes cannot be written with {method}"),
+                "use --zip-compression-method=Zstandard, Deflate or None",
+            ));
+        }
+    })
+}
+
+fn gpg(values: &Values) -> Result<GpgSettings> {
+    Ok(GpgSettings {
+        program: values.find(opt::GPG_PROGRAM_PATH)?,
+        encryption_command: values.get(opt::GPG_ENCRYPTION_COMMAND)?,
+        decryption_command: values.get(opt::GPG_DECRYPTION_COMMAND)?,
+        encryption_switches: values
+            .find(opt::GPG_ENCRYPTION_SWITCHES)?
+            .unwrap_or_default(),
+        decryption_switches: values
+            .find(opt::GPG_DECRYPTION_SWITCHES)?
+            .unwrap_or_default(),
+        armor: values.get(opt::GPG_ENCRYPTION_ENABLE_ARMOR)?,
+    })
 }
 
 /// Zstandard at the level asked for; level 0 stores. Without a wish at Larder's own level.

@@ -86,6 +86,20 @@ impl Engine {
         Ok(())
     }
 
+    /// Takes over the names that the destination gives to volumes, where they differ from those sent in their case only.
+    pub(crate) fn follow_case(&self, view: &View, rows: &mut [VolumeRow]) -> Result<()> {
+        for row in rows {
+            let Some(listed) = view.find(&row.name).map(|v| v.name.as_str()) else {
+                continue;
+            };
+            if listed != row.name {
+                self.catalog(|c| c.rename_volume(row.id, listed))?;
+                listed.clone_into(&mut row.name);
+            }
+        }
+        Ok(())
+    }
+
     /// Deals with every volume the catalog knows; returns the names that need no reading.
     pub(crate) fn settle_known(
         &self,
@@ -95,7 +109,7 @@ impl Engine {
     ) -> Result<HashSet<String>> {
         let mut known = HashSet::new();
         for row in rows {
-            let found = view.volumes.get(&row.name).map(|v| v.size);
+            let found = view.find(&row.name).map(|v| v.size);
             match (row.state, found) {
                 (VolumeState::Uploaded | VolumeState::Verified, Some(size)) => {
                     match (size, row.size) {

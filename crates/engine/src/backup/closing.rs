@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use larder_volume::{EntryKind, VolumeTime};
 
-use super::reader::{Counters, slot};
+use super::counters::{Counters, slot};
 use crate::report::{BackupReport, Outcome, TestReport};
 use crate::session::Engine;
 

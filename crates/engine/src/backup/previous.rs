@@ -4,8 +4,8 @@ use crossbeam_channel::Sender;
 use larder_catalog::EntryCursor;
 use larder_volume::FileEntry;
 
-use super::reader::{Counters, bump, slot};
-use super::{BATCH, Item};
+use super::counters::{Counters, bump, slot};
+use super::gather::{BATCH, Item};
 use crate::{Error, Result};
 
 /// Sends a batch off when it is full.

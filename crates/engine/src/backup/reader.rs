@@ -1,12 +1,12 @@
 //! Turning one entry of the source into an entry of the version: metadata, changes, blocks.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+mod blocks;
+mod known;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use std::collections::VecDeque;
+use std::path::Path;
+
+use crossbeam_channel::{Receiver, Sender};
 use larder_source::{
     FactReader, Facts, FileKind, FullFacts, WalkEntry, open_for_read, open_for_read_following,
 };
@@ -15,61 +15,14 @@ use larder_volume::{
     hashes_per_blocklist, ticks_from_unix,
 };
 
-use super::cut::Cutter;
+pub(crate) use self::blocks::BlockJob;
+use self::known::Stored;
+use super::counters::{Counters, bump, slot};
 use super::dated::StoredMetadata;
 use super::store::BlockStore;
 use crate::session::Engine;
 use crate::sync::describe;
 use crate::{Error, Result};
-
-/// Counters of a backup, shared by all threads.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) examined_files: AtomicU64,
-    pub(crate) examined_bytes: AtomicU64,
-    pub(crate) opened_files: AtomicU64,
-    pub(crate) opened_bytes: AtomicU64,
-    pub(crate) added: [AtomicU64; 3],
-    pub(crate) modified: [AtomicU64; 3],
-    pub(crate) deleted: [AtomicU64; 3],
-    pub(crate) added_bytes: AtomicU64,
-    pub(crate) modified_bytes: AtomicU64,
-    pub(crate) too_large: AtomicU64,
-    pub(crate) skipped: AtomicU64,
-    pub(crate) with_error: AtomicU64,
-    /// Entries whose blocks were in no data file any more.
-    pub(crate) without_blocks: AtomicU64,
-}
-
-/// Position of a kind in the counters.
-pub(crate) fn slot(kind: EntryKind) -> usize {
-    match kind {
-        EntryKind::File => 0,
-        EntryKind::Folder => 1,
-        EntryKind::Symlink => 2,
-    }
-}
-
-pub(crate) fn bump(counter: &AtomicU64, by: u64) {
-    counter.fetch_add(by, Ordering::Relaxed);
-}
-
-/// A block of a large file, for whichever worker is free.
-pub(crate) struct BlockJob {
-    data: Vec<u8>,
-    /// When the reader had it already.
-    hash: Option<Hash>,
-    hint: Hint,
-    index: usize,
-    file: Arc<FileBlocks>,
-}
-
-/// Block hashes of a large file as they come in.
-struct FileBlocks {
-    hashes: Mutex<Vec<Option<Hash>>>,
-    open: AtomicUsize,
-    failure: Mutex<Option<Error>>,
-}
 
 /// What all workers share.
 pub(crate) struct Shared<'e> {
@@ -121,17 +74,6 @@ impl From<std::io::Error> for Trouble {
     fn from(error: std::io::Error) -> Self {
         Self::Entry(error)
     }
-}
-
-/// What the catalog says about the blocks of an entry; the later counts when two meet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stored {
-    /// All are stored.
-    Whole,
-    /// The catalog cannot tell.
-    Unclear,
-    /// At least one is nowhere.
-    NotAll,
 }
 
 /// Metadata of an entry as it goes into the version list.
@@ -325,76 +267,6 @@ impl<'s, 'e> Worker<'s, 'e> {
         Ok(Blob { bytes, hash })
     }
 
-    /// True when an unchanged entry need not be read again.
-    fn may_rest_on(&self, previous: &FileEntry) -> Result<bool> {
-        Ok(match self.stored(previous)? {
-            Stored::Whole => true,
-            Stored::Unclear => !self.shared.lost,
-            Stored::NotAll => {
-                bump(&self.shared.counters.without_blocks, 1);
-                false
-            }
-        })
-    }
-
-    /// Whether every block that an entry uses is stored.
-    fn stored(&self, entry: &FileEntry) -> Result<Stored> {
-        let format = self.shared.store.format;
-        let of_block = |hash: Option<Hash>| hash.filter(|_| format.block_hash == format.file_hash);
-        let metadata = self.stream_stored(
-            entry.metasize,
-            entry.metablockhash.or(of_block(entry.metahash)),
-            &entry.metablocklists,
-        )?;
-        if entry.kind != EntryKind::File {
-            return Ok(metadata);
-        }
-        let content = self.stream_stored(
-            entry.size,
-            entry.blockhash.or(of_block(entry.hash)),
-            &entry.blocklists,
-        )?;
-        Ok(metadata.max(content))
-    }
-
-    fn stream_stored(&self, size: i64, only: Option<Hash>, lists: &[Hash]) -> Result<Stored> {
-        let (store, engine) = (self.shared.store, self.shared.engine);
-        let size = u64::try_from(size).unwrap_or(0);
-        if size == 0 {
-            return Ok(Stored::Whole);
-        }
-        if lists.is_empty() {
-            return Ok(match only {
-                Some(hash) if store.is_known(hash, size)? => Stored::Whole,
-                Some(_) => Stored::NotAll,
-                None => Stored::Unclear,
-            });
-        }
-        let (mut left, width) = (size, store.format.block_hash.len());
-        let mut stored = Stored::Whole;
-        for list in lists {
-            if engine.catalog(|c| c.find_blocks_by_hash(list))?.is_empty() {
-                return Ok(Stored::NotAll);
-            }
-            let Some(bytes) = engine.catalog(|c| c.blocklist(list))? else {
-                // No index repeats it: what it names is not known.
-                stored = Stored::Unclear;
-                continue;
-            };
-            for raw in bytes.chunks(width) {
-                let Ok(hash) = Hash::from_bytes(raw) else {
-                    return Ok(Stored::Unclear);
-                };
-                let len = left.min(store.format.blocksize);
-                left -= len;
-                if stored == Stored::Whole && !store.is_known(hash, len)? {
-                    return Ok(Stored::NotAll);
-                }
-            }
-        }
-        Ok(if left == 0 { stored } else { Stored::Unclear })
-    }
-
     /// The entry with its metadata stored.
     fn with_metadata(
         &mut self,
@@ -526,220 +398,7 @@ impl<'s, 'e> Worker<'s, 'e> {
             Hint::Compressible
         }
     }
-
-    /// Reads the whole file: its length, full hash and block hashes in order.
-    fn read_blocks(
-        &mut self,
-        file: &mut File,
-        expected: u64,
-        hint: Hint,
-    ) -> std::result::Result<(u64, Hash, Vec<Hash>), Trouble> {
-        let shared = self.shared;
-        let format = shared.store.format;
-        let blocksize = usize::try_from(format.blocksize).unwrap_or(usize::MAX);
-        let mut first = self.buffer(
-            blocksize.min(
-                usize::try_from(expected)
-                    .unwrap_or(blocksize)
-                    .saturating_add(1),
-            ),
-        );
-        let mut cutter = Cutter::new(blocksize);
-        cutter.next(file, &mut first)?;
-        if first.len() < blocksize || expected <= format.blocksize {
-            // One block, unless the file is growing at this moment.
-            let mut second = self.buffer(1);
-            if first.len() == blocksize {
-                cutter.next(file, &mut second)?;
-            }
-            if second.is_empty() {
-                let hash = format.file_hash.digest(&first);
-                let size = first.len() as u64;
-                bump(&shared.counters.opened_bytes, size);
-                bump(&shared.engine.reporter.progress.bytes_done, size);
-                if first.is_empty() {
-                    self.spare.push_back(first);
-                    return Ok((0, hash, Vec::new()));
-                }
-                let block = block_hash(format.block_hash, format.file_hash, hash, &first);
-                shared
-                    .store
-                    .add(&mut self.packer, &first, block, hint, false)?;
-                self.spare.push_back(first);
-                self.spare.push_back(second);
-                return Ok((size, hash, vec![block]));
-            }
-            return self.read_many(file, vec![first, second], cutter, hint);
-        }
-        self.read_many(file, vec![first], cutter, hint)
-    }
-
-    fn read_many(
-        &mut self,
-        file: &mut File,
-        begun: Vec<Vec<u8>>,
-        mut cutter: Cutter,
-        hint: Hint,
-    ) -> std::result::Result<(u64, Hash, Vec<Hash>), Trouble> {
-        let shared = self.shared;
-        let mut hasher = shared.store.format.file_hash.hasher();
-        let blocks = Arc::new(FileBlocks {
-            hashes: Mutex::new(Vec::new()),
-            open: AtomicUsize::new(0),
-            failure: Mutex::new(None),
-        });
-        let (mut size, mut index) = (0_u64, 0_usize);
-        let mut begun = VecDeque::from(begun);
-        let mut failed = None;
-        loop {
-            let data = match begun.pop_front() {
-                Some(data) => data,
-                None => {
-                    let mut buffer = self.buffer(cutter.blocksize());
-                    if let Err(error) = cutter.next(file, &mut buffer) {
-                        failed = Some(Trouble::Entry(error));
-                        break;
-                    }
-                    buffer
-                }
-            };
-            if data.is_empty() {
-                self.spare.push_back(data);
-                break;
-            }
-            if let Err(error) = shared.engine.cancel.check() {
-                failed = Some(Trouble::Run(error));
-                break;
-            }
-            if shared.store.failed.load(Ordering::Relaxed) {
-                failed = Some(Trouble::Run(Error::Cancelled));
-                break;
-            }
-            // Hashing the block together with the file takes less of the processor than doing so later, but more of
-            // the reader, who should not let the others wait.
-            let hash = if shared.jobs.is_empty() && shared.engine.settings.threads > 1 {
-                hasher.update(&data);
-                None
-            } else {
-                let algorithm = shared.store.format.block_hash;
-                Some(algorithm.digest_in_step(&data, &mut hasher))
-            };
-            size += data.len() as u64;
-            bump(&shared.counters.opened_bytes, data.len() as u64);
-            bump(
-                &shared.engine.reporter.progress.bytes_done,
-                data.len() as u64,
-            );
-            blocks.open.fetch_add(1, Ordering::SeqCst);
-            let job = BlockJob {
-                data,
-                hash,
-                hint,
-                index,
-                file: blocks.clone(),
-            };
-            index += 1;
-            if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) =
-                shared.jobs.try_send(job)
-            {
-                self.run_job(job);
-            }
-        }
-        while blocks.open.load(Ordering::SeqCst) > 0 {
-            // Others may hold this file's last blocks; meanwhile, help.
-            match shared
-                .waiting
-                .recv_timeout(std::time::Duration::from_millis(1))
-            {
-                Ok(job) => self.run_job(job),
-                Err(_) => std::hint::spin_loop(),
-            }
-        }
-        if let Some(error) = blocks
-            .failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
-            return Err(error.into());
-        }
-        if let Some(trouble) = failed {
-            return Err(trouble);
-        }
-        let hashes: Option<Vec<Hash>> = blocks
-            .hashes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .copied()
-            .collect();
-        let hashes = hashes.ok_or_else(|| Error::Bug("a block of a file was not hashed".into()))?;
-        Ok((size, hasher.finish(), hashes))
-    }
-
-    /// Hashes, packs and stores one block of somebody's large file.
-    pub(crate) fn run_job(&mut self, job: BlockJob) {
-        let file = job.file.clone();
-        let _done = JobDone(&file);
-        let algorithm = self.shared.store.format.block_hash;
-        let hash = job.hash.unwrap_or_else(|| algorithm.digest(&job.data));
-        let outcome = self
-            .shared
-            .store
-            .add(&mut self.packer, &job.data, hash, job.hint, false);
-        {
-            let mut hashes = job
-                .file
-                .hashes
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if hashes.len() <= job.index {
-                hashes.resize(job.index + 1, None);
-            }
-            if let Some(place) = hashes.get_mut(job.index) {
-                *place = Some(hash);
-            }
-        }
-        if let Err(error) = outcome {
-            job.file
-                .failure
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get_or_insert(error);
-        }
-        self.spare.push_back(job.data);
-        self.spare.truncate(SPARE_BUFFERS);
-    }
-
-    fn buffer(&mut self, capacity: usize) -> Vec<u8> {
-        match self.spare.pop_front() {
-            Some(mut buffer) => {
-                buffer.clear();
-                buffer
-            }
-            None => Vec::with_capacity(capacity),
-        }
-    }
 }
-
-/// Counts a block as done, even when its thread panics: the reader of the file waits for all of them.
-struct JobDone<'f>(&'f FileBlocks);
-
-impl Drop for JobDone<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0
-                .failure
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get_or_insert(Error::Bug("a worker thread panicked".into()));
-        }
-        self.0.open.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// Buffers a worker keeps for reuse.
-const SPARE_BUFFERS: usize = 8;
 
 /// True when two entries of the same path differ in nothing but the time noted beside the content.
 fn same_but_time(a: &FileEntry, b: &FileEntry) -> bool {

@@ -182,7 +182,7 @@ impl Engine {
             .remote
             .list(false)?
             .into_iter()
-            .find(|f| f.name == name.as_str());
+            .find(|f| self.settings.same_name(&f.name, name.as_str()));
         match listed {
             Some(file) if file.size.is_none_or(|size| size == data.len()) => Ok(()),
             other => Err(Error::Destination(

@@ -10,6 +10,7 @@ mod golden;
 mod hostile;
 mod lint;
 mod model;
+mod options;
 mod review;
 mod rig;
 mod safety;

@@ -332,6 +332,20 @@ impl Rig {
         outcome
     }
 
+    /// Differences of the newest version from what it has to hold; restores it.
+    pub fn differences_of_newest(&mut self) -> Vec<String> {
+        let (target, report) = match self.try_restore(0) {
+            Ok(done) => done,
+            Err(error) => return vec![chain(&error)],
+        };
+        let found = Manifest::of(&target).expect("a readable target");
+        let held = self.versions.last().expect("a version");
+        let mut differences = differences_of(held, &found);
+        differences.extend(report.common.errors);
+        differences.extend(report.common.warnings);
+        differences
+    }
+
     /// Differences of a restored version from what it has to hold, as text; empty when equal and without complaint.
     pub fn differences(&mut self, version: usize) -> Vec<String> {
         let lists = self.names(VolumeKind::List);
@@ -474,6 +488,14 @@ impl Rig {
         };
         let name = self.written[run].iter().find(of_kind);
         name.expect("a file of this kind").clone()
+    }
+
+    /// The volumes of a kind, whatever the case of their names.
+    pub fn names_in_any_case(&self, kind: VolumeKind) -> Vec<String> {
+        let of_kind = |name: &String| {
+            VolumeName::parse(name, true).is_some_and(|parsed| parsed.kind() == kind)
+        };
+        self.store.names().into_iter().filter(of_kind).collect()
     }
 
     /// Remote names of one kind, in order.

@@ -1,0 +1,345 @@
+//! The reading phase: one thread walks, all cores read, hash and pack, several uploads run beside them.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread::ScopedJoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use larder_catalog::{Counts, EntryCursor, EntryWriter};
+use larder_source::{FileKind, Root, Walk, WalkEntry, WalkItem, WalkOptions};
+use larder_volume::{FileEntry, VolumeTime};
+
+use super::counters::{Counters, bump};
+use super::dated::StoredMetadata;
+use super::previous::{Previous, send_full};
+use super::reader::{Shared, Worker};
+use super::store::{BlockStore, Sealed};
+use super::upload::Stored;
+use crate::data::VolumeData;
+use crate::session::Engine;
+use crate::{Error, Result};
+
+/// One entry on its way from the walk to a worker.
+pub(super) enum Item {
+    /// Present in the source; with the previous version's entry of the same path.
+    Present(WalkEntry, Option<FileEntry>),
+    /// Not readable now: the previous version's entry stays.
+    Carried(FileEntry),
+}
+
+/// Entries handed to a worker at a time.
+pub(super) const BATCH: usize = 48;
+/// Result of the reading phase.
+pub(super) struct Gathered {
+    pub(super) list: VolumeData,
+    pub(super) list_hash: larder_volume::Hash,
+    pub(super) stored: Vec<Stored>,
+    pub(super) counts: Counts,
+    pub(super) entries: EntryWriter,
+}
+
+impl Engine {
+    /// Walks, reads and uploads all data; the version list is built but not yet sent.
+    pub(super) fn gather(
+        &self,
+        roots: &[Root],
+        options: &WalkOptions,
+        time: VolumeTime,
+        counters: &Counters,
+    ) -> Result<Gathered> {
+        let threads = self.settings.threads;
+        let (sealed_out, sealed_in) = bounded(1);
+        let store = BlockStore::new(
+            self,
+            self.settings.compression,
+            self.pack_method()?,
+            time,
+            sealed_out,
+        )?;
+        let (jobs, waiting) = bounded(threads * 2);
+        let previous = self.catalog(|c| c.previous())?;
+        let filesets = self.catalog(|c| c.filesets())?;
+        let begun = filesets.iter().find(|f| Some(f.id) == previous);
+        let shared = Shared {
+            engine: self,
+            store: &store,
+            counters,
+            dated: StoredMetadata::new(self),
+            jobs,
+            waiting,
+            lost: self.blocks_may_be_missing()?,
+            unseen: self.blocks_are_unseen()?,
+            previous_begun: begun.map(|fileset| fileset.time),
+            follow_links: options.symlinks == larder_source::SymlinkPolicy::Follow,
+        };
+        let cursor = match previous {
+            Some(_) => Some(self.catalog(|c| c.previous_entries())?),
+            None => None,
+        };
+        let mut entries = self.catalog(|c| c.begin_entries())?;
+        let failure: Mutex<Option<Error>> = Mutex::new(None);
+        let fail = |error: Error| {
+            let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
+            // A cancelled part is only the echo of what went wrong elsewhere.
+            if first.is_none() || matches!(*first, Some(Error::Cancelled)) {
+                *first = Some(error);
+            }
+            drop(first);
+            store.fail();
+        };
+        let uploaded: Mutex<Vec<Stored>> = Mutex::new(Vec::new());
+        let active = AtomicUsize::new(threads);
+        let gathered = std::thread::scope(|scope| {
+            let (batches_out, batches_in) = bounded::<Vec<Item>>(threads * 4);
+            let (results_out, results_in) = bounded::<Vec<FileEntry>>(threads * 8);
+            let walker = {
+                let (store, fail) = (&store, &fail);
+                scope.spawn(move || {
+                    let _alarm = store.alarm();
+                    let walk = Walk::with_roots(roots.to_vec(), options.clone());
+                    if let Err(error) = self.walk(walk, cursor, counters, &batches_out, store) {
+                        fail(error);
+                    }
+                })
+            };
+            let workers: Vec<_> = (0..threads)
+                .map(|_| {
+                    let (batches, results) = (batches_in.clone(), results_out.clone());
+                    let (shared, active, fail) = (&shared, &active, &fail);
+                    scope.spawn(move || {
+                        let _alarm = shared.store.alarm();
+                        if let Err(error) = work(shared, &batches, &results, active) {
+                            fail(error);
+                        }
+                    })
+                })
+                .collect();
+            drop((batches_in, results_out));
+            let uploaders: Vec<_> = (0..self.settings.uploads)
+                .map(|_| {
+                    let sealed_in = sealed_in.clone();
+                    let (store, uploaded, fail) = (&store, &uploaded, &fail);
+                    scope.spawn(move || self.upload_pairs(store, &sealed_in, uploaded, fail))
+                })
+                .collect();
+            drop(sealed_in);
+            // Told before the workers find nobody to take their results, which alone would look like a stop.
+            let list = self
+                .write_list(time, &results_in, &mut entries)
+                .map_err(&fail)
+                .ok();
+            drop(results_in);
+            join([walker], "the walk", &fail);
+            join(workers, "a worker thread", &fail);
+            store.close();
+            join(uploaders, "an upload thread", &fail);
+            list
+        });
+        if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
+        let Some((list, list_hash, counts)) =
+            gathered.filter(|_| !store.failed.load(Ordering::SeqCst))
+        else {
+            return Err(Error::Bug("a run failed without a reason".into()));
+        };
+        self.reporter.verbose(
+            "NewBlocks",
+            format!(
+                "{} new blocks with {} bytes",
+                store.new_blocks.load(Ordering::Relaxed),
+                store.new_bytes.load(Ordering::Relaxed)
+            ),
+        );
+        Ok(Gathered {
+            list,
+            list_hash,
+            stored: uploaded
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner),
+            counts,
+            entries,
+        })
+    }
+
+    /// Sends sealed volumes until there are no more.
+    fn upload_pairs(
+        &self,
+        store: &BlockStore<'_>,
+        sealed: &Receiver<Sealed>,
+        uploaded: &Mutex<Vec<Stored>>,
+        fail: &impl Fn(Error),
+    ) {
+        let _alarm = store.alarm();
+        while let Ok(volume) = sealed.recv() {
+            if store.failed.load(Ordering::SeqCst) {
+                continue;
+            }
+            match self.upload_pair(store, volume) {
+                Ok(pair) => uploaded
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .extend(pair),
+                Err(error) => fail(error),
+            }
+        }
+    }
+
+    /// Walks the source beside the previous version's entries, both in path order.
+    fn walk(
+        &self,
+        walk: Walk,
+        cursor: Option<EntryCursor>,
+        counters: &Counters,
+        batches: &Sender<Vec<Item>>,
+        store: &BlockStore<'_>,
+    ) -> Result<()> {
+        let mut previous = Previous::new(cursor)?;
+        let mut batch = Vec::with_capacity(BATCH);
+        let progress = &self.reporter.progress;
+        for item in walk {
+            self.cancel.check()?;
+            if store.failed.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            match item {
+                WalkItem::Entry(entry) => {
+                    previous.pass_until(&entry.path, counters, &mut batch, batches)?;
+                    let old = previous.take(&entry.path)?;
+                    if entry.facts.kind == FileKind::File {
+                        bump(&progress.files_found, 1);
+                        bump(&progress.bytes_found, entry.facts.size);
+                    }
+                    batch.push(Item::Present(entry, old));
+                }
+                WalkItem::Skipped { path, why } => {
+                    match why {
+                        larder_source::SkipReason::TooLarge => bump(&counters.too_large, 1),
+                        larder_source::SkipReason::Special(_) => bump(&counters.skipped, 1),
+                        _ => {}
+                    }
+                    self.reporter.verbose(
+                        "PathSkipped",
+                        format!("{}: {why:?}", String::from_utf8_lossy(&path)),
+                    );
+                }
+                WalkItem::Problem { path, error } => {
+                    bump(&counters.with_error, 1);
+                    self.reporter.warn(
+                        "PathProcessingError",
+                        format!(
+                            "{}: {error}; what the previous version has of it is kept",
+                            String::from_utf8_lossy(&path)
+                        ),
+                    );
+                    previous.pass_until(&path, counters, &mut batch, batches)?;
+                    previous.keep_below(path);
+                }
+            }
+            send_full(&mut batch, batches)?;
+        }
+        previous.pass_rest(counters, &mut batch, batches)?;
+        progress.counted.store(true, Ordering::SeqCst);
+        let _ = batches.send(batch);
+        Ok(())
+    }
+}
+
+/// Counts one worker as active until it says otherwise or ends, in whatever way.
+struct Active<'a>(Option<&'a AtomicUsize>);
+
+impl Active<'_> {
+    fn end(&mut self) {
+        if let Some(count) = self.0.take() {
+            count.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Waits for threads; one that panicked fails the run.
+fn join<'scope>(
+    threads: impl IntoIterator<Item = ScopedJoinHandle<'scope, ()>>,
+    what: &str,
+    fail: &impl Fn(Error),
+) {
+    for thread in threads {
+        if thread.join().is_err() {
+            fail(Error::Bug(format!("{what} panicked")));
+        }
+    }
+}
+
+/// One worker: blocks of large files first, then entries; at the end the volumes that are left.
+fn work(
+    shared: &Shared<'_>,
+    batches: &Receiver<Vec<Item>>,
+    results: &Sender<Vec<FileEntry>>,
+    active: &AtomicUsize,
+) -> Result<()> {
+    let outcome = work_until_done(shared, batches, results, active);
+    if outcome.is_err() {
+        shared.store.fail();
+        // Let the walker end: its queue must not stay full.
+        while batches.recv().is_ok() {}
+    }
+    outcome
+}
+
+fn work_until_done(
+    shared: &Shared<'_>,
+    batches: &Receiver<Vec<Item>>,
+    results: &Sender<Vec<FileEntry>>,
+    active: &AtomicUsize,
+) -> Result<()> {
+    let mut own = Active(Some(active));
+    let mut worker = Worker::new(shared);
+    let progress = &shared.engine.reporter.progress;
+    loop {
+        if let Ok(job) = shared.waiting.try_recv() {
+            worker.run_job(job);
+            continue;
+        }
+        crossbeam_channel::select! {
+            recv(shared.waiting) -> job => if let Ok(job) = job { worker.run_job(job) },
+            recv(batches) -> batch => {
+                let Ok(batch) = batch else { break };
+                let mut done = Vec::with_capacity(batch.len());
+                for item in batch {
+                    if shared.store.failed.load(Ordering::Relaxed) {
+                        return Err(Error::Cancelled);
+                    }
+                    shared.engine.cancel.check()?;
+                    match item {
+                        Item::Carried(entry) => done.extend(worker.carry(entry)?),
+                        Item::Present(entry, old) => {
+                            done.extend(worker.process(&entry, old)?);
+                            if entry.facts.kind == FileKind::File {
+                                bump(&progress.files_done, 1);
+                            }
+                        }
+                    }
+                }
+                if results.send(done).is_err() {
+                    return Err(Error::Cancelled);
+                }
+            }
+        }
+    }
+    own.end();
+    while active.load(Ordering::SeqCst) > 0 {
+        if let Ok(job) = shared
+            .waiting
+            .recv_timeout(std::time::Duration::from_millis(2))
+        {
+            worker.run_job(job);
+        }
+    }
+    while shared.store.seal_one_left()? {}
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! The version list: written as entries arrive, sent when everything else is stored.
+
+use crossbeam_channel::Receiver;
+use larder_catalog::{Counts, EntryWriter, StoredEntry, VolumeState};
+use larder_volume::{
+    ArchiveWriter, Compression, FileEntry, FileListWriter, PackMethod, Packer, VolumeKind,
+    VolumeName, VolumeTime, encode_fileset,
+};
+
+use super::upload::Stored;
+use crate::crypt::IN_MEMORY_BYTES;
+use crate::data::{Sink, VolumeData};
+use crate::error::VolumeContext;
+use crate::session::Engine;
+use crate::sync::count;
+use crate::{Error, Result};
+
+/// Version lists stay in memory up to this size.
+const LIST_MEMORY_BYTES: u64 = IN_MEMORY_BYTES / 2;
+
+impl Engine {
+    /// Writes the version list as entries arrive.
+    pub(super) fn write_list(
+        &self,
+        time: VolumeTime,
+        results: &Receiver<Vec<FileEntry>>,
+        entries: &mut EntryWriter,
+    ) -> Result<(VolumeData, larder_volume::Hash, Counts)> {
+        let name = "(version list)";
+        let format = self.format()?;
+        let sink = Sink::new(LIST_MEMORY_BYTES, self.settings.upload_folder.clone());
+        let writer = self.crypt.writer(sink, format.file_hash)?;
+        let method = match self.settings.compression {
+            Compression::Zip => self.pack_method()?,
+            Compression::TarZstd | Compression::TarGzip => PackMethod::Stored,
+        };
+        let mut packer = Packer::new(method);
+        let mut archive = ArchiveWriter::create(
+            writer,
+            self.settings.compression,
+            self.settings.tar_level,
+            time,
+        )
+        .in_volume(name)?;
+        archive
+            .add("manifest", &self.manifest(time)?, &mut packer)
+            .in_volume(name)?;
+        archive
+            .add("fileset", &encode_fileset(true), &mut packer)
+            .in_volume(name)?;
+        for path in &self.settings.control_files {
+            let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            archive
+                .add(&format!("extra/{file}"), &bytes, &mut packer)
+                .in_volume(name)?;
+        }
+        let mut counts = Counts::default();
+        archive
+            .add_stream("filelist.json", method, &mut |out| {
+                let mut list = FileListWriter::create(out).map_err(std::io::Error::other)?;
+                for batch in results {
+                    for entry in batch {
+                        count(&mut counts, entry.kind, entry.size);
+                        list.add(&entry).map_err(std::io::Error::other)?;
+                        let stored = StoredEntry {
+                            entry,
+                            mtime_ticks: None,
+                        };
+                        entries.add(&stored).map_err(std::io::Error::other)?;
+                    }
+                }
+                list.finish().map_err(std::io::Error::other)?;
+                Ok(())
+            })
+            .in_volume(name)?;
+        let writer = archive.finish().in_volume(name)?;
+        let (data, hash) = self.crypt.seal(writer)?;
+        Ok((data, hash, counts))
+    }
+
+    /// Sends the version list: the last upload of a run.
+    pub(super) fn upload_list(
+        &self,
+        time: VolumeTime,
+        list: VolumeData,
+        hash: larder_volume::Hash,
+        counts: Counts,
+        stored: &mut Vec<Stored>,
+    ) -> Result<VolumeName> {
+        let make = |time| {
+            VolumeName::list(
+                &self.settings.prefix,
+                time,
+                self.settings.compression,
+                self.crypt.kind(),
+            )
+        };
+        let mut name = make(time);
+        let size = list.len();
+        let id = self.durable(|c| {
+            c.add_volume(
+                name.as_str(),
+                VolumeKind::List,
+                VolumeState::Uploading,
+                Some(size),
+                Some(hash),
+            )
+        })?;
+        self.put_with_new_names(id, &mut name, &list, |old| {
+            Ok(make(VolumeTime(old.time().unwrap_or(time).0 + 1)))
+        })?;
+        let final_time = name.time().unwrap_or(time);
+        self.durable(|c| {
+            c.set_volume(id, VolumeState::Uploaded, Some(size), Some(hash))?;
+            c.add_fileset(id, final_time.0, true, counts)
+        })?;
+        stored.push(Stored {
+            name: name.as_str().to_owned(),
+            size,
+        });
+        Ok(name)
+    }
+
+    /// Puts the new version's entries into the catalog.
+    pub(super) fn take_over_entries(&self, name: &VolumeName, entries: EntryWriter) -> Result<()> {
+        let Some(time) = name.time() else {
+            return Err(Error::Bug("a list name without time".into()));
+        };
+        let fileset = self
+            .catalog(|c| c.filesets())?
+            .into_iter()
+            .find(|f| f.time == time.0)
+            .ok_or_else(|| Error::Bug("the version just written is not in the catalog".into()))?;
+        entries.finish(fileset.id)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! Whether what an entry uses is stored already.
+
+use larder_volume::{EntryKind, FileEntry, Hash};
+
+use super::super::counters::bump;
+use super::Worker;
+use crate::Result;
+
+/// What the catalog says about the blocks of an entry; the later counts when two meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stored {
+    /// All are stored.
+    Whole,
+    /// The catalog cannot tell.
+    Unclear,
+    /// At least one is nowhere.
+    NotAll,
+}
+
+impl Worker<'_, '_> {
+    /// True when an unchanged entry need not be read again.
+    pub(super) fn may_rest_on(&self, previous: &FileEntry) -> Result<bool> {
+        Ok(match self.stored(previous)? {
+            Stored::Whole => true,
+            Stored::Unclear => !self.shared.lost,
+            Stored::NotAll => {
+                bump(&self.shared.counters.without_blocks, 1);
+                false
+            }
+        })
+    }
+
+    /// Whether every block that an entry uses is stored.
+    pub(super) fn stored(&self, entry: &FileEntry) -> Result<Stored> {
+        let format = self.shared.store.format;
+        let of_block = |hash: Option<Hash>| hash.filter(|_| format.block_hash == format.file_hash);
+        let metadata = self.stream_stored(
+            entry.metasize,
+            entry.metablockhash.or(of_block(entry.metahash)),
+            &entry.metablocklists,
+        )?;
+        if entry.kind != EntryKind::File {
+            return Ok(metadata);
+        }
+        let content = self.stream_stored(
+            entry.size,
+            entry.blockhash.or(of_block(entry.hash)),
+            &entry.blocklists,
+        )?;
+        Ok(metadata.max(content))
+    }
+
+    fn stream_stored(&self, size: i64, only: Option<Hash>, lists: &[Hash]) -> Result<Stored> {
+        let (store, engine) = (self.shared.store, self.shared.engine);
+        let size = u64::try_from(size).unwrap_or(0);
+        if size == 0 {
+            return Ok(Stored::Whole);
+        }
+        if lists.is_empty() {
+            return Ok(match only {
+                Some(hash) if store.is_known(hash, size)? => Stored::Whole,
+                Some(_) => Stored::NotAll,
+                None => Stored::Unclear,
+            });
+        }
+        let (mut left, width) = (size, store.format.block_hash.len());
+        let mut stored = Stored::Whole;
+        for list in lists {
+            if engine.catalog(|c| c.find_blocks_by_hash(list))?.is_empty() {
+                return Ok(Stored::NotAll);
+            }
+            let Some(bytes) = engine.catalog(|c| c.blocklist(list))? else {
+                // No index repeats it: what it names is not known.
+                stored = Stored::Unclear;
+                continue;
+            };
+            for raw in bytes.chunks(width) {
+                let Ok(hash) = Hash::from_bytes(raw) else {
+                    return Ok(Stored::Unclear);
+                };
+                let len = left.min(store.format.blocksize);
+                left -= len;
+                if stored == Stored::Whole && !store.is_known(hash, len)? {
+                    return Ok(Stored::NotAll);
+                }
+            }
+        }
+        Ok(if left == 0 { stored } else { Stored::Unclear })
+    }
+}

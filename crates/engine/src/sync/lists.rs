@@ -1,0 +1,109 @@
+//! Learning what the newest version holds.
+
+use larder_catalog::{Counts, StoredEntry, VolumeState};
+use larder_volume::{FileListReader, Method, VolumeKind, VolumeTime, parse_fileset};
+
+use super::{RemoteVolume, SUSPECT, UNSEEN, View, count, describe};
+use crate::error::VolumeContext;
+use crate::session::Engine;
+use crate::{Error, Result};
+
+impl Engine {
+    /// Loads the newest version's entries, when they are not in the catalog yet. Damaged lists are passed over: a
+    /// backup must be possible even when all of them are.
+    pub(super) fn ingest_newest_list(&self, view: &View) -> Result<()> {
+        let mut failed = false;
+        for (time, volume) in view.lists() {
+            let filesets = self.catalog(|c| c.filesets())?;
+            if let Some(fileset) = filesets.iter().find(|f| f.time == time.0)
+                && self.catalog(|c| c.previous())? == Some(fileset.id)
+            {
+                return Ok(());
+            }
+            match self.load_list(&volume, time) {
+                Ok(()) => return Ok(()),
+                Err(error @ Error::Volume { .. }) => {
+                    self.reporter.error(
+                        "DamagedList",
+                        format!(
+                            "{}; the next older version is used for comparison",
+                            describe(&error)
+                        ),
+                    );
+                    failed = true;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if failed {
+            self.reporter.warn(
+                "NoUsableList",
+                "no version list can be read; the next version does without comparison and is complete by itself",
+            );
+        }
+        Ok(())
+    }
+
+    fn load_list(&self, volume: &RemoteVolume, time: VolumeTime) -> Result<()> {
+        let name = volume.name.as_str();
+        self.reporter
+            .info("ReadingList", format!("reading the version list {name}"));
+        let archive = self.fetch_list(volume)?;
+        let is_full = match archive.find("fileset") {
+            Some(entry) => {
+                parse_fileset(&archive.read(entry, 1 << 20).in_volume(name)?).in_volume(name)?
+            }
+            None => true,
+        };
+        let Some(entry) = archive.find("filelist.json") else {
+            return Err(Error::volume(
+                name,
+                larder_volume::Error::Malformed {
+                    what: "list volume",
+                    detail: "it has no filelist.json".into(),
+                },
+            ));
+        };
+        let mut writer = self.catalog(|c| c.begin_entries())?;
+        let mut counts = Counts::default();
+        for file in FileListReader::open(archive.stream(entry).in_volume(name)?) {
+            let entry = file.in_volume(name)?;
+            count(&mut counts, entry.kind, entry.size);
+            writer.add(&StoredEntry {
+                entry,
+                mtime_ticks: None,
+            })?;
+            self.cancel.check()?;
+        }
+        let fileset = self.catalog(|c| {
+            let existing = c.filesets()?.into_iter().find(|f| f.time == time.0);
+            match existing {
+                Some(fileset) => Ok(fileset.id),
+                None => {
+                    let id = match c.volume_named(name)? {
+                        Some(row) => row.id,
+                        None => c.add_volume(
+                            name,
+                            VolumeKind::List,
+                            VolumeState::Verified,
+                            volume.size,
+                            None,
+                        )?,
+                    };
+                    c.add_fileset(id, time.0, is_full, counts)
+                }
+            }
+        })?;
+        // Whether its blocks are stored is not known before they were looked up.
+        if !self.blocks_may_be_missing()? {
+            self.catalog(|c| c.set_param(SUSPECT, UNSEEN))?;
+        }
+        writer.finish(fileset)?;
+        let method = match entry.method() {
+            Some(Method::Zstd) => "zstd",
+            Some(Method::Stored) => "stored",
+            Some(Method::Deflate) | None => "deflate",
+        };
+        self.catalog(|c| c.set_param(crate::backup::ZIP_METHOD, method))
+    }
+}
