@@ -72,10 +72,8 @@ impl Engine {
             previous_begun: begun.map(|fileset| fileset.time),
             follow_links: options.symlinks == larder_source::SymlinkPolicy::Follow,
         };
-        let cursor = match previous {
-            Some(_) => Some(self.catalog(|c| c.previous_entries())?),
-            None => None,
-        };
+        let entries_of = |_| self.catalog(|c| c.previous_entries());
+        let cursor = previous.map(entries_of).transpose()?;
         let mut entries = self.catalog(|c| c.begin_entries())?;
         let failure: Mutex<Option<Error>> = Mutex::new(None);
         let fail = |error: Error| {
