@@ -216,9 +216,12 @@ impl Engine {
                 other => other?,
             };
             if every == Every::Unique {
-                let mut is_first =
-                    |e: &FileEntry| e.hash.is_none_or(|h| restored.insert((h, e.size)));
-                entries.retain(|e| e.kind != EntryKind::File || is_first(e));
+                let content = |e: &FileEntry| {
+                    let is_file = e.kind == EntryKind::File;
+                    e.hash.filter(|_| is_file).map(|hash| (hash, e.size))
+                };
+                entries.retain(|e| content(e).is_none_or(|content| !restored.contains(&content)));
+                restored.extend(entries.iter().filter_map(content));
             }
             let target = target.join(local_text(version.time, "%Y%m%d-%H%M%S"));
             if self.restore_version(entries, Some(&target), version, rules, tally)? {
