@@ -19,7 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use larder_options::Values;
 use larder_source::{Selection, TargetRoot};
 use larder_volume::{
-    ArchiveReader, EntryKind, FileEntry, FileListReader, Hash, Metadata, VolumeTime,
+    ArchiveEntry, ArchiveReader, EntryKind, FILELIST_ENTRY, FileEntry, FileListReader, Hash,
+    Metadata, VolumeTime,
 };
 
 use self::layout::{Target, layout};
@@ -349,15 +350,7 @@ impl Engine {
         name: &str,
         mut work: impl FnMut(FileEntry) -> Result<()>,
     ) -> Result<()> {
-        let Some(entry) = archive.find("filelist.json") else {
-            return Err(Error::volume(
-                name,
-                larder_volume::Error::Malformed {
-                    what: "list volume",
-                    detail: "it has no filelist.json".into(),
-                },
-            ));
-        };
+        let entry = filelist_of(archive, name)?;
         for entry in FileListReader::open(archive.stream(entry).in_volume(name)?) {
             self.cancel.check()?;
             work(entry.in_volume(name)?)?;
@@ -509,6 +502,22 @@ impl Engine {
             );
         }
     }
+}
+
+/// The entry of a list volume that holds its files.
+pub(crate) fn filelist_of<'a>(
+    archive: &'a ArchiveReader<VolumeData>,
+    name: &str,
+) -> Result<&'a ArchiveEntry> {
+    archive.find(FILELIST_ENTRY).ok_or_else(|| {
+        Error::volume(
+            name,
+            larder_volume::Error::Malformed {
+                what: "list volume",
+                detail: format!("it has no {FILELIST_ENTRY}"),
+            },
+        )
+    })
 }
 
 /// The process's umask. Where the system does not tell it, reading it means setting it for a moment, which other

@@ -5,6 +5,7 @@ use larder_volume::{FileListReader, Method, VolumeKind, VolumeTime, parse_filese
 
 use super::{RemoteVolume, SUSPECT, UNSEEN, View, count, describe};
 use crate::error::VolumeContext;
+use crate::restore::filelist_of;
 use crate::session::Engine;
 use crate::{Error, Result};
 
@@ -55,15 +56,7 @@ impl Engine {
             }
             None => true,
         };
-        let Some(entry) = archive.find("filelist.json") else {
-            return Err(Error::volume(
-                name,
-                larder_volume::Error::Malformed {
-                    what: "list volume",
-                    detail: "it has no filelist.json".into(),
-                },
-            ));
-        };
+        let entry = filelist_of(&archive, name)?;
         let mut writer = self.catalog(|c| c.begin_entries())?;
         let mut counts = Counts::default();
         for file in FileListReader::open(archive.stream(entry).in_volume(name)?) {
