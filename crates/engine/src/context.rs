@@ -18,6 +18,11 @@ pub trait Clock: Send + Sync {
         self.now().0
     }
 
+    /// The time zone in which people here read times.
+    fn zone(&self) -> jiff::tz::TimeZone {
+        jiff::tz::TimeZone::UTC
+    }
+
     /// Lets `time` pass.
     fn pause(&self, time: Duration) {
         std::thread::sleep(time);
@@ -28,6 +33,10 @@ pub trait Clock: Send + Sync {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is where the system's clock and zone come in"
+)]
 impl Clock for SystemClock {
     fn now(&self) -> (i64, u32) {
         let now = jiff::Timestamp::now();
@@ -35,6 +44,10 @@ impl Clock for SystemClock {
             now.as_second(),
             u32::try_from(now.subsec_nanosecond()).unwrap_or(0),
         )
+    }
+
+    fn zone(&self) -> jiff::tz::TimeZone {
+        jiff::tz::TimeZone::system()
     }
 }
 
@@ -81,6 +94,10 @@ pub trait Rng: Send + Sync {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemRng;
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is where the system's random numbers come in"
+)]
 impl Rng for SystemRng {
     fn fill(&self, buffer: &mut [u8]) -> Result<()> {
         getrandom::fill(buffer).map_err(|error| Error::Known {

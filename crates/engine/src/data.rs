@@ -227,6 +227,10 @@ impl Write for HashSink {
 }
 
 /// A local failure while producing a volume: the temporary folder is the only thing that can fail there.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the message names the folder that the temporary files are made in"
+)]
 pub(crate) fn temporary_error(error: std::io::Error) -> Error {
     Error::io(std::env::temp_dir(), error)
 }

@@ -224,7 +224,7 @@ impl Engine {
                 entries.retain(|e| content(e).is_none_or(|content| !restored.contains(&content)));
                 restored.extend(entries.iter().filter_map(content));
             }
-            let target = target.join(local_text(version.time, "%Y%m%d-%H%M%S"));
+            let target = target.join(self.local_text(version.time, "%Y%m%d-%H%M%S"));
             if self.restore_version(entries, Some(&target), version, rules, tally)? {
                 newest = Some(version.time);
             }
@@ -396,7 +396,7 @@ impl Engine {
             &root,
             place,
             entries,
-            local_text(version.time, "%Y-%m-%d"),
+            self.local_text(version.time, "%Y-%m-%d"),
             rules,
             tally,
         )?;
@@ -502,6 +502,15 @@ impl Engine {
             );
         }
     }
+
+    /// A version's time as people here read it, for the names of copies and folders.
+    fn local_text(&self, time: VolumeTime, format: &str) -> String {
+        jiff::Timestamp::from_second(time.0)
+            .unwrap_or_default()
+            .to_zoned(self.clock.zone())
+            .strftime(format)
+            .to_string()
+    }
 }
 
 /// The entry of a list volume that holds its files.
@@ -534,13 +543,4 @@ fn current_umask() -> u32 {
     let mask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     rustix::process::umask(mask);
     mask.bits()
-}
-
-/// A version's time on this machine's clock, as it appears in the names of copies and folders.
-fn local_text(time: VolumeTime, format: &str) -> String {
-    jiff::Timestamp::from_second(time.0)
-        .unwrap_or_default()
-        .to_zoned(jiff::tz::TimeZone::system())
-        .strftime(format)
-        .to_string()
 }

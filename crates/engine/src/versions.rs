@@ -122,7 +122,7 @@ impl Engine {
         let (seconds, _) = self.clock.now();
         let now = jiff::Timestamp::from_second(seconds)
             .unwrap_or_default()
-            .to_zoned(jiff::tz::TimeZone::system());
+            .to_zoned(self.clock.zone());
         let limit = value::parse_time(text, &now, direction)?.as_second();
         if limit > seconds {
             self.reporter.warn(

@@ -100,6 +100,10 @@ impl RetryPolicy {
 }
 
 /// A number in 0..1 that differs between processes; a missing random source only costs the jitter.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only the length of a pause depends on it"
+)]
 fn random_fraction() -> f64 {
     let mut bytes = [0_u8; 4];
     if getrandom::fill(&mut bytes).is_err() {

@@ -61,6 +61,10 @@ impl Put<'_> {
         sync_folder(self.folder).map_err(|error| self.explain(error))
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "two programs that write at once must not meet under one temporary name"
+    )]
     fn create_temporary(&self) -> Result<(File, PathBuf)> {
         loop {
             let mut random = [0_u8; 4];

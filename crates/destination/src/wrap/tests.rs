@@ -314,6 +314,10 @@ async fn transfers_are_slowed_in_both_directions() {
 }
 
 #[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test may use the system's folder"
+)]
 async fn a_body_streams_what_it_announced() {
     let folder = std::env::temp_dir().join(format!("larder-body-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();

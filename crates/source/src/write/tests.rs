@@ -214,9 +214,10 @@ fn moves_may_refuse_to_replace() -> Outcome {
 #[test]
 fn facts_are_applied_to_files_folders_and_handles() -> Outcome {
     // The folder of the build is on a real disk; the one for temporary files may have no attributes.
-    let base = option_env!("CARGO_TARGET_TMPDIR")
-        .map_or_else(std::env::temp_dir, std::path::PathBuf::from);
-    let temp = tempfile::tempdir_in(base)?;
+    let temp = match option_env!("CARGO_TARGET_TMPDIR") {
+        Some(base) => tempfile::tempdir_in(base)?,
+        None => tempfile::tempdir()?,
+    };
     let target = TargetRoot::open(temp.path())?;
     target.create_folder(b"d")?;
     let file = target.open_file(b"d/f", OpenHow::CreateNew)?;
