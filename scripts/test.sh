@@ -4,28 +4,59 @@
 #   scripts/test.sh              everything
 #   scripts/test.sh -- name      arguments are given to cargo test
 #
-# As root on Debian it installs what is missing; otherwise it says what to install.
+# As root on Debian it installs what is missing; otherwise it says what to install. It knows no provider: every
+# scripts/test-servers/*.sh is run, and what a test needs is named by a rule (scripts/test-servers/README.md).
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
+servers=(scripts/test-servers/*.sh)
 
-# Program that must exist, and the Debian package that has it.
-needs=("cc gcc" "gpg gnupg" "setfattr attr" "python3 python3-minimal" "curl curl" "ps procps" "git git")
-packages=()
-for need in "${needs[@]}"; do
-    read -r program package <<< "$need"
-    command -v "$program" >/dev/null || packages+=("$package")
-done
-# The headers of the C library come with libc6-dev, and virtual environments need a package of their own.
-[ -e /usr/include/stdio.h ] || packages+=(libc6-dev)
-python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
+# What must exist, and the Debian package that has it: for the tests themselves, then for each server.
+needs() {
+    printf '%s\n' "cc gcc" "gpg gnupg" "setfattr attr" "python3 python3-minimal" "curl curl" "ps procps" "git git" \
+        "/usr/include/stdio.h libc6-dev"
+    for server in "${servers[@]}"; do
+        "$server" needs || { echo "$server does not say what it needs" >&2; return 1; }
+    done
+}
+
+# The packages of the needs that are not there; a need that begins with a slash is a file, else a program.
+missing() {
+    local need package
+    while read -r need package; do
+        case $need in
+            /*) [ -e "$need" ] || echo "$package" ;;
+            *) command -v "$need" >/dev/null || echo "$package" ;;
+        esac
+    done <<< "$needed" | sort -u
+    # Virtual environments need a package of their own.
+    python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
+}
+
+# Installs packages without letting any of them start its daemon, which would listen on all addresses.
+install() {
+    local policy=/usr/sbin/policy-rc.d made=
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+        made=$policy
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    local code=0
+    { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@" >/dev/null; } || code=$?
+    [ -z "$made" ] || rm -f "$made"
+    return "$code"
+}
+
+needed=$(needs)
+mapfile -t packages < <(missing)
 if [ ${#packages[@]} -gt 0 ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         echo "installing: ${packages[*]}"
-        export DEBIAN_FRONTEND=noninteractive
-        apt-get update -qq
-        apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
-    else
+        install "${packages[@]}"
+        mapfile -t packages < <(missing)
+    fi
+    if [ ${#packages[@]} -gt 0 ]; then
         echo "missing: install ${packages[*]} (names of the Debian packages)" >&2
         exit 1
     fi
@@ -33,17 +64,29 @@ fi
 command -v cargo >/dev/null || { echo "missing: cargo, the Rust tool chain: https://rustup.rs" >&2; exit 1; }
 
 # A server that is running already belongs to someone else and is left running.
-if ! scripts/test-servers/seaweedfs.sh url >/dev/null 2>&1; then
-    trap 'scripts/test-servers/seaweedfs.sh stop || true' EXIT
-fi
-started=$(scripts/test-servers/seaweedfs.sh start)
-url=$(sed -n 's/^LARDER_TEST_S3_URL=//p' <<< "$started")
-if [ -z "$url" ]; then
-    printf '%s\n' "$started" "scripts/test-servers/seaweedfs.sh gave no LARDER_TEST_S3_URL" >&2
-    exit 1
-fi
-export LARDER_TEST_S3_URL=$url
-# A test that lacks its server fails instead of passing over the case.
+ours=()
+stop_ours() {
+    local server
+    for server in ${ours[@]+"${ours[@]}"}; do
+        "$server" stop || true
+    done
+}
+trap stop_ours EXIT
+
+for server in "${servers[@]}"; do
+    "$server" url >/dev/null 2>&1 || ours+=("$server")
+    started=$("$server" start)
+    urls=$(grep -E '^LARDER_TEST_[A-Z0-9_]+=' <<< "$started" || true)
+    if [ -z "$urls" ]; then
+        printf '%s\n' "$started" "$server gave no LARDER_TEST_…_URL" >&2
+        exit 1
+    fi
+    while IFS= read -r line; do
+        export "${line?}"
+        echo "$server: ${line%%=*}"
+    done <<< "$urls"
+done
+# A test that lacks what it needs fails instead of passing over the case.
 export LARDER_TEST_REQUIRE_ALL=1
 
 cargo test --locked --workspace "$@"

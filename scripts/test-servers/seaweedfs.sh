@@ -1,9 +1,7 @@
 #!/usr/bin/env bash
 # Installs and runs SeaweedFS, a real S3 server, for the tests of destinations/s3.
 #
-#   seaweedfs.sh start   installs if needed, starts, prints LARDER_TEST_S3_URL=…
-#   seaweedfs.sh url     prints the same for the running server
-#   seaweedfs.sh stop    ends it and removes its data; the installation stays
+# Its words (needs, start, url, stop) are those of README.md; it gives LARDER_TEST_S3_URL.
 #
 # Everything lives below ${LARDER_TEST_SERVERS:-target/test-servers}. The server listens on 127.0.0.1 only, on free
 # ports. It also wants the fixed port 9101, so there is one instance per machine: a running one is used again.
@@ -144,6 +142,11 @@ stop() {
     rm -rf "$run"
 }
 
+if [ "${1-}" = needs ]; then
+    echo "python3 python3-minimal"
+    exit
+fi
+
 # Two tests that start the server at the same time must get the same one.
 exec 9>"$home/seaweedfs.lock"
 if command -v flock >/dev/null; then flock 9; fi
@@ -159,7 +162,7 @@ case ${1-} in
         url
         ;;
     *)
-        echo "usage: $0 start|stop|url" >&2
+        echo "usage: $0 needs|start|url|stop" >&2
         exit 2
         ;;
 esac
