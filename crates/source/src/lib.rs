@@ -35,4 +35,6 @@ pub use walk::{
     EXCLUSION_XATTRS, HardlinkPolicy, Root, SkipReason, SymlinkPolicy, Walk, WalkEntry, WalkItem,
     WalkOptions,
 };
-pub use write::{OpenHow, Restore, TargetRoot};
+pub use write::{
+    OpenHow, Replace, Restore, Step, TargetRoot, Temporary, Watch, is_temporary_name, write_sparse,
+};

@@ -5,13 +5,15 @@
 
 mod apply;
 mod folders;
+mod sparse;
+mod temporary;
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, fstat, openat, statat};
 use rustix::io::Errno;
@@ -21,6 +23,8 @@ use crate::owners::Owners;
 use folders::{Folders, check, explain, parent_and_name};
 
 pub use apply::Restore;
+pub use sparse::write_sparse;
+pub use temporary::{Replace, Temporary, is_temporary_name};
 
 /// How [`TargetRoot::open_file`] treats a file that exists or does not.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -35,18 +39,55 @@ pub enum OpenHow {
     ReadOnly,
 }
 
+/// One change of a target, as [`Watch`] hears of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Step {
+    /// A folder is created.
+    Folder,
+    /// A temporary file is created or opened again.
+    Create,
+    /// Bytes are written to a temporary file, or its length is set.
+    Write,
+    /// A temporary file gets its final name.
+    Rename,
+    /// A link is created.
+    Link,
+    /// Owner, permissions, attributes or times are set.
+    Facts,
+    /// A file or link is removed.
+    Remove,
+}
+
+/// Hears of each step before it is taken, and may refuse it. Called from several threads.
+pub trait Watch: Send + Sync {
+    /// An error takes the place of the step: how a test stops a restore at any of them, or fills the disk.
+    ///
+    /// # Errors
+    ///
+    /// As the implementation likes.
+    fn before(&self, step: Step, rel: &[u8]) -> io::Result<()>;
+}
+
 /// The folder that a restore writes into. May be shared between threads.
 ///
 /// Relative paths are bytes with `/` between names; one separator at the end is allowed. Empty
-/// names, `.`, `..` and NUL are refused with `InvalidInput`; a link in the place of a folder is
-/// never followed, but an error that names it. Paths may be longer than the system accepts in one
-/// call. About 64 folders are kept open.
-#[derive(Debug)]
+/// names, `.`, `..` and NUL are refused with `InvalidInput`, as is a path of more than 2,000 names;
+/// a link in the place of a folder is never followed, but an error that names it. Paths may be
+/// longer than the system accepts in one call. About 64 folders are kept open.
 pub struct TargetRoot {
     path: PathBuf,
     folders: Folders,
     owners: Mutex<Owners>,
     counter: AtomicU64,
+    watch: Option<Arc<dyn Watch>>,
+}
+
+impl std::fmt::Debug for TargetRoot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TargetRoot")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
 }
 
 impl TargetRoot {
@@ -70,7 +111,42 @@ impl TargetRoot {
             folders: Folders::new(handle),
             owners: Mutex::new(Owners::default()),
             counter: AtomicU64::new(0),
+            watch: None,
         })
+    }
+
+    /// Names folders below this one that belong to the user, as the folder itself does: links at these places and on
+    /// the way to them are followed, those below them are not. Paths as everywhere, relative.
+    ///
+    /// # Errors
+    ///
+    /// A path does not lie below this folder.
+    pub fn with_bases(mut self, bases: impl IntoIterator<Item = Vec<u8>>) -> io::Result<Self> {
+        let mut own = Vec::new();
+        for base in bases {
+            own.push(check(&base)?.to_vec());
+        }
+        self.folders.set_bases(own);
+        Ok(self)
+    }
+
+    /// Lets somebody hear of each step.
+    #[must_use]
+    pub fn with_watch(mut self, watch: Option<Arc<dyn Watch>>) -> Self {
+        self.watch = watch;
+        self
+    }
+
+    /// Tells whoever hears of the steps.
+    ///
+    /// # Errors
+    ///
+    /// Theirs, in place of the step.
+    pub fn watch(&self, step: Step, rel: &[u8]) -> io::Result<()> {
+        match &self.watch {
+            Some(watch) => watch.before(step, rel),
+            None => Ok(()),
+        }
     }
 
     /// The path given to [`TargetRoot::open`].
@@ -79,12 +155,13 @@ impl TargetRoot {
     }
 
     /// Creates a folder and the missing folders above it, with access for the owner only. It is no
-    /// error when it exists.
+    /// error when it exists: then the answer is false.
     ///
     /// # Errors
     ///
     /// Something else stands there (`AlreadyExists`) or in the place of a folder above.
-    pub fn create_folder(&self, rel: &[u8]) -> io::Result<()> {
+    pub fn create_folder(&self, rel: &[u8]) -> io::Result<bool> {
+        self.watch(Step::Folder, rel)?;
         self.folders.create(check(rel)?)
     }
 
@@ -151,6 +228,7 @@ impl TargetRoot {
     /// `AlreadyExists` without `replace`, `DirectoryNotEmpty`, or a target that is empty, too long
     /// or contains NUL.
     pub fn create_symlink(&self, rel: &[u8], target: &[u8], replace: bool) -> io::Result<()> {
+        self.watch(Step::Link, rel)?;
         let (folder, name) = self.parent(rel)?;
         match rustix::fs::symlinkat(target, &*folder, name) {
             Err(Errno::EXIST) if replace => {}
@@ -163,11 +241,9 @@ impl TargetRoot {
             return Ok(rustix::fs::symlinkat(target, &*folder, name)?);
         }
         loop {
-            let temporary = format!(
-                ".larder-link-{}",
-                self.counter.fetch_add(1, Ordering::Relaxed)
-            )
-            .into_bytes();
+            let number = self.counter.fetch_add(1, Ordering::Relaxed);
+            let temporary =
+                temporary::temporary_name(&[name, b"/", &number.to_be_bytes()].concat());
             match rustix::fs::symlinkat(target, &*folder, temporary.as_slice()) {
                 Err(Errno::EXIST) => continue,
                 other => other?,
@@ -187,6 +263,7 @@ impl TargetRoot {
     ///
     /// `NotFound`, `DirectoryNotEmpty`, or what the system reports.
     pub fn remove(&self, rel: &[u8]) -> io::Result<()> {
+        self.watch(Step::Remove, rel)?;
         let (folder, name) = self.parent(rel)?;
         match rustix::fs::unlinkat(&*folder, name, AtFlags::empty()) {
             // Linux says "is a directory", POSIX "not permitted".
@@ -264,7 +341,7 @@ fn open_existing(folder: &OwnedFd, name: &[u8], how: OpenHow) -> io::Result<File
         }
         other => other,
     }
-    .map_err(|error| explain(error, folder.as_fd(), name))?;
+    .map_err(|error| explain(error, folder.as_fd(), name, b""))?;
     regular(FileType::from_raw_mode(fstat(&handle)?.st_mode))?;
     Ok(File::from(handle))
 }

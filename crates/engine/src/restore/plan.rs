@@ -149,7 +149,7 @@ impl Planner<'_> {
             EntryKind::Folder => {
                 let Some(rel) = rel else { return Ok(()) };
                 match self.root.create_folder(&rel) {
-                    Ok(()) => {
+                    Ok(_) => {
                         self.folders_made.insert(rel.clone());
                         self.tally.folders.fetch_add(1, Ordering::Relaxed);
                         self.want_metadata(&entry)?;
@@ -189,7 +189,7 @@ impl Planner<'_> {
             return true;
         }
         match self.root.create_folder(parent) {
-            Ok(()) => {
+            Ok(_) => {
                 self.folders_made.insert(parent.to_vec());
                 true
             }

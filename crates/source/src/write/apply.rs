@@ -8,13 +8,15 @@ use std::sync::PoisonError;
 
 use rustix::fs::{
     AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chmodat,
-    chownat, fchmod, fchown, fsetxattr, fstat, futimens, lsetxattr, openat, statat, utimensat,
+    chownat, fchmod, fchown, fgetxattr, flistxattr, fsetxattr, fstat, futimens, lsetxattr, openat,
+    statat, utimensat,
 };
 use rustix::io::Errno;
 
 use crate::deep::handle_alias;
 use crate::facts::{Facts, FileKind};
-use crate::write::{TargetRoot, folders::explain};
+use crate::write::folders::{check, explain};
+use crate::write::{Step, TargetRoot};
 
 /// What to set on a restored entry. Everything that is absent is left as it is.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +33,8 @@ pub struct Restore<'a> {
     pub group_name: Option<&'a [u8]>,
     /// Extended attributes to set, in this order; others are left alone.
     pub xattrs: &'a [(Vec<u8>, Vec<u8>)],
+    /// Whether attributes outside `user.*` are left out: capabilities, access lists and labels are privileges.
+    pub user_xattrs_only: bool,
     /// Whether to take away the write permission of a file when `mode` does not say otherwise.
     pub read_only: bool,
 }
@@ -47,7 +51,10 @@ impl TargetRoot {
     /// or "entry" if it cannot be reached at all.
     pub fn apply(&self, rel: &[u8], restore: &Restore<'_>) -> Failures {
         let mut failures = Failures::new();
-        if let Err(error) = self.apply_at(rel, restore, &mut failures) {
+        let applied = self
+            .watch(Step::Facts, rel)
+            .and_then(|()| self.apply_at(rel, restore, &mut failures));
+        if let Err(error) = applied {
             failures.push(("entry".to_owned(), error));
         }
         failures
@@ -77,7 +84,13 @@ impl TargetRoot {
         failures: &mut Failures,
     ) -> io::Result<()> {
         let (folder, name) = self.parent(rel)?;
-        let facts = Facts::from_stat(&statat(&*folder, name, AtFlags::SYMLINK_NOFOLLOW)?, false);
+        let follows = self.folders.follows(check(rel)?);
+        let look = if follows {
+            AtFlags::empty()
+        } else {
+            AtFlags::SYMLINK_NOFOLLOW
+        };
+        let facts = Facts::from_stat(&statat(&*folder, name, look)?, false);
         let by_name = Way::Name {
             folder: folder.as_fd(),
             name,
@@ -103,8 +116,13 @@ impl TargetRoot {
                 ));
             }
         };
+        let link_flag = if follows {
+            OFlags::empty()
+        } else {
+            OFlags::NOFOLLOW
+        };
         let flags = OFlags::RDONLY
-            | OFlags::NOFOLLOW
+            | link_flag
             | OFlags::NONBLOCK
             | OFlags::NOCTTY
             | OFlags::CLOEXEC
@@ -131,7 +149,7 @@ impl TargetRoot {
                 restore,
                 failures,
             ),
-            Err(error) => return Err(explain(error, folder.as_fd(), name)),
+            Err(error) => return Err(explain(error, folder.as_fd(), name, b"")),
         }
         Ok(())
     }
@@ -156,7 +174,8 @@ impl TargetRoot {
                 }
             }
         }
-        for (name, value) in restore.xattrs {
+        let kept = |name: &[u8]| !restore.user_xattrs_only || name.starts_with(b"user.");
+        for (name, value) in restore.xattrs.iter().filter(|(name, _)| kept(name)) {
             if let Err(error) = self.apply_xattr(entry, mode, name, value) {
                 failures.push((
                     format!("extended attribute {}", String::from_utf8_lossy(name)),
@@ -325,4 +344,45 @@ pub(super) fn change_mode(folder: BorrowedFd<'_>, name: &[u8], mode: Mode) -> io
     }
     let alias: PathBuf = handle_alias(pinned.as_raw_fd(), b"");
     Ok(chmodat(rustix::fs::CWD, alias, mode, AtFlags::empty())?)
+}
+
+/// Gives a new file the owner, permissions and attributes of one that it will replace, as far as the system allows it.
+/// What is not a file there has nothing to give.
+pub(super) fn inherit(folder: BorrowedFd<'_>, name: &[u8], file: &File) -> io::Result<()> {
+    let old = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(()),
+        other => Facts::from_stat(&other?, false),
+    };
+    if old.kind != FileKind::File {
+        return Ok(());
+    }
+    let now = Facts::of_file(file)?;
+    let differs = (old.uid, old.gid) != (now.uid, now.gid);
+    let owner = (Uid::from_raw(old.uid), Gid::from_raw(old.gid));
+    let owned = !differs || fchown(file, Some(owner.0), Some(owner.1)).is_ok();
+    // Access lists first: they change the permission bits of the group.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    if let Ok(source) = openat(folder, name, flags, Mode::empty()) {
+        copy_attributes(&source, file);
+    }
+    let mode = old.mode & if owned { 0o7777 } else { 0o0777 };
+    let _ = fchmod(file, Mode::from_raw_mode(mode));
+    Ok(())
+}
+
+fn copy_attributes(from: &OwnedFd, to: &File) {
+    let mut names = vec![0; 1 << 16];
+    let Ok(len) = flistxattr(from, &mut names) else {
+        return;
+    };
+    let mut value = vec![0; 1 << 16];
+    for name in names.get(..len).unwrap_or_default().split(|b| *b == 0) {
+        if name.starts_with(b"user.") || name == b"system.posix_acl_access" {
+            let Ok(len) = fgetxattr(from, name, &mut value) else {
+                continue;
+            };
+            let value = value.get(..len).unwrap_or_default();
+            let _ = fsetxattr(to, name, value, XattrFlags::empty());
+        }
+    }
 }

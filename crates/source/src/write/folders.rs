@@ -18,6 +18,8 @@ pub(super) struct Folders {
     open: Mutex<Cache>,
     /// Set when the system has no `openat2`.
     by_component: AtomicBool,
+    /// Folders that are the user's word, sorted: links up to them are followed.
+    bases: Vec<Vec<u8>>,
 }
 
 /// Open folders by relative path; the one used longest ago makes room.
@@ -33,7 +35,51 @@ impl Folders {
             root: Arc::new(root),
             open: Mutex::default(),
             by_component: AtomicBool::new(false),
+            bases: Vec::new(),
         }
+    }
+
+    pub(super) fn set_bases(&mut self, mut bases: Vec<Vec<u8>>) {
+        bases.sort_unstable();
+        bases.dedup();
+        self.bases = bases;
+    }
+
+    /// How much of a path is the user's word: up to the base it lies in, or all of it when it leads to one.
+    fn trusted(&self, rel: &[u8]) -> usize {
+        if self.bases.is_empty() {
+            return 0;
+        }
+        // A base that holds the path is one of its heads; the deepest counts.
+        let mut end = rel.len();
+        loop {
+            let head = rel.get(..end).unwrap_or_default();
+            if self
+                .bases
+                .binary_search_by(|base| base.as_slice().cmp(head))
+                .is_ok()
+            {
+                return end;
+            }
+            match head.iter().rposition(|byte| *byte == b'/') {
+                Some(at) => end = at,
+                None => break,
+            }
+        }
+        let leads = |base: &Vec<u8>| is_below(base, rel);
+        let at = self.bases.partition_point(|base| base.as_slice() < rel);
+        // Names that sort between a folder's name and what lies in it ("a.b" before "a/b") may stand in between.
+        let near = self.bases.get(at..).unwrap_or_default().iter();
+        if near.take_while(|base| base.starts_with(rel)).any(leads) {
+            rel.len()
+        } else {
+            0
+        }
+    }
+
+    /// Whether a link at this place is the user's own way.
+    pub(super) fn follows(&self, rel: &[u8]) -> bool {
+        !rel.is_empty() && self.trusted(rel) == rel.len()
     }
 
     /// The handle of a folder that exists; the empty path is the root.
@@ -42,8 +88,25 @@ impl Folders {
         if rest.is_empty() {
             return Ok(base);
         }
+        let trusted = self.trusted(rel);
+        let done = rel.len() - rest.len();
+        if trusted > done {
+            let own = rel.get(done..trusted).unwrap_or_default();
+            let handle = Arc::new(follow(base.as_fd(), own)?);
+            self.keep(rel.get(..trusted).unwrap_or_default(), &handle);
+            return self.open_below(rel, handle, rel.get(trusted + 1..).unwrap_or_default());
+        }
+        self.open_below(rel, base, rest)
+    }
+
+    /// Goes on from an open folder without following a link.
+    fn open_below(
+        &self,
+        rel: &[u8],
+        base: Arc<OwnedFd>,
+        mut rest: &[u8],
+    ) -> io::Result<Arc<OwnedFd>> {
         let mut handle: Option<OwnedFd> = None;
-        let mut rest = rest;
         while !rest.is_empty() {
             let (piece, tail) = if rest.len() > LONGEST {
                 split_piece(rest)?
@@ -51,7 +114,11 @@ impl Folders {
                 (rest, b"".as_slice())
             };
             let from = handle.as_ref().map_or_else(|| base.as_fd(), AsFd::as_fd);
-            handle = Some(self.descend(from, piece)?);
+            let before = rel.get(..rel.len() - rest.len()).unwrap_or_default();
+            handle = Some(
+                self.descend(from, piece)
+                    .map_err(|error| explain(error, from, piece, before))?,
+            );
             rest = tail;
         }
         let Some(handle) = handle.map(Arc::new) else {
@@ -61,35 +128,32 @@ impl Folders {
         Ok(handle)
     }
 
-    /// Creates a folder and those above it that are missing.
-    pub(super) fn create(&self, rel: &[u8]) -> io::Result<()> {
+    /// Creates a folder and those above it that are missing; true when the folder itself was.
+    pub(super) fn create(&self, rel: &[u8]) -> io::Result<bool> {
         if self.cache().entries.contains_key(rel) {
-            return Ok(());
+            return Ok(false);
         }
         // Mostly only the last one is missing.
         let (parent, name) = parent_and_name(rel);
         match self.open(parent) {
-            Ok(handle) => return make(&handle, name),
+            Ok(handle) => return make(&handle, name, rel, self.follows(rel)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        let mut end = 0;
+        let (mut end, mut made) = (0, false);
         for name in rel.split(|byte| *byte == b'/') {
             let start = if end == 0 { 0 } else { end + 1 };
             let above = self.open(rel.get(..end).unwrap_or_default())?;
-            make(&above, name)?;
             end = start + name.len();
+            let path = rel.get(..end).unwrap_or_default();
+            made = make(&above, name, path, self.follows(path))?;
         }
-        Ok(())
+        Ok(made)
     }
 
     /// Closes a folder and all below it, because it was removed or has another name now.
     pub(super) fn forget(&self, rel: &[u8]) {
-        let below = |path: &[u8]| {
-            path.strip_prefix(rel)
-                .is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
-        };
-        self.cache().entries.retain(|path, _| !below(path));
+        self.cache().entries.retain(|path, _| !is_below(path, rel));
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
@@ -138,7 +202,7 @@ impl Folders {
     }
 
     /// Opens a folder below another without following a link on the way.
-    fn descend(&self, from: BorrowedFd<'_>, rel: &[u8]) -> io::Result<OwnedFd> {
+    fn descend(&self, from: BorrowedFd<'_>, rel: &[u8]) -> Result<OwnedFd, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         if !self.by_component.load(Ordering::Relaxed) {
             let resolve =
@@ -149,7 +213,7 @@ impl Folders {
                 Err(Errno::NOSYS | Errno::PERM) => self.by_component.store(true, Ordering::Relaxed),
                 // A rename at the same time; the way by components copes with it.
                 Err(Errno::AGAIN) => {}
-                Err(error) => return Err(explain(error, from, rel)),
+                Err(error) => return Err(error),
             }
         }
         descend_by_component(from, rel)
@@ -157,41 +221,57 @@ impl Folders {
 }
 
 /// The same for systems without `openat2`.
-fn descend_by_component(from: BorrowedFd<'_>, rel: &[u8]) -> io::Result<OwnedFd> {
+fn descend_by_component(from: BorrowedFd<'_>, rel: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let mut handle: Option<OwnedFd> = None;
     for name in rel.split(|byte| *byte == b'/') {
         let at = handle.as_ref().map_or(from, AsFd::as_fd);
-        handle = Some(
-            openat(at, name, flags, Mode::empty()).map_err(|error| explain(error, from, rel))?,
-        );
+        handle = Some(openat(at, name, flags, Mode::empty())?);
     }
-    handle.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
+    handle.ok_or(Errno::INVAL)
 }
 
-/// Creates one folder; one that exists will do.
-fn make(above: &OwnedFd, name: &[u8]) -> io::Result<()> {
+/// Opens a folder along links, because it is the user's word.
+fn follow(from: BorrowedFd<'_>, rel: &[u8]) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(from, rel, flags, Mode::empty()).map_err(|error| match error {
+        Errno::NOTDIR => explain(error, from, rel, b""),
+        other => other.into(),
+    })
+}
+
+/// Whether a path is `above` or lies below it.
+fn is_below(path: &[u8], above: &[u8]) -> bool {
+    path.strip_prefix(above)
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+}
+
+/// Creates one folder; one that exists will do, then the answer is false. A link to a folder will do where it is the
+/// user's own.
+fn make(above: &OwnedFd, name: &[u8], path: &[u8], follows: bool) -> io::Result<bool> {
     match mkdirat(above, name, Mode::RWXU) {
         Err(Errno::EXIST) => {
-            let stat = statat(above, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let flags = if follows {
+                AtFlags::empty()
+            } else {
+                AtFlags::SYMLINK_NOFOLLOW
+            };
+            let stat = statat(above, name, flags)?;
             match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => Ok(()),
-                FileType::Symlink => Err(link_in_the_way(name)),
-                _ => Err(io::Error::new(
-                    io::ErrorKind::AlreadyExists,
-                    format!(
-                        "\"{}\" exists and is no folder",
-                        String::from_utf8_lossy(name)
-                    ),
-                )),
+                FileType::Directory => Ok(false),
+                FileType::Symlink => Err(link_in_the_way(path)),
+                _ => Err(file_in_the_way(path, io::ErrorKind::AlreadyExists)),
             }
         }
-        other => Ok(other?),
+        Err(error) => Err(error.into()),
+        Ok(()) => Ok(true),
     }
 }
 
 /// Turns "not a directory" and "too many links" into an error that names the link on the way.
-pub(super) fn explain(error: Errno, from: BorrowedFd<'_>, rel: &[u8]) -> io::Error {
+/// `before` is the path that `from` was reached by, with the separator.
+pub(super) fn explain(error: Errno, from: BorrowedFd<'_>, rel: &[u8], before: &[u8]) -> io::Error {
+    let whole = |end: usize| [before, rel.get(..end).unwrap_or(rel)].concat();
     if !matches!(error, Errno::LOOP | Errno::NOTDIR | Errno::XDEV) {
         return error.into();
     }
@@ -204,8 +284,13 @@ pub(super) fn explain(error: Errno, from: BorrowedFd<'_>, rel: &[u8]) -> io::Err
         let Ok(stat) = statat(at, name, AtFlags::SYMLINK_NOFOLLOW) else {
             break;
         };
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
-            return link_in_the_way(rel.get(..end).unwrap_or(rel));
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => {}
+            FileType::Symlink => return link_in_the_way(&whole(end)),
+            _ if end < rel.len() || error == Errno::NOTDIR => {
+                return file_in_the_way(&whole(end), io::ErrorKind::NotADirectory);
+            }
+            _ => {}
         }
         let Ok(next) = openat(at, name, flags, Mode::empty()) else {
             break;
@@ -224,9 +309,24 @@ fn link_in_the_way(path: &[u8]) -> io::Error {
     )
 }
 
+fn file_in_the_way(path: &[u8], kind: io::ErrorKind) -> io::Error {
+    let path = String::from_utf8_lossy(path);
+    io::Error::new(
+        kind,
+        format!("\"{path}\" exists and is no folder; move it away or restore to another folder"),
+    )
+}
+
 /// Checks a relative path and takes the separator from its end.
 pub(super) fn check(rel: &[u8]) -> io::Result<&[u8]> {
     let trimmed = rel.strip_suffix(b"/").unwrap_or(rel);
+    let names = 1 + trimmed.iter().filter(|byte| **byte == b'/').count();
+    if names > MOST_NAMES {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidFilename,
+            format!("the path has {names} names, of which at most {MOST_NAMES} are restored"),
+        ));
+    }
     let bad = |name: &[u8]| name.is_empty() || name == b"." || name == b".." || name.contains(&0);
     if trimmed.split(|byte| *byte == b'/').any(bad) {
         let text = String::from_utf8_lossy(rel);
@@ -249,6 +349,9 @@ pub(super) fn parent_and_name(rel: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// Most names in a path: what fits into the longest path of one system call. A hostile list could else have folders
+/// made below folders for minutes.
+const MOST_NAMES: usize = 2000;
 /// Folders kept open.
 const OPEN_FOLDERS: usize = 64;
 
@@ -279,11 +382,13 @@ mod tests {
         for by_component in [false, true] {
             folders.by_component.store(by_component, Ordering::Relaxed);
             assert!(folders.descend(folders.root.as_fd(), b"a/b/c").is_ok());
-            let error = folders
-                .descend(folders.root.as_fd(), b"a/link/c")
-                .expect_err("a link");
+            let from = folders.root.as_fd();
+            let error = folders.descend(from, b"a/link/c").expect_err("a link");
+            let error = explain(error, from, b"a/link/c", b"top/");
             assert!(
-                error.to_string().contains("\"a/link\" is a symbolic link"),
+                error
+                    .to_string()
+                    .contains("\"top/a/link\" is a symbolic link"),
                 "{error}"
             );
         }

@@ -137,6 +137,114 @@ fn nothing_is_written_through_a_link() -> Outcome {
     Ok(())
 }
 
+/// Sources may lie behind links of the user; within them nothing is written through one.
+#[test]
+fn links_up_to_a_base_are_followed_and_none_below() -> Outcome {
+    let temp = tempfile::tempdir()?;
+    let inside = temp.path();
+    fs::create_dir_all(inside.join("disk/data/kept"))?;
+    fs::create_dir_all(inside.join("etc.d"))?;
+    symlink("disk", inside.join("mnt"))?;
+    symlink("mnt/data", inside.join("src"))?;
+    symlink("kept", inside.join("disk/data/link"))?;
+    let bases = ["mnt/data/", "etc", "src"].map(|base| base.as_bytes().to_vec());
+    let target = TargetRoot::open(inside)?.with_bases(bases)?;
+    assert!(!target.create_folder(b"mnt")?, "the way to a base");
+    assert!(!target.create_folder(b"src/")?, "a base");
+    assert!(target.create_folder(b"mnt/data/new")?);
+    assert!(target.create_folder(b"etc/x")?);
+    target.open_file(b"mnt/data/new/f", OpenHow::CreateNew)?;
+    target.open_file(b"src/kept/f", OpenHow::CreateNew)?;
+    assert!(inside.join("disk/data/new/f").exists());
+    assert!(inside.join("disk/data/kept/f").exists());
+    for below in ["mnt/data/link/f", "src/link/f"] {
+        let error = target
+            .open_file(below.as_bytes(), OpenHow::CreateNew)
+            .expect_err("a link within a source");
+        assert!(error.to_string().contains("is a symbolic link"), "{error}");
+        assert!(target.create_folder(b"src/link").is_err());
+    }
+    // The facts of a base are those of the folder, not of the link to it.
+    let restore = Restore {
+        mtime: Some((77, 0)),
+        mode: Some(0o750),
+        ..Restore::default()
+    };
+    assert!(target.apply(b"src/", &restore).is_empty());
+    let data = fs::metadata(inside.join("disk/data"))?;
+    assert_eq!((data.mtime(), data.mode() & 0o777), (77, 0o750));
+    assert_ne!(fs::symlink_metadata(inside.join("src"))?.mtime(), 77);
+    // Other links are none of the user's words.
+    symlink("disk", inside.join("mnt2"))?;
+    assert!(target.create_folder(b"mnt2/data").is_err());
+    assert!(
+        TargetRoot::open(inside)?
+            .with_bases([b"../x".to_vec()])
+            .is_err()
+    );
+    Ok(())
+}
+
+#[test]
+fn what_stands_in_the_way_is_named() -> Outcome {
+    let (_temp, target) = target()?;
+    target.create_folder(b"a")?;
+    target.open_file(b"a/file", OpenHow::CreateNew)?;
+    for rel in [b"a/file/x".as_slice(), b"a/file/x/y", b"a/file/x/y/z"] {
+        let errors = [
+            target.open_temporary(rel).expect_err("a file"),
+            target.create_folder(rel).expect_err("a file"),
+        ];
+        for error in errors {
+            assert_eq!(
+                error.to_string(),
+                "\"a/file\" exists and is no folder; move it away or restore to another folder"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn depth_is_bounded() -> Outcome {
+    let (temp, target) = target()?;
+    let deep = vec![b"d".as_slice(); 500_000].join(&b'/');
+    let error = target.create_folder(&deep).expect_err("too deep");
+    assert!(error.to_string().contains("500000 names"), "{error}");
+    assert_eq!(fs::read_dir(temp.path().join("deep/target"))?.count(), 0);
+    target.create_folder(&vec![b"d".as_slice(); 2_000].join(&b'/'))?;
+    Ok(())
+}
+
+/// A watcher sees each step before it is taken, and can stop it.
+#[test]
+fn steps_can_be_refused() -> Outcome {
+    #[derive(Default)]
+    struct Deny(std::sync::Mutex<Vec<Step>>);
+    impl Watch for Deny {
+        fn before(&self, step: Step, _: &[u8]) -> io::Result<()> {
+            self.0.lock().expect("no panic").push(step);
+            Err(io::Error::from(ErrorKind::StorageFull))
+        }
+    }
+    let temp = tempfile::tempdir()?;
+    let deny = std::sync::Arc::new(Deny::default());
+    let free = TargetRoot::open(temp.path())?;
+    let file = free.open_temporary(b"f")?.file;
+    let target = TargetRoot::open(temp.path())?.with_watch(Some(deny.clone()));
+    assert!(target.create_folder(b"d").is_err());
+    assert!(target.open_temporary(b"g").is_err());
+    assert!(target.finish_temporary(&file, b"f", Replace::No).is_err());
+    assert!(target.create_symlink(b"l", b"x", false).is_err());
+    assert!(target.remove(b"f").is_err());
+    assert_eq!(target.apply(b"f", &Restore::default()).len(), 1);
+    let seen = deny.0.lock().expect("no panic").clone();
+    use Step::{Create, Facts, Folder, Link, Remove, Rename};
+    assert_eq!(seen, [Folder, Create, Rename, Link, Remove, Facts]);
+    assert_eq!(fs::read_dir(temp.path())?.count(), 1);
+    Ok(())
+}
+
 /// A folder that was open and is replaced by a link is found out by the next access to it.
 #[test]
 fn what_was_replaced_by_this_program_is_not_remembered() -> Outcome {

@@ -1,0 +1,75 @@
+//! Writing blocks so that runs of zeros become holes.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// Writes bytes at a place where the file has nothing but zeros so far. Runs of zeros of [`HOLE_BYTES`] and more are
+/// left out; whoever calls it sets the file's length.
+///
+/// # Errors
+///
+/// What the system reports.
+pub fn write_sparse(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    if bytes.len() < HOLE_BYTES {
+        return file.write_all_at(bytes, at);
+    }
+    let (mut start, mut end) = (0, 0);
+    for piece in bytes.chunks(HOLE_BYTES) {
+        let is_hole = piece.len() == HOLE_BYTES && is_zero(piece);
+        if is_hole {
+            write_range(file, bytes, start, end, at)?;
+            start = end + piece.len();
+        }
+        end += piece.len();
+    }
+    write_range(file, bytes, start, end, at)
+}
+
+fn write_range(file: &File, bytes: &[u8], start: usize, end: usize, at: u64) -> io::Result<()> {
+    match bytes.get(start..end) {
+        Some(range) if !range.is_empty() => file.write_all_at(range, at + start as u64),
+        _ => Ok(()),
+    }
+}
+
+/// Looks at a few bytes first, because most data ends it there.
+fn is_zero(piece: &[u8]) -> bool {
+    let (head, tail) = piece.split_at(piece.len().min(64));
+    head.iter().all(|byte| *byte == 0)
+        && tail
+            .chunks(64)
+            .all(|part| part.iter().fold(0, |all, byte| all | byte) == 0)
+}
+
+/// Shortest run of zeros that becomes a hole: file systems allocate 4 KiB to 64 KiB at a time.
+const HOLE_BYTES: usize = 1 << 14;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn zeros_become_holes_and_the_content_is_the_same() -> io::Result<()> {
+        let mut content = vec![0_u8; 10 * HOLE_BYTES + 77];
+        for at in [0, HOLE_BYTES * 3 + 5, HOLE_BYTES * 4, content.len() - 1] {
+            if let Some(byte) = content.get_mut(at) {
+                *byte = 7;
+            }
+        }
+        let temp = tempfile::tempdir()?;
+        let path = temp.path().join("f");
+        let file = File::options().write(true).create_new(true).open(&path)?;
+        file.set_len(content.len() as u64)?;
+        for (number, block) in content.chunks(3 * HOLE_BYTES + 100).enumerate() {
+            write_sparse(&file, block, (number * (3 * HOLE_BYTES + 100)) as u64)?;
+        }
+        drop(file);
+        assert_eq!(std::fs::read(&path)?, content);
+        let allocated = std::fs::metadata(&path)?.blocks() * 512;
+        assert!(allocated < 8 * HOLE_BYTES as u64, "{allocated} bytes");
+        Ok(())
+    }
+}
