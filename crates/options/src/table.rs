@@ -1,11 +1,13 @@
-//! The form in which the groups write their constants.
+//! The form in which tables of options are written: each option stands once.
 
-/// Declares options of one group and collects them in `TABLE`.
+/// Declares options of one group as typed constants and collects them in a table.
 ///
-/// `CONSTANT: type = "name", kind, "short help.", further fields…;` per option.
-macro_rules! table {
-    ($group:expr; $($constant:ident: $type:ty = $name:literal, $kind:expr, $help:literal
-        $(, $field:ident: $value:expr)* $(,)?;)*) => {
+/// `visibility TABLE = group;`, then `CONSTANT: type = "name", kind, "short help.", further fields…;` per option, and
+/// at the end `also decl, decl, …;` for declarations that stand elsewhere.
+#[macro_export]
+macro_rules! option_table {
+    ($visibility:vis $table:ident = $group:expr; $($constant:ident: $type:ty = $name:literal, $kind:expr, $help:literal
+        $(, $field:ident: $value:expr)* $(,)?;)* $(also $($other:expr),+ $(,)?;)?) => {
         $(
             #[doc = concat!("`--", $name, "`: ", $help)]
             pub const $constant: $crate::Opt<$type> = $crate::Opt::new(&$crate::OptionDecl {
@@ -18,7 +20,14 @@ macro_rules! table {
             });
         )*
 
-        /// The options of this group.
-        pub(crate) const TABLE: &[&$crate::OptionDecl] = &[$($constant.decl),*];
+        /// The options of this table.
+        $visibility const $table: &[&$crate::OptionDecl] = &[$($constant.decl,)* $($($other,)+)?];
+    };
+}
+
+/// A table of the engine.
+macro_rules! table {
+    ($group:expr; $($options:tt)*) => {
+        $crate::option_table! { pub(crate) TABLE = $group; $($options)* }
     };
 }
