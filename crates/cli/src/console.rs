@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use larder_engine::{Level, Message, Monitor, Phase, Progress, Transfer};
 use larder_options::value::format_size;
+use larder_registry::destination::{Wait, WaitListener};
 
 use crate::logging::{Chooser, LogFile};
 use crate::progress::{Display, Figures, Work};
@@ -108,6 +109,21 @@ impl Console {
             drop(progress);
             self.line(&line);
         }
+    }
+}
+
+impl WaitListener for Console {
+    fn waiting(&self, wait: &Wait<'_>) {
+        self.message(&Message {
+            level: Level::Retry,
+            id: "WaitingForServer",
+            text: format!(
+                "waiting {} s before {} is tried again: {}",
+                wait.time.as_secs(),
+                wait.object,
+                wait.reason
+            ),
+        });
     }
 }
 

@@ -87,11 +87,6 @@ impl Failure {
         &self.message
     }
 
-    /// The id that scripts may look for.
-    pub fn id(&self) -> Option<&'static str> {
-        self.id
-    }
-
     /// Prints the failure: on standard error in the shape that scripts look for, or as JSON on standard output.
     pub fn print(&self, how: Shape, operation: &str) {
         if how == Shape::Json {

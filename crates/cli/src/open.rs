@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use larder_engine::{
-    Cancel, Engine, Error, Level, Message, Monitor, Phase, Progress, Setup, SystemClock, SystemRng,
-    Transfer,
+    Cancel, Engine, Error, Level, Message, Monitor, Phase, Progress, Setup, SystemClock,
+    SystemRandom, Transfer,
 };
 use larder_options::{Opt, Problem, Secret, Values, check, engine as opt, find_decl};
-use larder_registry::Found;
 use larder_registry::destination::wrap::{RateLimit, ReadOnly, Throttle};
-use larder_registry::destination::{Config, Destination};
+use larder_registry::destination::{Destination, Place, Tools, Url};
+use larder_registry::{Configured, Found};
 
 use crate::console::{Console, RunKind, Style, note};
 use crate::failure::Failure;
@@ -54,7 +54,8 @@ struct Reached {
     destination: Arc<dyn Destination>,
     /// Complaints about options.
     problems: Vec<Problem>,
-    config: Config,
+    /// What local state is kept by.
+    place: Place,
 }
 
 /// Where the local catalog of a run lies.
@@ -91,7 +92,7 @@ impl<'a> Session<'a> {
         let Reached {
             destination,
             problems,
-            config,
+            place,
         } = self.destination(access)?;
         let complain = |failure: Failure| {
             for problem in &problems {
@@ -99,7 +100,7 @@ impl<'a> Session<'a> {
             }
             failure
         };
-        let state = self.state(&config, access).map_err(complain)?;
+        let state = self.state(&place, access).map_err(complain)?;
         let lasting = state.temporary.is_none();
         let path = state.path.clone();
         let run = match self.engine(&destination, state, access, passphrase.clone()) {
@@ -184,7 +185,7 @@ impl<'a> Session<'a> {
             passphrase,
             state_path: state.path,
             clock: Arc::new(SystemClock),
-            rng: Arc::new(SystemRng),
+            rng: Arc::new(SystemRandom),
             monitor: self.console.clone(),
             cancel: self.cancel.clone(),
             writes: access == Access::Writes && !dry,
@@ -202,8 +203,11 @@ impl<'a> Session<'a> {
         let values = &self.call.values;
         let text = self.call.need_url()?;
         let remote = |error| Failure::from_engine(&Error::Destination(error));
-        let (found, config) =
-            larder_registry::configure(text, values, &working_folder()).map_err(remote)?;
+        let Configured {
+            found,
+            config,
+            values: with_url,
+        } = larder_registry::configure(text, values, &working_folder()).map_err(remote)?;
         let scheme = found.provider.schemes.first().copied().unwrap_or_default();
         permitted(values, opt::ALLOWED_BACKEND_MODULES, "destination", scheme)?;
         if !values.get(opt::NO_ENCRYPTION)? {
@@ -223,9 +227,22 @@ impl<'a> Session<'a> {
             &module,
         )?;
         let mut problems = self.call.problems.clone();
-        problems.extend(url_problems(&config, found));
+        problems.extend(url_problems(&config.url, &with_url, found));
         problems.extend(foreign_options(values, found));
-        let mut destination = (found.provider.open)(&config).map_err(remote)?;
+        let place = (found.provider.identity)(&config).map_err(remote)?;
+        let tools = Tools {
+            waits: self.console.clone(),
+            ..Tools::system()
+        };
+        let opened = (found.provider.open)(&config, &tools).map_err(remote)?;
+        for notice in opened.notices {
+            self.console.message(&Message {
+                level: Level::Information,
+                id: notice.id,
+                text: notice.text,
+            });
+        }
+        let mut destination = opened.destination;
         let free = values.get(opt::THROTTLE_DISABLED_BACKENDS)?;
         if !values.get(opt::THROTTLE_DISABLED)?
             && !free.iter().any(|s| s.eq_ignore_ascii_case(scheme))
@@ -243,12 +260,12 @@ impl<'a> Session<'a> {
         Ok(Reached {
             destination,
             problems,
-            config,
+            place,
         })
     }
 
     /// Chooses the catalog: the lasting one, a copy of it for a dry run, or an empty one.
-    fn state(&self, config: &Config, access: Access) -> Result<State, Failure> {
+    fn state(&self, place: &Place, access: Access) -> Result<State, Failure> {
         let values = &self.call.values;
         let reads = access == Access::Reads;
         let temporary = |state: TemporaryState| State {
@@ -259,18 +276,18 @@ impl<'a> Session<'a> {
             return TemporaryState::new(values).map(temporary);
         }
         if values.get(opt::DRY_RUN)? {
-            return match state::catalog_path(values, &config.url, Lookup::FindOnly) {
+            return match state::catalog_path(values, place, Lookup::FindOnly) {
                 Ok(Some(path)) => TemporaryState::copy_of(&path, values).map(temporary),
                 _ => TemporaryState::new(values).map(temporary),
             };
         }
-        match state::catalog_path(values, &config.url, Lookup::FindOrMake) {
+        match state::catalog_path(values, place, Lookup::FindOrMake) {
             Ok(Some(path)) => Ok(State {
                 path,
                 temporary: None,
             }),
             Ok(None) => TemporaryState::new(values).map(temporary),
-            Err(failure) if reads && failure.id() != Some("SeveralCatalogs") => {
+            Err(failure) if reads => {
                 let state = TemporaryState::new(values)?;
                 self.say_temporary(failure.message());
                 Ok(temporary(state))
@@ -328,12 +345,12 @@ fn permitted(
 }
 
 /// Options in the storage URL that nobody knows, or that have no effect there (commands spec 9, Q13).
-fn url_problems(config: &Config, found: Found) -> Vec<Problem> {
+fn url_problems(url: &Url, values: &Values, found: Found) -> Vec<Problem> {
     let tables = tables();
-    let mut problems = check::check_url(&config.values, found.provider.options, &tables);
-    let in_url = |name: &str| config.url.query_value(name).is_some();
+    let mut problems = check::check_url(values, found.provider.options, &tables);
+    let in_url = |name: &str| url.query_value(name).is_some();
     problems.extend(
-        check::check(&config.values, &tables)
+        check::check(values, &tables)
             .into_iter()
             .filter(|p| p.id == check::UNSUPPORTED && in_url(&p.option)),
     );

@@ -11,38 +11,20 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use larder_options::{Values, engine as opt};
-use larder_registry::destination::Url;
+use larder_registry::destination::Place;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 use crate::invocation::expand;
 
-/// One destination and its catalog.
+/// One backup and its catalog.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry {
-    #[serde(rename = "Type")]
-    scheme: String,
-    server: Option<String>,
-    path: String,
+    /// The identity of the store ([`Place`]).
+    place: String,
     prefix: String,
-    username: Option<String>,
-    port: i32,
     databasepath: String,
-    parameter_file: Option<String>,
-    #[serde(default)]
-    is_sync_db: bool,
-}
-
-impl Entry {
-    fn same_place(&self, other: &Self) -> bool {
-        self.scheme == other.scheme
-            && self.server == other.server
-            && self.path == other.path
-            && self.prefix == other.prefix
-            && self.port == other.port
-            && self.is_sync_db == other.is_sync_db
-    }
 }
 
 /// Whether a place in the list is made when there is none.
@@ -87,16 +69,16 @@ pub fn data_folder(values: &Values) -> Result<PathBuf, Failure> {
 /// A data folder that cannot be written.
 pub fn catalog_path(
     values: &Values,
-    url: &Url,
+    place: &Place,
     lookup: Lookup,
 ) -> Result<Option<PathBuf>, Failure> {
     if let Some(path) = values.find(opt::DBPATH)?.filter(|path| !path.is_empty()) {
         return Ok(Some(beside_foreign(PathBuf::from(expand(&path)))));
     }
     let folder = data_folder(values)?;
-    let wanted = wanted(values, url)?;
+    let (place, prefix) = (place.to_string(), values.get(opt::PREFIX)?);
     let list = folder.join(LIST);
-    if let Some(found) = pick(&read(&list).0, &wanted)? {
+    if let Some(found) = pick(&read(&list).0, &place, &prefix) {
         return Ok(Some(folder.join(found)));
     }
     if lookup == Lookup::FindOnly {
@@ -127,7 +109,7 @@ pub fn catalog_path(
     lock.lock().map_err(failed)?;
     // Another program may have made the entry since.
     let (mut entries, damaged) = read(&list);
-    if let Some(found) = pick(&entries, &wanted)? {
+    if let Some(found) = pick(&entries, &place, &prefix) {
         return Ok(Some(folder.join(found)));
     }
     if damaged {
@@ -135,57 +117,20 @@ pub fn catalog_path(
     }
     let name = format!("{}.sqlite", random_name()?);
     entries.push(Entry {
+        place,
+        prefix,
         databasepath: name.clone(),
-        ..wanted
     });
     write(&list, &entries).map_err(failed)?;
     Ok(Some(folder.join(name)))
 }
 
-fn wanted(values: &Values, url: &Url) -> Result<Entry, Failure> {
-    let path = url.local_path().map_or_else(
-        || url.path().to_owned(),
-        |path| path.to_string_lossy().into_owned(),
-    );
-    let trimmed = path.trim_end_matches('/');
-    let user = url
-        .user()
-        .or_else(|| url.query_value(opt::AUTH_USERNAME.decl.name));
-    Ok(Entry {
-        scheme: url.scheme().to_ascii_lowercase(),
-        server: url.host().map(str::to_owned),
-        path: if trimmed.is_empty() {
-            path
-        } else {
-            trimmed.to_owned()
-        },
-        prefix: values.get(opt::PREFIX)?,
-        username: match user {
-            Some(user) => Some(user.to_owned()),
-            None => values.find(opt::AUTH_USERNAME)?,
-        },
-        port: url.port().map_or(-1, i32::from),
-        databasepath: String::new(),
-        parameter_file: None,
-        is_sync_db: false,
-    })
-}
-
-/// The catalog of a place: with the same user, else the only one when no user was named.
-fn pick(entries: &[Entry], wanted: &Entry) -> Result<Option<String>, Failure> {
-    let here: Vec<&Entry> = entries.iter().filter(|e| e.same_place(wanted)).collect();
-    if let Some(entry) = here.iter().find(|e| e.username == wanted.username) {
-        return Ok(Some(entry.databasepath.clone()));
-    }
-    match here.as_slice() {
-        [only] if wanted.username.is_none() => Ok(Some(only.databasepath.clone())),
-        [_, _, ..] if wanted.username.is_none() => Err(Failure::known(
-            "SeveralCatalogs",
-            "several local catalogs are known for this place, each for another user",
-            "name the user, in the storage URL or with --auth-username",
-        )),
-        _ => Ok(None),
-    }
+/// The catalog of a place.
+fn pick(entries: &[Entry], place: &str, prefix: &str) -> Option<String> {
+    let found = entries
+        .iter()
+        .find(|entry| entry.place == place && entry.prefix == prefix);
+    found.map(|entry| entry.databasepath.clone())
 }
 
 /// The entries, and whether something stands there that is no list of them.
@@ -216,9 +161,11 @@ fn write(list: &Path, entries: &[Entry]) -> std::io::Result<()> {
 }
 
 fn random_name() -> Result<String, Failure> {
-    use larder_engine::Rng as _;
+    use larder_engine::Random as _;
     let mut bytes = [0_u8; 10];
-    larder_engine::SystemRng.fill(&mut bytes)?;
+    larder_engine::SystemRandom
+        .fill(&mut bytes)
+        .map_err(|error| Failure::general(format!("the random number source failed: {error}")))?;
     Ok(bytes.iter().map(|b| char::from(b'A' + b % 26)).collect())
 }
 
@@ -319,8 +266,13 @@ mod tests {
     }
 
     fn path(values: &Values, url: &str) -> Result<Option<PathBuf>, Failure> {
-        let url = Url::parse(url, Path::new("/")).expect("a URL");
-        catalog_path(values, &url, Lookup::FindOrMake)
+        catalog_path(values, &place(url), Lookup::FindOrMake)
+    }
+
+    fn place(url: &str) -> Place {
+        let configured = larder_registry::configure(url, &Values::new(), Path::new("/"));
+        let configured = configured.expect("a URL");
+        (configured.found.provider.identity)(&configured.config).expect("a place")
     }
 
     #[test]
@@ -328,19 +280,27 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let values = values(folder.path());
         let first = path(&values, "file:///mnt/a").expect("a path");
-        assert_eq!(path(&values, "file:///mnt/a/").expect("a path"), first);
-        assert_eq!(path(&values, "/mnt/a").expect("a path"), first);
+        for same in [
+            "file:///mnt/a/",
+            "/mnt/a",
+            "/mnt/./a",
+            "/mnt/x/../a",
+            "/mnt//a",
+        ] {
+            assert_eq!(path(&values, same).expect("a path"), first, "{same}");
+        }
         assert_ne!(path(&values, "file:///mnt/b").expect("a path"), first);
-        let ann = path(&values, "s3://ann@bucket/x").expect("a path");
+        let one = path(&values, "s3://bucket/x?s3-server-name=one").expect("a path");
+        let other = path(&values, "s3://bucket/x?s3-server-name=other").expect("a path");
+        assert_ne!(one, other, "two servers with one bucket name");
+        std::os::unix::fs::symlink("/mnt", folder.path().join("link")).expect("a link");
+        std::fs::create_dir(folder.path().join("real")).expect("a folder");
+        std::os::unix::fs::symlink("real", folder.path().join("alias")).expect("a link");
+        let below = |name: &str| folder.path().join(name).join("sub").display().to_string();
         assert_eq!(
-            path(&values, "s3://bucket/x").expect("a path"),
-            ann,
-            "the only one"
+            path(&values, &below("real")).expect("a path"),
+            path(&values, &below("alias")).expect("a path"),
         );
-        let bob = path(&values, "s3://bob@bucket/x").expect("a path");
-        assert_ne!(ann, bob);
-        let failure = path(&values, "s3://bucket/x").unwrap_err();
-        assert_eq!(failure.id(), Some("SeveralCatalogs"));
     }
 
     #[test]
@@ -359,8 +319,8 @@ mod tests {
     fn a_dry_run_makes_no_entry() {
         let folder = tempfile::tempdir().expect("a folder");
         let values = values(folder.path());
-        let url = Url::parse("file:///mnt/a", Path::new("/")).expect("a URL");
-        let found = catalog_path(&values, &url, Lookup::FindOnly).expect("no failure");
+        let found =
+            catalog_path(&values, &place("file:///mnt/a"), Lookup::FindOnly).expect("no failure");
         assert_eq!(found, None);
         assert!(!folder.path().join("larder").exists());
     }

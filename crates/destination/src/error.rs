@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::LONGEST_WAIT;
+
 /// Result of a destination call.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -20,12 +22,12 @@ pub enum Operation {
     Delete,
     /// Creating the folder.
     CreateFolder,
-    /// Checking the connection.
-    Test,
     /// Asking for free space.
     Space,
     /// Renaming a file.
     Rename,
+    /// Removing pieces of unfinished uploads.
+    RemoveLeftovers,
 }
 
 impl std::fmt::Display for Operation {
@@ -37,9 +39,9 @@ impl std::fmt::Display for Operation {
             Self::Put => "put",
             Self::Delete => "delete",
             Self::CreateFolder => "create-folder",
-            Self::Test => "test",
             Self::Space => "space",
             Self::Rename => "rename",
+            Self::RemoveLeftovers => "remove-leftovers",
         })
     }
 }
@@ -88,8 +90,10 @@ pub enum RetryClass {
     Never,
     /// Trying again after a pause may help.
     Backoff,
-    /// The server named the pause.
+    /// The server named the pause, here at most [`LONGEST_WAIT`].
     After(Duration),
+    /// The name is taken, or what was begun under it is lost: another name helps.
+    OtherName,
     /// The folder has to be created first.
     CreateFolder,
 }
@@ -112,11 +116,11 @@ impl ErrorKind {
     #[must_use]
     pub fn retry_class(&self) -> RetryClass {
         match self {
-            Self::Busy(Some(wait)) => RetryClass::After(*wait),
+            Self::Busy(Some(wait)) => RetryClass::After((*wait).min(LONGEST_WAIT)),
             Self::Busy(None) | Self::Network | Self::Corrupt | Self::Other => RetryClass::Backoff,
             Self::FolderMissing => RetryClass::CreateFolder,
+            Self::Exists => RetryClass::OtherName,
             Self::NotFound
-            | Self::Exists
             | Self::Denied
             | Self::SignInNeeded
             | Self::Untrusted(_)
@@ -156,8 +160,9 @@ pub struct Error {
     kind: ErrorKind,
     provider: &'static str,
     operation: Operation,
-    object: String,
-    message: String,
+    object: Box<str>,
+    message: Box<str>,
+    request_id: Option<Box<str>>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -174,8 +179,9 @@ impl Error {
             kind,
             provider,
             operation,
-            object: String::new(),
-            message: message.into(),
+            object: Box::default(),
+            message: message.into().into_boxed_str(),
+            request_id: None,
             source: None,
         }
     }
@@ -183,7 +189,7 @@ impl Error {
     /// Names the file or folder concerned.
     #[must_use]
     pub fn object(mut self, object: impl Into<String>) -> Self {
-        self.object = object.into();
+        self.object = object.into().into_boxed_str();
         self
     }
 
@@ -194,6 +200,13 @@ impl Error {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// Adds the id that the service gave to the request, for questions to those who run it.
+    #[must_use]
+    pub fn request_id(mut self, id: impl Into<String>) -> Self {
+        self.request_id = Some(id.into().into_boxed_str()).filter(|id| !id.is_empty());
         self
     }
 
@@ -251,7 +264,11 @@ impl std::fmt::Display for Error {
         if !self.object.is_empty() {
             write!(f, " {}", self.object)?;
         }
-        write!(f, ": {}", self.message)
+        write!(f, ": {}", self.message)?;
+        if let Some(id) = &self.request_id {
+            write!(f, " (request {id})")?;
+        }
+        Ok(())
     }
 }
 

@@ -4,18 +4,30 @@
 //! provider knows only this crate, the options and, when it speaks HTTP, the shared HTTP client. Wrappers
 //! ([`wrap`]) add throttling, recording, faults and read-only protection without any provider knowing.
 
+mod about;
 mod body;
 mod error;
+mod extra;
+mod place;
 mod provider;
+mod tools;
 mod url;
 pub mod wrap;
 
+pub use about::{Abilities, About, Limits, NameRules};
 pub use body::{Body, Download};
 pub use error::{Error, ErrorKind, Fault, Operation, Result, RetryClass};
-pub use provider::{Config, Provider};
+pub use extra::{Capacity, Extra, Leftovers, Rename, Space};
+pub use place::Place;
+pub use provider::{Config, Opened, Provider, UrlForm};
+pub use tools::{
+    Clock, FixedClock, LONG_WAIT, LONGEST_WAIT, MemoryTokens, Notice, Random, SystemClock,
+    SystemRandom, TokenStore, Tools, Unheard, Wait, WaitListener,
+};
 pub use url::{Url, UrlError, is_secret_name};
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
 /// One file or folder in a listing.
@@ -33,27 +45,21 @@ pub struct RemoteFile {
     pub is_archived: bool,
 }
 
-/// Free and total bytes as the provider reports them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Space {
-    /// Size of the whole store in bytes; `None` when unknown.
-    pub total: Option<u64>,
-    /// Bytes that may still be written; `None` when unknown.
-    pub free: Option<u64>,
+/// What becomes of a file that has the name already, in a [`Destination::put`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays, and the put fails with [`ErrorKind::Exists`].
+    Refuse,
+    /// It is replaced.
+    Replace,
 }
 
-/// What a provider can do beyond the basic operations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Abilities {
-    /// [`Destination::rename`] works.
-    pub rename: bool,
-    /// [`Destination::space`] gives figures.
-    pub space: bool,
-    /// A successful `put` was verified by the server through a checksum of the content.
-    pub checksummed_put: bool,
-    /// A listing right after a `put` is certain to hold the new file.
-    pub consistent_list: bool,
-}
+/// The beginning of every temporary name that a provider gives to a file on its way to its name.
+///
+/// Duplicati takes everything after the third dot of a volume's name for the ending of an encryption, so
+/// `….dindex.zip.aes.1234.part` is a volume to it (observed with 2.0.9 to 2.3). No name with this beginning is a
+/// volume under any prefix, since a volume's name has a `-` before its first dot.
+pub const TEMPORARY_PREFIX: &str = "tmp.larder.";
 
 /// A folder on some storage service. All methods may be called concurrently.
 ///
@@ -61,14 +67,8 @@ pub struct Abilities {
 /// [`ErrorKind::Config`]. Every method is cancel-safe: dropping its future leaves at most what a failure would leave.
 #[async_trait]
 pub trait Destination: Send + Sync {
-    /// The scheme key under which the provider is known, e.g. `file`.
-    fn scheme(&self) -> &'static str;
-
-    /// The destination for people, without any secret, e.g. `file:///mnt/disk/backup`.
-    fn display(&self) -> String;
-
-    /// What this destination can do beyond the basic operations.
-    fn abilities(&self) -> Abilities;
+    /// What it is, can do and does not take.
+    fn about(&self) -> &About;
 
     /// Streams the direct children of the folder in any order, pages fetched as the stream is read.
     ///
@@ -85,14 +85,15 @@ pub trait Destination: Send + Sync {
     /// [`ErrorKind::NotFound`] for a missing file, [`ErrorKind::FolderMissing`] for a missing folder.
     async fn get(&self, name: &str) -> Result<Download>;
 
-    /// Stores a file, replacing one of the same name. The file appears whole or not at all.
+    /// Stores a file. With [`Abilities::atomic_put`] it appears whole or not at all.
     ///
     /// Exactly [`Body::len`] bytes must come from the body; another count is an error and leaves nothing behind.
-    /// Putting again after a failure is the engine's business (under a new name).
+    /// Putting again after a failure is the engine's business (under a new name), since the file may have arrived.
     ///
     /// # Errors
+    /// [`ErrorKind::Exists`] for a name that is taken, with [`Existing::Refuse`]: the other file is untouched.
     /// [`ErrorKind::FolderMissing`] when the folder does not exist, [`ErrorKind::Quota`] when it is full.
-    async fn put(&self, name: &str, body: Body) -> Result<()>;
+    async fn put(&self, name: &str, body: Body, existing: Existing) -> Result<()>;
 
     /// Removes a file. May be repeated.
     ///
@@ -103,26 +104,16 @@ pub trait Destination: Send + Sync {
     /// Creates the folder with its parents; an existing one is success.
     async fn create_folder(&self) -> Result<()>;
 
-    /// Checks that the folder can be reached with these credentials; changes nothing.
-    ///
-    /// # Errors
-    /// As [`Destination::list`].
-    async fn test(&self) -> Result<()>;
-
-    /// Total and free space; only with [`Abilities::space`].
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`] without the ability.
-    async fn space(&self) -> Result<Space> {
-        Err(Error::unsupported(self.scheme(), Operation::Space))
+    /// The further verbs that it has.
+    fn extra(&self) -> Extra<'_> {
+        Extra::default()
     }
+}
 
-    /// Renames a file; only with [`Abilities::rename`]. An existing target is replaced.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`] without the ability.
-    async fn rename(&self, from: &str, to: &str) -> Result<()> {
-        let _ = (from, to);
-        Err(Error::unsupported(self.scheme(), Operation::Rename))
-    }
+/// Checks that the folder can be reached with these credentials; changes nothing. Costs the first page of a listing.
+///
+/// # Errors
+/// As [`Destination::list`].
+pub async fn test(destination: &dyn Destination) -> Result<()> {
+    destination.list().next().await.transpose().map(drop)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use larder_options::engine::{AUTH_PASSWORD, AUTH_USERNAME};
 use larder_options::{Kind, Opt, OptionDecl, Origin, Secret, Values, find_decl};
 
-use crate::{Destination, Result, Url};
+use crate::{Destination, Notice, Place, Result, Tools, Url};
 
 /// Everything a provider gets to open a destination.
 #[derive(Clone, Debug)]
@@ -20,19 +20,35 @@ pub struct Config {
 }
 
 impl Config {
+    /// A provider gets its own options and the ones that all share, never the passphrase of the backup.
+    ///
     /// Lays the URL over the values: its query first, its user and password over that as `auth-username` and
     /// `auth-password`.
     ///
     /// Options of the query count as not given when their value is empty, yes/no options excepted; `options` are the
-    /// provider's, so that these are known. Names that nobody declares are laid over as well: reporting them is the
-    /// caller's business, through `larder_options::check`.
+    /// provider's, so that these are known.
     #[must_use]
     pub fn with_options(
         url: Url,
-        mut values: Values,
+        values: Values,
         working_folder: PathBuf,
         options: &[&'static OptionDecl],
     ) -> Self {
+        let values = Self::overlay(&url, values, options);
+        let tables: Vec<_> = [options]
+            .into_iter()
+            .chain(larder_options::engine::SHARED_TABLES.iter().copied())
+            .collect();
+        Self {
+            url,
+            values: values.only(&tables),
+            working_folder,
+        }
+    }
+
+    /// All values with the URL laid over them, also what no provider gets to see: for checking what a user gave.
+    #[must_use]
+    pub fn overlay(url: &Url, mut values: Values, options: &[&'static OptionDecl]) -> Values {
         for (name, value) in url.query() {
             let decl = find_decl(name, &[options, larder_options::engine::TABLE]);
             let is_switch = decl.is_some_and(|decl| matches!(decl.kind, Kind::Bool));
@@ -50,11 +66,7 @@ impl Config {
                 Origin::Url,
             );
         }
-        Self {
-            url,
-            values,
-            working_folder,
-        }
+        values
     }
 
     /// As [`Config::with_options`] where only the engine's options are known.
@@ -114,8 +126,42 @@ pub struct Provider {
     pub help: &'static str,
     /// All options the provider reads.
     pub options: &'static [&'static OptionDecl],
+    /// What the parts of its URL mean.
+    pub url: UrlForm,
+    /// What makes two URLs the same store. Touches nothing remote.
+    pub identity: fn(&Config) -> Result<Place>,
     /// Opens a destination; checks URL and options only, touches nothing remote.
-    pub open: fn(&Config) -> Result<Arc<dyn Destination>>,
+    pub open: fn(&Config, &Tools) -> Result<Opened>,
+}
+
+/// What host and path of a provider's URL mean; help, guide page and web form are made from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UrlForm {
+    /// What stands between `://` and the first slash, e.g. `bucket`; empty when nothing does.
+    pub host: &'static str,
+    /// What stands behind that slash, e.g. `folder in the bucket`.
+    pub path: &'static str,
+    /// A whole URL as a user would write it, without secrets.
+    pub example: &'static str,
+}
+
+/// A destination, and what a user should know about it.
+pub struct Opened {
+    /// The destination.
+    pub destination: Arc<dyn Destination>,
+    /// Told once at the start of a run; no warnings.
+    pub notices: Vec<Notice>,
+}
+
+impl Opened {
+    /// A destination without anything to tell.
+    #[must_use]
+    pub fn new(destination: impl Destination + 'static) -> Self {
+        Self {
+            destination: Arc::new(destination),
+            notices: Vec::new(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Provider {
@@ -148,7 +194,12 @@ mod tests {
             values.set(name, Some(value), *origin);
         }
         let url = Url::parse(url, Path::new("/")).unwrap();
-        Config::with_options(url, values, PathBuf::from("/"), &[SWITCH.decl])
+        Config::with_options(
+            url,
+            values,
+            PathBuf::from("/"),
+            &[SWITCH.decl, OWN_USER.decl],
+        )
     }
 
     fn credentials(url: &str, given: &[(&str, &str, Origin)]) -> (Option<String>, Option<String>) {
@@ -210,6 +261,19 @@ mod tests {
             ("own-id", "own", Origin::CommandLine),
         ];
         assert_eq!(credentials("x://h", &own).0.as_deref(), Some("own"));
+    }
+
+    #[test]
+    fn a_provider_sees_neither_the_passphrase_nor_what_is_not_its_own() {
+        let given = [
+            ("passphrase", "secret", Origin::CommandLine),
+            ("dblock-size", "10mb", Origin::CommandLine),
+            ("number-of-retries", "2", Origin::CommandLine),
+            ("own-id", "me", Origin::CommandLine),
+        ];
+        let config = config("x://h?passphrase=secret&other=1", &given);
+        let seen: Vec<_> = config.values.names().collect();
+        assert_eq!(seen, ["number-of-retries", "own-id"]);
     }
 
     #[test]

@@ -14,13 +14,11 @@
 mod faults;
 mod read_only;
 mod recorder;
-mod retry;
 mod throttle;
 
 pub use faults::{Failure, FaultPlan, Faults, Hook};
 pub use read_only::ReadOnly;
 pub use recorder::{Call, Journal, Outcome, Recorder};
-pub use retry::{Attempts, RetryPolicy};
 pub(crate) use throttle::Pace;
 pub use throttle::{RateLimit, Throttle};
 

@@ -1,4 +1,5 @@
-//! What the engine takes from outside so that it stays testable: time, randomness, cancellation, reporting.
+//! What the engine takes from outside so that it stays testable: cancellation and reporting. Time and randomness are those
+//! of the destinations.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -6,108 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use larder_destination::Random;
+
 use crate::{Error, Result};
-
-/// Gives the present time.
-pub trait Clock: Send + Sync {
-    /// Seconds and nanoseconds since 1970 UTC.
-    fn now(&self) -> (i64, u32);
-
-    /// Seconds since 1970 UTC.
-    fn seconds(&self) -> i64 {
-        self.now().0
-    }
-
-    /// The time zone in which people here read times.
-    fn zone(&self) -> jiff::tz::TimeZone {
-        jiff::tz::TimeZone::UTC
-    }
-
-    /// Lets `time` pass.
-    fn pause(&self, time: Duration) {
-        std::thread::sleep(time);
-    }
-}
-
-/// The system's clock.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemClock;
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is where the system's clock and zone come in"
-)]
-impl Clock for SystemClock {
-    fn now(&self) -> (i64, u32) {
-        let now = jiff::Timestamp::now();
-        (
-            now.as_second(),
-            u32::try_from(now.subsec_nanosecond()).unwrap_or(0),
-        )
-    }
-
-    fn zone(&self) -> jiff::tz::TimeZone {
-        jiff::tz::TimeZone::system()
-    }
-}
-
-/// A clock that stands still until it is set or waited for (each pause is a second); for tests.
-#[derive(Debug, Default)]
-pub struct FixedClock(AtomicU64);
-
-impl FixedClock {
-    /// A clock showing `seconds` since 1970.
-    #[must_use]
-    pub fn new(seconds: u64) -> Self {
-        Self(AtomicU64::new(seconds))
-    }
-
-    /// Sets the clock to `seconds` since 1970.
-    pub fn set(&self, seconds: u64) {
-        self.0.store(seconds, Ordering::SeqCst);
-    }
-}
-
-impl Clock for FixedClock {
-    fn now(&self) -> (i64, u32) {
-        (
-            i64::try_from(self.0.load(Ordering::SeqCst)).unwrap_or(i64::MAX),
-            0,
-        )
-    }
-
-    fn pause(&self, _: Duration) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-/// Fills buffers with random bytes.
-pub trait Rng: Send + Sync {
-    /// Fills the whole buffer.
-    ///
-    /// # Errors
-    /// When the source of randomness fails; nothing may be written then.
-    fn fill(&self, buffer: &mut [u8]) -> Result<()>;
-}
-
-/// The system's secure random numbers.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemRng;
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is where the system's random numbers come in"
-)]
-impl Rng for SystemRng {
-    fn fill(&self, buffer: &mut [u8]) -> Result<()> {
-        getrandom::fill(buffer).map_err(|error| Error::Known {
-            id: "NoRandomness",
-            fault: crate::Fault::Environment,
-            message: format!("the system's random number source failed: {error}"),
-            hint: String::new(),
-        })
-    }
-}
 
 /// Tells all parts of a run to stop. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -406,4 +308,21 @@ impl Reporter {
 /// Waits between attempts, cut short by cancellation.
 pub(crate) async fn pause(cancel: &Cancel, time: Duration) -> Result<()> {
     cancel.race(tokio::time::sleep(time)).await
+}
+
+/// Random bytes for names and keys.
+pub(crate) fn random_bytes<const N: usize>(random: &dyn Random) -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    random.fill(&mut bytes).map_err(no_randomness)?;
+    Ok(bytes)
+}
+
+/// The error for a source of randomness that fails.
+pub(crate) fn no_randomness(error: std::io::Error) -> Error {
+    Error::Known {
+        id: "NoRandomness",
+        fault: crate::Fault::Environment,
+        message: format!("the system's random number source failed: {error}"),
+        hint: String::new(),
+    }
 }

@@ -15,7 +15,9 @@ use larder_volume::{
     HashAlgorithm, VolumeName, decrypt_in_place,
 };
 
-use crate::context::{Cancel, Clock, Rng};
+use larder_destination::{Clock, Random};
+
+use crate::context::{Cancel, no_randomness};
 use crate::data::{HashSink, Sink, VolumeData, temporary_error};
 use crate::error::VolumeContext;
 use crate::{Error, Fault, Result};
@@ -53,7 +55,7 @@ pub(crate) struct Crypt {
     pub(crate) passphrase: Option<Secret>,
     pub(crate) gpg: GpgSettings,
     pub(crate) ignore_padding: bool,
-    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) rng: Arc<dyn Random>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cancel: Cancel,
 }
@@ -97,9 +99,11 @@ impl Crypt {
                     session_iv: [0; 16],
                     session_key: [0; 32],
                 };
-                self.rng.fill(&mut seed.public_iv)?;
-                self.rng.fill(&mut seed.session_iv)?;
-                self.rng.fill(&mut seed.session_key)?;
+                self.rng.fill(&mut seed.public_iv).map_err(no_randomness)?;
+                self.rng.fill(&mut seed.session_iv).map_err(no_randomness)?;
+                self.rng
+                    .fill(&mut seed.session_key)
+                    .map_err(no_randomness)?;
                 let mut header = if *minimal_header {
                     AesHeader::minimal()
                 } else {

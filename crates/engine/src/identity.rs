@@ -2,6 +2,7 @@
 
 use larder_volume::{HashAlgorithm, VolumeKind};
 
+use crate::context::random_bytes;
 use crate::error::VolumeContext;
 use crate::session::{Engine, Format, read_manifest};
 use crate::sync::{RemoteVolume, View, describe};
@@ -159,8 +160,7 @@ impl Engine {
         let salt = match salt {
             Some(salt) => salt.to_owned(),
             None => {
-                let mut bytes = [0; 16];
-                self.rng.fill(&mut bytes)?;
+                let bytes: [u8; 16] = random_bytes(self.rng.as_ref())?;
                 larder_volume::encode_url_base64(&bytes)
             }
         };

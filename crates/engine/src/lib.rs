@@ -27,11 +27,10 @@ mod versions;
 mod workers;
 
 pub use backup::BackupRequest;
-pub use context::{
-    Cancel, Clock, FixedClock, Level, Message, Monitor, Phase, Progress, Rng, Silent, SystemClock,
-    SystemRng, Transfer,
-};
+pub use context::{Cancel, Level, Message, Monitor, Phase, Progress, Silent, Transfer};
+// Time and randomness, as every part takes them.
 pub use error::{Error, Fault, Result};
+pub use larder_destination::{Clock, FixedClock, Random, SystemClock, SystemRandom};
 pub use listing::ListRequest;
 pub use report::{
     BackendStatistics, BackupReport, Common, Finding, Harm, ListReport, ListedFile, Outcome,

@@ -1,6 +1,6 @@
 //! Room in the destination: what is granted, what is left, and a word in time. Never stops a backup.
 
-use larder_destination::Space;
+use larder_destination::Capacity;
 use larder_options::value::format_size;
 
 use crate::report::BackendStatistics;
@@ -77,7 +77,7 @@ impl Engine {
 }
 
 /// Compares what is used with what is granted and what is free; also gives the bytes that are left.
-fn judge(used: u64, granted: Option<u64>, space: Option<Space>, percent: u64) -> (Verdict, u64) {
+fn judge(used: u64, granted: Option<u64>, space: Option<Capacity>, percent: u64) -> (Verdict, u64) {
     let own = granted.map(|granted| granted.saturating_sub(used));
     let Some(left) = own.into_iter().chain(space.and_then(|s| s.free)).min() else {
         return (Verdict::Enough, 0);
@@ -100,7 +100,7 @@ mod tests {
     fn the_smaller_of_grant_and_free_space_counts() {
         use Verdict::{Enough, Exceeded, Near};
         let disk = |free| {
-            Some(Space {
+            Some(Capacity {
                 total: Some(1000),
                 free: Some(free),
             })

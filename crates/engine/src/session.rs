@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use larder_catalog::{Access, Catalog, Opened};
-use larder_destination::Destination;
+use larder_destination::{Clock, Destination, Random};
 use larder_options::{Secret, Values};
 use larder_volume::{ArchiveReader, Compression, HashAlgorithm, Manifest, VolumeKind, VolumeName};
 
-use crate::context::{Cancel, Clock, Monitor, Reporter, Rng};
+use crate::context::{Cancel, Monitor, Reporter, random_bytes};
 use crate::crypt::Crypt;
 use crate::data::VolumeData;
 use crate::error::VolumeContext;
@@ -30,7 +30,7 @@ pub struct Setup {
     /// Source of time.
     pub clock: Arc<dyn Clock>,
     /// Source of randomness.
-    pub rng: Arc<dyn Rng>,
+    pub rng: Arc<dyn Random>,
     /// Receives messages and progress.
     pub monitor: Arc<dyn Monitor>,
     /// Stops the run.
@@ -48,7 +48,7 @@ pub struct Engine {
     pub(crate) reporter: Arc<Reporter>,
     pub(crate) cancel: Cancel,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) rng: Arc<dyn Random>,
     pub(crate) state_path: PathBuf,
     catalog: Mutex<Option<Catalog>>,
     format: Mutex<Option<Format>>,
@@ -431,8 +431,7 @@ impl Engine {
         kind: VolumeKind,
         compression: Compression,
     ) -> Result<VolumeName> {
-        let mut id = [0; 16];
-        self.rng.fill(&mut id)?;
+        let id = random_bytes(self.rng.as_ref())?;
         let (prefix, encryption) = (self.settings.prefix.as_str(), self.crypt.kind());
         match kind {
             VolumeKind::Blocks => Ok(VolumeName::blocks(prefix, id, compression, encryption)),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use larder_destination::{
-    Destination, Error as RemoteError, ErrorKind, Operation, RemoteFile, RetryClass,
+    Destination, Error as RemoteError, ErrorKind, Existing, Operation, RemoteFile, RetryClass,
 };
 
 use crate::context::{Cancel, Level, Reporter, Transfer, pause};
@@ -37,7 +37,10 @@ impl RetrySettings {
         };
         match class {
             RetryClass::After(wish) => own.max(wish),
-            RetryClass::Never | RetryClass::Backoff | RetryClass::CreateFolder => own,
+            RetryClass::Never
+            | RetryClass::Backoff
+            | RetryClass::OtherName
+            | RetryClass::CreateFolder => own,
         }
     }
 }
@@ -100,16 +103,14 @@ impl Remote {
 
     /// The destination for people.
     pub(crate) fn display(&self) -> String {
-        self.destination.display()
+        self.destination.about().display.clone()
     }
 
     /// Free and total bytes, when the destination tells.
-    pub(crate) fn space(&self) -> Option<larder_destination::Space> {
-        if !self.destination.abilities().space {
-            return None;
-        }
+    pub(crate) fn space(&self) -> Option<larder_destination::Capacity> {
+        let verb = self.destination.extra().space?;
         self.runtime
-            .block_on(self.cancel.race(self.destination.space()))
+            .block_on(self.cancel.race(verb.space()))
             .ok()?
             .ok()
     }
@@ -158,7 +159,7 @@ impl Remote {
         let wrong = |found: u64, wanted: u64| {
             RemoteError::new(
                 ErrorKind::Corrupt,
-                self.destination.scheme(),
+                self.destination.about().scheme,
                 Operation::Get,
                 format!("the file has {found} bytes instead of {wanted}"),
             )
@@ -167,7 +168,7 @@ impl Remote {
         let local = |error: std::io::Error| {
             RemoteError::new(
                 ErrorKind::Config,
-                self.destination.scheme(),
+                self.destination.about().scheme,
                 Operation::Get,
                 format!(
                     "no room for the download in the temporary folder: {}",
@@ -228,7 +229,7 @@ impl Remote {
     }
 
     /// Sends a file once. The caller decides about another name and attempt.
-    pub(crate) fn put_once(&self, name: &str, data: &VolumeData) -> Result<()> {
+    pub(crate) fn put_once(&self, name: &str, data: &VolumeData, existing: Existing) -> Result<()> {
         self.reporter.transfer(&Transfer::Put {
             name: name.to_owned(),
             size: data.len(),
@@ -236,7 +237,10 @@ impl Remote {
         self.counts.calls.fetch_add(1, Ordering::Relaxed);
         let mut result = self
             .runtime
-            .block_on(self.cancel.race(self.destination.put(name, data.body())))?;
+            .block_on(
+                self.cancel
+                    .race(self.destination.put(name, data.body(), existing)),
+            )?;
         if let Err(error) = &result
             && error.retry_class() == RetryClass::CreateFolder
             && self.may_create_folder()
@@ -244,7 +248,10 @@ impl Remote {
             self.make_folder()?;
             result = self
                 .runtime
-                .block_on(self.cancel.race(self.destination.put(name, data.body())))?;
+                .block_on(
+                    self.cancel
+                        .race(self.destination.put(name, data.body(), existing)),
+                )?;
         }
         result?;
         self.counts.files_up.fetch_add(1, Ordering::Relaxed);

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use larder_catalog::VolumeState;
+use larder_destination::Existing;
 use larder_volume::VolumeKind;
 use serde::Serialize;
 
@@ -84,7 +85,7 @@ impl Engine {
         loop {
             self.cancel.check()?;
             // Replacing is what a put of the same name does, so a repetition needs no new name.
-            let Err(error) = self.remote.put_once(&name, &data) else {
+            let Err(error) = self.remote.put_once(&name, &data, Existing::Replace) else {
                 return Ok(());
             };
             attempt += 1;

@@ -39,6 +39,9 @@ use crate::decl::{OptionDecl, Status};
 /// All options of the engine, of reports and scripts, and the retired names.
 pub const TABLE: &[&OptionDecl] = &joined::<{ count(PARTS) }>(PARTS);
 
+/// The options that every provider may read beside its own: nothing of the backup itself, and not its passphrase.
+pub const SHARED_TABLES: &[&[&OptionDecl]] = &[remote::TABLE, throughput::TABLE];
+
 /// Aliases that still work but give a warning, because the option's present name should be used.
 pub const DEPRECATED_ALIASES: &[&str] = &[
     "http-operation-timeout",

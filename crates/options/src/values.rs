@@ -148,6 +148,15 @@ impl Values {
         Ok(None)
     }
 
+    /// The same without the names that no declaration in `tables` answers to.
+    #[must_use]
+    pub fn only(&self, tables: &[&[&'static crate::OptionDecl]]) -> Self {
+        let mut kept = self.clone();
+        kept.given
+            .retain(|name, _| crate::find_decl(name, tables).is_some());
+        kept
+    }
+
     /// Tells whether an option was given, under its name or an alias.
     pub fn is_set<T>(&self, option: Opt<T>) -> bool {
         self.setting(option.decl).is_some()

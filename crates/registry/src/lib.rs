@@ -5,9 +5,8 @@
 mod schemes;
 
 use std::path::Path;
-use std::sync::Arc;
 
-use larder_destination::{Config, Destination, Error, Provider, Result, Url};
+use larder_destination::{Config, Error, Opened, Provider, Result, Tools, Url};
 use larder_options::{OptionDecl, Origin, Values};
 
 /// The seam itself, for callers that open and wrap destinations.
@@ -77,20 +76,28 @@ pub fn open(
     url_text: &str,
     values: &Values,
     working_folder: &Path,
-) -> Result<Arc<dyn Destination>> {
-    let (found, config) = configure(url_text, values, working_folder)?;
-    (found.provider.open)(&config)
+    tools: &Tools,
+) -> Result<Opened> {
+    let configured = configure(url_text, values, working_folder)?;
+    (configured.found.provider.open)(&configured.config, tools)
+}
+
+/// A storage URL with its provider, before anything is opened.
+#[derive(Clone, Debug)]
+pub struct Configured {
+    /// The provider.
+    pub found: Found,
+    /// What the provider is opened with: its own options and the shared ones.
+    pub config: Config,
+    /// All values with the URL laid over them, for checking what a user gave.
+    pub values: Values,
 }
 
 /// As [`open`], but stops before opening: for listing where values come from.
 ///
 /// # Errors
 /// Those of [`open`], without the provider's.
-pub fn configure(
-    url_text: &str,
-    values: &Values,
-    working_folder: &Path,
-) -> Result<(Found, Config)> {
+pub fn configure(url_text: &str, values: &Values, working_folder: &Path) -> Result<Configured> {
     let url = Url::parse(url_text, working_folder)
         .map_err(|error| Error::config(NO_PROVIDER, error.to_string()))?;
     let Some(found) = find(url.scheme()) else {
@@ -109,13 +116,12 @@ pub fn configure(
         Some(key) if found.with_tls => url.with_scheme(key),
         _ => url,
     };
-    let config = Config::with_options(
-        url,
-        values,
-        working_folder.to_path_buf(),
-        found.provider.options,
-    );
-    Ok((found, config))
+    let options = found.provider.options;
+    Ok(Configured {
+        found,
+        values: Config::overlay(&url, values.clone(), options),
+        config: Config::with_options(url, values, working_folder.to_path_buf(), options),
+    })
 }
 
 /// Stands where a provider's key would, in errors about URLs that lead to none.

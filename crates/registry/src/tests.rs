@@ -3,8 +3,8 @@
 use super::*;
 
 fn refused(url: &str) -> String {
-    match open(url, &Values::new(), Path::new("/w")) {
-        Ok(destination) => panic!("{url} opened {}", destination.display()),
+    match open(url, &Values::new(), Path::new("/w"), &Tools::system()) {
+        Ok(opened) => panic!("{url} opened {}", opened.destination.about().display),
         Err(error) => {
             assert_eq!(*error.kind(), larder_destination::ErrorKind::Config);
             error.to_string()
@@ -58,9 +58,11 @@ fn local_paths_open() {
         ("c", "file:///w/c"),
     ] {
         assert_eq!(
-            open(url, &Values::new(), Path::new("/w"))
+            open(url, &Values::new(), Path::new("/w"), &Tools::system())
                 .unwrap()
-                .display(),
+                .destination
+                .about()
+                .display,
             display
         );
     }
@@ -77,7 +79,8 @@ fn an_s_after_the_scheme_means_tls() {
         ("S3S://b/p?use-ssl=false", Some(false)),
         ("s3://b/p", None),
     ] {
-        let (found, config) = configure(url, &Values::new(), Path::new("/")).unwrap();
+        let Configured { found, config, .. } =
+            configure(url, &Values::new(), Path::new("/")).unwrap();
         assert_eq!(found.provider.schemes.first(), Some(&"s3"));
         assert_eq!(config.url.scheme(), "s3");
         assert_eq!(

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
-use larder_destination::{Abilities, Body, Destination, Error, ErrorKind, RemoteFile};
+use larder_destination::{Body, Destination, Error, ErrorKind, Existing, RemoteFile};
 
 /// Where the destinations of the cases come from.
 #[async_trait]
@@ -51,20 +51,18 @@ enum Needs {
     Nothing,
     MissingFolder,
     Rename,
-    NoRename,
     Space,
-    NoSpace,
 }
 
 impl Needs {
     /// The reason to leave a case out.
-    fn lacking(self, abilities: Abilities) -> Option<&'static str> {
+    fn lacking(self, destination: &dyn Destination) -> Option<&'static str> {
+        let extra = destination.extra();
+        let (renames, knows_space) = (extra.rename.is_some(), extra.space.is_some());
         let (is_there, reason) = match self {
             Self::Nothing | Self::MissingFolder => return None,
-            Self::Rename => (abilities.rename, "it cannot rename"),
-            Self::NoRename => (!abilities.rename, "it can rename"),
-            Self::Space => (abilities.space, "it does not know its space"),
-            Self::NoSpace => (!abilities.space, "it knows its space"),
+            Self::Rename => (renames, "it cannot rename"),
+            Self::Space => (knows_space, "it does not know its space"),
         };
         (!is_there).then_some(reason)
     }
@@ -210,7 +208,7 @@ pub async fn run_case(case: Case, site: Arc<dyn Site>) -> Result<Option<&'static
     let lacking = if case.needs == Needs::MissingFolder {
         site.missing().await.err()
     } else {
-        case.needs.lacking(site.empty().await?.abilities())
+        case.needs.lacking(site.empty().await?.as_ref())
     };
     if lacking.is_some() {
         return Ok(lacking);
@@ -249,7 +247,7 @@ async fn listing(
     destination: &dyn Destination,
     is_there: impl Fn(&[RemoteFile]) -> bool,
 ) -> Result<Vec<RemoteFile>, Error> {
-    let attempts = if destination.abilities().consistent_list {
+    let attempts = if destination.about().abilities.consistent_list {
         1
     } else {
         20
@@ -289,7 +287,7 @@ async fn expect_names(destination: &dyn Destination, expected: &[&str]) -> Outco
 
 async fn put(destination: &dyn Destination, name: &str, content: &[u8]) -> Result<(), Error> {
     destination
-        .put(name, Body::from_bytes(content.to_vec()))
+        .put(name, Body::from_bytes(content.to_vec()), Existing::Replace)
         .await
 }
 

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 use larder_destination::{
-    Abilities, Body, Destination, Download, Error, ErrorKind, Operation, RemoteFile, Result, Space,
+    Abilities, About, Body, Capacity, Destination, Download, Error, ErrorKind, Existing, Extra,
+    Operation, RemoteFile, Rename, Result, Space,
 };
 
 /// How soon changes show in listings.
@@ -54,6 +55,7 @@ impl Default for MemoryOptions {
 pub struct MemoryDestination {
     state: Arc<Mutex<State>>,
     options: MemoryOptions,
+    about: About,
 }
 
 #[derive(Debug, Default)]
@@ -97,9 +99,17 @@ impl MemoryDestination {
     /// A folder that has to be created first.
     #[must_use]
     pub fn without_folder(options: MemoryOptions) -> Self {
+        let abilities = Abilities {
+            atomic_put: true,
+            exclusive_put: true,
+            consistent_list: options.listing == Listing::Current,
+            unique_names: true,
+            checksummed_put: false,
+        };
         Self {
             state: Arc::default(),
             options,
+            about: About::new(SCHEME, "memory://").with_abilities(abilities),
         }
     }
 
@@ -284,21 +294,8 @@ impl State {
 
 #[async_trait]
 impl Destination for MemoryDestination {
-    fn scheme(&self) -> &'static str {
-        SCHEME
-    }
-
-    fn display(&self) -> String {
-        "memory://".to_owned()
-    }
-
-    fn abilities(&self) -> Abilities {
-        Abilities {
-            rename: self.options.renames,
-            space: self.options.capacity.is_some(),
-            checksummed_put: false,
-            consistent_list: self.options.listing == Listing::Current,
-        }
+    fn about(&self) -> &About {
+        &self.about
     }
 
     fn list(&self) -> BoxStream<'_, Result<RemoteFile>> {
@@ -330,7 +327,7 @@ impl Destination for MemoryDestination {
         })
     }
 
-    async fn put(&self, name: &str, body: Body) -> Result<()> {
+    async fn put(&self, name: &str, body: Body, existing: Existing) -> Result<()> {
         check(Operation::Put, name)?;
         self.begin(Operation::Put).await?;
         let fail = |kind, message: String| {
@@ -350,6 +347,12 @@ impl Destination for MemoryDestination {
             );
         }
         self.with(|state| {
+            if existing == Existing::Refuse && state.files.contains_key(name) {
+                return fail(
+                    ErrorKind::Exists,
+                    "a file of this name is there already".to_owned(),
+                );
+            }
             let replaced = state
                 .files
                 .get(name)
@@ -388,27 +391,28 @@ impl Destination for MemoryDestination {
         self.with(|state| state.has_folder = true);
         Ok(())
     }
-
-    async fn test(&self) -> Result<()> {
-        self.begin(Operation::Test).await
-    }
-
-    async fn space(&self) -> Result<Space> {
-        self.begin(Operation::Space).await?;
-        let Some(total) = self.options.capacity else {
-            return Err(Error::unsupported(SCHEME, Operation::Space));
-        };
-        let free = total.saturating_sub(self.total_len());
-        Ok(Space {
-            total: Some(total),
-            free: Some(free),
-        })
-    }
-
-    async fn rename(&self, from: &str, to: &str) -> Result<()> {
-        if !self.options.renames {
-            return Err(Error::unsupported(SCHEME, Operation::Rename));
+    fn extra(&self) -> Extra<'_> {
+        Extra {
+            space: self.options.capacity.map(|_| self as &dyn Space),
+            rename: self.options.renames.then_some(self as &dyn Rename),
+            leftovers: None,
         }
+    }
+}
+
+#[async_trait]
+impl Space for MemoryDestination {
+    async fn space(&self) -> Result<Capacity> {
+        self.begin(Operation::Space).await?;
+        let total = self.options.capacity;
+        let free = total.map(|total| total.saturating_sub(self.total_len()));
+        Ok(Capacity { total, free })
+    }
+}
+
+#[async_trait]
+impl Rename for MemoryDestination {
+    async fn rename(&self, from: &str, to: &str) -> Result<()> {
         check(Operation::Rename, from)?;
         check(Operation::Rename, to)?;
         self.begin(Operation::Rename).await?;
@@ -471,7 +475,10 @@ mod tests {
             ..MemoryOptions::default()
         };
         let destination = MemoryDestination::with_options(options);
-        destination.put("a", Body::from_bytes("a")).await.unwrap();
+        destination
+            .put("a", Body::from_bytes("a"), Existing::Replace)
+            .await
+            .unwrap();
         assert!(list(&destination).await.is_empty());
         assert_eq!(list(&destination).await, ["a"]);
         destination.delete("a").await.unwrap();
@@ -499,15 +506,15 @@ mod tests {
         };
         let destination = MemoryDestination::with_options(options);
         destination
-            .put("a", Body::from_bytes("12345678"))
+            .put("a", Body::from_bytes("12345678"), Existing::Replace)
             .await
             .unwrap();
         destination
-            .put("a", Body::from_bytes("1234567890"))
+            .put("a", Body::from_bytes("1234567890"), Existing::Replace)
             .await
             .unwrap();
         let error = destination
-            .put("b", Body::from_bytes("1"))
+            .put("b", Body::from_bytes("1"), Existing::Replace)
             .await
             .unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::Quota);

@@ -12,9 +12,9 @@ mod select;
 mod store;
 mod write;
 
-use std::sync::Arc;
+use larder_destination::{Config, Error, Opened, Place, Provider, Result, Tools, UrlForm};
+use std::path::{Component, Path, PathBuf};
 
-use larder_destination::{Config, Destination, Error, Provider, Result};
 use larder_options::engine::DISABLE_STREAMING_TRANSFERS;
 
 pub use store::Folder;
@@ -31,20 +31,61 @@ pub const PROVIDER: Provider = Provider {
     name: "Local folder",
     help: "Keeps backups in a folder of this computer or on a mounted share.",
     options: TABLE,
+    url: UrlForm {
+        host: "",
+        path: "absolute path of the folder",
+        example: "file:///mnt/disk/backup",
+    },
+    identity,
     open,
 };
 
 /// The key under which errors and listings name this provider.
 pub(crate) const SCHEME: &str = "file";
 
-fn open(config: &Config) -> Result<Arc<dyn Destination>> {
-    let Some(primary) = config.url.local_path() else {
-        return Err(Error::config(
+/// The folder that the URL names, before any alternative is looked at.
+fn primary(config: &Config) -> Result<&Path> {
+    config.url.local_path().ok_or_else(|| {
+        Error::config(
             SCHEME,
             "network paths (\\\\server\\share) are not supported on this system yet; \
              mount the share and give the folder where it is mounted",
-        ));
-    };
+        )
+    })
+}
+
+/// The folder in its one spelling: without `.`, `..` and links as far as it exists.
+fn identity(config: &Config) -> Result<Place> {
+    let path = canonical(primary(config)?);
+    Ok(Place::new(SCHEME).with("path", path.to_string_lossy()))
+}
+
+/// Resolves the part of a path that exists; what lies below it is taken as it is written.
+fn canonical(path: &Path) -> PathBuf {
+    let mut rest = Vec::new();
+    let mut existing = path;
+    loop {
+        if let Ok(mut resolved) = existing.canonicalize() {
+            for part in rest.iter().rev() {
+                match part {
+                    Component::ParentDir => drop(resolved.pop()),
+                    Component::CurDir => {}
+                    other => resolved.push(other),
+                }
+            }
+            return resolved;
+        }
+        let (Some(last), Some(above)) = (existing.components().next_back(), existing.parent())
+        else {
+            return path.to_path_buf();
+        };
+        rest.push(last);
+        existing = above;
+    }
+}
+
+fn open(config: &Config, _tools: &Tools) -> Result<Opened> {
+    let primary = primary(config)?;
     let values = &config.values;
     let wrong = |error: larder_options::Error| Error::config(SCHEME, error.to_string());
     let alternatives = values
@@ -65,7 +106,7 @@ fn open(config: &Config) -> Result<Arc<dyn Destination>> {
     let mut candidates = vec![primary.to_path_buf()];
     candidates.extend(alternatives);
     let folder = select::choose(candidates, marker.as_deref())?;
-    Ok(Arc::new(Folder::new(folder, settings)))
+    Ok(Opened::new(Folder::new(folder, settings)))
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use larder_destination::{
-    Abilities, Body, Destination, Download, Error, ErrorKind, Operation, RemoteFile, Result, Space,
+    Abilities, About, Body, Capacity, Destination, Download, Error, ErrorKind, Existing, Extra,
+    Operation, RemoteFile, Rename, Result, Space,
 };
 use tokio::sync::mpsc;
 
@@ -20,6 +21,7 @@ use crate::write::{self, Content, Put};
 
 /// A folder of the local file system.
 pub struct Folder {
+    about: About,
     path: Arc<Path>,
     settings: Settings,
     has_swept: AtomicBool,
@@ -37,7 +39,16 @@ pub(crate) struct Settings {
 
 impl Folder {
     pub(crate) fn new(path: PathBuf, settings: Settings) -> Self {
+        let abilities = Abilities {
+            atomic_put: true,
+            exclusive_put: true,
+            consistent_list: true,
+            unique_names: true,
+            checksummed_put: false,
+        };
         Self {
+            about: About::new(SCHEME, format!("file://{}", path.display()))
+                .with_abilities(abilities),
             path: path.into(),
             settings,
             has_swept: AtomicBool::new(false),
@@ -74,21 +85,8 @@ impl Folder {
 
 #[async_trait]
 impl Destination for Folder {
-    fn scheme(&self) -> &'static str {
-        SCHEME
-    }
-
-    fn display(&self) -> String {
-        format!("file://{}", self.path.display())
-    }
-
-    fn abilities(&self) -> Abilities {
-        Abilities {
-            rename: true,
-            space: true,
-            checksummed_put: false,
-            consistent_list: true,
-        }
+    fn about(&self) -> &About {
+        &self.about
     }
 
     fn list(&self) -> BoxStream<'_, Result<RemoteFile>> {
@@ -101,7 +99,7 @@ impl Destination for Folder {
         Ok(opened.into_download())
     }
 
-    async fn put(&self, name: &str, body: Body) -> Result<()> {
+    async fn put(&self, name: &str, body: Body, existing: Existing) -> Result<()> {
         Self::check(Operation::Put, name, names::check_new(name))?;
         let mut stream = None;
         let content = match (body.as_bytes(), body.as_file()) {
@@ -127,6 +125,7 @@ impl Destination for Folder {
                 folder,
                 name,
                 len,
+                existing,
                 checks_length,
                 is_cancelled,
             }
@@ -165,30 +164,34 @@ impl Destination for Folder {
         })
         .await
     }
-
-    async fn test(&self) -> Result<()> {
-        self.run(Operation::Test, "", |folder, _| {
-            std::fs::read_dir(folder)
-                .map(drop)
-                .map_err(|error| explain(error, Operation::Test, folder, ""))
-        })
-        .await
+    fn extra(&self) -> Extra<'_> {
+        Extra {
+            space: Some(self),
+            rename: Some(self),
+            leftovers: None,
+        }
     }
+}
 
-    async fn space(&self) -> Result<Space> {
+#[async_trait]
+impl Space for Folder {
+    async fn space(&self) -> Result<Capacity> {
         self.run(Operation::Space, "", |folder, _| {
             // Asked of the folder as `folder/.`, because a file in its place has a file system as well.
             let facts = rustix::fs::statvfs(folder.join("."));
             let facts =
                 facts.map_err(|error| explain(error.into(), Operation::Space, folder, ""))?;
-            Ok(Space {
+            Ok(Capacity {
                 total: facts.f_blocks.checked_mul(facts.f_frsize),
                 free: facts.f_bavail.checked_mul(facts.f_frsize),
             })
         })
         .await
     }
+}
 
+#[async_trait]
+impl Rename for Folder {
     async fn rename(&self, from: &str, to: &str) -> Result<()> {
         Self::check(Operation::Rename, from, names::check(from))?;
         Self::check(Operation::Rename, to, names::check_new(to))?;

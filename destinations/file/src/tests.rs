@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use larder_destination::wrap::{Failure, FaultPlan, Faults, RateLimit, Throttle};
-use larder_destination::{Body, ErrorKind, Operation, RemoteFile, Url};
+use larder_destination::{
+    Body, Destination, ErrorKind, Existing, Operation, RemoteFile, Tools, Url,
+};
 use larder_options::{Origin, Values};
 
 use super::*;
@@ -18,7 +21,8 @@ fn open_with(url: &str, options: &[(&str, &str)]) -> Result<Arc<dyn Destination>
     }
     let working_folder = PathBuf::from("/work folder");
     let url = Url::parse(url, &working_folder).unwrap();
-    (PROVIDER.open)(&Config::with_options(url, values, working_folder, TABLE))
+    let config = Config::with_options(url, values, working_folder, TABLE);
+    Ok((PROVIDER.open)(&config, &Tools::system())?.destination)
 }
 
 fn open_folder(path: &Path) -> Arc<dyn Destination> {
@@ -59,7 +63,7 @@ async fn urls_lead_to_folders() {
         ("file://sub/dir", "file:///work folder/sub/dir"),
         ("file://user:secret@/mnt/x", "file:///mnt/x"),
     ] {
-        assert_eq!(open_with(url, &[]).unwrap().display(), display);
+        assert_eq!(open_with(url, &[]).unwrap().about().display, display);
     }
     let Err(error) = open_with("\\\\server\\share", &[]) else {
         panic!("a network path was opened")
@@ -88,8 +92,11 @@ async fn every_way_of_sending_stores_the_same() {
             Body::from_file(source.clone(), len as u64),
         ];
         for body in bodies {
-            plain.put("a", body.clone()).await.unwrap();
-            throttled.put("b", body).await.unwrap();
+            plain
+                .put("a", body.clone(), Existing::Replace)
+                .await
+                .unwrap();
+            throttled.put("b", body, Existing::Replace).await.unwrap();
             for name in ["a", "b"] {
                 assert!(
                     fs::read(folder.path().join(name)).unwrap() == bytes,
@@ -111,7 +118,7 @@ async fn a_body_of_another_length_leaves_nothing() {
     fs::write(source.path(), content(100)).unwrap();
     let destination = open_folder(folder.path());
     destination
-        .put("old", Body::from_bytes("old"))
+        .put("old", Body::from_bytes("old"), Existing::Replace)
         .await
         .unwrap();
     for body in [
@@ -123,7 +130,7 @@ async fn a_body_of_another_length_leaves_nothing() {
     ] {
         for name in ["old", "new"] {
             assert_eq!(
-                kind(destination.put(name, body.clone()).await),
+                kind(destination.put(name, body.clone(), Existing::Replace).await),
                 ErrorKind::Other
             );
         }
@@ -145,7 +152,11 @@ async fn a_missing_folder_is_never_a_missing_file() {
         );
         assert_eq!(kind(destination.get("a").await), ErrorKind::FolderMissing);
         assert_eq!(
-            kind(destination.put("a", Body::from_bytes("a")).await),
+            kind(
+                destination
+                    .put("a", Body::from_bytes("a"), Existing::Replace)
+                    .await
+            ),
             ErrorKind::FolderMissing
         );
         assert_eq!(
@@ -153,11 +164,24 @@ async fn a_missing_folder_is_never_a_missing_file() {
             ErrorKind::FolderMissing
         );
         assert_eq!(
-            kind(destination.rename("a", "b").await),
+            kind(
+                destination
+                    .extra()
+                    .rename
+                    .expect("it renames")
+                    .rename("a", "b")
+                    .await
+            ),
             ErrorKind::FolderMissing
         );
-        assert_eq!(kind(destination.test().await), ErrorKind::FolderMissing);
-        assert_eq!(kind(destination.space().await), ErrorKind::FolderMissing);
+        assert_eq!(
+            kind(larder_destination::test(destination.as_ref()).await),
+            ErrorKind::FolderMissing
+        );
+        assert_eq!(
+            kind(destination.extra().space.expect("it knows").space().await),
+            ErrorKind::FolderMissing
+        );
     }
     assert_eq!(
         kind(
@@ -215,7 +239,11 @@ async fn listings_pass_over_what_cannot_be_read() {
     assert_eq!(kind(destination.get("sub").await), ErrorKind::NotFound);
     assert_eq!(kind(destination.get("socket").await), ErrorKind::NotFound);
     assert_eq!(
-        kind(destination.put("sub", Body::from_bytes("x")).await),
+        kind(
+            destination
+                .put("sub", Body::from_bytes("x"), Existing::Replace)
+                .await
+        ),
         ErrorKind::Exists
     );
     drop(socket);
@@ -234,10 +262,16 @@ async fn old_temporary_files_are_removed_by_the_first_put() {
     make("b.00000002.part", 3600);
     make("c.part", 25 * 3600);
     let destination = open_folder(folder.path());
-    destination.put("x", Body::from_bytes("x")).await.unwrap();
+    destination
+        .put("x", Body::from_bytes("x"), Existing::Replace)
+        .await
+        .unwrap();
     assert_eq!(entries(folder.path()), ["b.00000002.part", "c.part", "x"]);
     make("a.00000001.part", 25 * 3600);
-    destination.put("x", Body::from_bytes("x")).await.unwrap();
+    destination
+        .put("x", Body::from_bytes("x"), Existing::Replace)
+        .await
+        .unwrap();
     assert_eq!(
         entries(folder.path()),
         ["a.00000001.part", "b.00000002.part", "c.part", "x"]
@@ -253,7 +287,7 @@ async fn a_dropped_put_leaves_nothing() {
         limit,
         Arc::new(RateLimit::new(0)),
     );
-    let put = slow.put("a", Body::from_bytes(content(1 << 20)));
+    let put = slow.put("a", Body::from_bytes(content(1 << 20)), Existing::Replace);
     tokio::time::timeout(Duration::from_millis(100), put)
         .await
         .unwrap_err();
@@ -274,7 +308,7 @@ async fn finished_volumes_may_be_moved() {
     let body = || Body::from_file(source.clone(), 4);
     fs::write(&source, "four").unwrap();
     let copies = open_with(url, &[("use-move-for-put", "true")]).unwrap();
-    copies.put("a", body()).await.unwrap();
+    copies.put("a", body(), Existing::Replace).await.unwrap();
     assert_eq!(entries(folder.path()), ["a", "source"]);
     let moves = open_with(
         url,
@@ -285,10 +319,14 @@ async fn finished_volumes_may_be_moved() {
     )
     .unwrap();
     assert_eq!(
-        kind(moves.put("b", Body::from_file(source.clone(), 5)).await),
+        kind(
+            moves
+                .put("b", Body::from_file(source.clone(), 5), Existing::Replace)
+                .await
+        ),
         ErrorKind::Other
     );
-    moves.put("b", body()).await.unwrap();
+    moves.put("b", body(), Existing::Replace).await.unwrap();
     assert_eq!(entries(folder.path()), ["a", "b"]);
     assert_eq!(fs::read(folder.path().join("b")).unwrap(), b"four");
 }
@@ -304,11 +342,18 @@ async fn a_marker_that_vanishes_stops_writing() {
     assert_eq!(kind(open_with("/nowhere", &options)), ErrorKind::Config);
     fs::write(folder.path().join("mark"), "").unwrap();
     let destination = open_with("/nowhere", &options).unwrap();
-    assert_eq!(destination.display(), format!("file://{path}"));
-    destination.put("a", Body::from_bytes("a")).await.unwrap();
+    assert_eq!(destination.about().display, format!("file://{path}"));
+    destination
+        .put("a", Body::from_bytes("a"), Existing::Replace)
+        .await
+        .unwrap();
     fs::remove_file(folder.path().join("mark")).unwrap();
     assert_eq!(
-        kind(destination.put("b", Body::from_bytes("b")).await),
+        kind(
+            destination
+                .put("b", Body::from_bytes("b"), Existing::Replace)
+                .await
+        ),
         ErrorKind::FolderMissing
     );
     assert_eq!(entries(folder.path()), ["a"]);
@@ -353,12 +398,20 @@ async fn a_lost_reply_leaves_the_whole_file() {
     let faults = Faults::new(open_folder(folder.path()), plan.clone());
     plan.push(Operation::Put, Failure::After(ErrorKind::Network));
     assert_eq!(
-        kind(faults.put("a", Body::from_bytes("a")).await),
+        kind(
+            faults
+                .put("a", Body::from_bytes("a"), Existing::Replace)
+                .await
+        ),
         ErrorKind::Network
     );
     plan.push(Operation::Put, Failure::Cut(3));
     assert_eq!(
-        kind(faults.put("b", Body::from_bytes("bbbbb")).await),
+        kind(
+            faults
+                .put("b", Body::from_bytes("bbbbb"), Existing::Replace)
+                .await
+        ),
         ErrorKind::Other
     );
     assert_eq!(entries(folder.path()), ["a"]);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use larder_destination::{Error, ErrorKind, Operation, Result};
+use larder_destination::{Error, ErrorKind, Existing, Operation, Result};
 use rustix::io::Errno;
 use tokio::sync::mpsc::Receiver;
 
@@ -31,6 +31,7 @@ pub(crate) struct Put<'a> {
     pub(crate) folder: &'a Path,
     pub(crate) name: &'a str,
     pub(crate) len: u64,
+    pub(crate) existing: Existing,
     pub(crate) checks_length: bool,
     pub(crate) is_cancelled: Arc<AtomicBool>,
 }
@@ -155,7 +156,38 @@ impl Put<'_> {
 
     fn give_name(&self, temporary: &Path) -> Result<()> {
         self.check_cancelled()?;
-        std::fs::rename(temporary, self.folder.join(self.name)).map_err(|error| self.explain(error))
+        self.rename(temporary).map_err(|error| self.explain(error))
+    }
+
+    /// Moves a whole file to its name, in one step and over another file only where that is wanted.
+    fn rename(&self, from: &Path) -> io::Result<()> {
+        let to = self.folder.join(self.name);
+        if self.existing == Existing::Replace {
+            return std::fs::rename(from, to);
+        }
+        let moved = rustix::fs::renameat_with(
+            rustix::fs::CWD,
+            from,
+            rustix::fs::CWD,
+            &to,
+            rustix::fs::RenameFlags::NOREPLACE,
+        );
+        match moved {
+            // File systems without that flag (NFS, some FUSE) have links, which never replace anything.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                match std::fs::hard_link(from, &to) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                        // Neither flag nor links (FAT on some systems): looked up right before.
+                        if to.try_exists()? {
+                            return Err(Errno::EXIST.into());
+                        }
+                        std::fs::rename(from, to)
+                    }
+                    linked => linked.and_then(|()| std::fs::remove_file(from)),
+                }
+            }
+            other => Ok(other?),
+        }
     }
 
     /// Makes the source itself the target; `false` when it lies on another file system.
@@ -170,7 +202,7 @@ impl Put<'_> {
         }
         file.sync_all().map_err(|error| self.unreadable(error))?;
         self.check_cancelled()?;
-        match std::fs::rename(source, self.folder.join(self.name)) {
+        match self.rename(source) {
             Ok(()) => {}
             Err(error) if Errno::from_io_error(&error) == Some(Errno::XDEV) => return Ok(false),
             Err(error) => return Err(self.explain(error)),

@@ -19,7 +19,7 @@ mod store;
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder_destination::{Config, Destination, Error, Provider, Result, Url};
+use larder_destination::{Config, Error, Opened, Place, Provider, Result, Url, UrlForm};
 use larder_httpkit::{Client, Proxy, RetryPolicy, Settings};
 use larder_options::Values;
 
@@ -37,7 +37,13 @@ pub const PROVIDER: Provider = Provider {
     name: "S3 compatible",
     help: "Stores files in a bucket of Amazon S3 or of any server that speaks the same protocol.",
     options: o::TABLE,
-    open: |config| open(config, Tuning::default()),
+    url: UrlForm {
+        host: "bucket",
+        path: "folder in the bucket",
+        example: "s3://bucket/folder?s3-server-name=s3.example.org",
+    },
+    identity,
+    open: |config, _tools| open(config, Tuning::default()),
 };
 
 /// Sizes and pauses that users cannot choose.
@@ -65,9 +71,9 @@ impl Default for Tuning {
 ///
 /// # Errors
 /// [`larder_destination::ErrorKind::Config`] for a wrong URL or option.
-pub fn open(config: &Config, tuning: Tuning) -> Result<Arc<dyn Destination>> {
+pub fn open(config: &Config, tuning: Tuning) -> Result<Opened> {
     let values = &config.values;
-    let place = Place::from_url(&config.url, values)?;
+    let place = Folder::from_url(&config.url, values)?;
     let endpoint = Endpoint::from_values(&place.bucket, values)?;
     let client = Client::new(SCHEME, &settings(values, &endpoint, tuning)?)?;
     let account = account(config, &place, &endpoint)?;
@@ -78,7 +84,7 @@ pub fn open(config: &Config, tuning: Tuning) -> Result<Arc<dyn Destination>> {
     };
     let location = endpoint::location(values)?;
     let api = Arc::new(Api::new(Sender::new(client, account, endpoint)));
-    Ok(Arc::new(Store::new(
+    Ok(Opened::new(Store::new(
         api,
         place.bucket,
         place.prefix,
@@ -88,14 +94,24 @@ pub fn open(config: &Config, tuning: Tuning) -> Result<Arc<dyn Destination>> {
     )))
 }
 
+/// Server, bucket, folder. The account is no part of it: two keys of one bucket see the same files.
+fn identity(config: &Config) -> Result<Place> {
+    let folder = Folder::from_url(&config.url, &config.values)?;
+    let endpoint = Endpoint::from_values(&folder.bucket, &config.values)?;
+    Ok(Place::new(SCHEME)
+        .with("server", endpoint.host.to_ascii_lowercase())
+        .with("bucket", folder.bucket)
+        .with_folder(&folder.prefix))
+}
+
 /// Bucket and prefix.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
+struct Folder {
     bucket: String,
     prefix: String,
 }
 
-impl Place {
+impl Folder {
     /// Reads the URL; two old forms with the server in it are understood.
     fn from_url(url: &Url, values: &Values) -> Result<Self> {
         let host = url.host().unwrap_or_default();
@@ -141,7 +157,7 @@ impl Place {
     }
 }
 
-fn account(config: &Config, place: &Place, endpoint: &Endpoint) -> Result<Account> {
+fn account(config: &Config, place: &Folder, endpoint: &Endpoint) -> Result<Account> {
     let values = &config.values;
     let wrong = |error: larder_options::Error| Error::config(SCHEME, error.to_string());
     let missing = |what: &str, option: &str| {
@@ -221,9 +237,9 @@ mod tests {
         ))
     }
 
-    fn place(url: &str) -> Result<Place> {
+    fn place(url: &str) -> Result<Folder> {
         let config = config(url)?;
-        Place::from_url(&config.url, &config.values)
+        Folder::from_url(&config.url, &config.values)
     }
 
     #[test]
@@ -247,7 +263,7 @@ mod tests {
                 "a/",
             ),
         ] {
-            let expected = Place {
+            let expected = Folder {
                 bucket: bucket.into(),
                 prefix: prefix.into(),
             };
@@ -279,7 +295,7 @@ mod tests {
         let without = open("s3://b/p?aws-access-key-id=AK").map(|_| ());
         assert!(without.is_err_and(|error| error.to_string().contains("--aws-secret-access-key")));
         let opened = open("s3://AK:sec%2Fret@b/p?use-ssl=true")?;
-        assert_eq!(opened.display(), "s3://b/p");
+        assert_eq!(opened.destination.about().display, "s3://b/p");
         open("s3://b/p?auth-username=AK&auth-password=secret")?;
         Ok(())
     }

@@ -64,15 +64,6 @@ impl Listing {
             .boxed()
     }
 
-    /// Whether the prefix can be listed at all.
-    pub(crate) async fn check(&self, call: &Call) -> Result<()> {
-        self.api
-            .retry()
-            .run(|_| self.page(call, None, 1))
-            .await
-            .map(drop)
-    }
-
     /// Looks for one object without reading it: its length when it is there.
     pub(crate) async fn find(&self, call: &Call, key: &str) -> Result<Option<u64>> {
         let style = ListStyle {

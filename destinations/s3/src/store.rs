@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use larder_destination::{
-    Abilities, Body, Destination, Download, Error, ErrorKind, Operation, RemoteFile, Result,
+    Abilities, About, Body, Destination, Download, Error, ErrorKind, Existing, Extra, Operation,
+    RemoteFile, Rename, Result,
 };
 use larder_httpkit::{Call, Payload, RetryPolicy};
 
@@ -17,8 +18,8 @@ use crate::{SCHEME, Tuning};
 /// A prefix in a bucket.
 #[derive(Debug)]
 pub(crate) struct Store {
+    about: About,
     pub(crate) api: Arc<Api>,
-    bucket: String,
     prefix: String,
     pub(crate) listing: Listing,
     location: Option<String>,
@@ -36,9 +37,20 @@ impl Store {
         tuning: Tuning,
     ) -> Self {
         let listing = Listing::new(Arc::clone(&api), prefix.clone(), rules);
+        let folder = prefix.strip_suffix('/').unwrap_or(&prefix);
+        let slash = if folder.is_empty() { "" } else { "/" };
+        let about = About::new(SCHEME, format!("{SCHEME}://{bucket}{slash}{folder}"));
+        let about = about.with_abilities(Abilities {
+            atomic_put: true,
+            exclusive_put: false,
+            // Since 2020 with Amazon (https://aws.amazon.com/s3/consistency/); other servers promise nothing.
+            consistent_list: api.endpoint().amazon,
+            unique_names: true,
+            checksummed_put: true,
+        });
         Self {
+            about,
             api,
-            bucket,
             prefix,
             listing,
             location,
@@ -89,24 +101,8 @@ impl Store {
 
 #[async_trait]
 impl Destination for Store {
-    fn scheme(&self) -> &'static str {
-        SCHEME
-    }
-
-    fn display(&self) -> String {
-        let prefix = self.prefix.strip_suffix('/').unwrap_or(&self.prefix);
-        let slash = if prefix.is_empty() { "" } else { "/" };
-        format!("{SCHEME}://{}{slash}{prefix}", self.bucket)
-    }
-
-    fn abilities(&self) -> Abilities {
-        Abilities {
-            rename: true,
-            space: false,
-            checksummed_put: true,
-            // Since 2020 with Amazon (https://aws.amazon.com/s3/consistency/); other servers promise nothing.
-            consistent_list: self.api.endpoint().amazon,
-        }
+    fn about(&self) -> &About {
+        &self.about
     }
 
     fn list(&self) -> BoxStream<'_, Result<RemoteFile>> {
@@ -123,9 +119,12 @@ impl Destination for Store {
         Ok(reply.download(call.clone()))
     }
 
-    async fn put(&self, name: &str, body: Body) -> Result<()> {
+    async fn put(&self, name: &str, body: Body, existing: Existing) -> Result<()> {
         let call = &Call::on(SCHEME, Operation::Put, name);
         let key = &self.key(call, name)?;
+        if existing == Existing::Refuse && self.listing.find(call, key).await?.is_some() {
+            return Err(call.error(ErrorKind::Exists, "a file of this name is there already"));
+        }
         if body.len() > self.tuning.multipart_above {
             self.put_in_parts(call, key, &body).await
         } else {
@@ -174,12 +173,16 @@ impl Destination for Store {
             })
             .await
     }
-
-    async fn test(&self) -> Result<()> {
-        let call = &Call::new(SCHEME, Operation::Test);
-        self.listing.check(call).await
+    fn extra(&self) -> Extra<'_> {
+        Extra {
+            rename: Some(self),
+            ..Extra::default()
+        }
     }
+}
 
+#[async_trait]
+impl Rename for Store {
     async fn rename(&self, from: &str, to: &str) -> Result<()> {
         let call = &Call::on(SCHEME, Operation::Rename, from);
         let (old, new) = (&self.key(call, from)?, &self.key(call, to)?);
@@ -210,6 +213,10 @@ mod tests {
 
     use super::*;
 
+    fn renamer(store: &Arc<dyn Destination>) -> &dyn Rename {
+        store.extra().rename.expect("objects can be renamed")
+    }
+
     fn store(url: &str) -> Result<Arc<dyn Destination>> {
         let url = Url::parse(url, Path::new("/"))
             .map_err(|error| Error::config(SCHEME, error.to_string()))?;
@@ -219,7 +226,7 @@ mod tests {
             PathBuf::from("/"),
             crate::PROVIDER.options,
         );
-        crate::open(&config, Tuning::default())
+        Ok(crate::open(&config, Tuning::default())?.destination)
     }
 
     #[tokio::test]
@@ -229,9 +236,11 @@ mod tests {
             let refused = [
                 store.delete(name).await,
                 store.get(name).await.map(drop),
-                store.put(name, Body::from_bytes("x")).await,
-                store.rename("a", name).await,
-                store.rename(name, "a").await,
+                store
+                    .put(name, Body::from_bytes("x"), Existing::Replace)
+                    .await,
+                renamer(&store).rename("a", name).await,
+                renamer(&store).rename(name, "a").await,
             ];
             for outcome in refused {
                 assert!(
@@ -245,10 +254,11 @@ mod tests {
 
     #[test]
     fn only_amazon_promises_consistent_listings() -> Result<()> {
-        assert!(store("s3://AK:SK@b/p")?.abilities().consistent_list);
+        assert!(store("s3://AK:SK@b/p")?.about().abilities.consistent_list);
         assert!(
             !store("s3://AK:SK@b/p?s3-server-name=h")?
-                .abilities()
+                .about()
+                .abilities
                 .consistent_list
         );
         Ok(())

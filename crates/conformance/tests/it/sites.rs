@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use larder_destination::{Destination, Error, Operation, Url};
+use larder_destination::{Destination, Error, Operation, Tools, Url};
 use larder_options::Values;
 use larder_testkit::behaviour::Site;
 use larder_testkit::{MemoryDestination, MemoryOptions};
@@ -51,7 +51,7 @@ impl LocalFolder {
     fn open_next(&self) -> Result<Arc<dyn Destination>, Error> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let path = self.root.path().join(format!("a b+c%20 \u{fc}/{number}"));
-        larder_registry::open(&path.to_string_lossy(), &Values::new(), self.root.path())
+        open(&path.to_string_lossy(), self.root.path())
     }
 }
 
@@ -116,8 +116,7 @@ impl Remote {
 #[async_trait]
 impl Site for Remote {
     async fn empty(&self) -> Result<Arc<dyn Destination>, Error> {
-        let destination =
-            larder_registry::open(&self.below(&self.name()), &Values::new(), Path::new("/"))?;
+        let destination = open(&self.below(&self.name()), Path::new("/"))?;
         destination.create_folder().await?;
         Ok(destination)
     }
@@ -126,11 +125,14 @@ impl Site for Remote {
         let Some(url) = self.elsewhere(&self.name()) else {
             return Err("the URL has no bucket to replace");
         };
-        larder_registry::open(&url, &Values::new(), Path::new("/")).map_err(|error| {
-            match error.operation() {
-                Operation::Open => "the URL with another bucket cannot be opened",
-                _ => "the service does not answer",
-            }
+        open(&url, Path::new("/")).map_err(|error| match error.operation() {
+            Operation::Open => "the URL with another bucket cannot be opened",
+            _ => "the service does not answer",
         })
     }
+}
+
+fn open(url: &str, working_folder: &Path) -> Result<Arc<dyn Destination>, Error> {
+    let opened = larder_registry::open(url, &Values::new(), working_folder, &Tools::system())?;
+    Ok(opened.destination)
 }

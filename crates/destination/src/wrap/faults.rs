@@ -10,7 +10,8 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
 use crate::{
-    Abilities, Body, Destination, Download, Error, ErrorKind, Operation, RemoteFile, Result, Space,
+    About, Body, Capacity, Destination, Download, Error, ErrorKind, Existing, Extra, Leftovers,
+    Operation, RemoteFile, Rename, Result, Space,
 };
 
 /// One way for a call to go wrong.
@@ -238,7 +239,7 @@ impl Faults {
     }
 
     fn error(&self, kind: ErrorKind, operation: Operation, name: &str) -> Error {
-        Error::new(kind, self.inner.scheme(), operation, "injected fault").object(name)
+        Error::new(kind, self.inner.about().scheme, operation, "injected fault").object(name)
     }
 
     fn begin(&self, operation: Operation, name: &str) -> Result<Then> {
@@ -281,16 +282,8 @@ impl Faults {
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Destination for Faults {
-    fn scheme(&self) -> &'static str {
-        self.inner.scheme()
-    }
-
-    fn display(&self) -> String {
-        self.inner.display()
-    }
-
-    fn abilities(&self) -> Abilities {
-        self.inner.abilities()
+    fn about(&self) -> &About {
+        self.inner.about()
     }
 
     fn list(&self) -> BoxStream<'_, Result<RemoteFile>> {
@@ -326,18 +319,20 @@ impl Destination for Faults {
         Ok(Download { len, stream })
     }
 
-    async fn put(&self, name: &str, body: Body) -> Result<()> {
+    async fn put(&self, name: &str, body: Body, existing: Existing) -> Result<()> {
         match self.begin(Operation::Put, name)? {
             Then::Cut(at) => {
                 // A provider that takes the broken body is at fault, but must not make the failure vanish.
-                self.inner.put(name, body.cut_after(at)).await?;
+                self.inner.put(name, body.cut_after(at), existing).await?;
                 Err(self.error(ErrorKind::Network, Operation::Put, name))
             }
             Then::FailAfter(kind) => {
-                self.inner.put(name, body).await?;
+                self.inner.put(name, body, existing).await?;
                 Err(self.error(kind, Operation::Put, name))
             }
-            Then::Proceed | Then::EndEarly(_) | Then::Flip(_) => self.inner.put(name, body).await,
+            Then::Proceed | Then::EndEarly(_) | Then::Flip(_) => {
+                self.inner.put(name, body, existing).await
+            }
         }
     }
 
@@ -351,17 +346,48 @@ impl Destination for Faults {
             .await
     }
 
-    async fn test(&self) -> Result<()> {
-        self.simple(Operation::Test, "", self.inner.test()).await
+    fn extra(&self) -> Extra<'_> {
+        let inner = self.inner.extra();
+        Extra {
+            space: inner.space.map(|_| self as &dyn Space),
+            rename: inner.rename.map(|_| self as &dyn Rename),
+            leftovers: inner.leftovers.map(|_| self as &dyn Leftovers),
+        }
     }
+}
 
-    async fn space(&self) -> Result<Space> {
-        self.simple(Operation::Space, "", self.inner.space()).await
+#[async_trait]
+impl Space for Faults {
+    async fn space(&self) -> Result<Capacity> {
+        let verb = self.inner.extra().space;
+        let verb = verb.ok_or_else(|| self.lacking(Operation::Space))?;
+        self.simple(Operation::Space, "", verb.space()).await
     }
+}
 
+#[async_trait]
+impl Rename for Faults {
     async fn rename(&self, from: &str, to: &str) -> Result<()> {
-        self.simple(Operation::Rename, from, self.inner.rename(from, to))
+        let verb = self.inner.extra().rename;
+        let verb = verb.ok_or_else(|| self.lacking(Operation::Rename))?;
+        self.simple(Operation::Rename, from, verb.rename(from, to))
             .await
+    }
+}
+
+#[async_trait]
+impl Leftovers for Faults {
+    async fn remove_leftovers(&self) -> Result<u64> {
+        let verb = self.inner.extra().leftovers;
+        let verb = verb.ok_or_else(|| self.lacking(Operation::RemoveLeftovers))?;
+        self.simple(Operation::RemoveLeftovers, "", verb.remove_leftovers())
+            .await
+    }
+}
+
+impl Faults {
+    fn lacking(&self, operation: Operation) -> Error {
+        Error::unsupported(self.inner.about().scheme, operation)
     }
 }
 

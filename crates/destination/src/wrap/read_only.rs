@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use crate::{
-    Abilities, Body, Destination, Download, Error, ErrorKind, Operation, RemoteFile, Result, Space,
+    About, Body, Destination, Download, Error, ErrorKind, Existing, Extra, Operation, RemoteFile,
+    Result,
 };
 
 /// Lets reading through and refuses everything else with [`ErrorKind::Denied`].
@@ -23,26 +24,21 @@ impl ReadOnly {
 
     fn refuse(&self, operation: Operation, name: &str) -> Error {
         let message = "this command opens the destination for reading only";
-        Error::new(ErrorKind::Denied, self.inner.scheme(), operation, message).object(name)
+        Error::new(
+            ErrorKind::Denied,
+            self.inner.about().scheme,
+            operation,
+            message,
+        )
+        .object(name)
     }
 }
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Destination for ReadOnly {
-    fn scheme(&self) -> &'static str {
-        self.inner.scheme()
-    }
-
-    fn display(&self) -> String {
-        self.inner.display()
-    }
-
-    fn abilities(&self) -> Abilities {
-        Abilities {
-            rename: false,
-            ..self.inner.abilities()
-        }
+    fn about(&self) -> &About {
+        self.inner.about()
     }
 
     fn list(&self) -> BoxStream<'_, Result<RemoteFile>> {
@@ -53,7 +49,7 @@ impl Destination for ReadOnly {
         self.inner.get(name).await
     }
 
-    async fn put(&self, name: &str, _body: Body) -> Result<()> {
+    async fn put(&self, name: &str, _body: Body, _existing: Existing) -> Result<()> {
         Err(self.refuse(Operation::Put, name))
     }
 
@@ -65,15 +61,10 @@ impl Destination for ReadOnly {
         Err(self.refuse(Operation::CreateFolder, ""))
     }
 
-    async fn test(&self) -> Result<()> {
-        self.inner.test().await
-    }
-
-    async fn space(&self) -> Result<Space> {
-        self.inner.space().await
-    }
-
-    async fn rename(&self, from: &str, _to: &str) -> Result<()> {
-        Err(self.refuse(Operation::Rename, from))
+    fn extra(&self) -> Extra<'_> {
+        Extra {
+            space: self.inner.extra().space,
+            ..Extra::default()
+        }
     }
 }

@@ -8,7 +8,8 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
 use crate::{
-    Abilities, Body, Destination, Download, ErrorKind, Operation, RemoteFile, Result, Space,
+    About, Body, Capacity, Destination, Download, Error, ErrorKind, Existing, Extra, Leftovers,
+    Operation, RemoteFile, Rename, Result, Space,
 };
 
 /// How a recorded call ended.
@@ -232,16 +233,8 @@ impl Recorder {
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Destination for Recorder {
-    fn scheme(&self) -> &'static str {
-        self.inner.scheme()
-    }
-
-    fn display(&self) -> String {
-        self.inner.display()
-    }
-
-    fn abilities(&self) -> Abilities {
-        self.inner.abilities()
+    fn about(&self) -> &About {
+        self.inner.about()
     }
 
     fn list(&self) -> BoxStream<'_, Result<RemoteFile>> {
@@ -264,10 +257,10 @@ impl Destination for Recorder {
         }
     }
 
-    async fn put(&self, name: &str, body: Body) -> Result<()> {
+    async fn put(&self, name: &str, body: Body, existing: Existing) -> Result<()> {
         let len = body.len();
         let entry = self.journal.begin(Operation::Put, name);
-        let result = self.inner.put(name, body).await;
+        let result = self.inner.put(name, body, existing).await;
         entry.end(&result, len);
         result
     }
@@ -286,23 +279,59 @@ impl Destination for Recorder {
         result
     }
 
-    async fn test(&self) -> Result<()> {
-        let entry = self.journal.begin(Operation::Test, "");
-        let result = self.inner.test().await;
-        entry.end(&result, 0);
-        result
+    fn extra(&self) -> Extra<'_> {
+        let inner = self.inner.extra();
+        Extra {
+            space: inner.space.map(|_| self as &dyn Space),
+            rename: inner.rename.map(|_| self as &dyn Rename),
+            leftovers: inner.leftovers.map(|_| self as &dyn Leftovers),
+        }
     }
+}
 
-    async fn space(&self) -> Result<Space> {
-        let entry = self.journal.begin(Operation::Space, "");
-        let result = self.inner.space().await;
-        entry.end(&result, 0);
-        result
+#[async_trait]
+impl Space for Recorder {
+    async fn space(&self) -> Result<Capacity> {
+        let verb = self.inner.extra().space;
+        let verb = verb.ok_or_else(|| self.lacking(Operation::Space))?;
+        self.record(Operation::Space, "", verb.space()).await
     }
+}
 
+#[async_trait]
+impl Rename for Recorder {
     async fn rename(&self, from: &str, to: &str) -> Result<()> {
-        let entry = self.journal.begin(Operation::Rename, from);
-        let result = self.inner.rename(from, to).await;
+        let verb = self.inner.extra().rename;
+        let verb = verb.ok_or_else(|| self.lacking(Operation::Rename))?;
+        self.record(Operation::Rename, from, verb.rename(from, to))
+            .await
+    }
+}
+
+#[async_trait]
+impl Leftovers for Recorder {
+    async fn remove_leftovers(&self) -> Result<u64> {
+        let verb = self.inner.extra().leftovers;
+        let verb = verb.ok_or_else(|| self.lacking(Operation::RemoveLeftovers))?;
+        self.record(Operation::RemoveLeftovers, "", verb.remove_leftovers())
+            .await
+    }
+}
+
+impl Recorder {
+    fn lacking(&self, operation: Operation) -> Error {
+        Error::unsupported(self.inner.about().scheme, operation)
+    }
+
+    /// A call without content.
+    async fn record<T>(
+        &self,
+        operation: Operation,
+        name: &str,
+        call: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        let entry = self.journal.begin(operation, name);
+        let result = call.await;
         entry.end(&result, 0);
         result
     }

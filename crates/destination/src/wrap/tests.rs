@@ -12,33 +12,34 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use super::*;
 use crate::{
-    Abilities, Body, Destination, Download, Error, ErrorKind, Operation, RemoteFile, Result,
+    About, Body, Destination, Download, Error, ErrorKind, Existing, Extra, Operation, RemoteFile,
+    Rename, Result,
 };
 
 /// The simplest destination that keeps the contract.
-#[derive(Default)]
-struct Shelf(Mutex<BTreeMap<String, Bytes>>);
+struct Shelf {
+    about: About,
+    files: Mutex<BTreeMap<String, Bytes>>,
+}
+
+impl Default for Shelf {
+    fn default() -> Self {
+        Self {
+            about: About::new("shelf", "shelf://"),
+            files: Mutex::default(),
+        }
+    }
+}
 
 #[async_trait]
 impl Destination for Shelf {
-    fn scheme(&self) -> &'static str {
-        "shelf"
-    }
-
-    fn display(&self) -> String {
-        "shelf://".to_owned()
-    }
-
-    fn abilities(&self) -> Abilities {
-        Abilities {
-            rename: true,
-            ..Abilities::default()
-        }
+    fn about(&self) -> &About {
+        &self.about
     }
 
     fn list(&self) -> BoxStream<'_, Result<RemoteFile>> {
         let files: Vec<_> = self
-            .0
+            .files
             .lock()
             .unwrap()
             .iter()
@@ -48,17 +49,17 @@ impl Destination for Shelf {
     }
 
     async fn get(&self, name: &str) -> Result<Download> {
-        let bytes = self.0.lock().unwrap().get(name).cloned();
+        let bytes = self.files.lock().unwrap().get(name).cloned();
         bytes
             .map(Download::from_bytes)
             .ok_or_else(|| Error::new(ErrorKind::NotFound, "shelf", Operation::Get, "none"))
     }
 
-    async fn put(&self, name: &str, body: Body) -> Result<()> {
+    async fn put(&self, name: &str, body: Body, _existing: Existing) -> Result<()> {
         let pieces: Vec<Bytes> = body.stream().try_collect().await.map_err(|error| {
             Error::new(ErrorKind::Other, "shelf", Operation::Put, error.to_string())
         })?;
-        self.0
+        self.files
             .lock()
             .unwrap()
             .insert(name.to_owned(), pieces.concat().into());
@@ -66,20 +67,25 @@ impl Destination for Shelf {
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
-        self.0.lock().unwrap().remove(name);
+        self.files.lock().unwrap().remove(name);
         Ok(())
     }
 
     async fn create_folder(&self) -> Result<()> {
         Ok(())
     }
-
-    async fn test(&self) -> Result<()> {
-        Ok(())
+    fn extra(&self) -> Extra<'_> {
+        Extra {
+            rename: Some(self),
+            ..Extra::default()
+        }
     }
+}
 
+#[async_trait]
+impl Rename for Shelf {
     async fn rename(&self, from: &str, to: &str) -> Result<()> {
-        let mut shelf = self.0.lock().unwrap();
+        let mut shelf = self.files.lock().unwrap();
         let bytes = shelf.remove(from).unwrap_or_default();
         shelf.insert(to.to_owned(), bytes);
         Ok(())
@@ -100,7 +106,7 @@ fn file(name: &str, bytes: &Bytes) -> RemoteFile {
 async fn shelf_with(name: &str, content: &[u8]) -> Arc<Shelf> {
     let shelf = Arc::new(Shelf::default());
     shelf
-        .put(name, Body::from_bytes(content.to_vec()))
+        .put(name, Body::from_bytes(content.to_vec()), Existing::Replace)
         .await
         .unwrap();
     shelf
@@ -128,14 +134,16 @@ async fn a_read_only_destination_cannot_be_changed() {
     let safe = ReadOnly::new(shelf.clone());
     assert_eq!(content(&safe, "a").await.unwrap(), b"abc");
     assert_eq!(names(&safe).await.unwrap(), ["a"]);
-    assert!(!safe.abilities().rename);
+    assert!(safe.extra().rename.is_none());
     assert_eq!(
-        kind(safe.put("b", Body::from_bytes("x")).await),
+        kind(
+            safe.put("b", Body::from_bytes("x"), Existing::Replace)
+                .await
+        ),
         ErrorKind::Denied
     );
     assert_eq!(kind(safe.delete("a").await), ErrorKind::Denied);
     assert_eq!(kind(safe.create_folder().await), ErrorKind::Denied);
-    assert_eq!(kind(safe.rename("a", "b").await), ErrorKind::Denied);
     assert_eq!(names(shelf.as_ref()).await.unwrap(), ["a"]);
     let message = safe.delete("a").await.unwrap_err().to_string();
     assert_eq!(
@@ -148,16 +156,25 @@ async fn a_read_only_destination_cannot_be_changed() {
 async fn the_journal_tells_what_was_called() {
     let recorder = Recorder::new(Arc::new(Shelf::default()));
     let journal = recorder.journal();
-    recorder.put("a", Body::from_bytes("four")).await.unwrap();
     recorder
-        .put("b", Body::from_bytes("x").cut_after(0))
+        .put("a", Body::from_bytes("four"), Existing::Replace)
+        .await
+        .unwrap();
+    recorder
+        .put("b", Body::from_bytes("x").cut_after(0), Existing::Replace)
         .await
         .unwrap_err();
     content(&recorder, "a").await.unwrap();
     content(&recorder, "c").await.unwrap_err();
     drop(recorder.get("a").await.unwrap());
     names(&recorder).await.unwrap();
-    recorder.rename("a", "z").await.unwrap();
+    recorder
+        .extra()
+        .rename
+        .unwrap()
+        .rename("a", "z")
+        .await
+        .unwrap();
     recorder.delete("z").await.unwrap();
     assert_eq!(
         journal.to_string(),
@@ -172,7 +189,7 @@ async fn the_journal_tells_what_was_called() {
     );
     assert_eq!(journal.names(Operation::Get), ["a", "c", "a"]);
     journal.clear();
-    recorder.test().await.unwrap();
+    crate::test(&recorder).await.unwrap();
     assert_eq!(journal.calls().len(), 1);
 }
 
@@ -195,21 +212,36 @@ async fn queued_faults_hit_their_operation() {
     plan.push(Operation::Put, Failure::After(ErrorKind::Network));
     plan.push(Operation::Put, Failure::Cut(2));
     assert_eq!(
-        kind(faults.put("b", Body::from_bytes("b")).await),
+        kind(
+            faults
+                .put("b", Body::from_bytes("b"), Existing::Replace)
+                .await
+        ),
         ErrorKind::Quota
     );
     assert_eq!(names(&faults).await.unwrap(), ["a"]);
     assert_eq!(
-        kind(faults.put("b", Body::from_bytes("b")).await),
+        kind(
+            faults
+                .put("b", Body::from_bytes("b"), Existing::Replace)
+                .await
+        ),
         ErrorKind::Network
     );
     assert_eq!(names(&faults).await.unwrap(), ["a", "b"]);
     assert_eq!(
-        kind(faults.put("c", Body::from_bytes("ccc")).await),
+        kind(
+            faults
+                .put("c", Body::from_bytes("ccc"), Existing::Replace)
+                .await
+        ),
         ErrorKind::Other
     );
     assert_eq!(names(&faults).await.unwrap(), ["a", "b"]);
-    faults.put("c", Body::from_bytes("ccc")).await.unwrap();
+    faults
+        .put("c", Body::from_bytes("ccc"), Existing::Replace)
+        .await
+        .unwrap();
 
     plan.skip(Operation::Get, 1);
     plan.push(Operation::Get, Failure::Cut(2));
@@ -233,12 +265,12 @@ async fn every_call_after_the_nth_fails() {
     let faults = Faults::new(shelf_with("a", b"abc").await, plan.clone());
     plan.fail_after(2, Failure::Before(ErrorKind::Network));
     plan.fail_at(1, Failure::Before(ErrorKind::Denied));
-    assert_eq!(kind(faults.test().await), ErrorKind::Denied);
-    faults.test().await.unwrap();
-    assert_eq!(kind(faults.test().await), ErrorKind::Network);
+    assert_eq!(kind(crate::test(&faults).await), ErrorKind::Denied);
+    crate::test(&faults).await.unwrap();
+    assert_eq!(kind(crate::test(&faults).await), ErrorKind::Network);
     assert_eq!(kind(faults.delete("a").await), ErrorKind::Network);
     plan.clear();
-    faults.test().await.unwrap();
+    crate::test(&faults).await.unwrap();
     assert_eq!(plan.calls(), 5);
 }
 
@@ -279,7 +311,12 @@ async fn chance_repeats_with_its_seed() {
         );
         let mut results = Vec::new();
         for _ in 0..200 {
-            results.push(faults.test().await.err().map(|error| error.kind().clone()));
+            results.push(
+                crate::test(&faults)
+                    .await
+                    .err()
+                    .map(|error| error.kind().clone()),
+            );
         }
         let failed = results.iter().flatten().count();
         assert!((30..=90).contains(&failed), "{failed}");
@@ -297,7 +334,7 @@ async fn transfers_are_slowed_in_both_directions() {
     );
     let slow = Throttle::new(Arc::new(Shelf::default()), Arc::clone(&upload), download);
     let start = tokio::time::Instant::now();
-    slow.put("a", Body::from_bytes(vec![7; 20_000]))
+    slow.put("a", Body::from_bytes(vec![7; 20_000]), Existing::Replace)
         .await
         .unwrap();
     let after_put = start.elapsed().as_secs_f64();
@@ -307,7 +344,7 @@ async fn transfers_are_slowed_in_both_directions() {
     assert!((37.0..=41.0).contains(&after_get), "{after_get}");
     upload.set(0);
     let start = tokio::time::Instant::now();
-    slow.put("b", Body::from_bytes(vec![7; 20_000]))
+    slow.put("b", Body::from_bytes(vec![7; 20_000]), Existing::Replace)
         .await
         .unwrap();
     assert!(start.elapsed().as_secs_f64() < 0.1);

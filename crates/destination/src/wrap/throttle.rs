@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::{Abilities, Body, Destination, Download, RemoteFile, Result, Space};
+use crate::{About, Body, Destination, Download, Existing, Extra, RemoteFile, Result};
 
 /// A token bucket: at most so many bytes a second, over everything that shares it.
 ///
@@ -186,16 +186,8 @@ impl Throttle {
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Destination for Throttle {
-    fn scheme(&self) -> &'static str {
-        self.inner.scheme()
-    }
-
-    fn display(&self) -> String {
-        self.inner.display()
-    }
-
-    fn abilities(&self) -> Abilities {
-        self.inner.abilities()
+    fn about(&self) -> &About {
+        self.inner.about()
     }
 
     fn list(&self) -> BoxStream<'_, Result<RemoteFile>> {
@@ -214,9 +206,9 @@ impl Destination for Throttle {
         })
     }
 
-    async fn put(&self, name: &str, body: Body) -> Result<()> {
+    async fn put(&self, name: &str, body: Body, existing: Existing) -> Result<()> {
         if self.upload.bytes_per_second() == 0 {
-            return self.inner.put(name, body).await;
+            return self.inner.put(name, body, existing).await;
         }
         let len = body.len();
         let taken = Arc::new(AtomicU64::new(0));
@@ -224,7 +216,7 @@ impl Destination for Throttle {
             limit: Arc::clone(&self.upload),
             taken: Arc::clone(&taken),
         };
-        self.inner.put(name, body.paced(pace)).await?;
+        self.inner.put(name, body.paced(pace), existing).await?;
         let unpaced = len.saturating_sub(taken.load(Ordering::Relaxed));
         if unpaced > 0 {
             // Taking them leaves the bucket in debt; taking nothing waits until the debt is paid.
@@ -242,16 +234,8 @@ impl Destination for Throttle {
         self.inner.create_folder().await
     }
 
-    async fn test(&self) -> Result<()> {
-        self.inner.test().await
-    }
-
-    async fn space(&self) -> Result<Space> {
-        self.inner.space().await
-    }
-
-    async fn rename(&self, from: &str, to: &str) -> Result<()> {
-        self.inner.rename(from, to).await
+    fn extra(&self) -> Extra<'_> {
+        self.inner.extra()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Sending volumes: intent on disk, then the bytes, then the index; a failed put gets a new name.
 
 use larder_catalog::{Catalog, VolumeState};
+use larder_destination::{Existing, RetryClass};
 use larder_volume::{
     ArchiveWriter, BlockVolume, Compression, Hash, PackMethod, Packer, VolumeKind, VolumeName,
     VolumeTime, encode_block_volume,
@@ -151,22 +152,31 @@ impl Engine {
         mut next: impl FnMut(&VolumeName) -> Result<VolumeName>,
     ) -> Result<()> {
         let mut attempt = 0;
+        let mut clashes = 0;
         loop {
             self.cancel.check()?;
             let outcome = self
                 .remote
-                .put_once(name.as_str(), data)
+                .put_once(name.as_str(), data, Existing::Refuse)
                 .and_then(|()| self.verify_upload(name, data));
             let Err(error) = outcome else { return Ok(()) };
-            attempt += 1;
-            if !self.remote.wait_for_retry(name.as_str(), attempt, &error)? {
-                return Err(error);
+            // A name that is taken belongs to another run: it is left alone, and the next one is tried at once.
+            let is_clash = is_clash(&error);
+            if is_clash && clashes < MOST_CLASHES {
+                clashes += 1;
+            } else {
+                attempt += 1;
+                if !self.remote.wait_for_retry(name.as_str(), attempt, &error)? {
+                    return Err(error);
+                }
             }
             let fresh = next(name)?;
             self.durable(|c| {
                 let old = name.as_str().to_owned();
                 c.rename_volume(id, fresh.as_str())?;
-                c.add_volume(&old, name.kind(), VolumeState::Deleting, None, None)?;
+                if !is_clash {
+                    c.add_volume(&old, name.kind(), VolumeState::Deleting, None, None)?;
+                }
                 Ok(())
             })?;
             *name = fresh;
@@ -210,3 +220,12 @@ impl Engine {
         self.catalog(|c| c.durable(work))
     }
 }
+
+/// True when a put failed because its name was taken.
+fn is_clash(error: &Error) -> bool {
+    matches!(error, Error::Destination(error) if error.retry_class() == RetryClass::OtherName)
+}
+
+/// Names that are tried at once before a taken one counts as a failed attempt. Several machines that write versions into
+/// one folder in the same second need as many.
+const MOST_CLASHES: u32 = 16;

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use larder_destination::{
-    Abilities, Body, Destination, Download, Error, ErrorKind, Operation, RemoteFile, Result, Space,
+    About, Body, Destination, Download, Error, ErrorKind, Existing, Extra, Operation, RemoteFile,
+    Result,
 };
 use larder_testkit::MemoryDestination;
 
@@ -58,7 +59,7 @@ impl Doom {
         let mut calls = self.calls.lock().unwrap();
         *calls += 1;
         if *calls > self.at {
-            return Err(self.gone(Operation::Test));
+            return Err(self.gone(Operation::Get));
         }
         Ok(*calls == self.at)
     }
@@ -76,16 +77,8 @@ impl Doom {
 
 #[async_trait]
 impl Destination for Doom {
-    fn scheme(&self) -> &'static str {
-        "memory"
-    }
-
-    fn display(&self) -> String {
-        self.inner.display()
-    }
-
-    fn abilities(&self) -> Abilities {
-        self.inner.abilities()
+    fn about(&self) -> &About {
+        self.inner.about()
     }
 
     fn list(&self) -> BoxStream<'_, Result<RemoteFile>> {
@@ -103,13 +96,13 @@ impl Destination for Doom {
         self.inner.get(name).await
     }
 
-    async fn put(&self, name: &str, body: Body) -> Result<()> {
+    async fn put(&self, name: &str, body: Body, existing: Existing) -> Result<()> {
         if !self.is_now()? {
-            return self.inner.put(name, body).await;
+            return self.inner.put(name, body, existing).await;
         }
         match self.reach {
             Reach::Not => {}
-            Reach::Whole => self.inner.put(name, body).await?,
+            Reach::Whole => self.inner.put(name, body, existing).await?,
             Reach::Half => {
                 let bytes = body.as_bytes().expect("small volumes are in memory");
                 self.inner.insert(name, bytes.slice(..bytes.len() / 2));
@@ -140,11 +133,7 @@ impl Destination for Doom {
         Ok(())
     }
 
-    async fn test(&self) -> Result<()> {
-        self.inner.test().await
-    }
-
-    async fn space(&self) -> Result<Space> {
-        self.inner.space().await
+    fn extra(&self) -> Extra<'_> {
+        self.inner.extra()
     }
 }

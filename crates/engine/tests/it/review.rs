@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use larder_engine::{Cancel, Engine, Error, Rng, Setup, SystemRng};
+use larder_engine::{Cancel, Engine, Random, Setup, SystemRandom};
 use larder_volume::VolumeKind::{Blocks, Index};
 
 use crate::rig::{Rig, chain};
@@ -12,12 +12,12 @@ use crate::rig::{Rig, chain};
 /// Randomness that runs out.
 struct Ending(AtomicUsize);
 
-impl Rng for Ending {
-    fn fill(&self, buffer: &mut [u8]) -> Result<(), Error> {
+impl Random for Ending {
+    fn fill(&self, buffer: &mut [u8]) -> std::io::Result<()> {
         if self.0.fetch_add(1, Ordering::SeqCst) < 1 {
-            return SystemRng.fill(buffer);
+            return SystemRandom.fill(buffer);
         }
-        Err(Error::Bug("no more randomness".into()))
+        Err(std::io::Error::other("no more randomness"))
     }
 }
 

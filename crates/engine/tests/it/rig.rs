@@ -8,7 +8,7 @@ use larder_destination::{Destination, Operation};
 use larder_engine::source::WalkOptions;
 use larder_engine::{
     BackupReport, BackupRequest, Cancel, Clock, Engine, Error, FixedClock, Level, Message, Monitor,
-    Phase, Progress, RestoreReport, RestoreRequest, Samples, Setup, SystemRng, TestReport,
+    Phase, Progress, RestoreReport, RestoreRequest, Samples, Setup, SystemRandom, TestReport,
     Transfer,
 };
 use larder_options::{Origin, Secret, Values};
@@ -254,7 +254,7 @@ impl Rig {
             passphrase: self.passphrase.clone().map(Secret::new),
             state_path: self.state.clone(),
             clock: self.clock.clone(),
-            rng: Arc::new(SystemRng),
+            rng: Arc::new(SystemRandom),
             monitor: self.log.clone(),
             cancel: self.cancel.clone(),
             writes,

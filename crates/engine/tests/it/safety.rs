@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use larder_destination::{
-    Abilities, Body, Destination, Download, Operation, RemoteFile, Result, Space,
+    About, Body, Destination, Download, Existing, Extra, Operation, RemoteFile, Result,
 };
 use larder_engine::{Error, ListRequest, Samples};
 use larder_testkit::{Failure, MemoryDestination, MemoryOptions, ReadOnly};
@@ -26,7 +26,7 @@ fn assert_nothing_written(rig: &Rig, when: &str) {
     for call in rig.journal.calls() {
         let harmless = matches!(
             call.operation,
-            Operation::List | Operation::Get | Operation::Space | Operation::Test
+            Operation::List | Operation::Get | Operation::Space
         );
         assert!(harmless, "{when}: {call}");
     }
@@ -250,16 +250,8 @@ struct Listed {
 
 #[async_trait]
 impl Destination for Listed {
-    fn scheme(&self) -> &'static str {
-        "memory"
-    }
-
-    fn display(&self) -> String {
-        self.inner.display()
-    }
-
-    fn abilities(&self) -> Abilities {
-        self.inner.abilities()
+    fn about(&self) -> &About {
+        self.inner.about()
     }
 
     fn list(&self) -> BoxStream<'_, Result<RemoteFile>> {
@@ -280,8 +272,8 @@ impl Destination for Listed {
         self.inner.get(name).await
     }
 
-    async fn put(&self, name: &str, body: Body) -> Result<()> {
-        self.inner.put(name, body).await
+    async fn put(&self, name: &str, body: Body, existing: Existing) -> Result<()> {
+        self.inner.put(name, body, existing).await
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
@@ -292,12 +284,8 @@ impl Destination for Listed {
         self.inner.create_folder().await
     }
 
-    async fn test(&self) -> Result<()> {
-        self.inner.test().await
-    }
-
-    async fn space(&self) -> Result<Space> {
-        self.inner.space().await
+    fn extra(&self) -> Extra<'_> {
+        self.inner.extra()
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use larder_destination::Destination;
 use larder_engine::{
-    Cancel, Clock, Engine, FixedClock, Message, Monitor, Phase, Progress, Result, Setup, SystemRng,
-    Transfer,
+    Cancel, Clock, Engine, FixedClock, Message, Monitor, Phase, Progress, Result, Setup,
+    SystemRandom, Transfer,
 };
 use larder_options::{Origin, Secret, Values};
 use larder_testkit::MemoryDestination;
@@ -189,7 +189,7 @@ impl User {
             passphrase: self.passphrase.as_deref().map(Secret::new),
             state_path: self.state.path().join("catalog.sqlite"),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            rng: Arc::new(SystemRng),
+            rng: Arc::new(SystemRandom),
             monitor: Arc::new(self.log.clone()),
             cancel: Cancel::new(),
             writes: true,

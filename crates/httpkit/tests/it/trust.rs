@@ -68,7 +68,7 @@ async fn ask(host: &str, port: u16, trust: Trust) -> Result<Vec<u8>> {
         ..Settings::default()
     };
     let client = Client::new("test", &settings)?;
-    let call = Call::new("test", Operation::Test);
+    let call = Call::new("test", Operation::Get);
     let url = Url::parse(&format!("https://{host}:{port}/?token=secret"))
         .map_err(|_| call.error(ErrorKind::Config, "no address"))?;
     let outgoing = Outgoing {

@@ -45,9 +45,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case!("says not found for a missing file", gets_missing, Nothing),
     case!("renames", renames, Rename),
-    case!("refuses to rename", refuses_rename, NoRename),
     case!("tells its space", tells_space, Space),
-    case!("refuses to tell its space", refuses_space, NoSpace),
 ];
 
 async fn empty_folder(bench: Bench) -> Outcome {
@@ -56,10 +54,10 @@ async fn empty_folder(bench: Bench) -> Outcome {
 
 async fn tests_folder(bench: Bench) -> Outcome {
     let destination = bench.empty().await?;
-    destination.test().await?;
+    larder_destination::test(destination.as_ref()).await?;
     expect_names(destination.as_ref(), &[]).await?;
     check!(
-        !destination.display().is_empty() && !destination.scheme().is_empty(),
+        !destination.about().display.is_empty() && !destination.about().scheme.is_empty(),
         "it has no name"
     );
     Ok(())
@@ -72,7 +70,11 @@ async fn missing_folder(bench: Bench) -> Outcome {
     expect_error("get", destination.get("a").await, missing)?;
     expect_error("put", put(destination.as_ref(), "a", b"a").await, missing)?;
     expect_error("delete", destination.delete("a").await, missing)?;
-    expect_error("test", destination.test().await, missing)
+    expect_error(
+        "test",
+        larder_destination::test(destination.as_ref()).await,
+        missing,
+    )
 }
 
 async fn creates_folder(bench: Bench) -> Outcome {
@@ -197,15 +199,15 @@ async fn refused_names(bench: Bench) -> Outcome {
             destination.delete(name).await,
             &[ErrorKind::Config],
         )?;
-        if destination.abilities().rename {
+        if let Some(verb) = destination.extra().rename {
             expect_error(
                 &what("rename to"),
-                destination.rename("a", name).await,
+                verb.rename("a", name).await,
                 &[ErrorKind::Config],
             )?;
             expect_error(
                 &what("rename from"),
-                destination.rename(name, "c").await,
+                verb.rename(name, "c").await,
                 &[ErrorKind::Config],
             )?;
         }
@@ -259,32 +261,28 @@ async fn renames(bench: Bench) -> Outcome {
     let destination = bench.empty().await?;
     put(destination.as_ref(), "a", b"first").await?;
     put(destination.as_ref(), "b", b"second").await?;
-    destination.rename("a", "new name").await?;
+    let Some(verb) = destination.extra().rename else {
+        return Err(Failed("it cannot rename".to_owned()));
+    };
+    verb.rename("a", "new name").await?;
     expect_content(destination.as_ref(), "new name", b"first").await?;
     expect_names(destination.as_ref(), &["b", "new name"]).await?;
-    destination.rename("b", "new name").await?;
+    verb.rename("b", "new name").await?;
     expect_content(destination.as_ref(), "new name", b"second").await?;
     expect_error(
         "rename",
-        destination.rename("missing", "c").await,
+        verb.rename("missing", "c").await,
         &[ErrorKind::NotFound],
     )?;
     expect_names(destination.as_ref(), &["new name"]).await
 }
 
-async fn refuses_rename(bench: Bench) -> Outcome {
-    let destination = bench.empty().await?;
-    put(destination.as_ref(), "a", b"a").await?;
-    expect_error(
-        "rename",
-        destination.rename("a", "b").await,
-        &[ErrorKind::Unsupported],
-    )?;
-    expect_names(destination.as_ref(), &["a"]).await
-}
-
 async fn tells_space(bench: Bench) -> Outcome {
-    let space = bench.empty().await?.space().await?;
+    let destination = bench.empty().await?;
+    let Some(verb) = destination.extra().space else {
+        return Err(Failed("it does not know its space".to_owned()));
+    };
+    let space = verb.space().await?;
     check!(
         space.total.is_some() || space.free.is_some(),
         "it knows neither total nor free space"
@@ -296,14 +294,6 @@ async fn tells_space(bench: Bench) -> Outcome {
         );
     }
     Ok(())
-}
-
-async fn refuses_space(bench: Bench) -> Outcome {
-    expect_error(
-        "space",
-        bench.empty().await?.space().await,
-        &[ErrorKind::Unsupported],
-    )
 }
 
 /// A body whose file has another length than announced.

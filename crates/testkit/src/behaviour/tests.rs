@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use larder_destination::wrap::{Failure, FaultPlan, Faults};
-use larder_destination::{Download, Operation, Space};
+use larder_destination::{About, Download, Existing, Extra, Operation};
 
 use super::*;
 use crate::{Listing, MemoryDestination, MemoryOptions};
@@ -68,16 +68,8 @@ enum Habit {
 
 #[async_trait]
 impl Destination for Bad {
-    fn scheme(&self) -> &'static str {
-        "bad"
-    }
-
-    fn display(&self) -> String {
-        "bad://".to_owned()
-    }
-
-    fn abilities(&self) -> Abilities {
-        self.inner.abilities()
+    fn about(&self) -> &About {
+        self.inner.about()
     }
 
     fn list(&self) -> BoxStream<'_, Result<RemoteFile, Error>> {
@@ -104,18 +96,26 @@ impl Destination for Bad {
         }
     }
 
-    async fn put(&self, name: &str, body: Body) -> Result<(), Error> {
+    async fn put(&self, name: &str, body: Body, existing: Existing) -> Result<(), Error> {
         match self.habit {
             Habit::KeepsShortBodies => {
                 let pieces: Vec<_> = body.stream().collect().await;
                 let content: Vec<u8> = pieces.into_iter().flatten().flatten().collect();
-                let result = self.inner.put(name, body).await;
+                let result = self.inner.put(name, body, existing).await;
                 self.inner.insert(name, content);
                 result
             }
-            Habit::ManglesNames => self.inner.put(&name.replace("%25", "%"), body).await,
-            Habit::TakesAnyName => self.inner.put(&name.replace('/', "_"), body).await,
-            _ => self.inner.put(name, body).await,
+            Habit::ManglesNames => {
+                self.inner
+                    .put(&name.replace("%25", "%"), body, existing)
+                    .await
+            }
+            Habit::TakesAnyName => {
+                self.inner
+                    .put(&name.replace('/', "_"), body, existing)
+                    .await
+            }
+            _ => self.inner.put(name, body, existing).await,
         }
     }
 
@@ -135,16 +135,8 @@ impl Destination for Bad {
         self.inner.create_folder().await
     }
 
-    async fn test(&self) -> Result<(), Error> {
-        self.inner.test().await
-    }
-
-    async fn space(&self) -> Result<Space, Error> {
-        self.inner.space().await
-    }
-
-    async fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
-        self.inner.rename(from, to).await
+    fn extra(&self) -> Extra<'_> {
+        self.inner.extra()
     }
 }
 

@@ -63,7 +63,11 @@ async fn round_trip_file(bench: Bench) -> Outcome {
         let file = tempfile::NamedTempFile::new()?;
         std::fs::write(file.path(), &content)?;
         destination
-            .put("a", Body::from_file(file.path().to_path_buf(), len as u64))
+            .put(
+                "a",
+                Body::from_file(file.path().to_path_buf(), len as u64),
+                Existing::Replace,
+            )
             .await?;
         expect_content(destination.as_ref(), "a", &content).await?;
         check!(
@@ -158,7 +162,7 @@ async fn short_body(bench: Bench) -> Outcome {
     ];
     for (what, body) in bodies {
         for name in ["old", "new"] {
-            let result = destination.put(name, body.clone()).await;
+            let result = destination.put(name, body.clone(), Existing::Replace).await;
             check!(result.is_err(), "put of {what} succeeded");
         }
         expect_names(destination.as_ref(), &["old"])
@@ -175,7 +179,8 @@ async fn visible_whole(bench: Bench) -> Outcome {
     let content = Rng::new(3).bytes(600_000);
     // Slow enough that several listings fall into the put.
     let slow = slowed(&destination, 400_000);
-    let mut sending = std::pin::pin!(slow.put("a", Body::from_bytes(content.clone())));
+    let mut sending =
+        std::pin::pin!(slow.put("a", Body::from_bytes(content.clone()), Existing::Replace));
     loop {
         tokio::select! {
             sent = &mut sending => break sent?,
@@ -221,7 +226,7 @@ async fn cancelled_put(bench: Bench) -> Outcome {
     let content = Rng::new(4).bytes(LARGE);
     for milliseconds in [0, 5, 50] {
         let slow = slowed(&destination, 1_000_000);
-        let sending = slow.put("a", Body::from_bytes(content.clone()));
+        let sending = slow.put("a", Body::from_bytes(content.clone()), Existing::Replace);
         let given_up = tokio::time::timeout(Duration::from_millis(milliseconds), sending).await;
         check!(given_up.is_err(), "the put was too fast to be given up");
         // Whatever still runs in the background gets the time to end.

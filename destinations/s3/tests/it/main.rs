@@ -35,7 +35,7 @@ fn open_tuned(url: &str, tuning: Tuning) -> Result<Arc<dyn Destination>> {
         PathBuf::from("/"),
         larder_s3::PROVIDER.options,
     );
-    larder_s3::open(&config, tuning)
+    Ok(larder_s3::open(&config, tuning)?.destination)
 }
 
 /// The whole listing in the order of names.

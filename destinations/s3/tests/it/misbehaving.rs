@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use larder_destination::{Body, ErrorKind, Operation, Result};
+use larder_destination::{Body, ErrorKind, Existing, Operation, Result};
 use larder_s3::Tuning;
 
 use crate::server::{Server, Step, empty, error, ok};
@@ -20,7 +20,9 @@ fn kind<T>(outcome: Result<T>) -> Option<ErrorKind> {
 async fn a_fault_of_the_server_is_repeated_with_the_whole_body() -> Test {
     let server = Server::start(vec![empty(500), error(500, "InternalError"), empty(200)]).await?;
     let store = open(&server.url(""))?;
-    store.put("a", Body::from_bytes("content")).await?;
+    store
+        .put("a", Body::from_bytes("content"), Existing::Replace)
+        .await?;
     let requests = server.requests();
     assert_eq!(requests.len(), 3);
     for request in requests {
@@ -55,7 +57,7 @@ async fn every_verb_survives_one_fault() -> Test {
     assert_eq!(store.get("a").await?.bytes().await?, b"x");
     store.delete("a").await?;
     store.create_folder().await?;
-    store.test().await?;
+    larder_destination::test(store.as_ref()).await?;
     assert_eq!(server.requests().len(), 10);
     Ok(())
 }
@@ -74,13 +76,16 @@ async fn the_wish_of_a_busy_server_is_honoured() -> Test {
     let busy = |wait| Step::Answer(503, wait, "<Error><Code>SlowDown</Code></Error>".into());
     let server = Server::start(vec![busy("Retry-After: 1\r\n"), ok(EMPTY_LIST)]).await?;
     let begin = Instant::now();
-    open(&server.url(""))?.test().await?;
+    larder_destination::test(open(&server.url(""))?.as_ref()).await?;
     assert!(begin.elapsed() >= Duration::from_secs(1));
     assert_eq!(server.requests().len(), 2);
 
     let server = Server::start(vec![busy("Retry-After: 3600\r\n")]).await?;
     let hour = Some(ErrorKind::Busy(Some(Duration::from_secs(3600))));
-    assert_eq!(kind(open(&server.url(""))?.test().await), hour);
+    assert_eq!(
+        kind(larder_destination::test(open(&server.url(""))?.as_ref()).await),
+        hour
+    );
     assert_eq!(server.requests().len(), 1);
     Ok(())
 }
@@ -157,7 +162,7 @@ async fn the_right_region_is_learned_once() -> Test {
     for first in [moved.clone(), Step::Answer(400, "", malformed.into())] {
         let server = Server::start(vec![first, ok(EMPTY_LIST), ok("x")]).await?;
         let store = open(&server.url("s3-location-constraint=us-west-1"))?;
-        store.test().await?;
+        larder_destination::test(store.as_ref()).await?;
         store.get("a").await?;
         let scopes: Vec<_> = server
             .requests()
@@ -171,7 +176,11 @@ async fn the_right_region_is_learned_once() -> Test {
         assert_eq!(scopes, [false, true, true]);
     }
     let server = Server::start(vec![moved.clone(), moved]).await?;
-    assert!(open(&server.url(""))?.test().await.is_err());
+    assert!(
+        larder_destination::test(open(&server.url(""))?.as_ref())
+            .await
+            .is_err()
+    );
     assert_eq!(server.requests().len(), 2);
     Ok(())
 }
@@ -186,7 +195,7 @@ async fn a_wrong_clock_is_corrected_once() -> Test {
     let server =
         Server::start(vec![skewed.clone(), ok(EMPTY_LIST), skewed.clone(), skewed]).await?;
     let store = open(&server.url(""))?;
-    store.test().await?;
+    larder_destination::test(store.as_ref()).await?;
     let date = |at: usize| {
         server
             .requests()
@@ -194,7 +203,10 @@ async fn a_wrong_clock_is_corrected_once() -> Test {
             .map(|request| request.header("x-amz-date").to_owned())
     };
     assert!(date(1).is_some_and(|date| date.starts_with("19941106T0849")));
-    assert_eq!(kind(store.test().await), Some(ErrorKind::Config));
+    assert_eq!(
+        kind(larder_destination::test(store.as_ref()).await),
+        Some(ErrorKind::Config)
+    );
     assert_eq!(server.requests().len(), 4);
     Ok(())
 }
@@ -214,15 +226,25 @@ async fn a_server_that_stands_still_is_given_up() -> Test {
     .await?;
     let store = open(&server.url(quick))?;
     let begin = Instant::now();
-    assert_eq!(kind(store.test().await), Some(ErrorKind::Network));
+    assert_eq!(
+        kind(larder_destination::test(store.as_ref()).await),
+        Some(ErrorKind::Network)
+    );
     assert_eq!(
         kind(store.get("a").await?.bytes().await),
         Some(ErrorKind::Network)
     );
     let large = Body::from_bytes(vec![0_u8; 64 << 20]);
-    assert_eq!(kind(store.put("a", large).await), Some(ErrorKind::Network));
     assert_eq!(
-        kind(store.put("a", Body::from_bytes("x")).await),
+        kind(store.put("a", large, Existing::Replace).await),
+        Some(ErrorKind::Network)
+    );
+    assert_eq!(
+        kind(
+            store
+                .put("a", Body::from_bytes("x"), Existing::Replace)
+                .await
+        ),
         Some(ErrorKind::Network)
     );
     assert!(
@@ -244,7 +266,11 @@ async fn a_wrong_checksum_is_corrupt_and_removed() -> Test {
     let server = Server::start(vec![wrong.clone(), wrong, empty(204)]).await?;
     let store = open(&server.url("s3-ext-maxerrorretry=1"))?;
     assert_eq!(
-        kind(store.put("a", Body::from_bytes("x")).await),
+        kind(
+            store
+                .put("a", Body::from_bytes("x"), Existing::Replace)
+                .await
+        ),
         Some(ErrorKind::Corrupt)
     );
     assert_eq!(
@@ -262,7 +288,11 @@ async fn a_short_source_sends_nothing() -> Test {
     let store = open(&server.url(""))?;
     for len in [3, 5] {
         let refused = store
-            .put("a", Body::from_file(file.path().to_owned(), len))
+            .put(
+                "a",
+                Body::from_file(file.path().to_owned(), len),
+                Existing::Replace,
+            )
             .await;
         assert!(refused.is_err_and(|error| error.operation() == Operation::Put));
     }
@@ -287,7 +317,7 @@ async fn old_servers_are_listed_with_version_1() -> Test {
     .await?;
     let store = open(&server.url(""))?;
     assert_eq!(names(store.as_ref()).await?, ["a", "f", "f!", "z"]);
-    store.test().await?;
+    larder_destination::test(store.as_ref()).await?;
     let lines = server.lines();
     assert!(lines[0].contains("list-type=2"));
     assert!(
@@ -319,7 +349,7 @@ async fn something_else_than_a_listing_is_no_empty_folder() -> Test {
     let server = Server::start(vec![ok("<html>welcome</html>"); 9]).await?;
     let store = open(&server.url("s3-ext-maxerrorretry=0"))?;
     assert!(names(store.as_ref()).await.is_err());
-    assert!(store.test().await.is_err());
+    assert!(larder_destination::test(store.as_ref()).await.is_err());
     Ok(())
 }
 
@@ -361,7 +391,7 @@ async fn a_redirect_while_creating_a_bucket_is_followed() -> Test {
     store.create_folder().await?;
     assert_eq!(right.lines(), ["PUT /bkt"]);
     assert!(
-        store.test().await.is_err(),
+        larder_destination::test(store.as_ref()).await.is_err(),
         "other redirects are followed only when asked for"
     );
     assert_eq!(right.requests().len(), 1);
@@ -373,7 +403,14 @@ async fn a_failed_copy_does_not_remove_the_source() -> Test {
     let server = Server::start(vec![ok("<Error><Code>AccessDenied</Code></Error>")]).await?;
     let store = open(&server.url(""))?;
     assert_eq!(
-        kind(store.rename("a b", "c").await),
+        kind(
+            store
+                .extra()
+                .rename
+                .expect("it renames")
+                .rename("a b", "c")
+                .await
+        ),
         Some(ErrorKind::Denied)
     );
     let requests = server.requests();
@@ -411,7 +448,7 @@ async fn parts_are_repeated_one_by_one_and_a_late_error_is_seen() -> Test {
     .await?;
     let body = Body::from_bytes(vec![1_u8; (1 << 20) + 5]);
     in_parts(&server, "s3-storage-class=GLACIER")?
-        .put("a", body)
+        .put("a", body, Existing::Replace)
         .await?;
     assert_eq!(
         server.lines(),
@@ -444,7 +481,11 @@ async fn a_failed_upload_in_parts_is_removed() -> Test {
     .await?;
     let body = Body::from_bytes(vec![1_u8; (1 << 20) + 5]);
     assert_eq!(
-        kind(in_parts(&server, "")?.put("a", body).await),
+        kind(
+            in_parts(&server, "")?
+                .put("a", body, Existing::Replace)
+                .await
+        ),
         Some(ErrorKind::Denied)
     );
     assert_eq!(
@@ -458,7 +499,11 @@ async fn a_failed_upload_in_parts_is_removed() -> Test {
 async fn a_dropped_upload_in_parts_is_removed() -> Test {
     let server = Server::start(vec![ok(UPLOAD), Step::StallBeforeAnswer, empty(204)]).await?;
     let store = in_parts(&server, "")?;
-    let put = store.put("a", Body::from_bytes(vec![1_u8; 1 << 20]));
+    let put = store.put(
+        "a",
+        Body::from_bytes(vec![1_u8; 1 << 20]),
+        Existing::Replace,
+    );
     assert!(
         tokio::time::timeout(Duration::from_millis(500), put)
             .await
@@ -495,7 +540,7 @@ async fn a_lost_reply_at_the_end_of_an_upload_is_looked_into() -> Test {
         ])
         .await?;
         let outcome = in_parts(&server, "")?
-            .put("a", Body::from_bytes("eleven byte"))
+            .put("a", Body::from_bytes("eleven byte"), Existing::Replace)
             .await;
         assert_eq!(outcome.is_ok(), stored, "{outcome:?}");
     }
@@ -511,7 +556,7 @@ async fn a_server_that_is_not_there_is_a_network_error() -> Test {
     let store = open(&format!(
         "s3://AK:SK@bkt/p?s3-server-name={address}&s3-ext-maxerrorretry=1"
     ))?;
-    let refused = store.test().await;
+    let refused = larder_destination::test(store.as_ref()).await;
     assert_eq!(
         refused
             .as_ref()

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use larder_destination::{Body, Destination, ErrorKind, Result};
+use larder_destination::{Body, Destination, ErrorKind, Existing, Result};
 
 use crate::{listing, names, open};
 
@@ -74,7 +74,7 @@ async fn files_come_back_as_they_went() -> Test {
         return Ok(());
     };
     let store = fresh.open("pre%20fix/%C3%BC", "")?;
-    store.test().await?;
+    larder_destination::test(store.as_ref()).await?;
     assert!(listing(store.as_ref()).await?.is_empty());
     let mut file = tempfile::NamedTempFile::new()?;
     let content: Vec<u8> = (0..3_000_000_u32).flat_map(|n| n.to_le_bytes()).collect();
@@ -83,6 +83,7 @@ async fn files_come_back_as_they_went() -> Test {
         .put(
             "volume.zip.aes",
             Body::from_file(file.path().to_owned(), content.len() as u64),
+            Existing::Replace,
         )
         .await?;
     let download = store.get("volume.zip.aes").await?;
@@ -96,7 +97,9 @@ async fn files_come_back_as_they_went() -> Test {
     );
     assert!(files[0].modified.is_some_and(|time| time > 1_700_000_000) && !files[0].is_folder);
 
-    store.put("volume.zip.aes", Body::from_bytes("")).await?;
+    store
+        .put("volume.zip.aes", Body::from_bytes(""), Existing::Replace)
+        .await?;
     assert_eq!(store.get("volume.zip.aes").await?.bytes().await?, b"");
     store.delete("volume.zip.aes").await?;
     assert!(listing(store.as_ref()).await?.is_empty());
@@ -142,7 +145,11 @@ async fn names_with_special_characters() -> Test {
     ];
     for name in wanted {
         store
-            .put(name, Body::from_bytes(name.as_bytes().to_vec()))
+            .put(
+                name,
+                Body::from_bytes(name.as_bytes().to_vec()),
+                Existing::Replace,
+            )
             .await?;
     }
     let mut sorted: Vec<_> = wanted.iter().map(ToString::to_string).collect();
@@ -156,7 +163,12 @@ async fn names_with_special_characters() -> Test {
             name.as_bytes(),
             "{name}"
         );
-        store.rename(name, &format!("{name}2")).await?;
+        store
+            .extra()
+            .rename
+            .expect("it renames")
+            .rename(name, &format!("{name}2"))
+            .await?;
         assert_eq!(
             kind(store.get(name).await),
             Some(ErrorKind::NotFound),
@@ -180,7 +192,11 @@ async fn more_files_than_fit_on_a_page() -> Test {
             let store = Arc::clone(&store);
             async move {
                 store
-                    .put(&name(number), Body::from_bytes(vec![1_u8; number % 7]))
+                    .put(
+                        &name(number),
+                        Body::from_bytes(vec![1_u8; number % 7]),
+                        Existing::Replace,
+                    )
                     .await
             }
         })
@@ -189,11 +205,11 @@ async fn more_files_than_fit_on_a_page() -> Test {
         .await?;
     fresh
         .open("many/sub", "")?
-        .put("inner", Body::from_bytes("x"))
+        .put("inner", Body::from_bytes("x"), Existing::Replace)
         .await?;
     fresh
         .open("many2", "")?
-        .put("sibling", Body::from_bytes("x"))
+        .put("sibling", Body::from_bytes("x"), Existing::Replace)
         .await?;
     for options in ["", "s3-list-api-version=v1", "s3-recursive-list=true"] {
         let files = listing(fresh.open("many", options)?.as_ref()).await?;
@@ -238,7 +254,11 @@ async fn a_large_file_goes_in_parts() -> Test {
         file.write_all(&block(&mut state))?;
     }
     store
-        .put("large", Body::from_file(file.path().to_owned(), len))
+        .put(
+            "large",
+            Body::from_file(file.path().to_owned(), len),
+            Existing::Replace,
+        )
         .await?;
     assert_eq!(
         listing(store.as_ref())
@@ -280,7 +300,11 @@ async fn wrong_keys_need_a_sign_in() -> Test {
         };
         let store = open(&format!("s3://{}/p?{query}&{options}", fresh.bucket))?;
         let expected = Some(ErrorKind::SignInNeeded);
-        assert_eq!(kind(store.test().await), expected, "test {options}");
+        assert_eq!(
+            kind(larder_destination::test(store.as_ref()).await),
+            expected,
+            "test {options}"
+        );
         assert_eq!(
             kind(listing(store.as_ref()).await),
             expected,
@@ -288,12 +312,24 @@ async fn wrong_keys_need_a_sign_in() -> Test {
         );
         assert_eq!(kind(store.get("a").await), expected, "get {options}");
         assert_eq!(
-            kind(store.put("a", Body::from_bytes("x")).await),
+            kind(
+                store
+                    .put("a", Body::from_bytes("x"), Existing::Replace)
+                    .await
+            ),
             expected,
             "put {options}"
         );
         assert_eq!(
-            kind(store.put("a", Body::from_bytes(vec![1_u8; 5 << 20])).await),
+            kind(
+                store
+                    .put(
+                        "a",
+                        Body::from_bytes(vec![1_u8; 5 << 20]),
+                        Existing::Replace
+                    )
+                    .await
+            ),
             expected,
             "put {options}"
         );
@@ -309,17 +345,37 @@ async fn a_missing_bucket_is_a_missing_folder() -> Test {
     };
     let store = open(&format!("s3://{bucket}/p?{query}"))?;
     let expected = Some(ErrorKind::FolderMissing);
-    assert_eq!(kind(store.test().await), expected);
+    assert_eq!(
+        kind(larder_destination::test(store.as_ref()).await),
+        expected
+    );
     assert_eq!(kind(listing(store.as_ref()).await), expected);
     assert_eq!(kind(store.get("a").await), expected);
-    assert_eq!(kind(store.put("a", Body::from_bytes("x")).await), expected);
     assert_eq!(
-        kind(store.put("a", Body::from_bytes(vec![1_u8; 5 << 20])).await),
+        kind(
+            store
+                .put("a", Body::from_bytes("x"), Existing::Replace)
+                .await
+        ),
+        expected
+    );
+    assert_eq!(
+        kind(
+            store
+                .put(
+                    "a",
+                    Body::from_bytes(vec![1_u8; 5 << 20]),
+                    Existing::Replace
+                )
+                .await
+        ),
         expected
     );
     store.create_folder().await?;
-    store.test().await?;
-    store.put("a", Body::from_bytes("x")).await?;
+    larder_destination::test(store.as_ref()).await?;
+    store
+        .put("a", Body::from_bytes("x"), Existing::Replace)
+        .await?;
     store.create_folder().await?;
     assert_eq!(names(store.as_ref()).await?, ["a"]);
     Ok(())
@@ -334,18 +390,46 @@ async fn renaming_replaces_and_keeps_itself() -> Test {
         "r",
         "s3-storage-class=STANDARD_IA&s3-archive-classes=standard_ia",
     )?;
-    store.put("a", Body::from_bytes("from a")).await?;
-    store.put("b", Body::from_bytes("from b")).await?;
-    store.rename("a", "b").await?;
+    store
+        .put("a", Body::from_bytes("from a"), Existing::Replace)
+        .await?;
+    store
+        .put("b", Body::from_bytes("from b"), Existing::Replace)
+        .await?;
+    store
+        .extra()
+        .rename
+        .expect("it renames")
+        .rename("a", "b")
+        .await?;
     assert_eq!(names(store.as_ref()).await?, ["b"]);
-    store.rename("b", "b").await?;
+    store
+        .extra()
+        .rename
+        .expect("it renames")
+        .rename("b", "b")
+        .await?;
     assert_eq!(store.get("b").await?.bytes().await?, b"from a");
     assert_eq!(
-        kind(store.rename("gone", "c").await),
+        kind(
+            store
+                .extra()
+                .rename
+                .expect("it renames")
+                .rename("gone", "c")
+                .await
+        ),
         Some(ErrorKind::NotFound)
     );
     assert_eq!(
-        kind(store.rename("gone", "gone").await),
+        kind(
+            store
+                .extra()
+                .rename
+                .expect("it renames")
+                .rename("gone", "gone")
+                .await
+        ),
         Some(ErrorKind::NotFound)
     );
     assert!(

@@ -1,0 +1,59 @@
+//! What only some services offer, as small traits beside [`Destination`](crate::Destination).
+//!
+//! A destination gives out the ones that it has; there is no flag that could say otherwise. A wrapper gives out itself
+//! where it has something to add, or nothing where it forbids.
+
+use async_trait::async_trait;
+
+use crate::Result;
+
+/// The further verbs of a destination.
+#[derive(Clone, Copy, Default)]
+pub struct Extra<'d> {
+    /// It knows how much room there is.
+    pub space: Option<&'d dyn Space>,
+    /// It can rename files.
+    pub rename: Option<&'d dyn Rename>,
+    /// It may hold pieces of uploads that were never finished.
+    pub leftovers: Option<&'d dyn Leftovers>,
+}
+
+/// Total and free bytes as the service reports them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Capacity {
+    /// Size of the whole store in bytes; `None` when unknown.
+    pub total: Option<u64>,
+    /// Bytes that may still be written; `None` when unknown.
+    pub free: Option<u64>,
+}
+
+/// A store that knows how much room there is.
+#[async_trait]
+pub trait Space: Send + Sync {
+    /// Total and free space.
+    ///
+    /// # Errors
+    /// [`ErrorKind::FolderMissing`](crate::ErrorKind::FolderMissing) when the folder does not exist.
+    async fn space(&self) -> Result<Capacity>;
+}
+
+/// A store that renames files in one step.
+#[async_trait]
+pub trait Rename: Send + Sync {
+    /// Renames a file; an existing target is replaced.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when there is no such file.
+    async fn rename(&self, from: &str, to: &str) -> Result<()>;
+}
+
+/// A store in which broken uploads leave pieces that no listing shows.
+#[async_trait]
+pub trait Leftovers: Send + Sync {
+    /// Removes pieces of uploads that this program began here and that cannot be under way any more; gives their number.
+    /// To be called by runs that write.
+    ///
+    /// # Errors
+    /// Those of the calls needed. Nothing that could be a finished file is ever touched.
+    async fn remove_leftovers(&self) -> Result<u64>;
+}
