@@ -189,7 +189,7 @@ fn entry(n: u64) -> StoredEntry {
         kind: EntryKind::File,
         path,
         hash: Some(hash(n)),
-        size: n as i64,
+        size: n,
         time: Some(VolumeTime(1_700_000_000)),
         metahash: Some(hash(n ^ 1 << 40)),
         metasize: 189,

@@ -56,8 +56,8 @@ pub(crate) fn encode_fields(out: &mut Vec<u8>, stored: &StoredEntry) {
             | flag(!entry.blocklists.is_empty(), HAS_BLOCKLISTS)
             | flag(!entry.metablocklists.is_empty(), HAS_METABLOCKLISTS),
     );
-    put_signed(out, entry.size);
-    put_signed(out, entry.metasize);
+    put_signed(out, signed(entry.size));
+    put_signed(out, signed(entry.metasize));
     if let Some(hash) = &entry.hash {
         put_hash(out, hash);
     }
@@ -77,7 +77,7 @@ pub(crate) fn encode_fields(out: &mut Vec<u8>, stored: &StoredEntry) {
         put_hash(out, hash);
     }
     if let Some(size) = entry.blocksize {
-        put_signed(out, size);
+        put_signed(out, signed(size));
     }
     for list in [&entry.blocklists, &entry.metablocklists] {
         if !list.is_empty() {
@@ -96,8 +96,8 @@ pub(crate) fn decode_fields(reader: &mut WireReader, path: Vec<u8>) -> Result<St
         2 => EntryKind::Symlink,
         _ => return Err(Error::damaged("an entry is of no known kind")),
     };
-    let size = reader.signed()?;
-    let metasize = reader.signed()?;
+    let size = length(reader)?;
+    let metasize = length(reader)?;
     let hash = when(first & HAS_HASH, || reader.hash())?;
     let time = when(first & HAS_TIME, || reader.signed())?.map(VolumeTime);
     let metahash = when(first & HAS_METAHASH, || reader.hash())?;
@@ -109,7 +109,7 @@ pub(crate) fn decode_fields(reader: &mut WireReader, path: Vec<u8>) -> Result<St
     };
     let mtime_ticks = when(first & HAS_TICKS, || reader.signed())?;
     let blockhash = when(second & HAS_BLOCKHASH, || reader.hash())?;
-    let blocksize = when(second & HAS_BLOCKSIZE, || reader.signed())?;
+    let blocksize = when(second & HAS_BLOCKSIZE, || length(reader))?;
     let blocklists = when(second & HAS_BLOCKLISTS, || hashes(reader))?.unwrap_or_default();
     let metablocklists = when(second & HAS_METABLOCKLISTS, || hashes(reader))?.unwrap_or_default();
     let entry = FileEntry {
@@ -127,6 +127,15 @@ pub(crate) fn decode_fields(reader: &mut WireReader, path: Vec<u8>) -> Result<St
         blocksize,
     };
     Ok(StoredEntry { entry, mtime_ticks })
+}
+
+/// No list holds a length beyond the signed numbers.
+fn signed(length: u64) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
+}
+
+fn length(reader: &mut WireReader) -> Result<u64> {
+    u64::try_from(reader.signed()?).map_err(|_| Error::damaged("an entry has a negative length"))
 }
 
 fn when<T>(flag: u8, read: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
@@ -284,10 +293,10 @@ mod tests {
         let hash = || prop::option::of(any_hash());
         let list = || prop::collection::vec(any_hash(), 0..4);
         let numbers = (
-            any::<i64>(),
-            any::<i64>(),
+            0..=i64::MAX as u64,
+            0..=i64::MAX as u64,
             any::<Option<i64>>(),
-            any::<Option<i64>>(),
+            prop::option::of(0..=i64::MAX as u64),
             any::<Option<i64>>(),
         );
         (

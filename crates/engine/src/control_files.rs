@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use larder_source::{OpenHow, Selection, TargetRoot};
-use larder_volume::{ArchiveReader, EntryKind};
+use larder_volume::{ArchiveReader, EXTRA_FOLDER, EntryKind};
 
 use crate::context::Phase;
 use crate::data::VolumeData;
@@ -15,8 +15,6 @@ use crate::sync::{Mode, Need};
 use crate::versions::{Unsaid, Version};
 use crate::{Error, ListRequest, Result};
 
-/// Where control files lie in a list volume.
-const FOLDER: &str = "extra/";
 /// Largest control file that is read back.
 const MAX_BYTES: u64 = 1 << 30;
 
@@ -77,7 +75,7 @@ impl Engine {
         self.reporter.phase(Phase::Restoring);
         for (name, _) in control_names(&archive, &chosen) {
             let volume = version.volume.name.as_str();
-            let Some(entry) = archive.find(&format!("{FOLDER}{name}")) else {
+            let Some(entry) = archive.find(&format!("{EXTRA_FOLDER}{name}")) else {
                 continue;
             };
             let bytes = archive.read(entry, MAX_BYTES).in_volume(volume)?;
@@ -138,7 +136,7 @@ fn control_names<'a>(
     chosen: &'a Selection,
 ) -> impl Iterator<Item = (&'a str, u64)> {
     archive.entries().filter_map(|entry| {
-        let name = entry.name.strip_prefix(FOLDER)?;
+        let name = entry.name.strip_prefix(EXTRA_FOLDER)?;
         let plain =
             !name.is_empty() && !name.contains(['/', '\\', '\0']) && name != "." && name != "..";
         (plain && chosen.selects(format!("/{name}").as_bytes())).then_some((name, entry.size))

@@ -40,13 +40,7 @@ impl Engine {
                 .and_then(|data| {
                     let archive = self.open_volume(&volume.name, data)?;
                     let manifest = read_manifest(&archive, volume.name.as_str())?;
-                    let hash =
-                        |text: &str| HashAlgorithm::parse(text).in_volume(volume.name.as_str());
-                    let format = Format {
-                        blocksize: manifest.blocksize,
-                        block_hash: hash(&manifest.block_hash)?,
-                        file_hash: hash(&manifest.file_hash)?,
-                    };
+                    let format = Format::of(&manifest).in_volume(volume.name.as_str())?;
                     Ok((format, archive))
                 });
             match outcome {

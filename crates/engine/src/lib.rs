@@ -9,6 +9,7 @@ mod context;
 mod control_files;
 mod crypt;
 mod data;
+mod entries;
 mod error;
 mod identity;
 mod listing;

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use larder_catalog::{Counts, VolumeState};
-use larder_volume::{EntryKind, VolumeKind, parse_fileset};
+use larder_volume::{EntryKind, VolumeKind};
 
 use crate::context::Phase;
-use crate::error::VolumeContext;
 use crate::report::{ListReport, ListedFile, VersionInfo};
 use crate::session::Engine;
 use crate::sync::{Mode, Need, View, count, describe};
@@ -162,7 +161,10 @@ impl Engine {
                         .or_insert_with(|| (kind, vec![None; versions.len()]));
                     *known_kind = kind;
                     if let Some(slot) = sizes.get_mut(place) {
-                        *slot = Some(if kind == EntryKind::File { size } else { -1 });
+                        *slot = Some(match kind {
+                            EntryKind::File => i64::try_from(size).unwrap_or(i64::MAX),
+                            EntryKind::Folder | EntryKind::Symlink => -1,
+                        });
                     }
                 }
                 Ok(())
@@ -247,12 +249,7 @@ impl Engine {
         let mut counts = Counts::default();
         let name = version.volume.name.as_str();
         let archive = self.fetch_list(&version.volume)?;
-        let is_full = match archive.find("fileset") {
-            Some(entry) => {
-                parse_fileset(&archive.read(entry, 1 << 20).in_volume(name)?).in_volume(name)?
-            }
-            None => true,
-        };
+        let is_full = self.is_full(&archive, name)?;
         self.entries_of(&archive, name, |entry| {
             count(&mut counts, entry.kind, entry.size);
             Ok(())

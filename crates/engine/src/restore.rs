@@ -19,15 +19,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use larder_options::Values;
 use larder_source::{Selection, TargetRoot};
 use larder_volume::{
-    ArchiveEntry, ArchiveReader, EntryKind, FILELIST_ENTRY, FileEntry, FileListReader, Hash,
-    Metadata, VolumeTime,
+    ArchiveEntry, ArchiveReader, EntryKind, FILELIST_ENTRY, FileEntry, Hash, Metadata, VolumeTime,
 };
 
 use self::layout::{Target, layout};
 use self::plan::Plan;
 use crate::context::Phase;
 use crate::data::VolumeData;
-use crate::error::{PathContext, VolumeContext};
+use crate::error::PathContext;
 use crate::report::RestoreReport;
 use crate::session::Engine;
 use crate::sync::{Mode, Need, RemoteVolume, View, describe};
@@ -205,7 +204,7 @@ impl Engine {
                 "give --restore-path=…",
             ));
         };
-        let mut restored: HashSet<(Hash, i64)> = HashSet::new();
+        let mut restored: HashSet<(Hash, u64)> = HashSet::new();
         let mut newest = None;
         for version in self.chosen_versions(view, Unsaid::All)?.iter().rev() {
             self.reporter.phase(Phase::ReadingLists);
@@ -269,7 +268,7 @@ impl Engine {
                     &entry.path,
                 )?),
             };
-            let size = u64::try_from(entry.size).unwrap_or(0);
+            let size = entry.size;
             let fits = entry.kind != EntryKind::File || limit.is_none_or(|limit| size <= limit);
             if fits && chosen.selects(&entry.path) {
                 let place = places
@@ -343,21 +342,6 @@ impl Engine {
         self.fetch_volume(&volume.name, volume.size, known.and_then(|row| row.hash))
     }
 
-    /// Reads the entries of a fetched version list one after the other.
-    pub(crate) fn entries_of(
-        &self,
-        archive: &ArchiveReader<VolumeData>,
-        name: &str,
-        mut work: impl FnMut(FileEntry) -> Result<()>,
-    ) -> Result<()> {
-        let entry = filelist_of(archive, name)?;
-        for entry in FileListReader::open(archive.stream(entry).in_volume(name)?) {
-            self.cancel.check()?;
-            work(entry.in_volume(name)?)?;
-        }
-        Ok(())
-    }
-
     fn restore_entries(
         &self,
         entries: Vec<FileEntry>,
@@ -368,7 +352,7 @@ impl Engine {
     ) -> Result<()> {
         let files = entries.iter().filter(|e| e.kind == EntryKind::File);
         let (count, bytes) = files.fold((0_u64, 0_u64), |(n, b), e| {
-            (n + 1, b.saturating_add(u64::try_from(e.size).unwrap_or(0)))
+            (n + 1, b.saturating_add(e.size))
         });
         let progress = &self.reporter.progress;
         progress.files_found.fetch_add(count, Ordering::Relaxed);

@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use larder_catalog::{Access, Catalog, Opened};
 use larder_destination::{Clock, Destination, Random};
 use larder_options::{Secret, Values};
-use larder_volume::{ArchiveReader, Compression, HashAlgorithm, Manifest, VolumeKind, VolumeName};
+pub(crate) use larder_volume::Format;
+use larder_volume::{
+    ArchiveReader, Compression, HashAlgorithm, MANIFEST_ENTRY, Manifest, VolumeKind, VolumeName,
+};
 
 use crate::context::{Cancel, Monitor, Reporter, random_bytes};
 use crate::crypt::Crypt;
@@ -56,17 +59,6 @@ pub struct Engine {
     opened_first: Mutex<Option<(String, ArchiveReader<VolumeData>)>>,
     started: (i64, u32),
     clean: std::sync::atomic::AtomicBool,
-}
-
-/// Parameters that are fixed for the life of a backup (format: docs/format/manifest.md).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Format {
-    /// Bytes of a block.
-    pub(crate) blocksize: u64,
-    /// Algorithm of block hashes.
-    pub(crate) block_hash: HashAlgorithm,
-    /// Algorithm of file and volume hashes.
-    pub(crate) file_hash: HashAlgorithm,
 }
 
 /// Block size of a new backup.
@@ -521,7 +513,7 @@ pub(crate) fn format_duration(nanos: u64) -> String {
 
 /// Reads a volume's manifest.
 pub(crate) fn read_manifest(archive: &ArchiveReader<VolumeData>, name: &str) -> Result<Manifest> {
-    let Some(entry) = archive.find("manifest") else {
+    let Some(entry) = archive.find(MANIFEST_ENTRY) else {
         return Err(Error::volume(
             name,
             larder_volume::Error::Malformed {

@@ -208,14 +208,12 @@ impl Engine {
 }
 
 /// Adds one entry to the counts of a version.
-pub(crate) fn count(counts: &mut Counts, kind: EntryKind, size: i64) {
+pub(crate) fn count(counts: &mut Counts, kind: EntryKind, size: u64) {
     match kind {
         EntryKind::File => {
             counts.files += 1;
             // The catalog keeps signed numbers; a list may claim anything.
-            let sum = counts
-                .bytes
-                .saturating_add(u64::try_from(size).unwrap_or(0));
+            let sum = counts.bytes.saturating_add(size);
             counts.bytes = sum.min(i64::MAX as u64);
         }
         EntryKind::Folder => counts.folders += 1,

@@ -115,7 +115,7 @@ impl Set {
             let meta = number % metas;
             let size = 137 + (meta % 60) as u64;
             entry.metahash = Some(set.block(hash(meta as u64, 1), size));
-            entry.metasize = size as i64;
+            entry.metasize = size;
             if kind == EntryKind::File {
                 entry.time = Some(VolumeTime(TIME.0 - rng.below(100_000_000) as i64));
                 if number % 1000 == 7 && number_of_large < large {
@@ -125,7 +125,7 @@ impl Set {
                     let content = number % contents;
                     let size = 1 + content as u64 * 7919 % BLOCKSIZE;
                     entry.hash = Some(set.block(hash(content as u64, 2), size));
-                    entry.size = size as i64;
+                    entry.size = size;
                 }
             } else {
                 entry.metablockhash = entry.metahash;
@@ -168,7 +168,7 @@ impl Set {
             size: list.len() as u64,
             list: Some(list),
         });
-        entry.size = ((count as u64 - 1) * BLOCKSIZE + last) as i64;
+        entry.size = (count as u64 - 1) * BLOCKSIZE + last;
         entry.hash = Some(hash(number as u64, 5));
         entry.blocklists = vec![own];
     }

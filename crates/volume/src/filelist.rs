@@ -2,9 +2,11 @@
 //!
 //! A list may be larger than memory, so it is read and written one entry at a time.
 
+mod blocks;
 mod reader;
 mod writer;
 
+pub use blocks::Blocks;
 pub use reader::FileListReader;
 pub use writer::FileListWriter;
 
@@ -49,13 +51,14 @@ pub struct FileEntry {
     /// Files: the hash of the whole content with the file algorithm.
     pub hash: Option<Hash>,
     /// Files: the length of the content in bytes; 0 for others.
-    pub size: i64,
-    /// Files: the time of last change in whole seconds.
+    pub size: u64,
+    /// Files: the time of last change in whole seconds, or the nearest that a list can hold: the whole truth stands in
+    /// the metadata.
     pub time: Option<VolumeTime>,
     /// The hash of the metadata blob with the file algorithm; `None` in old lists.
     pub metahash: Option<Hash>,
-    /// The length of the metadata blob in bytes, 0 without `metahash`.
-    pub metasize: i64,
+    /// The length of the metadata blob in bytes; 0 without `metahash`, and where an old list has -1 for "not known".
+    pub metasize: u64,
     /// The hash of the only block of the metadata blob; when `None` it is equal to `metahash`.
     pub metablockhash: Option<Hash>,
     /// The blocklists of the metadata blob when it has more than one block.
@@ -65,7 +68,7 @@ pub struct FileEntry {
     /// Files of one block: its hash, when different from `hash`.
     pub blockhash: Option<Hash>,
     /// Stands with `blockhash`: the length of that block in bytes.
-    pub blocksize: Option<i64>,
+    pub blocksize: Option<u64>,
 }
 
 impl FileEntry {
@@ -88,8 +91,17 @@ impl FileEntry {
     }
 }
 
-/// The longest string read or written, in bytes: far above the longest path of any system.
-const MAX_STRING: usize = 1 << 20;
+/// The longest path of a list in bytes. The longest of any system are Windows' 32,767 UTF-16 units, each of which is at
+/// most three bytes; a longer one would only take memory.
+pub const MAX_PATH: usize = 96 << 10;
+/// The longest path of a new entry in bytes: what Linux can open at once (`PATH_MAX`).
+pub const MAX_NEW_PATH: usize = 4 << 10;
+/// The sum of all paths of a list beyond [`MAX_NEW_PATH`]. Few paths are that long, and the memory of those who keep
+/// paths must depend on the number of entries.
+const MAX_LONG_PATHS: u64 = 64 << 20;
+/// The most blocklists of one stream: with blocks of 10 KiB this is a file of 3 TiB, with those of 100 KiB a hundred
+/// times as much. Each takes 65 bytes in memory.
+pub const MAX_BLOCKLISTS: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests;

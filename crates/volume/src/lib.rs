@@ -16,6 +16,7 @@ mod encoding;
 mod error;
 mod filelist;
 mod fileset;
+mod format;
 mod hash;
 mod index;
 mod json;
@@ -27,6 +28,7 @@ mod metadata;
 mod name;
 mod sha256;
 mod time;
+mod writers;
 
 pub use aes::{
     AesHeader, AesReadOptions, AesReader, AesSeed, AesVersion, AesWriter, decrypt_in_place,
@@ -39,8 +41,12 @@ pub use block::{
 };
 pub use encoding::{decode_base64, decode_url_base64, encode_base64, encode_url_base64};
 pub use error::{Error, Result};
-pub use filelist::{EntryKind, FileEntry, FileListReader, FileListWriter};
+pub use filelist::{
+    Blocks, EntryKind, FileEntry, FileListReader, FileListWriter, MAX_BLOCKLISTS, MAX_NEW_PATH,
+    MAX_PATH,
+};
 pub use fileset::{encode_fileset, parse_fileset};
+pub use format::Format;
 pub use hash::{Hash, HashAlgorithm, Hasher};
 pub use index::{BlockVolume, encode_block_volume, parse_block_volume};
 pub use kind::{Compression, EncryptionKind, VolumeKind};
@@ -48,3 +54,4 @@ pub use manifest::Manifest;
 pub use metadata::Metadata;
 pub use name::{VolumeName, check_prefix, parity_owner};
 pub use time::{VolumeTime, ticks_from_unix, unix_from_ticks};
+pub use writers::{DblockWriter, DindexWriter, DlistWriter, NewVolume};

@@ -14,6 +14,17 @@ pub struct VolumeTime(
 );
 
 impl VolumeTime {
+    /// The first second that has a text form.
+    pub const MIN: VolumeTime = VolumeTime(-62_135_596_800);
+    /// The last second that has a text form.
+    pub const MAX: VolumeTime = VolumeTime(253_402_300_799);
+
+    /// The nearest time that has a text form.
+    #[must_use]
+    pub fn clamped(self) -> Self {
+        self.clamp(Self::MIN, Self::MAX)
+    }
+
     /// Parses exactly `yyyyMMddTHHmmssZ`; always UTC.
     ///
     /// # Errors

@@ -27,10 +27,10 @@ pub fn entry(path: &[u8], n: u64) -> StoredEntry {
         kind,
         path: path.to_vec(),
         hash: file.then(|| hash(n)),
-        size: if file { (n * 1000) as i64 } else { -1 },
+        size: if file { n * 1000 } else { 0 },
         time: file.then(|| VolumeTime(1_700_000_000 + n as i64)),
         metahash: (!n.is_multiple_of(5)).then(|| hash(n + 1)),
-        metasize: (n % 400) as i64,
+        metasize: n % 400,
         metablockhash: match n % 3 {
             0 => None,
             1 if !n.is_multiple_of(5) => Some(hash(n + 1)),
@@ -43,7 +43,7 @@ pub fn entry(path: &[u8], n: u64) -> StoredEntry {
         },
         blocklists: (0..n % 4).map(|k| hash(n + 10 + k)).collect(),
         blockhash: n.is_multiple_of(13).then(|| hash(n + 5)),
-        blocksize: n.is_multiple_of(13).then_some(n as i64),
+        blocksize: n.is_multiple_of(13).then_some(n),
     };
     StoredEntry {
         entry,

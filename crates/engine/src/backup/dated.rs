@@ -52,10 +52,10 @@ impl<'e> StoredMetadata<'e> {
                 .metahash
                 .filter(|_| format.block_hash == format.file_hash)
         });
-        let (Some(block), Ok(size)) = (block, u64::try_from(stored.metasize)) else {
+        let Some(block) = block else {
             return Ok(false);
         };
-        let old = match self.read(&block, size) {
+        let old = match self.read(&block, stored.metasize) {
             Ok(Some(bytes)) => Metadata::parse(&bytes),
             Err(Error::Cancelled) => return Err(Error::Cancelled),
             // Nothing is lost by storing the metadata again.

@@ -2,10 +2,7 @@
 
 use crossbeam_channel::Receiver;
 use larder_catalog::{Counts, EntryWriter, StoredEntry, VolumeState};
-use larder_volume::{
-    ArchiveWriter, Compression, FileEntry, FileListWriter, PackMethod, Packer, VolumeKind,
-    VolumeName, VolumeTime, encode_fileset,
-};
+use larder_volume::{DlistWriter, FileEntry, VolumeKind, VolumeName, VolumeTime};
 
 use super::upload::Stored;
 use crate::crypt::IN_MEMORY_BYTES;
@@ -30,39 +27,20 @@ impl Engine {
         let format = self.format()?;
         let sink = Sink::new(LIST_MEMORY_BYTES, self.settings.upload_folder.clone());
         let writer = self.crypt.writer(sink, format.file_hash)?;
-        let method = match self.settings.compression {
-            Compression::Zip => self.pack_method()?,
-            Compression::TarZstd | Compression::TarGzip => PackMethod::Stored,
-        };
-        let mut packer = Packer::new(method);
-        let mut archive = ArchiveWriter::create(
-            writer,
-            self.settings.compression,
-            self.settings.tar_level,
-            time,
-        )
-        .in_volume(name)?;
-        archive
-            .add("manifest", &self.manifest(time)?, &mut packer)
-            .in_volume(name)?;
-        archive
-            .add("fileset", &encode_fileset(true), &mut packer)
-            .in_volume(name)?;
+        let volume = self.new_volume(self.settings.compression, self.pack_method()?, time)?;
+        let mut dlist = DlistWriter::create(writer, &volume).in_volume(name)?;
         for path in &self.settings.control_files {
             let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
             let file = path.file_name().unwrap_or_default().to_string_lossy();
-            archive
-                .add(&format!("extra/{file}"), &bytes, &mut packer)
-                .in_volume(name)?;
+            dlist.add_extra(&file, &bytes).in_volume(name)?;
         }
         let mut counts = Counts::default();
-        archive
-            .add_stream("filelist.json", method, &mut |out| {
-                let mut list = FileListWriter::create(out).map_err(std::io::Error::other)?;
+        dlist
+            .add_entries(&mut |list| {
                 for batch in results {
                     for entry in batch {
                         count(&mut counts, entry.kind, entry.size);
-                        list.add(&entry).map_err(std::io::Error::other)?;
+                        list.add(&entry)?;
                         let stored = StoredEntry {
                             entry,
                             mtime_ticks: None,
@@ -70,11 +48,10 @@ impl Engine {
                         entries.add(&stored).map_err(std::io::Error::other)?;
                     }
                 }
-                list.finish().map_err(std::io::Error::other)?;
                 Ok(())
             })
             .in_volume(name)?;
-        let writer = archive.finish().in_volume(name)?;
+        let writer = dlist.finish(true).in_volume(name)?;
         let (data, hash) = self.crypt.seal(writer)?;
         Ok((data, hash, counts))
     }

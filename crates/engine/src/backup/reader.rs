@@ -11,8 +11,8 @@ use larder_source::{
     FactReader, Facts, FileKind, FullFacts, WalkEntry, open_for_read, open_for_read_following,
 };
 use larder_volume::{
-    EntryKind, FileEntry, Hash, HashAlgorithm, Hint, Metadata, Packer, VolumeTime,
-    hashes_per_blocklist, ticks_from_unix,
+    EntryKind, FileEntry, Hash, HashAlgorithm, Hint, MAX_BLOCKLISTS, MAX_NEW_PATH, Metadata,
+    Packer, VolumeTime, hashes_per_blocklist, ticks_from_unix,
 };
 
 pub(crate) use self::blocks::BlockJob;
@@ -159,12 +159,13 @@ impl<'s, 'e> Worker<'s, 'e> {
             FileKind::Symlink { .. } => EntryKind::Symlink,
             FileKind::Special(what) => return Err(std::io::Error::other(what).into()),
         };
+        self.check_fits_a_list(entry)?;
         let previous = previous.filter(|p| p.kind == kind);
         if kind == EntryKind::File {
             bump(&counters.examined_files, 1);
             bump(&counters.examined_bytes, entry.facts.size);
         }
-        let seconds = VolumeTime(entry.facts.mtime.0);
+        let seconds = VolumeTime(entry.facts.mtime.0).clamped();
         if engine.settings.check_filetime_only
             && let Some(previous) = previous
             && kind == EntryKind::File
@@ -176,7 +177,7 @@ impl<'s, 'e> Worker<'s, 'e> {
         }
         let blob = self.blob(&entry.os_path, &entry.facts)?;
         let same_metadata = match previous {
-            Some(p) if p.metahash == Some(blob.hash) && p.metasize == blob.bytes.len() as i64 => {
+            Some(p) if p.metahash == Some(blob.hash) && p.metasize == blob.bytes.len() as u64 => {
                 true
             }
             Some(p) => {
@@ -188,8 +189,7 @@ impl<'s, 'e> Worker<'s, 'e> {
         if let Some(previous) = previous {
             let same_time =
                 !engine.settings.skip_metadata || self.surely_same_time(previous, seconds);
-            let same_size =
-                kind != EntryKind::File || u64::try_from(previous.size) == Ok(entry.facts.size);
+            let same_size = kind != EntryKind::File || previous.size == entry.facts.size;
             let read_anyway = engine.settings.disable_filetime_check && kind == EntryKind::File;
             if same_metadata
                 && same_size
@@ -215,19 +215,37 @@ impl<'s, 'e> Worker<'s, 'e> {
                 if let Some(counter) = counters.modified.get(slot(kind)) {
                     bump(counter, 1);
                 }
-                bump(
-                    &counters.modified_bytes,
-                    u64::try_from(done.size).unwrap_or(0),
-                );
+                bump(&counters.modified_bytes, done.size);
             }
             None => {
                 if let Some(counter) = counters.added.get(slot(kind)) {
                     bump(counter, 1);
                 }
-                bump(&counters.added_bytes, u64::try_from(done.size).unwrap_or(0));
+                bump(&counters.added_bytes, done.size);
             }
         }
         Ok(done)
+    }
+
+    /// Refuses what no version list can hold: it must cost its entry, not the whole list.
+    fn check_fits_a_list(&self, entry: &WalkEntry) -> std::io::Result<()> {
+        let len = entry.path.len();
+        if len > MAX_NEW_PATH {
+            return Err(std::io::Error::other(format!(
+                "its path has {len} bytes, more than {MAX_NEW_PATH}"
+            )));
+        }
+        let size = if entry.facts.kind == FileKind::File {
+            entry.facts.size
+        } else {
+            0
+        };
+        if self.shared.store.format.blocklists_of(size) > MAX_BLOCKLISTS as u64 {
+            return Err(std::io::Error::other(
+                "it is too large for the block size of this backup",
+            ));
+        }
+        Ok(())
     }
 
     /// True when a file has the time it had. Lists hold whole seconds: a time within the second in which the previous
@@ -282,7 +300,7 @@ impl<'s, 'e> Worker<'s, 'e> {
             size: 0,
             time: None,
             metahash: Some(blob.hash),
-            metasize: i64::try_from(blob.bytes.len()).unwrap_or(i64::MAX),
+            metasize: blob.bytes.len() as u64,
             metablockhash: None,
             metablocklists: Vec::new(),
             blocklists: Vec::new(),
@@ -364,9 +382,9 @@ impl<'s, 'e> Worker<'s, 'e> {
             );
         }
         let mut done = self.with_metadata(EntryKind::File, entry, &blob)?;
-        done.size = i64::try_from(size).unwrap_or(i64::MAX);
+        done.size = size;
         done.hash = Some(hash);
-        done.time = Some(VolumeTime(opened.mtime.0));
+        done.time = Some(VolumeTime(opened.mtime.0).clamped());
         match blocks.as_slice() {
             [] => {}
             [only] => {

@@ -12,7 +12,7 @@ use std::thread::ThreadId;
 use crossbeam_channel::Sender;
 use larder_catalog::Fingerprints;
 use larder_volume::{
-    ArchiveWriter, Compression, Hash, Hint, Manifest, PackMethod, Packer, VolumeKind, VolumeName,
+    Compression, DblockWriter, Hash, Hint, NewVolume, PackMethod, Packer, VolumeKind, VolumeName,
     VolumeTime,
 };
 
@@ -34,11 +34,11 @@ pub(crate) struct Sealed {
 /// A volume being filled.
 struct OpenVolume {
     name: VolumeName,
-    archive: ArchiveWriter<SealWriter>,
+    writer: DblockWriter<SealWriter>,
     blocks: Vec<(Hash, u64)>,
     blocklists: Vec<(Hash, Vec<u8>)>,
     /// Who wrote to it last.
-    writer: ThreadId,
+    thread: ThreadId,
 }
 
 /// What is known of blocks during a run.
@@ -58,9 +58,7 @@ struct Pool {
 pub(crate) struct BlockStore<'e> {
     engine: &'e Engine,
     pub(crate) format: Format,
-    compression: Compression,
-    method: PackMethod,
-    created: VolumeTime,
+    new_volume: NewVolume<'static>,
     index: Mutex<Index>,
     pool: Mutex<Pool>,
     returned: Condvar,
@@ -88,9 +86,7 @@ impl<'e> BlockStore<'e> {
         Ok(Self {
             engine,
             format: engine.format()?,
-            compression,
-            method,
-            created,
+            new_volume: engine.new_volume(compression, method, created)?,
             index: Mutex::new(Index {
                 fingerprints: None,
                 pending: HashSet::new(),
@@ -112,11 +108,7 @@ impl<'e> BlockStore<'e> {
 
     /// A packer for one worker thread.
     pub(crate) fn packer(&self) -> Packer {
-        Packer::new(match self.compression {
-            Compression::Zip => self.method,
-            // The container compresses its whole stream.
-            Compression::TarZstd | Compression::TarGzip => PackMethod::Stored,
-        })
+        self.new_volume.packer()
     }
 
     /// Stores a block unless it is known; true when it was new.
@@ -160,15 +152,12 @@ impl<'e> BlockStore<'e> {
         let packed = packer.pack(data, hint);
         let mut volume = self.take_volume()?;
         let name = volume.name.as_str().to_owned();
-        volume
-            .archive
-            .add_packed(&hash.to_url_base64(), &packed)
-            .in_volume(&name)?;
+        volume.writer.add(&hash, &packed).in_volume(&name)?;
         volume.blocks.push((hash, data.len() as u64));
         if blocklist {
             volume.blocklists.push((hash, data.to_vec()));
         }
-        let full = volume.archive.estimated_len()
+        let full = volume.writer.estimated_len()
             > self
                 .engine
                 .settings
@@ -276,10 +265,10 @@ impl<'e> BlockStore<'e> {
         loop {
             // Everybody keeps to one volume, so that a large file's blocks stay in their order.
             let me = std::thread::current().id();
-            let own = pool.idle.iter().position(|volume| volume.writer == me);
+            let own = pool.idle.iter().position(|volume| volume.thread == me);
             if let Some(at) = own.or(pool.idle.len().checked_sub(1)) {
                 let mut volume = pool.idle.swap_remove(at);
-                volume.writer = me;
+                volume.thread = me;
                 return Ok(volume);
             }
             // A second volume only after half a volume was written, a third after one and a half, …
@@ -328,7 +317,9 @@ impl<'e> BlockStore<'e> {
     }
 
     fn create_volume(&self) -> Result<OpenVolume> {
-        let name = self.engine.new_name(VolumeKind::Blocks, self.compression)?;
+        let name = self
+            .engine
+            .new_name(VolumeKind::Blocks, self.new_volume.container)?;
         let bound = if self.engine.settings.dblock_size <= IN_MEMORY_BYTES {
             IN_MEMORY_BYTES
         } else {
@@ -336,28 +327,18 @@ impl<'e> BlockStore<'e> {
         };
         let sink = Sink::new(bound, self.engine.settings.upload_folder.clone());
         let writer = self.engine.crypt.writer(sink, self.format.file_hash)?;
-        let mut archive = ArchiveWriter::create(
-            writer,
-            self.compression,
-            self.engine.settings.tar_level,
-            self.created,
-        )
-        .in_volume(name.as_str())?;
-        let manifest = self.engine.manifest(self.created)?;
-        archive
-            .add("manifest", &manifest, &mut self.packer())
-            .in_volume(name.as_str())?;
+        let writer = DblockWriter::create(writer, &self.new_volume).in_volume(name.as_str())?;
         Ok(OpenVolume {
             name,
-            archive,
+            writer,
             blocks: Vec::new(),
             blocklists: Vec::new(),
-            writer: std::thread::current().id(),
+            thread: std::thread::current().id(),
         })
     }
 
     fn seal(&self, volume: OpenVolume) -> Result<()> {
-        let mut writer = volume.archive.finish().in_volume(volume.name.as_str())?;
+        let mut writer = volume.writer.finish().in_volume(volume.name.as_str())?;
         writer.flush().map_err(crate::data::temporary_error)?;
         let (data, hash) = self.engine.crypt.seal(writer)?;
         self.wait_for_memory(data.memory())?;
@@ -408,17 +389,20 @@ impl Drop for Alarm<'_, '_> {
 }
 
 impl Engine {
-    /// The manifest of a new volume.
-    pub(crate) fn manifest(&self, created: VolumeTime) -> Result<Vec<u8>> {
-        let format = self.format()?;
-        let version = concat!("Larder ", env!("CARGO_PKG_VERSION"));
-        Ok(Manifest::new(
+    /// How a new volume is packed and described.
+    pub(crate) fn new_volume(
+        &self,
+        container: Compression,
+        method: PackMethod,
+        created: VolumeTime,
+    ) -> Result<NewVolume<'static>> {
+        Ok(NewVolume {
+            format: self.format()?,
+            container,
+            tar_level: self.settings.tar_level,
+            method,
             created,
-            format.blocksize,
-            format.block_hash,
-            format.file_hash,
-            version,
-        )
-        .encode())
+            app_version: concat!("Larder ", env!("CARGO_PKG_VERSION")),
+        })
     }
 }

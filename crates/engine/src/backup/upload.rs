@@ -3,8 +3,7 @@
 use larder_catalog::{Catalog, VolumeState};
 use larder_destination::{Existing, RetryClass};
 use larder_volume::{
-    ArchiveWriter, BlockVolume, Compression, Hash, PackMethod, Packer, VolumeKind, VolumeName,
-    VolumeTime, encode_block_volume,
+    BlockVolume, Compression, DindexWriter, Hash, VolumeKind, VolumeName, VolumeTime,
 };
 
 use super::store::{BlockStore, Sealed};
@@ -89,38 +88,15 @@ impl Engine {
         let format = self.format()?;
         let sink = Sink::new(IN_MEMORY_BYTES, self.settings.upload_folder.clone());
         let writer = self.crypt.writer(sink, format.file_hash)?;
-        let method = self.pack_method()?;
-        let mut packer = Packer::new(if compression == Compression::Zip {
-            method
-        } else {
-            PackMethod::Stored
-        });
-        let mut stored = Packer::new(PackMethod::Stored);
-        let mut archive =
-            ArchiveWriter::create(writer, compression, self.settings.tar_level, created)
-                .in_volume(&text)?;
-        archive
-            .add("manifest", &self.manifest(created)?, &mut packer)
-            .in_volume(&text)?;
-        archive
-            .add(
-                &format!("vol/{}", described.name),
-                &encode_block_volume(described),
-                &mut packer,
-            )
-            .in_volume(&text)?;
+        let volume = self.new_volume(compression, self.pack_method()?, created)?;
+        let mut index = DindexWriter::create(writer, &volume).in_volume(&text)?;
+        index.add_volume(described).in_volume(&text)?;
         if self.settings.index_policy == IndexPolicy::Full {
             for (hash, bytes) in blocklists {
-                archive
-                    .add(
-                        &format!("list/{}", hash.to_url_base64()),
-                        bytes,
-                        &mut stored,
-                    )
-                    .in_volume(&text)?;
+                index.add_blocklist(hash, bytes).in_volume(&text)?;
             }
         }
-        let (data, hash) = self.crypt.seal(archive.finish().in_volume(&text)?)?;
+        let (data, hash) = self.crypt.seal(index.finish().in_volume(&text)?)?;
         let size = data.len();
         let id = self.durable(|c| {
             let id = c.add_volume(

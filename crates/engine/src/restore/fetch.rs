@@ -180,17 +180,16 @@ impl Fetch<'_> {
             self.engine.cancel.check()?;
             if job.unchanged {
                 tally.unchanged.fetch_add(1, Ordering::Relaxed);
-                tally.unchanged_bytes.fetch_add(
-                    u64::try_from(job.entry.size).unwrap_or(0),
-                    Ordering::Relaxed,
-                );
+                tally
+                    .unchanged_bytes
+                    .fetch_add(job.entry.size, Ordering::Relaxed);
                 job.complete.store(true, Ordering::SeqCst);
                 self.done();
             } else if job.open.load(Ordering::SeqCst) == 0 && !job.failed.load(Ordering::SeqCst) {
                 self.finish_content(job);
             } else if self.rules.preallocate {
                 if let Ok(file) = self.file(job) {
-                    let _ = file.set_len(u64::try_from(job.entry.size).unwrap_or(0));
+                    let _ = file.set_len(job.entry.size);
                 }
                 job.close(&self.kept_open);
             }
@@ -429,7 +428,7 @@ impl Fetch<'_> {
     /// Cuts what an existing file has beyond the restored length.
     fn trim(&self, file: &File, job: &Job) {
         if job.created {
-            let _ = file.set_len(u64::try_from(job.entry.size).unwrap_or(0));
+            let _ = file.set_len(job.entry.size);
         }
     }
 
@@ -449,7 +448,7 @@ impl Fetch<'_> {
             job.close(&self.kept_open);
             return;
         }
-        let size = u64::try_from(job.entry.size).unwrap_or(0);
+        let size = job.entry.size;
         let outcome = (|| -> std::io::Result<bool> {
             if size == 0 {
                 self.root

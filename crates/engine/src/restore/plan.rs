@@ -221,7 +221,7 @@ impl Planner<'_> {
             return Ok(());
         };
         let blocksize = self.plan.blocksize;
-        let size = u64::try_from(entry.size).unwrap_or(0);
+        let size = entry.size;
         let existing = if self.fresh {
             target::Existing::nothing(rel.clone())
         } else {
@@ -314,7 +314,7 @@ impl Planner<'_> {
     /// The block hashes of a file in order; `None` after the failure was told.
     fn blocks_of(&mut self, entry: &FileEntry) -> Result<Option<Vec<Hash>>> {
         let format = self.engine.format()?;
-        let size = u64::try_from(entry.size).unwrap_or(0);
+        let size = entry.size;
         if size == 0 {
             return Ok(Some(Vec::new()));
         }
@@ -366,7 +366,7 @@ impl Planner<'_> {
         if !self.wanted_metadata.insert(hash) {
             return Ok(());
         }
-        let size = u64::try_from(entry.metasize).unwrap_or(0);
+        let size = entry.metasize;
         let format = self.engine.format()?;
         if !entry.metablocklists.is_empty() {
             // Blobs of several blocks are rare: they are put together before everything else.

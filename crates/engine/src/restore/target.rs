@@ -58,7 +58,7 @@ pub(crate) fn compare(
     let Some(facts) = root.stat(rel)? else {
         return Ok(Existing::nothing(rel.to_vec()));
     };
-    let size = u64::try_from(entry.size).unwrap_or(0);
+    let size = entry.size;
     if facts.kind == FileKind::File {
         let file = root.open_file(rel, OpenHow::Existing)?;
         let present = present_blocks(engine, &file, facts.size, size, blocks)?;
@@ -173,7 +173,7 @@ fn copy_name(
         let Some(facts) = root.stat(&name)? else {
             return Ok(Existing::nothing(name));
         };
-        if facts.kind == FileKind::File && u64::try_from(entry.size) == Ok(facts.size) {
+        if facts.kind == FileKind::File && entry.size == facts.size {
             let file = root.open_file(&name, OpenHow::Existing)?;
             let algorithm = engine.format().map_err(io::Error::other)?.file_hash;
             if Some(rest_of_file(&file, algorithm.hasher(), 0)?) == entry.hash {

@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use larder_catalog::VolumeState;
 use larder_volume::{
-    BlockVolume, Hash, VolumeKind, VolumeName, parse_block_entry, parse_block_volume,
+    BlockVolume, Hash, LIST_FOLDER, VOL_FOLDER, VolumeKind, VolumeName, parse_block_entry,
+    parse_block_volume,
 };
 
 use super::{RemoteVolume, SUSPECT, View, describe};
@@ -233,12 +234,12 @@ impl Engine {
             blocklists: Vec::new(),
         };
         for entry in archive.entries() {
-            if let Some(described) = entry.name.strip_prefix("vol/") {
+            if let Some(described) = entry.name.strip_prefix(VOL_FOLDER) {
                 let bytes = archive.read(entry, MAX_INDEX_ENTRY_BYTES).in_volume(name)?;
                 index
                     .volumes
                     .push(parse_block_volume(described, &bytes).in_volume(name)?);
-            } else if let Some(text) = entry.name.strip_prefix("list/") {
+            } else if let Some(text) = entry.name.strip_prefix(LIST_FOLDER) {
                 let bytes = archive.read(entry, format.blocksize).in_volume(name)?;
                 match Hash::parse_url_base64(text) {
                     Ok(hash) if format.block_hash.digest(&bytes) == hash => {

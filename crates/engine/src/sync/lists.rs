@@ -1,10 +1,9 @@
 //! Learning what the newest version holds.
 
 use larder_catalog::{Counts, StoredEntry, VolumeState};
-use larder_volume::{FileListReader, Method, VolumeKind, VolumeTime, parse_fileset};
+use larder_volume::{Method, VolumeKind, VolumeTime};
 
 use super::{RemoteVolume, SUSPECT, UNSEEN, View, count, describe};
-use crate::error::VolumeContext;
 use crate::restore::filelist_of;
 use crate::session::Engine;
 use crate::{Error, Result};
@@ -50,24 +49,18 @@ impl Engine {
         self.reporter
             .info("ReadingList", format!("reading the version list {name}"));
         let archive = self.fetch_list(volume)?;
-        let is_full = match archive.find("fileset") {
-            Some(entry) => {
-                parse_fileset(&archive.read(entry, 1 << 20).in_volume(name)?).in_volume(name)?
-            }
-            None => true,
-        };
+        let is_full = self.is_full(&archive, name)?;
         let entry = filelist_of(&archive, name)?;
         let mut writer = self.catalog(|c| c.begin_entries())?;
         let mut counts = Counts::default();
-        for file in FileListReader::open(archive.stream(entry).in_volume(name)?) {
-            let entry = file.in_volume(name)?;
+        self.entries_of(&archive, name, |entry| {
             count(&mut counts, entry.kind, entry.size);
             writer.add(&StoredEntry {
                 entry,
                 mtime_ticks: None,
             })?;
-            self.cancel.check()?;
-        }
+            Ok(())
+        })?;
         let fileset = self.catalog(|c| {
             let existing = c.filesets()?.into_iter().find(|f| f.time == time.0);
             match existing {

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use larder_catalog::VolumeRow;
 use larder_volume::{
-    ArchiveReader, FileListReader, Hash, Unpacker, VolumeKind, parse_block_entry,
-    parse_block_volume,
+    ArchiveReader, FILELIST_ENTRY, Hash, LIST_FOLDER, Unpacker, VOL_FOLDER, VolumeKind,
+    parse_block_entry, parse_block_volume,
 };
 
 use super::{Described, Outcome};
@@ -64,30 +64,29 @@ impl Engine {
             VolumeKind::Blocks => self.check_blocks(&archive, row, &mut outcome)?,
             VolumeKind::Index => self.check_index(view, &archive, &mut outcome)?,
             VolumeKind::List => {
-                let Some(entry) = archive.find("filelist.json") else {
+                if archive.find(FILELIST_ENTRY).is_none() {
                     outcome.findings.push(Finding {
                         kind: "Missing",
-                        detail: "filelist.json".into(),
+                        detail: FILELIST_ENTRY.into(),
                     });
                     return Ok(outcome);
-                };
+                }
                 if everything {
                     // Blocks of large files are known only through their blocklists.
                     let mut lists = Vec::new();
-                    for entry in FileListReader::open(archive.stream(entry).in_volume(name)?) {
-                        self.cancel.check()?;
-                        let entry = entry.in_volume(name)?;
+                    self.entries_of(&archive, name, |entry| {
                         lists.extend(entry.blocklists.iter().chain(&entry.metablocklists));
-                    }
+                        Ok(())
+                    })?;
                     self.load_blocklists(lists)?;
                 }
                 let mut unknown = 0_u64;
-                for entry in FileListReader::open(archive.stream(entry).in_volume(name)?) {
-                    self.cancel.check()?;
-                    if !self.entry_is_whole(&entry.in_volume(name)?, &HashSet::new())? {
+                self.entries_of(&archive, name, |entry| {
+                    if !self.entry_is_whole(&entry, &HashSet::new())? {
                         unknown += 1;
                     }
-                }
+                    Ok(())
+                })?;
                 if unknown > 0 {
                     outcome.findings.push(Finding {
                         kind: "Missing",
@@ -172,7 +171,7 @@ impl Engine {
     ) -> Result<()> {
         let format = self.format()?;
         for entry in archive.entries() {
-            if let Some(described) = entry.name.strip_prefix("vol/") {
+            if let Some(described) = entry.name.strip_prefix(VOL_FOLDER) {
                 let bytes = archive.read(entry, 1 << 30).in_volume(&outcome.name)?;
                 let volume = parse_block_volume(described, &bytes).in_volume(&outcome.name)?;
                 let (name, finding) = match self.find_described(view, described) {
@@ -205,7 +204,7 @@ impl Engine {
                     finding,
                     blocks: volume.blocks,
                 });
-            } else if let Some(text) = entry.name.strip_prefix("list/") {
+            } else if let Some(text) = entry.name.strip_prefix(LIST_FOLDER) {
                 let bytes = archive
                     .read(entry, format.blocksize)
                     .in_volume(&outcome.name)?;

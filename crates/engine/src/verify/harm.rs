@@ -34,8 +34,7 @@ impl Engine {
         let mut wanted: Vec<(Hash, u64)> = Vec::new();
         let same = format.block_hash == format.file_hash;
         let mut stream =
-            |size: i64, block: Option<Hash>, full: Option<Hash>, lists: &[Hash]| -> Result<()> {
-                let size = u64::try_from(size).unwrap_or(0);
+            |size: u64, block: Option<Hash>, full: Option<Hash>, lists: &[Hash]| -> Result<()> {
                 if size == 0 {
                     return Ok(());
                 }

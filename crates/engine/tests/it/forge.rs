@@ -34,7 +34,7 @@ impl Forge {
         let mut entry = FileEntry::new(kind, path);
         let hash = self.block(&bytes);
         entry.metahash = Some(hash);
-        entry.metasize = i64::try_from(bytes.len()).unwrap();
+        entry.metasize = bytes.len() as u64;
         if kind != EntryKind::File {
             entry.metablockhash = Some(hash);
         }
@@ -52,7 +52,7 @@ impl Forge {
         };
         let entry = self.entry(EntryKind::File, path.as_ref(), &metadata);
         entry.hash = Some(hash);
-        entry.size = i64::try_from(content.len()).unwrap();
+        entry.size = content.len() as u64;
         entry.time = Some(TIME);
         self
     }

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use larder_engine::RestoreReport;
 
@@ -303,7 +304,7 @@ fn entries_that_contradict_themselves_fail_alone() {
         forge
             .file("/src/odd", "odd content")
             .change(|entry| match kind {
-                0 => entry.size = i64::MAX,
+                0 => entry.size = i64::MAX as u64,
                 1 => entry.blockhash = entry.metahash,
                 2 => entry.size = 5,
                 3 => entry.hash = None,
@@ -312,7 +313,7 @@ fn entries_that_contradict_themselves_fail_alone() {
                     entry.blocklists = vec![entry.hash.unwrap(); 3];
                     entry.size = 1 << 50;
                 }
-                6 => entry.metasize = i64::MAX,
+                6 => entry.metasize = i64::MAX as u64,
                 _ => entry.metahash = None,
             });
         forge.file("/src/last", "last");
@@ -354,4 +355,79 @@ fn one_path_twice_is_restored_once_and_nobody_is_confused() {
     assert_eq!(trap.read("y").as_deref(), Some("same"));
     let x = trap.read("x").unwrap();
     assert!(x == "first" || x == "second content", "{x:?}");
+}
+
+/// A file dated beyond the year 9999 made its whole version unreadable: the list held a time that no reader takes.
+#[test]
+fn a_file_of_a_far_year_costs_no_other_file() {
+    let mut rig = Rig::new();
+    rig.use_source_in_memory();
+    for (name, seconds) in [
+        ("good", 1_000),
+        ("far", 910_692_730_085),
+        ("edge", 253_402_300_800),
+    ] {
+        rig.write(name, name);
+        let file = std::fs::File::open(rig.source().join(name)).unwrap();
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        file.set_modified(time).unwrap();
+        let found = file.metadata().unwrap().mtime();
+        assert_eq!(
+            u64::try_from(found),
+            Ok(seconds),
+            "this folder keeps no such time"
+        );
+    }
+    rig.backup();
+    // With the catalog and without it the next backup sees that nothing changed.
+    for loses in [false, true] {
+        if loses {
+            rig.lose_state();
+        }
+        let report = rig.backup();
+        assert_eq!(report.modified_files, 0, "lost: {loses}");
+        let target = rig.fast.path().join(format!("target {loses}"));
+        let report = rig.restore_into(&target, 0, &[]).unwrap();
+        assert_eq!(report.restored_files, 3);
+        assert_eq!(rig.log.complaints(), Vec::<String>::new());
+        let mtime = |name: &str| target.join(name).metadata().unwrap().mtime();
+        for name in ["good", "far", "edge"] {
+            assert_eq!(std::fs::read_to_string(target.join(name)).unwrap(), name);
+        }
+        assert_eq!((mtime("good"), mtime("edge")), (1_000, 253_402_300_800));
+        // Ticks end in the year 29228.
+        assert_eq!(mtime("far"), 860_201_606_885);
+    }
+}
+
+/// A path that no list can hold costs its entry.
+#[test]
+fn a_path_beyond_the_bound_is_reported_and_left_out() {
+    let mut rig = Rig::new();
+    rig.write("good", "good");
+    let mut folder = rustix_open(&rig.source());
+    for _ in 0..25 {
+        let name = "d".repeat(200);
+        rustix::fs::mkdirat(&folder, &name, rustix::fs::Mode::RWXU).unwrap();
+        folder = rustix::fs::openat(
+            &folder,
+            &name,
+            rustix::fs::OFlags::DIRECTORY,
+            rustix::fs::Mode::empty(),
+        )
+        .unwrap();
+    }
+    let engine = rig.open().unwrap();
+    let report = engine.backup(&rig.request()).unwrap();
+    engine.close().unwrap();
+    assert!(report.version_time.is_some());
+    let complaints = rig.log.complaints();
+    assert!(!complaints.is_empty(), "nothing was said of the long paths");
+    let (target, _) = rig.try_restore(0).unwrap();
+    assert_eq!(std::fs::read(target.join("good")).unwrap(), b"good");
+}
+
+fn rustix_open(path: &Path) -> std::os::fd::OwnedFd {
+    use rustix::fs::{Mode, OFlags};
+    rustix::fs::open(path, OFlags::DIRECTORY, Mode::empty()).unwrap()
 }

@@ -183,6 +183,12 @@ impl Rig {
         self.source.clone_from(&other.source);
     }
 
+    /// Backs up a new folder in memory, where files may bear any time.
+    pub fn use_source_in_memory(&mut self) {
+        self.source = self.fast.path().join("source");
+        std::fs::create_dir(&self.source).expect("the source folder");
+    }
+
     /// Backs up a source of its own.
     pub fn use_own_source(&mut self) {
         self.source = self.temp.path().join("source");

@@ -37,11 +37,11 @@ fn windows_set(rig: &Rig) {
     let mut add = |kind, path: &str, content: &[u8]| {
         let mut entry = FileEntry::new(kind, path);
         entry.metahash = Some(metahash);
-        entry.metasize = i64::try_from(blob.len()).unwrap();
+        entry.metasize = blob.len() as u64;
         if kind == EntryKind::File {
             let hash = HASH.digest(content);
             entry.hash = Some(hash);
-            entry.size = i64::try_from(content.len()).unwrap();
+            entry.size = content.len() as u64;
             entry.time = Some(TIME);
             if !content.is_empty() {
                 blocks.push((hash, content.to_vec()));

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::Read;
 
-use super::{EntryKind, FileEntry, MAX_STRING};
+use super::{EntryKind, FileEntry, MAX_BLOCKLISTS, MAX_LONG_PATHS, MAX_NEW_PATH, MAX_PATH};
 use crate::json::{Parser, ReadFeed};
 use crate::{Error, Hash, Result, VolumeTime};
 
@@ -20,6 +20,8 @@ pub struct FileListReader<R: Read> {
     state: State,
     skipped: u64,
     is_damaged: bool,
+    /// The bytes of all paths so far that are longer than usual.
+    long_paths: u64,
     name: Vec<u8>,
     text: Vec<u8>,
 }
@@ -35,10 +37,11 @@ impl<R: Read> FileListReader<R> {
     /// Starts reading. The reader needs no buffer of its own: it is asked for 64 KiB at a time.
     pub fn open(reader: R) -> Self {
         Self {
-            parser: Parser::new(ReadFeed::new(reader), WHAT, MAX_STRING),
+            parser: Parser::new(ReadFeed::new(reader), WHAT, MAX_PATH),
             state: State::Start,
             skipped: 0,
             is_damaged: false,
+            long_paths: 0,
             name: Vec::new(),
             text: Vec::new(),
         }
@@ -110,13 +113,13 @@ impl<R: Read> FileListReader<R> {
                             EntryKind::parse(&self.text).map_or(Kind::Unknown, Kind::Known);
                     }
                 }
-                b"path" => {
-                    if self.text_value("path", &mut draft)? {
-                        entry.path.clone_from(&self.text);
-                    }
-                }
+                b"path" => self.path(entry, &mut draft)?,
                 b"hash" => entry.hash = self.hash("hash", &mut draft)?,
-                b"size" => draft.size = self.size("size", &mut draft)?,
+                b"size" => {
+                    // What a folder or a link says here is of no use to anybody.
+                    let size = self.size("size", &mut draft)?;
+                    draft.size = size.and_then(|size| u64::try_from(size).ok());
+                }
                 b"time" => {
                     if self.text_value("time", &mut draft)? {
                         entry.time = VolumeTime::from_text(&self.text);
@@ -124,14 +127,21 @@ impl<R: Read> FileListReader<R> {
                     }
                 }
                 b"metahash" => entry.metahash = self.hash("metahash", &mut draft)?,
-                b"metasize" => draft.metasize = self.size("metasize", &mut draft)?,
+                b"metasize" => {
+                    // Old lists have -1 for "not known".
+                    let size = self.size("metasize", &mut draft)?;
+                    draft.metasize = size.map(|size| u64::try_from(size).unwrap_or(0));
+                }
                 b"metablockhash" => entry.metablockhash = self.hash("metablockhash", &mut draft)?,
                 b"metablocklists" => {
                     entry.metablocklists = self.hashes("metablocklists", &mut draft)?
                 }
                 b"blocklists" => entry.blocklists = self.hashes("blocklists", &mut draft)?,
                 b"blockhash" => entry.blockhash = self.hash("blockhash", &mut draft)?,
-                b"blocksize" => entry.blocksize = self.size("blocksize", &mut draft)?,
+                b"blocksize" => {
+                    let size = self.size("blocksize", &mut draft)?;
+                    entry.blocksize = size.and_then(|size| u64::try_from(size).ok());
+                }
                 _ => self.parser.skip_value()?,
             }
         }
@@ -141,9 +151,24 @@ impl<R: Read> FileListReader<R> {
     /// Reads a text into `self.text`; false for null or a value of another type, which is noted.
     fn text_value(&mut self, field: &'static str, draft: &mut Draft) -> Result<bool> {
         match self.parser.peek_token()? {
-            Some(b'"') => self.parser.string(&mut self.text).map(|()| true),
+            Some(b'"') => {
+                let fits = self.parser.string_within(&mut self.text)?;
+                draft.require(field, fits);
+                Ok(fits)
+            }
             other => self.skip_wrong(other, field, draft).map(|()| false),
         }
+    }
+
+    fn path(&mut self, entry: &mut FileEntry, draft: &mut Draft) -> Result<()> {
+        if self.text_value("path", draft)? {
+            if self.text.len() > MAX_NEW_PATH {
+                self.long_paths = self.long_paths.saturating_add(self.text.len() as u64);
+                draft.require("path", self.long_paths <= MAX_LONG_PATHS);
+            }
+            entry.path.clone_from(&self.text);
+        }
+        Ok(())
     }
 
     fn hash(&mut self, field: &'static str, draft: &mut Draft) -> Result<Option<Hash>> {
@@ -158,9 +183,9 @@ impl<R: Read> FileListReader<R> {
     fn size(&mut self, field: &'static str, draft: &mut Draft) -> Result<Option<i64>> {
         match self.parser.peek_token()? {
             Some(b'-' | b'0'..=b'9') => {
-                let size = self.parser.integer()?;
-                draft.require(field, size >= 0);
-                Ok(Some(size))
+                let number = self.parser.integer_within()?;
+                draft.require(field, number.is_some());
+                Ok(number)
             }
             other => self.skip_wrong(other, field, draft).map(|()| None),
         }
@@ -177,16 +202,16 @@ impl<R: Read> FileListReader<R> {
         }
         let mut first = true;
         while self.parser.next_element(&mut first)? {
-            if hashes.len() >= MAX_HASHES {
-                return Err(Error::TooLarge {
-                    what: "number of blocklists of a file",
-                    limit: MAX_HASHES as u64,
-                });
+            if !self.text_value(field, draft)? {
+                draft.require(field, false);
+                continue;
             }
-            self.parser.string(&mut self.text)?;
             match Hash::from_base64(&self.text) {
-                Some(hash) => hashes.push(hash),
-                None => draft.require(field, false),
+                Some(hash) if hashes.len() < MAX_BLOCKLISTS => hashes.push(hash),
+                _ => {
+                    draft.require(field, false);
+                    hashes = Vec::new();
+                }
             }
         }
         Ok(hashes)
@@ -244,8 +269,8 @@ enum Kind {
 /// What an entry cannot hold while its properties come in.
 struct Draft {
     kind: Kind,
-    size: Option<i64>,
-    metasize: Option<i64>,
+    size: Option<u64>,
+    metasize: Option<u64>,
     /// The first field with a wrong value.
     wrong: Option<&'static str>,
 }
@@ -289,5 +314,3 @@ impl Draft {
 }
 
 const WHAT: &str = "file list";
-/// At the smallest blocksize (1 KiB, 32 hashes of 32 bytes) this is a file of half a terabyte.
-const MAX_HASHES: usize = 1 << 24;

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::{EntryKind, FileEntry, MAX_STRING};
+use super::{EntryKind, FileEntry, MAX_BLOCKLISTS, MAX_PATH};
 use crate::json::{BOM, write_string};
 use crate::{Error, Hash, Result};
 
@@ -36,8 +36,9 @@ impl<W: Write> FileListWriter<W> {
     /// others, and `metablockhash` and `blockhash` when there are blocklists in their place.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for an empty path or negative size, [`Error::TooLarge`] for a path beyond 1 MiB: no
-    /// reader would take them. Nothing is written then. [`Error::Io`] from the writer.
+    /// [`Error::Malformed`] for an empty path, [`Error::TooLarge`] for a path beyond [`MAX_PATH`], more than 2^20
+    /// blocklists or a size that is no signed number: no reader would take them. Nothing is written then, and the next
+    /// entry may follow. [`Error::Io`] from the writer.
     pub fn add(&mut self, entry: &FileEntry) -> Result<()> {
         check(entry)?;
         let out = &mut self.buffer;
@@ -53,7 +54,7 @@ impl<W: Write> FileListWriter<W> {
             add_hash(",\"hash\":\"", entry.hash.as_ref(), out);
             add_number(",\"size\":", entry.size, out);
             if let Some(time) = entry.time {
-                add_text(",\"time\":\"", &time.to_string(), out);
+                add_text(",\"time\":\"", &time.clamped().to_string(), out);
             }
         }
         if let Some(metahash) = &entry.metahash {
@@ -96,18 +97,22 @@ fn check(entry: &FileEntry) -> Result<()> {
     if entry.path.is_empty() {
         return Err(Error::malformed("file list entry", "empty path"));
     }
-    if entry.path.len() > MAX_STRING {
-        return Err(Error::TooLarge {
-            what: "path in bytes",
-            limit: MAX_STRING as u64,
-        });
+    let lists = entry.blocklists.len().max(entry.metablocklists.len());
+    for (len, limit, what) in [
+        (entry.path.len(), MAX_PATH, "path in bytes"),
+        (lists, MAX_BLOCKLISTS, TOO_MANY_LISTS),
+    ] {
+        if len > limit {
+            let limit = limit as u64;
+            return Err(Error::TooLarge { what, limit });
+        }
     }
-    if entry.size < 0 || entry.metasize < 0 || entry.blocksize.is_some_and(|size| size < 0) {
-        let path = entry.path.escape_ascii();
-        return Err(Error::malformed(
-            "file list entry",
-            format!("negative size of `{path}`"),
-        ));
+    let sizes = [Some(entry.size), Some(entry.metasize), entry.blocksize];
+    if sizes.into_iter().flatten().any(|size| size > MAX_SIZE) {
+        return Err(Error::TooLarge {
+            what: "size in bytes",
+            limit: MAX_SIZE,
+        });
     }
     Ok(())
 }
@@ -118,7 +123,7 @@ fn add_text(start: &str, text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-fn add_number(start: &str, number: i64, out: &mut Vec<u8>) {
+fn add_number(start: &str, number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(start.as_bytes());
     // Writing to a Vec cannot fail.
     let _ = write!(out, "{number}");
@@ -142,4 +147,7 @@ fn add_hashes(start: &str, hashes: &[Hash], out: &mut Vec<u8>) {
     out.push(b']');
 }
 
+const TOO_MANY_LISTS: &str = "number of blocklists of a file";
+/// Duplicati reads sizes as signed numbers.
+const MAX_SIZE: u64 = i64::MAX as u64;
 const BUFFER_LEN: usize = 64 * 1024;

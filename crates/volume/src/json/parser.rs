@@ -125,28 +125,40 @@ impl<F: Feed> Parser<F> {
         if !std::mem::take(first) {
             self.expect(b',')?;
         }
-        self.string(name)?;
+        // A name that long is none that is known.
+        if !self.string_within(name)? {
+            name.clear();
+        }
         self.expect(b':')?;
         Ok(true)
     }
 
     /// Reads a string into a buffer, which is emptied first.
     pub(crate) fn string(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        if self.string_within(out)? {
+            return Ok(());
+        }
+        Err(Error::TooLarge {
+            what: "string in bytes",
+            limit: to_u64(self.limit),
+        })
+    }
+
+    /// As [`Parser::string`], but a string beyond the limit is passed over as a whole; false then.
+    pub(crate) fn string_within(&mut self, out: &mut Vec<u8>) -> Result<bool> {
         out.clear();
         self.expect(b'"')?;
         // A high surrogate waits for its low one.
         let mut high: Option<u32> = None;
+        let mut fits = true;
         loop {
             let window = self.feed.window();
             let len = plain_len(window);
             let plain = window.get(..len).unwrap_or_default();
-            if out.len() + plain.len() > self.limit {
-                return Err(Error::TooLarge {
-                    what: "string in bytes",
-                    limit: to_u64(self.limit),
-                });
-            }
-            if !plain.is_empty() {
+            fits &= out.len() + plain.len() <= self.limit;
+            if !fits {
+                out.clear();
+            } else if !plain.is_empty() {
                 if high.take().is_some() {
                     push_char(out, char::REPLACEMENT_CHARACTER);
                 }
@@ -160,7 +172,7 @@ impl<F: Feed> Parser<F> {
                     if high.is_some() {
                         push_char(out, char::REPLACEMENT_CHARACTER);
                     }
-                    return Ok(());
+                    return Ok(fits);
                 }
                 Some(b'\\') => {
                     self.feed.consume(1);
@@ -199,6 +211,20 @@ impl<F: Feed> Parser<F> {
             Some(b'.' | b'e' | b'E') => Err(self.error("number that is no integer")),
             _ => Ok(value),
         }
+    }
+
+    /// Reads a number; `None` when it is no integer or out of range.
+    pub(crate) fn integer_within(&mut self) -> Result<Option<i64>> {
+        let (mut digits, mut len) = ([0; 20], 0);
+        while let Some(byte @ (b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')) = self.peek()? {
+            self.feed.consume(1);
+            if let Some(place) = digits.get_mut(len) {
+                *place = byte;
+            }
+            len += 1;
+        }
+        let text = digits.get(..len).and_then(|d| std::str::from_utf8(d).ok());
+        Ok(text.and_then(|text| text.parse().ok()))
     }
 
     /// Skips any value.

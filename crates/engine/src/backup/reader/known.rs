@@ -50,9 +50,8 @@ impl Worker<'_, '_> {
         Ok(metadata.max(content))
     }
 
-    fn stream_stored(&self, size: i64, only: Option<Hash>, lists: &[Hash]) -> Result<Stored> {
+    fn stream_stored(&self, size: u64, only: Option<Hash>, lists: &[Hash]) -> Result<Stored> {
         let (store, engine) = (self.shared.store, self.shared.engine);
-        let size = u64::try_from(size).unwrap_or(0);
         if size == 0 {
             return Ok(Stored::Whole);
         }

@@ -1,0 +1,62 @@
+//! Reading the entries of a version list one after the other.
+
+use larder_volume::{ArchiveReader, FILESET_ENTRY, FileEntry, FileListReader, parse_fileset};
+
+use crate::data::VolumeData;
+use crate::error::VolumeContext;
+use crate::restore::filelist_of;
+use crate::session::Engine;
+use crate::{Error, Result};
+
+/// Wrong entries of one list that are named; the rest is counted.
+const NAMED_ENTRIES: u64 = 20;
+/// Most bytes of the entry that says whether a version is complete; it has about twenty.
+const MAX_FILESET_BYTES: u64 = 1 << 16;
+
+impl Engine {
+    /// Reads the entries of a fetched version list one after the other. A wrong entry is reported and costs no other.
+    ///
+    /// # Errors
+    /// Damage that nothing can be read behind, and errors of `work`.
+    pub(crate) fn entries_of(
+        &self,
+        archive: &ArchiveReader<VolumeData>,
+        name: &str,
+        mut work: impl FnMut(FileEntry) -> Result<()>,
+    ) -> Result<()> {
+        let entry = filelist_of(archive, name)?;
+        let mut reader = FileListReader::open(archive.stream(entry).in_volume(name)?);
+        let mut wrong = 0_u64;
+        while let Some(item) = reader.next() {
+            self.cancel.check()?;
+            match item {
+                Ok(entry) => work(entry)?,
+                Err(error) if reader.is_damaged() => return Err(Error::volume(name, error)),
+                Err(error) => {
+                    wrong += 1;
+                    if wrong <= NAMED_ENTRIES {
+                        self.reporter
+                            .warn("DamagedEntry", format!("{name}: {error}; it is left out"));
+                    }
+                }
+            }
+        }
+        if wrong > NAMED_ENTRIES {
+            let more = wrong - NAMED_ENTRIES;
+            self.reporter.warn(
+                "DamagedEntry",
+                format!("{name}: {more} more entries are wrong and left out"),
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether a fetched version list says that it is complete; one that says nothing is (docs/format/dlist.md).
+    pub(crate) fn is_full(&self, archive: &ArchiveReader<VolumeData>, name: &str) -> Result<bool> {
+        let Some(entry) = archive.find(FILESET_ENTRY) else {
+            return Ok(true);
+        };
+        let bytes = archive.read(entry, MAX_FILESET_BYTES).in_volume(name)?;
+        parse_fileset(&bytes).in_volume(name)
+    }
+}
