@@ -10,13 +10,14 @@ set -euo pipefail
 
 cd "$(dirname "$0")/.."
 servers=(scripts/test-servers/*.sh)
+proofs=(scripts/prove/simulators/*.sh)
 
-# What must exist, and the Debian package that has it: for the tests themselves, then for each server.
+# What must exist, and the Debian package that has it: for the tests themselves, then for each server and proof.
 needs() {
     printf '%s\n' "cc gcc" "gpg gnupg" "setfattr attr" "python3 python3-minimal" "curl curl" "ps procps" "git git" \
         "/usr/include/stdio.h libc6-dev"
-    for server in "${servers[@]}"; do
-        "$server" needs || { echo "$server does not say what it needs" >&2; return 1; }
+    for script in "${servers[@]}" "${proofs[@]}"; do
+        "$script" needs || { echo "$script does not say what it needs" >&2; return 1; }
     done
 }
 
@@ -88,5 +89,10 @@ for server in "${servers[@]}"; do
 done
 # A test that lacks what it needs fails instead of passing over the case.
 export LARDER_TEST_REQUIRE_ALL=1
+
+# A simulator counts only when programs written by others work with it (scripts/prove/simulators/README.md).
+for proof in "${proofs[@]}"; do
+    "$proof" run
+done
 
 cargo test --locked --workspace "$@"

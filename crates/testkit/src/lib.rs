@@ -3,12 +3,14 @@
 //! - [`MemoryDestination`]: a destination without a disk, and the wrappers to disturb and watch any other
 //! - [`behaviour`]: what every destination must do, as a library of cases
 //! - [`tree`]: source trees from a seed, and their comparison
+//! - [`simulators`]: services that nobody can run at home
 //! - [`linter`]: does a folder of volumes keep the writer's checklist?
 
 pub mod behaviour;
 pub mod linter;
 mod memory;
 mod rng;
+pub mod simulators;
 pub mod tree;
 
 pub use larder_destination::wrap::{
