@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use larder_engine::{
-    Cancel, Engine, Error, Level, Message, Monitor, Phase, Progress, Setup, SystemClock,
-    SystemRandom, Transfer,
+    Cancel, Error, Level, Message, Monitor, Phase, Progress, Repository, Run, Setup, SystemClock,
+    SystemRandom, Transfer, network_runtime,
 };
 use larder_options::{Opt, Problem, Secret, Values, check, engine as opt, find_decl};
 use larder_registry::destination::wrap::{RateLimit, ReadOnly, Throttle};
 use larder_registry::destination::{Destination, Place, Tools, Url};
 use larder_registry::{Configured, Found};
+use tokio::runtime::Runtime;
 
 use crate::console::{Console, RunKind, Style, note};
 use crate::failure::Failure;
@@ -36,12 +37,14 @@ pub struct Session<'a> {
     /// What people see.
     pub console: Arc<Console>,
     cancel: Cancel,
+    /// Where remote calls run.
+    runtime: Runtime,
 }
 
-/// An open engine and what must outlive it.
-pub struct Run {
-    /// The engine.
-    pub engine: Engine,
+/// An open backup, a run on it, and what must outlive them.
+pub struct Opened {
+    /// The run.
+    pub run: Run,
     console: Arc<Console>,
     /// The catalog's file.
     catalog: PathBuf,
@@ -81,6 +84,7 @@ impl<'a> Session<'a> {
             call,
             console: Arc::new(console),
             cancel: signals::cancel(),
+            runtime: network_runtime().map_err(Failure::from)?,
         })
     }
 
@@ -88,7 +92,7 @@ impl<'a> Session<'a> {
     ///
     /// A command that only reads does without the lasting catalog when that cannot be had: another run holds it, or
     /// its folder cannot be written.
-    pub fn open(&self, access: Access, passphrase: Option<Secret>) -> Result<Run, Failure> {
+    pub fn open(&self, access: Access, passphrase: Option<Secret>) -> Result<Opened, Failure> {
         let Reached {
             destination,
             problems,
@@ -103,7 +107,7 @@ impl<'a> Session<'a> {
         let state = self.state(&place, access).map_err(complain)?;
         let lasting = state.temporary.is_none();
         let path = state.path.clone();
-        let run = match self.engine(&destination, state, access, passphrase.clone()) {
+        let opened = match self.begin(&destination, state, access, passphrase.clone()) {
             Err(error) if access == Access::Reads && lasting && may_do_without(&error) => {
                 let why = Failure::from_engine(&error);
                 let state = TemporaryState::new(&self.call.values)?;
@@ -111,57 +115,57 @@ impl<'a> Session<'a> {
                     path: state.catalog(),
                     temporary: Some(state),
                 };
-                let run = self
-                    .engine(&destination, state, access, passphrase)
+                let opened = self
+                    .begin(&destination, state, access, passphrase)
                     .map_err(Failure::from)?;
                 self.say_temporary(why.message());
-                run
+                opened
             }
             other => other.map_err(|error| complain(failed_at(&error, &path)))?,
         };
         for problem in problems {
-            run.engine.warn(problem.id, problem.message);
+            opened.run.warn(problem.id, problem.message);
         }
-        Ok(run)
+        Ok(opened)
     }
 
     /// Runs a reading operation; when it turns out that a passphrase is needed, asks for it and tries again.
     pub fn reading<T>(
         &self,
         access: Access,
-        work: impl Fn(&Engine) -> Result<T, Error>,
+        work: impl Fn(&Run) -> Result<T, Error>,
     ) -> Result<T, Failure> {
         let passphrase = secrets::given(&self.call.values)?;
         let known = passphrase.is_some();
-        let run = self.open(access, passphrase)?;
-        let result = work(&run.engine);
+        let opened = self.open(access, passphrase)?;
+        let result = work(&opened.run);
         let missing = matches!(&result, Err(error) if error.id() == Some("PassphraseMissing"));
         if !missing || known {
-            return self.finish(run, result);
+            return self.finish(opened, result);
         }
         // The question must not be drawn over.
         self.console.pause();
         match secrets::ask(&self.call.values, Times::Once)? {
-            None => self.finish(run, result),
+            None => self.finish(opened, result),
             Some(passphrase) => {
-                drop(run);
+                drop(opened);
                 self.console.resume();
-                let run = self.open(access, Some(passphrase))?;
-                let result = work(&run.engine);
-                self.finish(run, result)
+                let opened = self.open(access, Some(passphrase))?;
+                let result = work(&opened.run);
+                self.finish(opened, result)
             }
         }
     }
 
     /// Ends a run and gives its result.
-    pub fn finish<T>(&self, run: Run, result: Result<T, Error>) -> Result<T, Failure> {
+    pub fn finish<T>(&self, opened: Opened, result: Result<T, Error>) -> Result<T, Failure> {
         self.console.end();
-        let closed = run.engine.close();
-        drop(run.state);
-        let value = result.map_err(|error| failed_at(&error, &run.catalog))?;
+        let closed = opened.run.repository().close();
+        drop(opened.state);
+        let value = result.map_err(|error| failed_at(&error, &opened.catalog))?;
         if let Err(error) = closed {
             // The catalog is a cache: what was done is done, and the next run mends it.
-            run.console.message(&Message {
+            opened.console.message(&Message {
                 level: Level::Warning,
                 id: "CatalogNotClosed",
                 text: Failure::from_engine(&error).message().to_owned(),
@@ -170,28 +174,27 @@ impl<'a> Session<'a> {
         Ok(value)
     }
 
-    fn engine(
+    fn begin(
         &self,
         destination: &Arc<dyn Destination>,
         state: State,
         access: Access,
         passphrase: Option<Secret>,
-    ) -> Result<Run, Error> {
+    ) -> Result<Opened, Error> {
         let dry = self.call.values.get(opt::DRY_RUN)?;
         let catalog = state.path.clone();
-        let engine = Engine::open(Setup {
+        let repository = Repository::open(Setup {
             destination: Arc::clone(destination),
             values: self.call.values.clone(),
             passphrase,
             state_path: state.path,
             clock: Arc::new(SystemClock),
-            rng: Arc::new(SystemRandom),
-            monitor: self.console.clone(),
-            cancel: self.cancel.clone(),
+            random: Arc::new(SystemRandom),
+            runtime: self.runtime.handle().clone(),
             writes: access == Access::Writes && !dry,
         })?;
-        Ok(Run {
-            engine,
+        Ok(Opened {
+            run: repository.run(self.console.clone(), self.cancel.clone())?,
             console: Arc::clone(&self.console),
             catalog,
             state: state.temporary,
@@ -381,7 +384,7 @@ fn foreign_options(values: &Values, found: Found) -> Vec<Problem> {
 }
 
 /// Hands messages to the engine's reporter, so that they count.
-pub struct Forward<'a>(pub &'a Engine);
+pub struct Forward<'a>(pub &'a Run);
 
 impl Monitor for Forward<'_> {
     fn message(&self, message: &Message) {

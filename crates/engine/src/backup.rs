@@ -24,7 +24,7 @@ use self::counters::Counters;
 pub(crate) use self::upload::Stored;
 use crate::context::{Level, Phase};
 use crate::report::BackupReport;
-use crate::session::Engine;
+use crate::run::Run;
 use crate::settings::IndexPolicy;
 use crate::sync::{Mode, Need, View};
 use crate::{Error, Result};
@@ -41,7 +41,7 @@ pub struct BackupRequest {
 /// Longest wait for a clock that runs a little behind the newest version.
 const CLOCK_TOLERANCE_SECONDS: i64 = 5;
 
-impl Engine {
+impl Run {
     /// Makes a new version.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl Engine {
     /// Makes a new version of roots that are stored under other names than they are read from, as in a snapshot.
     ///
     /// # Errors
-    /// As [`Engine::backup`].
+    /// As [`Run::backup`].
     pub fn backup_roots(&self, roots: &[Root], options: &WalkOptions) -> Result<BackupReport> {
         self.with_healing(|| self.backup_once(roots, options))
     }

@@ -10,7 +10,7 @@ use crate::data::VolumeData;
 use crate::error::{PathContext, VolumeContext};
 use crate::report::{ListReport, ListedFile, RestoreReport};
 use crate::restore::RestoreRequest;
-use crate::session::Engine;
+use crate::run::Run;
 use crate::sync::{Mode, Need};
 use crate::versions::{Unsaid, Version};
 use crate::{Error, ListRequest, Result};
@@ -18,11 +18,11 @@ use crate::{Error, ListRequest, Result};
 /// Largest control file that is read back.
 const MAX_BYTES: u64 = 1 << 30;
 
-impl Engine {
+impl Run {
     /// The control files of the chosen version, which is the newest unless another one is named.
     ///
     /// # Errors
-    /// As [`Engine::list`].
+    /// As [`Run::list`].
     pub fn list_control_files(&self, request: &ListRequest) -> Result<ListReport> {
         self.with_healing(|| {
             let (version, archive) = self.version_with_control_files()?;
@@ -45,7 +45,7 @@ impl Engine {
     /// Writes the control files of the chosen version into the target folder.
     ///
     /// # Errors
-    /// As [`Engine::restore`]; `NoRestorePath` without a target, because control files have no original place.
+    /// As [`Run::restore`]; `NoRestorePath` without a target, because control files have no original place.
     pub fn restore_control_files(&self, request: &RestoreRequest) -> Result<RestoreReport> {
         let Some(target) = &request.target else {
             return Err(Error::user(

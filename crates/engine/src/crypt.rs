@@ -55,7 +55,7 @@ pub(crate) struct Crypt {
     pub(crate) passphrase: Option<Secret>,
     pub(crate) gpg: GpgSettings,
     pub(crate) ignore_padding: bool,
-    pub(crate) rng: Arc<dyn Random>,
+    pub(crate) random: Arc<dyn Random>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cancel: Cancel,
 }
@@ -99,9 +99,13 @@ impl Crypt {
                     session_iv: [0; 16],
                     session_key: [0; 32],
                 };
-                self.rng.fill(&mut seed.public_iv).map_err(no_randomness)?;
-                self.rng.fill(&mut seed.session_iv).map_err(no_randomness)?;
-                self.rng
+                self.random
+                    .fill(&mut seed.public_iv)
+                    .map_err(no_randomness)?;
+                self.random
+                    .fill(&mut seed.session_iv)
+                    .map_err(no_randomness)?;
+                self.random
                     .fill(&mut seed.session_key)
                     .map_err(no_randomness)?;
                 let mut header = if *minimal_header {

@@ -1,14 +1,14 @@
 //! What makes a backup this backup: its format parameters and its passphrase, both found out before anything is written.
 
-use larder_volume::{HashAlgorithm, VolumeKind};
+use larder_volume::{Format, HashAlgorithm, VolumeKind};
 
 use crate::context::random_bytes;
 use crate::error::VolumeContext;
-use crate::session::{Engine, Format, read_manifest};
+use crate::run::{Run, read_manifest};
 use crate::sync::{RemoteVolume, View, describe};
 use crate::{Error, Result};
 
-impl Engine {
+impl Run {
     /// Finds block size and hash algorithms: catalog, else a manifest in the destination, else the options.
     pub(crate) fn establish_format(&self, view: &View) -> Result<()> {
         if self.known_format().is_some() {
@@ -154,7 +154,7 @@ impl Engine {
         let salt = match salt {
             Some(salt) => salt.to_owned(),
             None => {
-                let bytes: [u8; 16] = random_bytes(self.rng.as_ref())?;
+                let bytes: [u8; 16] = random_bytes(self.random.as_ref())?;
                 larder_volume::encode_url_base64(&bytes)
             }
         };

@@ -1,7 +1,7 @@
 //! The engine: backup, restore, list, verify and repair of Duplicati-format backups.
 //!
-//! It knows no provider, no URL and no terminal. A run is an [`Engine`] opened from a [`Setup`]; each operation is a
-//! method that returns a report. The remote side is the truth, the local catalog a cache that is mended unasked
+//! It knows no provider, no URL and no terminal. A [`Repository`] is a backup that is open; a [`Run`] is one operation on
+//! it, with a method for each kind that returns a report. The remote side is the truth, the local catalog a cache that is mended unasked
 //! (`sync`); all remote calls go through one place (`transfer`); formats come from `larder_volume`.
 
 mod backup;
@@ -16,8 +16,9 @@ mod listing;
 mod quota;
 mod repair;
 mod report;
+mod repository;
 mod restore;
-mod session;
+mod run;
 mod settings;
 mod settle;
 mod sync;
@@ -37,8 +38,9 @@ pub use report::{
     BackendStatistics, BackupReport, Common, Finding, Harm, ListReport, ListedFile, Outcome,
     RepairReport, RestoreReport, TestReport, Verification, VersionInfo,
 };
+pub use repository::{Repository, Setup, network_runtime};
 pub use restore::RestoreRequest;
-pub use session::{Engine, Setup};
+pub use run::Run;
 pub use verify::Samples;
 // What callers need to fill a request.
 pub use larder_source as source;

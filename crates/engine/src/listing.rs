@@ -7,7 +7,7 @@ use larder_volume::{EntryKind, VolumeKind};
 
 use crate::context::Phase;
 use crate::report::{ListReport, ListedFile, VersionInfo};
-use crate::session::Engine;
+use crate::run::Run;
 use crate::sync::{Mode, Need, View, count, describe};
 use crate::versions::{Unsaid, Version};
 use crate::workers::for_each_parallel;
@@ -26,7 +26,7 @@ pub struct ListRequest {
     pub version_argument: Option<String>,
 }
 
-impl Engine {
+impl Run {
     /// The versions, newest first, with their figures.
     ///
     /// # Errors
@@ -46,7 +46,7 @@ impl Engine {
     /// Versions, or the paths that match.
     ///
     /// # Errors
-    /// As [`Engine::list_filesets`]; a wrong pattern.
+    /// As [`Run::list_filesets`]; a wrong pattern.
     pub fn list(&self, request: &ListRequest) -> Result<ListReport> {
         self.with_healing(|| self.list_once(request))
     }

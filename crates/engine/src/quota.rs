@@ -4,7 +4,7 @@ use larder_destination::Capacity;
 use larder_options::value::format_size;
 
 use crate::report::BackendStatistics;
-use crate::session::Engine;
+use crate::run::Run;
 
 /// What is known about the room after a backup; −1 where unknown (commands spec 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Room {
     }
 }
 
-impl Engine {
+impl Run {
     /// Asks the destination for its space and tells when it becomes scarce. A run that was stopped asks nothing.
     pub(crate) fn space_after_backup(&self, interrupted: bool) -> Room {
         let settings = &self.settings;

@@ -4,10 +4,10 @@ use larder_volume::VolumeKind;
 
 use crate::Result;
 use crate::report::RepairReport;
-use crate::session::Engine;
+use crate::run::Run;
 use crate::sync::{Mode, Need};
 
-impl Engine {
+impl Run {
     /// Rebuilds or updates the local catalog and writes missing dindex files; removes nothing of other origin.
     ///
     /// # Errors

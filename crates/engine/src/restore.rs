@@ -28,7 +28,7 @@ use crate::context::Phase;
 use crate::data::VolumeData;
 use crate::error::PathContext;
 use crate::report::RestoreReport;
-use crate::session::Engine;
+use crate::run::Run;
 use crate::sync::{Mode, Need, RemoteVolume, View, describe};
 use crate::versions::{Unsaid, Version, size_limit};
 use crate::{Error, Result};
@@ -113,7 +113,7 @@ impl Tally {
     }
 }
 
-impl Engine {
+impl Run {
     /// Restores the selected entries of one version.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use larder_catalog::{VolumeRow, VolumeState};
 use larder_volume::{Hash, VolumeKind};
 
-use crate::session::Engine;
+use crate::run::Run;
 use crate::sync::{Mode, SUSPECT, View};
 use crate::{Error, Result};
 
@@ -32,7 +32,7 @@ pub(crate) enum LostKind {
     },
 }
 
-impl Engine {
+impl Run {
     /// A folder that held a backup and now holds none of it is a lost mount far more often than a wish.
     pub(crate) fn check_not_emptied(&self, view: &View, rows: &[VolumeRow]) -> Result<()> {
         let stored = rows.iter().filter(|row| is_stored(row)).count();
@@ -55,7 +55,7 @@ impl Engine {
             message,
             format!(
                 "mount the disk or correct the URL; if the folder was emptied on purpose, remove {} and start anew",
-                self.state_path.display()
+                self.state_path().display()
             ),
         ))
     }

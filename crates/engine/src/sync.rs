@@ -14,7 +14,7 @@ use larder_destination::{ErrorKind, RemoteFile};
 use larder_volume::{EntryKind, VolumeKind, VolumeName, VolumeTime, parity_owner};
 
 use crate::context::{Level, Phase};
-use crate::session::Engine;
+use crate::run::Run;
 use crate::settle::{Lost, is_stored, split_leftovers};
 use crate::transfer::doubled_names;
 use crate::{Error, Result};
@@ -97,7 +97,7 @@ pub(crate) const SUSPECT: &str = "blocks-may-be-missing";
 /// Its value when nothing is known to be missing, but nobody looked either.
 const UNSEEN: &str = "2";
 
-impl Engine {
+impl Run {
     /// Lists the destination and sorts out this backup's volumes. A missing folder is created only on demand.
     pub(crate) fn view(&self, create_folder: bool) -> Result<View> {
         let files = match self.remote.list(create_folder) {

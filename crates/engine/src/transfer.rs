@@ -61,7 +61,7 @@ pub(crate) struct TransferCounts {
 /// Remote calls for threads.
 pub(crate) struct Remote {
     destination: Arc<dyn Destination>,
-    runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Handle,
     retry: RetrySettings,
     create_folder: bool,
     /// The folder was there or was made: if it is missing now, something is wrong with the way to it.
@@ -76,19 +76,13 @@ pub(crate) struct Remote {
 impl Remote {
     pub(crate) fn new(
         destination: Arc<dyn Destination>,
+        runtime: tokio::runtime::Handle,
         retry: RetrySettings,
         create_folder: bool,
         reporter: Arc<Reporter>,
         cancel: Cancel,
-    ) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .max_blocking_threads(16)
-            .thread_name("larder-net")
-            .enable_all()
-            .build()
-            .map_err(|error| Error::io("(network runtime)", error))?;
-        Ok(Self {
+    ) -> Self {
+        Self {
             destination,
             runtime,
             retry,
@@ -98,7 +92,7 @@ impl Remote {
             cancel,
             counts: TransferCounts::default(),
             spare: Mutex::default(),
-        })
+        }
     }
 
     /// The destination for people.

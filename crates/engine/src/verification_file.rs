@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::backup::Stored;
 use crate::data::VolumeData;
 use crate::report::TestReport;
-use crate::session::Engine;
+use crate::run::Run;
 use crate::sync::View;
 use crate::{Error, Result};
 
@@ -32,7 +32,7 @@ struct Row {
     state: u8,
 }
 
-impl Engine {
+impl Run {
     /// What follows the upload of a version: the verification file, then the check of what is stored.
     pub(crate) fn after_backup(
         &self,

@@ -15,7 +15,7 @@ use larder_volume::{Hash, VolumeKind};
 use crate::backup::Stored;
 use crate::context::Phase;
 use crate::report::{Finding, Outcome as Parsed, TestReport, Verification as Checked};
-use crate::session::Engine;
+use crate::run::Run;
 use crate::settings::Verification;
 use crate::settle::LostKind;
 use crate::sync::{Mode, Need, RemoteVolume, View, describe};
@@ -50,7 +50,7 @@ struct Described {
     blocks: Vec<(Hash, u64)>,
 }
 
-impl Engine {
+impl Run {
     /// Checks samples or all volumes.
     ///
     /// # Errors
@@ -210,7 +210,7 @@ impl Engine {
 
     fn shuffled(&self) -> u64 {
         let mut bytes = [0; 8];
-        match self.rng.fill(&mut bytes) {
+        match self.random.fill(&mut bytes) {
             Ok(()) => u64::from_le_bytes(bytes),
             Err(_) => 0,
         }

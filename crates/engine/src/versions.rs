@@ -3,7 +3,7 @@
 use larder_options::{Values, engine as opt, value};
 use larder_volume::VolumeTime;
 
-use crate::session::Engine;
+use crate::run::Run;
 use crate::sync::{RemoteVolume, View};
 use crate::{Error, Result};
 
@@ -24,7 +24,7 @@ pub(crate) enum Unsaid {
     All,
 }
 
-impl Engine {
+impl Run {
     /// All versions, newest first.
     pub(crate) fn all_versions(&self, view: &View) -> Result<Vec<Version>> {
         let versions: Vec<_> = view

@@ -34,15 +34,15 @@ pub fn run(call: &Invocation) -> Result<i32, Failure> {
     session
         .console
         .line(&format!("Backup started at {}", now()));
-    let run = session.open(Access::Writes, passphrase)?;
-    let result = match sources(call, &Forward(&run.engine)) {
-        Ok(request) => run.engine.backup(&request),
+    let opened = session.open(Access::Writes, passphrase)?;
+    let result = match sources(call, &Forward(&opened.run)) {
+        Ok(request) => opened.run.backup(&request),
         Err(failure) => {
-            session.finish(run, Ok(()))?;
+            session.finish(opened, Ok(()))?;
             return Err(failure);
         }
     };
-    let report = session.finish(run, result)?;
+    let report = session.finish(opened, result)?;
     output::backup(&report, call)
 }
 

@@ -1,6 +1,6 @@
 //! `list`, `find` and `list-filesets`.
 
-use larder_engine::{Engine, ListReport, ListRequest};
+use larder_engine::{ListReport, ListRequest, Run};
 use larder_options::engine as opt;
 use larder_options::value::{Direction, parse_time};
 
@@ -148,7 +148,7 @@ pub fn list_filesets(call: &Invocation) -> Result<i32, Failure> {
         ));
     }
     let session = Session::new(call, RunKind::Listing)?;
-    let report = session.reading(Access::Reads, Engine::list_filesets)?;
+    let report = session.reading(Access::Reads, Run::list_filesets)?;
     if call.json() {
         output::json(&report)?;
     } else {

@@ -1,6 +1,6 @@
 //! `test` and `repair`.
 
-use larder_engine::{Engine, Samples};
+use larder_engine::{Run, Samples};
 
 use crate::console::RunKind;
 use crate::failure::Failure;
@@ -34,6 +34,6 @@ pub fn repair(call: &Invocation) -> Result<i32, Failure> {
     call.need_url()?;
     call.at_most(0)?;
     let session = Session::new(call, RunKind::Other)?;
-    let report = session.reading(Access::Writes, Engine::repair)?;
+    let report = session.reading(Access::Writes, Run::repair)?;
     output::repair(&report, call)
 }

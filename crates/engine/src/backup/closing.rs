@@ -6,9 +6,9 @@ use larder_volume::{EntryKind, VolumeTime};
 
 use super::counters::{Counters, slot};
 use crate::report::{BackupReport, Outcome, TestReport};
-use crate::session::Engine;
+use crate::run::Run;
 
-impl Engine {
+impl Run {
     /// The report of a run that the user stopped.
     pub(super) fn stopped(&self, counters: &Counters) -> BackupReport {
         self.reporter.warn(

@@ -12,12 +12,12 @@ use larder_source::Facts;
 use larder_volume::{ArchiveReader, FileEntry, Hash, Metadata, VolumeName};
 
 use crate::data::VolumeData;
-use crate::session::Engine;
+use crate::run::Run;
 use crate::{Error, Result};
 
 /// Reads stored metadata back, a few volumes in a run.
 pub(crate) struct StoredMetadata<'e> {
-    engine: &'e Engine,
+    engine: &'e Run,
     /// Volumes that may still be fetched: storing the metadata anew costs a few hundred bytes an entry.
     left: AtomicU32,
     /// The volume fetched last; neighbours in time are neighbours in volumes.
@@ -28,7 +28,7 @@ pub(crate) struct StoredMetadata<'e> {
 const FETCHED_VOLUMES: u32 = 4;
 
 impl<'e> StoredMetadata<'e> {
-    pub(crate) fn new(engine: &'e Engine) -> Self {
+    pub(crate) fn new(engine: &'e Run) -> Self {
         Self {
             engine,
             left: AtomicU32::new(FETCHED_VOLUMES),

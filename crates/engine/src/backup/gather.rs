@@ -16,7 +16,7 @@ use super::reader::{Shared, Worker};
 use super::store::{BlockStore, Sealed};
 use super::upload::Stored;
 use crate::data::VolumeData;
-use crate::session::Engine;
+use crate::run::Run;
 use crate::{Error, Result};
 
 /// One entry on its way from the walk to a worker.
@@ -38,7 +38,7 @@ pub(super) struct Gathered {
     pub(super) entries: EntryWriter,
 }
 
-impl Engine {
+impl Run {
     /// Walks, reads and uploads all data; the version list is built but not yet sent.
     pub(super) fn gather(
         &self,

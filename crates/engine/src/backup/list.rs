@@ -8,14 +8,14 @@ use super::upload::Stored;
 use crate::crypt::IN_MEMORY_BYTES;
 use crate::data::{Sink, VolumeData};
 use crate::error::VolumeContext;
-use crate::session::Engine;
+use crate::run::Run;
 use crate::sync::count;
 use crate::{Error, Result};
 
 /// Version lists stay in memory up to this size.
 const LIST_MEMORY_BYTES: u64 = IN_MEMORY_BYTES / 2;
 
-impl Engine {
+impl Run {
     /// Writes the version list as entries arrive.
     pub(super) fn write_list(
         &self,

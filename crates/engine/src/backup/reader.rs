@@ -20,13 +20,13 @@ use self::known::Stored;
 use super::counters::{Counters, bump, slot};
 use super::dated::StoredMetadata;
 use super::store::BlockStore;
-use crate::session::Engine;
+use crate::run::Run;
 use crate::sync::describe;
 use crate::{Error, Result};
 
 /// What all workers share.
 pub(crate) struct Shared<'e> {
-    pub(crate) engine: &'e Engine,
+    pub(crate) engine: &'e Run,
     pub(crate) store: &'e BlockStore<'e>,
     pub(crate) counters: &'e Counters,
     pub(crate) dated: StoredMetadata<'e>,

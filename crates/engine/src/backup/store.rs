@@ -12,14 +12,14 @@ use std::thread::ThreadId;
 use crossbeam_channel::Sender;
 use larder_catalog::Fingerprints;
 use larder_volume::{
-    Compression, DblockWriter, Hash, Hint, NewVolume, PackMethod, Packer, VolumeKind, VolumeName,
-    VolumeTime,
+    Compression, DblockWriter, Format, Hash, Hint, NewVolume, PackMethod, Packer, VolumeKind,
+    VolumeName, VolumeTime,
 };
 
 use crate::crypt::{IN_MEMORY_BYTES, SealWriter};
 use crate::data::{Sink, VolumeData};
 use crate::error::VolumeContext;
-use crate::session::{Engine, Format};
+use crate::run::Run;
 use crate::{Error, Result};
 
 /// A finished data volume on its way to the destination.
@@ -56,7 +56,7 @@ struct Pool {
 
 /// Takes blocks from all workers.
 pub(crate) struct BlockStore<'e> {
-    engine: &'e Engine,
+    engine: &'e Run,
     pub(crate) format: Format,
     new_volume: NewVolume<'static>,
     index: Mutex<Index>,
@@ -77,7 +77,7 @@ const SEALED_MEMORY_BYTES: u64 = 160 << 20;
 
 impl<'e> BlockStore<'e> {
     pub(crate) fn new(
-        engine: &'e Engine,
+        engine: &'e Run,
         compression: Compression,
         method: PackMethod,
         created: VolumeTime,
@@ -388,7 +388,7 @@ impl Drop for Alarm<'_, '_> {
     }
 }
 
-impl Engine {
+impl Run {
     /// How a new volume is packed and described.
     pub(crate) fn new_volume(
         &self,

@@ -10,7 +10,7 @@ use super::store::{BlockStore, Sealed};
 use crate::crypt::IN_MEMORY_BYTES;
 use crate::data::{Sink, VolumeData};
 use crate::error::VolumeContext;
-use crate::session::Engine;
+use crate::run::Run;
 use crate::settings::IndexPolicy;
 use crate::{Error, Result};
 
@@ -21,7 +21,7 @@ pub(crate) struct Stored {
     pub(crate) size: u64,
 }
 
-impl Engine {
+impl Run {
     /// Sends a data volume and its index.
     pub(crate) fn upload_pair(
         &self,

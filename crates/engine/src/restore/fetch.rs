@@ -9,21 +9,21 @@ use std::sync::{Mutex, PoisonError};
 
 use larder_catalog::VolumeRow;
 use larder_source::{OpenHow, TargetRoot};
-use larder_volume::{ArchiveReader, EntryKind, Hash, Metadata, Unpacker, VolumeName};
+use larder_volume::{ArchiveReader, EntryKind, Format, Hash, Metadata, Unpacker, VolumeName};
 
 use super::content_hash::rest_of_file;
 use super::plan::{Job, MetadataMap, Need, Plan, Use};
 use super::{Rules, Tally};
 use crate::data::VolumeData;
 use crate::error::VolumeContext;
-use crate::session::{Engine, Format};
+use crate::run::Run;
 use crate::sync::describe;
 use crate::workers::for_each_parallel;
 use crate::{Error, Result};
 
 /// A running restore: what all threads that fetch and write share.
 pub(crate) struct Fetch<'a> {
-    engine: &'a Engine,
+    engine: &'a Run,
     root: &'a TargetRoot,
     plan: &'a Plan,
     rules: &'a Rules,
@@ -44,7 +44,7 @@ struct Lost {
     needs: Vec<Need>,
 }
 
-impl Engine {
+impl Run {
     /// Fetches every needed volume once and writes its blocks; gives the metadata blobs.
     pub(crate) fn fetch_all(
         &self,

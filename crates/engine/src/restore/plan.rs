@@ -12,7 +12,7 @@ use larder_volume::{EntryKind, FileEntry, Hash, Metadata, blocklist_hashes};
 use super::content_hash::ContentHash;
 use super::layout::Target;
 use super::{Rules, Tally, target};
-use crate::session::Engine;
+use crate::run::Run;
 use crate::{Error, Result};
 
 /// A folder or link to create.
@@ -84,7 +84,7 @@ impl MetadataMap {
 
 /// Builds a plan while the target is looked at.
 struct Planner<'a> {
-    engine: &'a Engine,
+    engine: &'a Run,
     root: &'a TargetRoot,
     rules: &'a Rules,
     tally: &'a Tally,
@@ -101,7 +101,7 @@ struct Planner<'a> {
 impl Plan {
     /// Looks at the target and lists what is missing.
     pub(crate) fn make(
-        engine: &Engine,
+        engine: &Run,
         root: &TargetRoot,
         place: &Target,
         entries: Vec<FileEntry>,
@@ -461,7 +461,7 @@ impl Planner<'_> {
     }
 }
 
-impl Engine {
+impl Run {
     /// Fetches those of the blocklists that no index file repeated from the data files that hold them.
     pub(crate) fn load_blocklists(&self, lists: impl IntoIterator<Item = Hash>) -> Result<()> {
         let mut by_volume: HashMap<i64, Vec<Hash>> = HashMap::new();

@@ -11,7 +11,7 @@ use larder_volume::{EntryKind, FileEntry, Hash, Metadata, unix_from_ticks};
 use super::Rules;
 use super::content_hash::rest_of_file;
 use super::plan::Node;
-use crate::session::Engine;
+use crate::run::Run;
 
 /// What was found at a file's place.
 pub(crate) struct Existing {
@@ -47,7 +47,7 @@ const MOST_COPIES: u32 = 100;
 
 /// Looks at what stands at `rel` and decides where and what to write.
 pub(crate) fn compare(
-    engine: &Engine,
+    engine: &Run,
     root: &TargetRoot,
     rel: &[u8],
     entry: &FileEntry,
@@ -112,7 +112,7 @@ pub(crate) fn compare(
 }
 
 fn present_blocks(
-    engine: &Engine,
+    engine: &Run,
     file: &File,
     have: u64,
     size: u64,
@@ -143,7 +143,7 @@ fn present_blocks(
 }
 
 fn copy_blocks(
-    engine: &Engine,
+    engine: &Run,
     from: &File,
     to: &File,
     size: u64,
@@ -162,7 +162,7 @@ fn copy_blocks(
 
 /// A free name beside an existing file, or a copy that is this file already.
 fn copy_name(
-    engine: &Engine,
+    engine: &Run,
     root: &TargetRoot,
     rel: &[u8],
     entry: &FileEntry,
@@ -220,7 +220,7 @@ pub(crate) fn open_original(path: &[u8]) -> Option<File> {
 
 /// The bytes at `at`, when they are the wanted block.
 pub(crate) fn matching_block(
-    engine: &Engine,
+    engine: &Run,
     file: &mut File,
     at: u64,
     len: u64,

@@ -11,7 +11,7 @@ use larder_volume::{
 use super::{RemoteVolume, SUSPECT, View, describe};
 use crate::context::Phase;
 use crate::error::VolumeContext;
-use crate::session::Engine;
+use crate::run::Run;
 use crate::workers::for_each_parallel;
 use crate::{Error, Result};
 
@@ -26,7 +26,7 @@ struct Index {
 
 /// Most bytes of one dindex entry; a 2 TiB volume of 1 KiB blocks stays below it.
 const MAX_INDEX_ENTRY_BYTES: u64 = 1 << 30;
-impl Engine {
+impl Run {
     /// Reads the dindex files that the catalog does not know.
     pub(super) fn ingest_indexes(&self, view: &View, known: &HashSet<String>) -> Result<()> {
         let fresh: Vec<RemoteVolume> = view

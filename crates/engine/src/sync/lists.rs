@@ -5,10 +5,10 @@ use larder_volume::{Method, VolumeKind, VolumeTime};
 
 use super::{RemoteVolume, SUSPECT, UNSEEN, View, count, describe};
 use crate::restore::filelist_of;
-use crate::session::Engine;
+use crate::run::Run;
 use crate::{Error, Result};
 
-impl Engine {
+impl Run {
     /// Loads the newest version's entries, when they are not in the catalog yet. Damaged lists are passed over: a
     /// backup must be possible even when all of them are.
     pub(super) fn ingest_newest_list(&self, view: &View) -> Result<()> {

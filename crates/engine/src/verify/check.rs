@@ -13,11 +13,11 @@ use crate::Result;
 use crate::data::VolumeData;
 use crate::error::VolumeContext;
 use crate::report::Finding;
-use crate::session::Engine;
+use crate::run::Run;
 use crate::settings::Verification;
 use crate::sync::{RemoteVolume, View, describe};
 
-impl Engine {
+impl Run {
     /// Fetches a volume and checks it.
     pub(super) fn check_volume(
         &self,

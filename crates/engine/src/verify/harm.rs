@@ -6,7 +6,7 @@ use larder_volume::{EntryKind, FileEntry, Hash, VolumeKind, VolumeName, hashes_p
 
 use super::Outcome;
 use crate::report::Harm;
-use crate::session::Engine;
+use crate::run::Run;
 use crate::sync::View;
 use crate::versions::Version;
 use crate::{Error, Result};
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// Paths named for one damaged volume.
 const NAMED_PATHS: usize = 100;
 
-impl Engine {
+impl Run {
     /// True when every block of an entry is in some volume and not among the lost ones.
     pub(crate) fn entry_is_whole(
         &self,

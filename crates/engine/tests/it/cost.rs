@@ -156,7 +156,7 @@ fn listing_needs_no_data_and_no_index() {
         rig.journal.clear();
         let engine = rig.open().unwrap();
         assert_eq!(engine.list_filesets().unwrap().versions.len(), 2);
-        engine.close().unwrap();
+        engine.repository().close().unwrap();
         assert_eq!(rig.journal.count(Operation::List), 1);
         let mut gets = rig.journal.names(Operation::Get);
         gets.sort();
@@ -169,7 +169,7 @@ fn listing_needs_no_data_and_no_index() {
             ..ListRequest::default()
         };
         assert!(engine.list(&request).unwrap().files.len() > 30);
-        engine.close().unwrap();
+        engine.repository().close().unwrap();
         assert_eq!(rig.gets(), [List], "state lost: {lose}");
     }
 }
@@ -187,7 +187,7 @@ fn a_rebuild_fetches_all_indexes_and_the_newest_list_only() {
         rig.journal.clear();
         let engine = rig.open().unwrap();
         let report = engine.repair().unwrap();
-        engine.close().unwrap();
+        engine.repository().close().unwrap();
         assert!(report.rebuilt);
         assert_eq!(report.versions, 3);
         let mut gets = rig.journal.names(Operation::Get);

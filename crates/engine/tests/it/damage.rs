@@ -400,7 +400,7 @@ fn an_unreadable_file_is_looked_up_again_when_blocks_were_missing() {
     let engine = rig.open().unwrap();
     let report = engine.backup(&rig.request()).unwrap();
     assert_eq!(report.files_with_error, 1);
-    engine.close().unwrap();
+    engine.repository().close().unwrap();
     std::fs::set_permissions(&place, facts.permissions()).unwrap();
     rig.backup();
     let (target, report) = rig.try_restore(0).unwrap();
@@ -474,7 +474,7 @@ fn one_damaged_list_does_not_end_a_listing() {
         assert_eq!(report.files.len(), 1);
         let sizes = &report.files[0].sizes;
         assert!(sizes[0].is_some() && sizes[1].is_none() && sizes[2].is_some());
-        engine.close().unwrap();
+        engine.repository().close().unwrap();
     }
 }
 
@@ -599,7 +599,7 @@ fn works_with_state(rig: &mut Rig, when: &str) {
             .len(),
         3
     );
-    engine.close().unwrap();
+    engine.repository().close().unwrap();
     let differences = rig.differences(0);
     assert_eq!(differences, Vec::<String>::new(), "{when}");
     rig.journal.clear();
@@ -683,7 +683,7 @@ fn the_log_beside_the_local_state_is_damaged() {
     let engine = rig.open().unwrap();
     engine.backup(&rig.request()).unwrap();
     copy_folder(&open, &saved);
-    engine.close().unwrap();
+    engine.repository().close().unwrap();
     let log = |folder: &std::path::Path| folder.join("catalog.sqlite-wal");
     assert!(log(&saved).exists());
     let kinds: [(&str, Harm); 6] = [
@@ -728,7 +728,7 @@ fn samples_are_taken_from_what_is_there_after_the_state_was_lost() {
     let engine = rig.open().unwrap();
     let report = engine.test(Samples::Count(1)).unwrap();
     assert_eq!(report.verifications.len(), 3);
-    engine.close().unwrap();
+    engine.repository().close().unwrap();
 }
 
 /// The last block of a file was looked for with the length of a whole one when an earlier blocklist was not known.

@@ -178,7 +178,7 @@ fn a_run_is_stopped_at_any_call() {
             let engine = rig.open().unwrap();
             *cancel.lock().unwrap() = rig.cancel.clone();
             let outcome = engine.backup(&rig.request());
-            engine.close().unwrap();
+            engine.repository().close().unwrap();
             if let Ok(report) = &outcome {
                 let version = &report.version_time;
                 assert!(report.common.interrupted == version.is_none(), "call {n}");
@@ -292,7 +292,7 @@ fn a_failed_put_gets_a_new_name_and_the_old_one_is_removed_by_the_next_run() {
         let lists = rig.names(VolumeKind::List).len();
         let engine = rig.open().unwrap();
         let seen = engine.list_filesets().unwrap().versions.len();
-        engine.close().unwrap();
+        engine.repository().close().unwrap();
         assert_eq!(seen, 2, "{kind:?}: of {lists} lists");
         rig.journal.clear();
         assert_eq!(rig.backup().version_time, None);

@@ -419,7 +419,7 @@ fn a_path_beyond_the_bound_is_reported_and_left_out() {
     }
     let engine = rig.open().unwrap();
     let report = engine.backup(&rig.request()).unwrap();
-    engine.close().unwrap();
+    engine.repository().close().unwrap();
     assert!(report.version_time.is_some());
     let complaints = rig.log.complaints();
     assert!(!complaints.is_empty(), "nothing was said of the long paths");

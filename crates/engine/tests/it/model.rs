@@ -114,7 +114,7 @@ impl Life {
                     self.say("repair".into());
                     let engine = self.rig.open().expect("the engine opens");
                     engine.repair().expect("a repair");
-                    engine.close().expect("the catalog closes");
+                    engine.repository().close().expect("the catalog closes");
                 }
             }
         }
@@ -272,7 +272,7 @@ impl Life {
         larder_engine::Clock::pause(&*self.rig.clock, std::time::Duration::from_secs(1));
         let engine = self.rig.open().expect("the engine opens");
         let outcome = engine.backup(&self.rig.request());
-        engine.close().expect("the catalog closes");
+        engine.repository().close().expect("the catalog closes");
         outcome.expect("a backup");
         self.rig.expect_present_source_since(known);
         self.rig.written.resize(self.rig.versions.len(), Vec::new());

@@ -21,7 +21,7 @@ fn restore(
         filters: Vec::new(),
         target: target.map(Path::to_owned),
     });
-    engine.close().expect("the catalog closes");
+    engine.repository().close().expect("the catalog closes");
     outcome
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use larder_engine::{Cancel, Engine, Random, Setup, SystemRandom};
+use larder_engine::{Cancel, Random, Repository, Setup, SystemRandom};
 use larder_volume::VolumeKind::{Blocks, Index};
 
 use crate::rig::{Rig, chain};
@@ -26,17 +26,18 @@ impl Random for Ending {
 fn a_failure_in_the_middle_of_a_file_ends_the_run() {
     let rig = Rig::new();
     rig.write("large", larder_testkit::Rng::new(1).bytes(6 << 20));
-    let engine = Engine::open(Setup {
+    let engine = Repository::open(Setup {
         destination: rig.store.shared(),
         values: rig.values.clone(),
         passphrase: None,
         state_path: rig.state().to_owned(),
         clock: rig.clock.clone(),
-        rng: Arc::new(Ending(AtomicUsize::new(0))),
-        monitor: rig.log.clone(),
-        cancel: Cancel::new(),
+        random: Arc::new(Ending(AtomicUsize::new(0))),
         writes: true,
+        runtime: crate::rig::runtime(),
     })
+    .unwrap()
+    .run(rig.log.clone(), Cancel::new())
     .unwrap();
     let request = rig.request();
     let (done, waiting) = std::sync::mpsc::channel();

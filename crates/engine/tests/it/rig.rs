@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use larder_destination::{Destination, Operation};
 use larder_engine::source::WalkOptions;
 use larder_engine::{
-    BackupReport, BackupRequest, Cancel, Clock, Engine, Error, FixedClock, Level, Message, Monitor,
-    Phase, Progress, RestoreReport, RestoreRequest, Samples, Setup, SystemRandom, TestReport,
-    Transfer,
+    BackupReport, BackupRequest, Cancel, Clock, Error, FixedClock, Level, Message, Monitor, Phase,
+    Progress, Repository, RestoreReport, RestoreRequest, Run, Samples, Setup, SystemRandom,
+    TestReport, Transfer,
 };
 use larder_options::{Origin, Secret, Values};
 use larder_testkit::tree::{CompareOptions, Manifest, compare_manifests};
@@ -239,11 +239,11 @@ impl Rig {
         std::fs::write(path, content).expect("a file");
     }
 
-    pub fn open(&mut self) -> Result<Engine, Error> {
+    pub fn open(&mut self) -> Result<Run, Error> {
         self.open_for(true)
     }
 
-    fn open_for(&mut self, writes: bool) -> Result<Engine, Error> {
+    fn open_for(&mut self, writes: bool) -> Result<Run, Error> {
         self.open_over(self.way.clone(), writes)
     }
 
@@ -252,19 +252,19 @@ impl Rig {
         &mut self,
         destination: Arc<dyn Destination>,
         writes: bool,
-    ) -> Result<Engine, Error> {
+    ) -> Result<Run, Error> {
         self.cancel = Cancel::new();
-        Engine::open(Setup {
+        Repository::open(Setup {
             destination,
             values: self.values.clone(),
             passphrase: self.passphrase.clone().map(Secret::new),
             state_path: self.state.clone(),
             clock: self.clock.clone(),
-            rng: Arc::new(SystemRandom),
-            monitor: self.log.clone(),
-            cancel: self.cancel.clone(),
+            random: Arc::new(SystemRandom),
             writes,
-        })
+            runtime: crate::rig::runtime(),
+        })?
+        .run(self.log.clone(), self.cancel.clone())
     }
 
     pub fn request(&self) -> BackupRequest {
@@ -282,7 +282,7 @@ impl Rig {
         let held = Manifest::of(&self.source()).expect("a readable source");
         let before = self.store.names();
         let outcome = engine.backup(&self.request());
-        engine.close().expect("the catalog closes");
+        engine.repository().close().expect("the catalog closes");
         let report = outcome?;
         if report.version_time.is_some() {
             self.versions.push(held);
@@ -334,7 +334,7 @@ impl Rig {
             filters: Vec::new(),
             target: Some(target.to_owned()),
         });
-        engine.close().expect("the catalog closes");
+        engine.repository().close().expect("the catalog closes");
         outcome
     }
 
@@ -431,7 +431,7 @@ impl Rig {
     pub fn test_all(&mut self) -> TestReport {
         let engine = self.open_for(false).expect("the engine opens");
         let outcome = engine.test(Samples::All);
-        engine.close().expect("the catalog closes");
+        engine.repository().close().expect("the catalog closes");
         match outcome {
             Ok(report) => report,
             Err(error) => panic!("the test failed: {}", chain(&error)),
@@ -638,4 +638,11 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
+}
+
+/// One runtime for the remote calls of all tests.
+pub fn runtime() -> tokio::runtime::Handle {
+    static RUNTIME: std::sync::LazyLock<tokio::runtime::Runtime> =
+        std::sync::LazyLock::new(|| larder_engine::network_runtime().expect("threads"));
+    RUNTIME.handle().clone()
 }

@@ -78,13 +78,13 @@ fn a_missing_folder_of_a_known_backup_is_not_created() {
     let engine = rig.open_over(gone.shared(), true).unwrap();
     let error = engine.backup(&rig.request()).unwrap_err();
     assert_eq!(error.id(), Some("FolderMissing"), "{}", chain(&error));
-    engine.close().unwrap();
+    engine.repository().close().unwrap();
     let engine = rig.open_over(gone.shared(), true).unwrap();
     assert!(
         engine.backup(&rig.request()).is_err(),
         "the folder was created"
     );
-    engine.close().unwrap();
+    engine.repository().close().unwrap();
     rig.backup();
     rig.check_all("once the disk is back");
 }
@@ -123,7 +123,7 @@ fn a_wrong_passphrase_writes_nothing() {
             };
             let error = outcome.expect_err(&when);
             assert_eq!(error.id(), Some("WrongPassphrase"), "{when}: {operation}");
-            engine.close().unwrap();
+            engine.repository().close().unwrap();
         }
         assert_nothing_written(&rig, &when);
         rig.passphrase = None;
@@ -300,7 +300,7 @@ fn a_listing_with_double_names_is_refused() {
     let engine = rig.open_over(doubled, true).unwrap();
     let error = engine.backup(&rig.request()).unwrap_err();
     assert_eq!(error.id(), Some("DuplicateRemoteFiles"), "{error}");
-    engine.close().unwrap();
+    engine.repository().close().unwrap();
     assert_eq!(rig.store.files(), before);
     // Double names of others are none of our business.
     rig.store.insert("holiday.jpg", "a picture");
@@ -313,7 +313,7 @@ fn a_listing_with_double_names_is_refused() {
     });
     let engine = rig.open_over(doubled, true).unwrap();
     engine.backup(&rig.request()).unwrap();
-    engine.close().unwrap();
+    engine.repository().close().unwrap();
 }
 
 /// Some services do not tell sizes; then an upload that was under way is not taken for whole.
@@ -339,7 +339,7 @@ fn without_sizes_in_listings_nothing_unfinished_is_relied_on() {
     let destination = sizeless(&rig);
     let engine = rig.open_over(destination, true).unwrap();
     engine.backup(&rig.request()).unwrap();
-    engine.close().unwrap();
+    engine.repository().close().unwrap();
     rig.expect_present_source_since(0);
     rig.check_set("made without sizes");
     rig.check_all("made without sizes");
@@ -348,7 +348,7 @@ fn without_sizes_in_listings_nothing_unfinished_is_relied_on() {
     let report = engine.backup(&rig.request()).unwrap();
     assert_eq!(report.version_time, None);
     assert_eq!(engine.test(Samples::All).unwrap().damaged(), 0);
-    engine.close().unwrap();
+    engine.repository().close().unwrap();
 }
 
 #[test]
@@ -360,7 +360,7 @@ fn two_runs_with_one_local_state_exclude_each_other() {
     };
     assert_eq!(error.id(), Some("BackupInUse"), "{error}");
     first.backup(&rig.request()).unwrap();
-    first.close().unwrap();
+    first.repository().close().unwrap();
     rig.backup();
     // One that was dropped without being closed does not lock anybody out.
     drop(rig.open().unwrap());
@@ -399,7 +399,7 @@ fn what_belongs_to_others_is_not_touched() {
         assert_eq!(engine.list_filesets().unwrap().versions.len(), 2);
         assert_eq!(engine.test(Samples::All).unwrap().damaged(), 0);
         engine.repair().unwrap();
-        engine.close().unwrap();
+        engine.repository().close().unwrap();
         machine.lose_state();
         machine.backup();
         for operation in [Operation::Delete, Operation::Rename] {
@@ -430,7 +430,7 @@ fn another_machine_wrote_meanwhile() {
         let engine = first.open().unwrap();
         let versions = engine.list_filesets().unwrap().versions;
         assert_eq!(versions.len(), first.versions.len());
-        engine.close().unwrap();
+        engine.repository().close().unwrap();
         first.check_all("after another machine's backup");
         first.journal.clear();
         let report = first.backup();
@@ -492,7 +492,7 @@ fn a_read_only_destination_says_so_and_loses_nothing() {
     let engine = rig.open_over(protected, true).unwrap();
     let error = engine.backup(&rig.request()).unwrap_err();
     assert_eq!(error.id(), Some("DestinationDenied"), "{}", chain(&error));
-    engine.close().unwrap();
+    engine.repository().close().unwrap();
     assert_eq!(rig.store.files(), before);
     rig.check_all("after a refused backup");
     rig.backup();
@@ -525,7 +525,7 @@ fn no_source_is_no_backup() {
     request.sources.clear();
     let error = engine.backup(&request).unwrap_err();
     assert_eq!(error.id(), Some("NoSources"));
-    engine.close().unwrap();
+    engine.repository().close().unwrap();
     assert_nothing_written(&rig, "no source");
 }
 
@@ -556,7 +556,7 @@ fn files_named_like_volumes_but_for_their_ending_are_passed_over() {
     }
     let engine = rig.open().unwrap();
     assert_eq!(engine.list_filesets().unwrap().versions.len(), 3);
-    engine.close().unwrap();
+    engine.repository().close().unwrap();
     assert_eq!(rig.test_all().damaged(), 0);
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use larder_destination::Destination;
 use larder_engine::{
-    Cancel, Clock, Engine, FixedClock, Message, Monitor, Phase, Progress, Result, Setup,
+    Cancel, Clock, FixedClock, Message, Monitor, Phase, Progress, Repository, Result, Run, Setup,
     SystemRandom, Transfer,
 };
 use larder_options::{Origin, Secret, Values};
@@ -169,7 +169,7 @@ impl User {
     ///
     /// # Errors
     /// Those of opening, of the command and of closing.
-    pub fn run<R>(&self, more: &[&str], work: impl FnOnce(&Engine) -> Result<R>) -> Result<R> {
+    pub fn run<R>(&self, more: &[&str], work: impl FnOnce(&Run) -> Result<R>) -> Result<R> {
         let mut values = Values::new();
         for option in self
             .options
@@ -183,19 +183,19 @@ impl User {
                 .map_or((option, None), |(name, value)| (name, Some(value)));
             values.set(name, value, Origin::CommandLine);
         }
-        let engine = Engine::open(Setup {
+        let engine = Repository::open(Setup {
             destination: self.destination.clone(),
             values,
             passphrase: self.passphrase.as_deref().map(Secret::new),
             state_path: self.state.path().join("catalog.sqlite"),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
-            rng: Arc::new(SystemRandom),
-            monitor: Arc::new(self.log.clone()),
-            cancel: Cancel::new(),
+            random: Arc::new(SystemRandom),
             writes: true,
-        })?;
+            runtime: crate::rig::runtime(),
+        })?
+        .run(Arc::new(self.log.clone()), Cancel::new())?;
         let result = work(&engine)?;
-        engine.close()?;
+        engine.repository().close()?;
         Ok(result)
     }
 }

@@ -1,14 +1,15 @@
-//! An open backup: destination, catalog, keys and settings, shared by all operations.
+//! One operation on a backup: its cancellation, its reports and counts. The operations are methods in the modules named
+//! after them.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
-use larder_catalog::{Access, Catalog, Opened};
-use larder_destination::{Clock, Destination, Random};
-use larder_options::{Secret, Values};
-pub(crate) use larder_volume::Format;
+use larder_catalog::Catalog;
+use larder_destination::{Clock, Random};
+use larder_options::Values;
 use larder_volume::{
-    ArchiveReader, Compression, HashAlgorithm, MANIFEST_ENTRY, Manifest, VolumeKind, VolumeName,
+    ArchiveReader, Compression, Format, HashAlgorithm, MANIFEST_ENTRY, Manifest, VolumeKind,
+    VolumeName,
 };
 
 use crate::context::{Cancel, Monitor, Reporter, random_bytes};
@@ -16,101 +17,90 @@ use crate::crypt::Crypt;
 use crate::data::VolumeData;
 use crate::error::VolumeContext;
 use crate::report::{BackendStatistics, Common, Outcome};
+use crate::repository::{Repository, locked};
 use crate::settings::Settings;
 use crate::transfer::Remote;
 use crate::{Error, Result};
 
-/// Everything needed to open a backup.
-pub struct Setup {
-    /// Where the volumes are.
-    pub destination: Arc<dyn Destination>,
-    /// Options of the engine.
-    pub values: Values,
-    /// Key of the volumes; `None` when it is not known.
-    pub passphrase: Option<Secret>,
-    /// The local catalog's file; it is created when missing and replaced when damaged.
-    pub state_path: PathBuf,
-    /// Source of time.
-    pub clock: Arc<dyn Clock>,
-    /// Source of randomness.
-    pub rng: Arc<dyn Random>,
-    /// Receives messages and progress.
-    pub monitor: Arc<dyn Monitor>,
-    /// Stops the run.
-    pub cancel: Cancel,
-    /// True for commands that write to the destination.
-    pub writes: bool,
-}
-
-/// An open backup. Operations are methods in the modules named after them.
-pub struct Engine {
+/// One operation on a [`Repository`], begun by [`Repository::run`].
+pub struct Run {
+    repository: Arc<Repository>,
     pub(crate) remote: Remote,
-    pub(crate) settings: Settings,
-    pub(crate) values: Values,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) values: Arc<Values>,
     pub(crate) crypt: Crypt,
     pub(crate) reporter: Arc<Reporter>,
     pub(crate) cancel: Cancel,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) rng: Arc<dyn Random>,
-    pub(crate) state_path: PathBuf,
-    catalog: Mutex<Option<Catalog>>,
-    format: Mutex<Option<Format>>,
+    pub(crate) random: Arc<dyn Random>,
     /// The volume whose manifest gave the format, for whoever needs it next.
     opened_first: Mutex<Option<(String, ArchiveReader<VolumeData>)>>,
     started: (i64, u32),
-    clean: std::sync::atomic::AtomicBool,
 }
 
 /// Block size of a new backup.
 const DEFAULT_BLOCKSIZE: u64 = 1 << 20;
 
-impl Engine {
-    /// Opens a backup; touches nothing remote.
-    ///
-    /// # Errors
-    /// Wrong options, or a catalog file that can neither be used nor replaced.
-    pub fn open(setup: Setup) -> Result<Self> {
-        let settings = Settings::read(&setup.values)?;
-        let suppressed = setup
+impl Run {
+    pub(crate) fn new(
+        repository: Arc<Repository>,
+        monitor: Arc<dyn Monitor>,
+        cancel: Cancel,
+    ) -> Result<Self> {
+        let settings = Arc::clone(&repository.settings);
+        let suppressed = repository
             .values
             .find(larder_options::engine::SUPPRESS_WARNINGS)?
             .unwrap_or_default();
-        let reporter = Arc::new(Reporter::new(setup.monitor, suppressed));
+        let reporter = Arc::new(Reporter::new(monitor, suppressed));
+        if let Some(reason) = repository.take_replaced() {
+            let text = format!(
+                "the local catalog was unusable ({reason}); it is built anew from the destination"
+            );
+            reporter.info("CatalogReplaced", text);
+        }
         let crypt = Crypt {
             encryption: settings.encryption.clone(),
-            passphrase: setup.passphrase,
+            passphrase: repository.passphrase.clone(),
             gpg: settings.gpg.clone(),
             ignore_padding: settings.ignore_padding,
-            rng: setup.rng.clone(),
-            clock: setup.clock.clone(),
-            cancel: setup.cancel.clone(),
+            random: Arc::clone(&repository.random),
+            clock: Arc::clone(&repository.clock),
+            cancel: cancel.clone(),
         };
         let remote = Remote::new(
-            setup.destination,
+            Arc::clone(&repository.destination),
+            repository.runtime.clone(),
             settings.retry,
-            settings.create_folder && setup.writes,
-            reporter.clone(),
-            setup.cancel.clone(),
-        )?;
-        let started = setup.clock.now();
-        let engine = Self {
+            settings.create_folder && repository.writes,
+            Arc::clone(&reporter),
+            cancel.clone(),
+        );
+        let clock = Arc::clone(&repository.clock);
+        Ok(Self {
             remote,
             settings,
-            values: setup.values,
+            values: Arc::clone(&repository.values),
             crypt,
             reporter,
-            cancel: setup.cancel,
-            clock: setup.clock,
-            rng: setup.rng,
-            state_path: setup.state_path,
-            catalog: Mutex::new(None),
-            format: Mutex::new(None),
+            cancel,
+            started: clock.now(),
+            clock,
+            random: Arc::clone(&repository.random),
             opened_first: Mutex::new(None),
-            started,
-            clean: std::sync::atomic::AtomicBool::new(false),
-        };
-        engine.open_catalog()?;
-        Ok(engine)
+            repository,
+        })
+    }
+
+    /// The backup that this run works on.
+    #[must_use]
+    pub fn repository(&self) -> &Arc<Repository> {
+        &self.repository
+    }
+
+    /// The catalog's file.
+    pub(crate) fn state_path(&self) -> &Path {
+        &self.repository.state_path
     }
 
     /// Adds a warning of the caller to this run's report.
@@ -118,49 +108,12 @@ impl Engine {
         self.reporter.warn(id, text);
     }
 
-    fn open_catalog(&self) -> Result<()> {
-        if let Some(folder) = self.state_path.parent() {
-            std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        }
-        let (catalog, opened) =
-            Catalog::open_as(&self.state_path, Access::Exclusive).map_err(|error| match error {
-                larder_catalog::Error::Busy { pid } => Error::user(
-                    "BackupInUse",
-                    match pid {
-                        Some(pid) => {
-                            format!("another run (process {pid}) is working on this backup")
-                        }
-                        None => "another run is working on this backup".into(),
-                    },
-                    "wait until it has ended",
-                ),
-                other => Error::Catalog(other),
-            })?;
-        if let Opened::Replaced { reason, .. } = &opened {
-            self.reporter.info(
-                "CatalogReplaced",
-                format!("the local catalog was unusable ({reason}); it is built anew from the destination"),
-            );
-        }
-        *self.lock_catalog() = Some(catalog);
-        Ok(())
-    }
-
-    fn lock_catalog(&self) -> MutexGuard<'_, Option<Catalog>> {
-        self.catalog
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
     /// Works with the catalog.
     pub(crate) fn catalog<R>(
         &self,
         work: impl FnOnce(&mut Catalog) -> larder_catalog::Result<R>,
     ) -> Result<R> {
-        match self.lock_catalog().as_mut() {
-            Some(catalog) => Ok(work(catalog)?),
-            None => Err(Error::Bug("the catalog is closed".into())),
-        }
+        self.repository.catalog(work)
     }
 
     /// Throws the catalog away and starts an empty one; the remote side is the truth.
@@ -171,34 +124,7 @@ impl Engine {
                 "the local catalog is thrown away ({reason}); it is built anew from the destination"
             ),
         );
-        *self.lock_catalog() = None;
-        *self
-            .format
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = None;
-        for ending in ["", "-wal", "-shm", ".sum"] {
-            let mut name = self.state_path.clone().into_os_string();
-            name.push(ending);
-            match std::fs::remove_file(&name) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io(PathBuf::from(name), error));
-                }
-                _ => {}
-            }
-        }
-        self.open_catalog()
-    }
-
-    /// Closes the catalog so that the next opening can trust it.
-    ///
-    /// # Errors
-    /// A failure to write it; nothing is lost by that.
-    pub fn close(self) -> Result<()> {
-        if let Some(catalog) = self.lock_catalog().take() {
-            catalog.close()?;
-        }
-        self.clean.store(true, std::sync::atomic::Ordering::SeqCst);
-        Ok(())
+        self.repository.discard_catalog()
     }
 
     /// Runs an operation; when the catalog turns out to be damaged it is rebuilt and the operation starts again.
@@ -214,17 +140,13 @@ impl Engine {
 
     /// The backup's format once it is known.
     pub(crate) fn format(&self) -> Result<Format> {
-        self.format
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.repository
+            .known_format()
             .ok_or_else(|| Error::Bug("the block size is used before it is known".into()))
     }
 
     pub(crate) fn known_format(&self) -> Option<Format> {
-        *self
-            .format
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.repository.known_format()
     }
 
     /// Fixes the format for this run after comparing it with what the user asked for.
@@ -265,10 +187,7 @@ impl Engine {
                 asked.name().into(),
             );
         }
-        *self
-            .format
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(format);
+        self.repository.remember(format);
         Ok(())
     }
 
@@ -374,18 +293,12 @@ impl Engine {
 
     /// Keeps a volume that was opened for its manifest.
     pub(crate) fn keep_opened(&self, name: &VolumeName, archive: ArchiveReader<VolumeData>) {
-        *self
-            .opened_first
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) =
-            Some((name.as_str().to_owned(), archive));
+        *locked(&self.opened_first) = Some((name.as_str().to_owned(), archive));
     }
 
     /// The volume that was opened for its manifest, when it is this one.
     fn take_opened(&self, name: &VolumeName) -> Option<ArchiveReader<VolumeData>> {
-        self.opened_first
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        locked(&self.opened_first)
             .take_if(|(kept, _)| kept == name.as_str())
             .map(|(_, archive)| archive)
     }
@@ -423,7 +336,7 @@ impl Engine {
         kind: VolumeKind,
         compression: Compression,
     ) -> Result<VolumeName> {
-        let id = random_bytes(self.rng.as_ref())?;
+        let id = random_bytes(self.random.as_ref())?;
         let (prefix, encryption) = (self.settings.prefix.as_str(), self.crypt.kind());
         match kind {
             VolumeKind::Blocks => Ok(VolumeName::blocks(prefix, id, compression, encryption)),

@@ -1,0 +1,192 @@
+//! An open backup: destination, catalog, keys and settings. Long-lived, and shared by all runs on it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use larder_catalog::{Access, Catalog, Opened};
+use larder_destination::{Clock, Destination, Random};
+use larder_options::{Secret, Values};
+use larder_volume::Format;
+use tokio::runtime::{Handle, Runtime};
+
+use crate::context::{Cancel, Monitor};
+use crate::run::Run;
+use crate::settings::Settings;
+use crate::{Error, Result};
+
+/// Everything needed to open a backup.
+pub struct Setup {
+    /// Where the volumes are.
+    pub destination: Arc<dyn Destination>,
+    /// Options of the engine.
+    pub values: Values,
+    /// Key of the volumes; `None` when it is not known.
+    pub passphrase: Option<Secret>,
+    /// The local catalog's file; it is created when missing and replaced when damaged.
+    pub state_path: PathBuf,
+    /// Source of time.
+    pub clock: Arc<dyn Clock>,
+    /// Source of randomness.
+    pub random: Arc<dyn Random>,
+    /// Where remote calls run ([`network_runtime`]).
+    pub runtime: Handle,
+    /// True for commands that write to the destination.
+    pub writes: bool,
+}
+
+/// An open backup.
+///
+/// It holds what outlives a single operation. Each operation is a [`Run`] of its own, with its own counts, so that a
+/// second one in the same process begins clean.
+pub struct Repository {
+    pub(crate) destination: Arc<dyn Destination>,
+    pub(crate) runtime: Handle,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) values: Arc<Values>,
+    pub(crate) passphrase: Option<Secret>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) state_path: PathBuf,
+    pub(crate) writes: bool,
+    catalog: Mutex<Option<Catalog>>,
+    format: Mutex<Option<Format>>,
+    /// Why the catalog had to be replaced when it was opened; the first run tells it.
+    replaced: Mutex<Option<String>>,
+}
+
+impl Repository {
+    /// Opens a backup; touches nothing remote.
+    ///
+    /// # Errors
+    /// Wrong options, or a catalog file that can neither be used nor replaced.
+    pub fn open(setup: Setup) -> Result<Arc<Self>> {
+        let settings = Settings::read(&setup.values)?;
+        let repository = Self {
+            destination: setup.destination,
+            runtime: setup.runtime,
+            settings: Arc::new(settings),
+            values: Arc::new(setup.values),
+            passphrase: setup.passphrase,
+            clock: setup.clock,
+            random: setup.random,
+            state_path: setup.state_path,
+            writes: setup.writes,
+            catalog: Mutex::new(None),
+            format: Mutex::new(None),
+            replaced: Mutex::new(None),
+        };
+        repository.open_catalog()?;
+        Ok(Arc::new(repository))
+    }
+
+    /// Begins an operation that reports to `monitor` and stops when `cancel` is set.
+    ///
+    /// # Errors
+    /// Wrong options.
+    pub fn run(self: &Arc<Self>, monitor: Arc<dyn Monitor>, cancel: Cancel) -> Result<Run> {
+        Run::new(Arc::clone(self), monitor, cancel)
+    }
+
+    /// Closes the catalog so that the next opening can trust it. Runs that are still open find it closed.
+    ///
+    /// # Errors
+    /// A failure to write it; nothing is lost by that.
+    pub fn close(&self) -> Result<()> {
+        match self.lock_catalog().take() {
+            Some(catalog) => Ok(catalog.close()?),
+            None => Ok(()),
+        }
+    }
+
+    fn open_catalog(&self) -> Result<()> {
+        if let Some(folder) = self.state_path.parent() {
+            std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        }
+        let (catalog, opened) =
+            Catalog::open_as(&self.state_path, Access::Exclusive).map_err(|error| match error {
+                larder_catalog::Error::Busy { pid } => in_use(pid),
+                other => Error::Catalog(other),
+            })?;
+        if let Opened::Replaced { reason, .. } = &opened {
+            *locked(&self.replaced) = Some(reason.to_string());
+        }
+        *self.lock_catalog() = Some(catalog);
+        Ok(())
+    }
+
+    /// Why the catalog was replaced when it was opened, once.
+    pub(crate) fn take_replaced(&self) -> Option<String> {
+        locked(&self.replaced).take()
+    }
+
+    fn lock_catalog(&self) -> MutexGuard<'_, Option<Catalog>> {
+        locked(&self.catalog)
+    }
+
+    /// Works with the catalog.
+    pub(crate) fn catalog<R>(
+        &self,
+        work: impl FnOnce(&mut Catalog) -> larder_catalog::Result<R>,
+    ) -> Result<R> {
+        match self.lock_catalog().as_mut() {
+            Some(catalog) => Ok(work(catalog)?),
+            None => Err(Error::Bug("the catalog is closed".into())),
+        }
+    }
+
+    /// Throws the catalog away and starts an empty one; the remote side is the truth.
+    pub(crate) fn discard_catalog(&self) -> Result<()> {
+        *self.lock_catalog() = None;
+        *locked(&self.format) = None;
+        for ending in ["", "-wal", "-shm", ".sum"] {
+            let mut name = self.state_path.clone().into_os_string();
+            name.push(ending);
+            match std::fs::remove_file(&name) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io(PathBuf::from(name), error));
+                }
+                _ => {}
+            }
+        }
+        self.open_catalog()
+    }
+
+    /// The backup's format, as far as it is known.
+    pub(crate) fn known_format(&self) -> Option<Format> {
+        *locked(&self.format)
+    }
+
+    /// Notes the format.
+    pub(crate) fn remember(&self, format: Format) {
+        *locked(&self.format) = Some(format);
+    }
+}
+
+/// The runtime for remote calls of a program: two threads that move bytes, and as many for blocking calls as there are
+/// transfers, since a local destination blocks one for writing and one for reading.
+///
+/// # Errors
+/// When the system gives no threads.
+pub fn network_runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("larder-net")
+        .enable_all()
+        .build()
+        .map_err(|error| Error::io("(network runtime)", error))
+}
+
+/// The error for a catalog that another process holds.
+fn in_use(pid: Option<u32>) -> Error {
+    let who = pid.map_or(String::new(), |pid| format!(" (process {pid})"));
+    Error::user(
+        "BackupInUse",
+        format!("another run{who} is working on this backup"),
+        "wait until it has ended",
+    )
+}
+
+/// The content of a lock; a panic elsewhere does not make it unusable.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
