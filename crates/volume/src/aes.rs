@@ -41,6 +41,9 @@ pub enum AesVersion {
 impl AesVersion {
     /// The number of rounds that AES Crypt writes in version 3 (docs/format/encryption-aes.md).
     pub const DEFAULT_ITERATIONS: u32 = 300_000;
+    /// The most rounds that are written or read: about a second of one core for each volume. More only keeps the
+    /// reader busy; a hostile destination could ask for hours.
+    pub const MAX_ITERATIONS: u32 = 1_000_000;
 }
 
 /// The random bytes that a new stream needs. Wiped when dropped.
@@ -116,7 +119,7 @@ impl Default for AesReadOptions {
     fn default() -> Self {
         Self {
             ignore_padding: false,
-            max_iterations: 10_000_000,
+            max_iterations: AesVersion::MAX_ITERATIONS,
         }
     }
 }

@@ -13,6 +13,7 @@ mod encode;
 mod name_index;
 mod pack;
 mod read_at;
+mod scratch;
 mod tar;
 mod tar_reader;
 mod tar_writer;
@@ -29,6 +30,7 @@ use zip_writer::ZipWriter;
 
 pub use pack::{Hint, Method, PackMethod, Packed, Packer};
 pub use read_at::ReadAt;
+pub use scratch::Scratch;
 pub use unpack::Unpacker;
 
 /// Writes the entries of a volume one after the other.
@@ -196,7 +198,8 @@ impl<S: ReadAt> ArchiveReader<S> {
     ///
     /// A zip file whose central directory is damaged, and a tar whose directory or compression is, are searched from
     /// the start for what is left; that counts if there are two entries at least. Memory grows with the number of
-    /// entries (zip), or takes the whole unpacked tar, which is refused above 4 GiB.
+    /// entries (zip), or takes the whole unpacked tar, which is refused above 4 GiB and above 1024 times its packed
+    /// size (64 MiB are always allowed).
     ///
     /// # Errors
     /// [`Error::Malformed`](crate::Error::Malformed) when it is no archive or nothing can be recovered, and errors of
@@ -205,18 +208,39 @@ impl<S: ReadAt> ArchiveReader<S> {
         Self::open_bounded(source, kind, tar_reader::MAX_TAR)
     }
 
-    /// Finds the entries of an archive as [`open`](Self::open) does, with another bound for an unpacked tar.
+    /// Finds the entries of an archive as [`open`](Self::open) does, with a smaller bound for an unpacked tar.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
     pub fn open_bounded(source: S, kind: Compression, max_tar: u64) -> Result<Self> {
+        Self::open_into(source, kind, max_tar, || Box::new(Vec::new()))
+    }
+
+    /// Finds the entries of an archive as [`open`](Self::open) does; a tar is unpacked into what `scratch` makes.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), and those of the scratch.
+    pub fn open_with(
+        source: S,
+        kind: Compression,
+        scratch: impl FnOnce() -> Box<dyn Scratch>,
+    ) -> Result<Self> {
+        Self::open_into(source, kind, tar_reader::MAX_TAR, scratch)
+    }
+
+    fn open_into(
+        source: S,
+        kind: Compression,
+        max_tar: u64,
+        scratch: impl FnOnce() -> Box<dyn Scratch>,
+    ) -> Result<Self> {
         let (container, entries, recovered) = match kind {
             Compression::Zip => {
                 let (entries, recovered) = zip_reader::open(&source)?;
                 (Container::Zip(source), entries, recovered)
             }
             Compression::TarZstd | Compression::TarGzip => {
-                let mut tar = tar_reader::open(&source, kind, max_tar)?;
+                let mut tar = tar_reader::open(&source, kind, max_tar, scratch())?;
                 let entries = std::mem::take(&mut tar.entries);
                 let recovered = tar.recovered;
                 (Container::Tar(tar), entries, recovered)
@@ -286,7 +310,7 @@ impl<S: ReadAt> ArchiveReader<S> {
             Container::Tar(tar) => {
                 let content = tar.content(entry, max)?;
                 out.clear();
-                out.extend_from_slice(content);
+                out.extend_from_slice(&content);
                 Ok(())
             }
         }
@@ -301,7 +325,7 @@ impl<S: ReadAt> ArchiveReader<S> {
     pub fn stream<'a>(&'a self, entry: &'a ArchiveEntry) -> Result<Box<dyn Read + 'a>> {
         match &self.container {
             Container::Zip(source) => zip_reader::open_stream(source, entry),
-            Container::Tar(tar) => Ok(Box::new(tar.content(entry, u64::MAX)?)),
+            Container::Tar(tar) => Ok(Box::new(tar.stream(entry)?)),
         }
     }
 
@@ -315,7 +339,7 @@ impl<S: ReadAt> ArchiveReader<S> {
         match &self.container {
             Container::Zip(source) => zip_reader::read_packed(source, entry, max),
             Container::Tar(tar) => {
-                let bytes = tar.content(entry, max)?.to_vec();
+                let bytes = tar.content(entry, max)?.into_owned();
                 Ok(Packed {
                     method: Method::Stored,
                     crc32: crc32fast::hash(&bytes),

@@ -1,7 +1,9 @@
 //! The `vol/` entries of an index volume: which blocks a block volume holds (docs/format/dindex.md).
 
-use crate::json::{Parser, SliceFeed, write_string};
-use crate::{Hash, Result};
+use std::io::Read;
+
+use crate::json::{Feed, Parser, ReadFeed, SliceFeed, write_string};
+use crate::{Error, Hash, Result};
 
 /// What an index volume says of one block volume.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -50,13 +52,28 @@ pub fn encode_block_volume(volume: &BlockVolume) -> Vec<u8> {
 /// # Errors
 /// [`Error::Malformed`](crate::Error::Malformed).
 pub fn parse_block_volume(name: &str, bytes: &[u8]) -> Result<BlockVolume> {
+    let feed = SliceFeed::new(bytes);
+    // The usual length of an element; saves most of the growing.
+    let volume = read_json(name, feed, bytes.len() / 80, u64::MAX)?;
+    Ok(volume)
+}
+
+/// As [`parse_block_volume`], from a reader and with a bound on the number of blocks.
+///
+/// # Errors
+/// [`Error::TooLarge`] for more than `most` blocks, [`Error::Malformed`], and errors of the reader.
+pub(crate) fn read_block_volume(name: &str, reader: impl Read, most: u64) -> Result<BlockVolume> {
+    read_json(name, ReadFeed::new(reader), 0, most)
+}
+
+fn read_json<F: Feed>(name: &str, feed: F, room: usize, most: u64) -> Result<BlockVolume> {
     let mut volume = BlockVolume {
         name: name.to_owned(),
-        blocks: Vec::new(),
+        blocks: Vec::with_capacity(room),
         hash: None,
         size: None,
     };
-    let mut parser = Parser::new(SliceFeed::new(bytes), "index of a block volume", MAX_STRING);
+    let mut parser = Parser::new(feed, "index of a block volume", MAX_STRING);
     let (mut first, mut key, mut text) = (true, Vec::new(), Vec::new());
     let mut has_blocks = false;
     parser.skip_bom()?;
@@ -65,9 +82,7 @@ pub fn parse_block_volume(name: &str, bytes: &[u8]) -> Result<BlockVolume> {
         match key.as_slice() {
             b"blocks" => {
                 has_blocks = true;
-                // The usual length of an element; saves most of the growing.
-                volume.blocks.reserve(bytes.len() / 80);
-                parse_blocks(&mut parser, &mut volume.blocks, &mut key, &mut text)?;
+                parse_blocks(&mut parser, &mut volume.blocks, most, &mut key, &mut text)?;
             }
             b"volumehash" if parser.peek_token()? == Some(b'"') => {
                 volume.hash = Some(parse_hash(&mut parser, &mut text)?);
@@ -86,9 +101,10 @@ pub fn parse_block_volume(name: &str, bytes: &[u8]) -> Result<BlockVolume> {
     Ok(volume)
 }
 
-fn parse_blocks(
-    parser: &mut Parser<SliceFeed<'_>>,
+fn parse_blocks<F: Feed>(
+    parser: &mut Parser<F>,
     blocks: &mut Vec<(Hash, u64)>,
+    most: u64,
     key: &mut Vec<u8>,
     text: &mut Vec<u8>,
 ) -> Result<()> {
@@ -110,12 +126,18 @@ fn parse_blocks(
         let (Some(hash), Some(size)) = (hash, size) else {
             return Err(parser.error("block without hash or size"));
         };
+        if blocks.len() as u64 >= most {
+            return Err(Error::TooLarge {
+                what: "number of blocks in an index",
+                limit: most,
+            });
+        }
         blocks.push((hash, size));
     }
     Ok(())
 }
 
-fn parse_hash(parser: &mut Parser<SliceFeed<'_>>, text: &mut Vec<u8>) -> Result<Hash> {
+fn parse_hash<F: Feed>(parser: &mut Parser<F>, text: &mut Vec<u8>) -> Result<Hash> {
     parser.string(text)?;
     Hash::from_base64(text).ok_or_else(|| parser.error("wrong hash"))
 }

@@ -10,7 +10,7 @@ mod feed;
 mod parser;
 mod write;
 
-pub(crate) use feed::{ReadFeed, SliceFeed};
+pub(crate) use feed::{Feed, ReadFeed, SliceFeed};
 pub(crate) use parser::Parser;
 pub(crate) use write::write_string;
 

@@ -25,10 +25,12 @@ table! { Group::Encryption;
         advanced: true,
         long: "Version 3 makes guessing a passphrase much slower, but older programs cannot read it. Both \
                are read, whatever is chosen here.";
-    AES_V3_ITERATIONS: i64 = "aes-v3-iterations", Kind::Integer { min: 1, max: u32::MAX as i64 },
+    AES_V3_ITERATIONS: i64 = "aes-v3-iterations", Kind::Integer { min: 1, max: 1_000_000 },
         "Sets the rounds of key derivation for AES Crypt version 3.",
+        default: Some("300000"),
         advanced: true,
-        long: "More rounds make guessing slower, and opening each volume too. Without it a usual number is taken.";
+        long: "More rounds make guessing slower, and opening each volume too. Volumes with more than a million are \
+               neither written nor read.";
     AES_MINIMAL_HEADER: bool = "aes-minimal-header", Kind::Bool,
         "Leaves the program name and the time out of the header of encrypted volumes.",
         advanced: true,

@@ -37,7 +37,7 @@ pub(super) fn encode(password: &str, header: &AesHeader, seed: &AesSeed) -> Resu
     }
     out.extend_from_slice(&[0, 0]);
     if let AesVersion::V3 { iterations } = header.version {
-        check_iterations(iterations, u32::MAX)?;
+        check_iterations(iterations, AesVersion::MAX_ITERATIONS)?;
         out.extend_from_slice(&iterations.to_be_bytes());
     }
     let key = header_key(header.version, password, &seed.public_iv);

@@ -4,10 +4,12 @@
 //! *observed* in volumes of Duplicati (fixtures/volumes/tgz-plain).
 
 use std::fmt;
+use std::io;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
+use super::read_at::{ReadAt, fetch};
 use super::zip::u64_at;
 
 /// Headers and contents are filled up to a multiple of this.
@@ -22,7 +24,9 @@ pub(super) const DIRECTORY_NAME: &str = ".eof-header";
 /// The last bytes of the tar.
 const DIRECTORY_MAGIC: [u8; 6] = *b"EOFHD1";
 /// Offset and magic at the end.
-const DIRECTORY_END: usize = 14;
+const DIRECTORY_END: u64 = 14;
+/// The largest directory read: half a million blocks. Beyond it the headers are read one by one.
+const MAX_DIRECTORY: u64 = 64 << 20;
 
 /// Returns the number of zero bytes behind content of `len` bytes.
 pub(super) fn padding(len: u64) -> u64 {
@@ -149,7 +153,7 @@ impl Directory {
             content.extend(place.bytes());
         }
         content.push(b'}');
-        let zeros = padding((content.len() + DIRECTORY_END) as u64);
+        let zeros = padding(content.len() as u64 + DIRECTORY_END);
         content.resize(content.len() + zeros as usize, 0);
         content.extend(position.to_le_bytes());
         content.extend(DIRECTORY_MAGIC);
@@ -157,13 +161,29 @@ impl Directory {
     }
 
     /// Finds and parses the directory at the end of `tar`; `None` if there is none or it is damaged.
-    pub(super) fn parse(tar: &[u8]) -> Option<Self> {
-        let (rest, end) = tar.split_at_checked(tar.len().checked_sub(DIRECTORY_END)?)?;
-        let position = u64_at(end, 0).filter(|_| end.ends_with(&DIRECTORY_MAGIC))?;
-        let entry = rest.get(usize::try_from(position).ok()?..)?;
+    pub(super) fn read(tar: &dyn ReadAt) -> io::Result<Option<Self>> {
+        let len = tar.len()?;
+        let Some(end_at) = len.checked_sub(DIRECTORY_END) else {
+            return Ok(None);
+        };
+        let end = fetch(tar, end_at, DIRECTORY_END)?;
+        let position = u64_at(&end, 0).filter(|position| {
+            end.ends_with(&DIRECTORY_MAGIC)
+                && *position < end_at
+                && end_at - position <= MAX_DIRECTORY
+        });
+        let Some(position) = position else {
+            return Ok(None);
+        };
+        let entry = fetch(tar, position, end_at - position)?;
+        Ok(Self::parse(&entry, position))
+    }
+
+    /// Parses the last entry, without what ends it, which begins at `position`.
+    fn parse(entry: &[u8], position: u64) -> Option<Self> {
         let header = Header::parse(entry)?;
         let content = entry.get(BLOCK as usize..)?;
-        if header.name != DIRECTORY_NAME || header.size != (content.len() + DIRECTORY_END) as u64 {
+        if header.name != DIRECTORY_NAME || header.size != content.len() as u64 + DIRECTORY_END {
             return None;
         }
         let json = content.split(|byte| *byte == 0).next()?;
@@ -266,8 +286,8 @@ mod tests {
         let mut tar = vec![0; 3072];
         tar.extend(encode_header(DIRECTORY_NAME, 512, 0).unwrap());
         tar.extend(&content);
-        assert_eq!(Directory::parse(&tar), Some(directory));
+        assert_eq!(Directory::read(&tar).unwrap(), Some(directory));
         tar.pop();
-        assert_eq!(Directory::parse(&tar), None);
+        assert_eq!(Directory::read(&tar).unwrap(), None);
     }
 }

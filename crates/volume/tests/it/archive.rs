@@ -787,6 +787,70 @@ fn tars_are_searched_when_damaged() {
     assert_eq!(reader.entries().len(), 10);
 }
 
+/// A few KB of compressed zeros would unpack to gigabytes; what is unpacked is bounded by what is packed.
+#[test]
+fn a_tar_of_zeros_ends_at_its_bound() {
+    let zeros = vec![0; 1 << 20];
+    let zstd = {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 19).unwrap();
+        for _ in 0..256 {
+            encoder.write_all(&zeros).unwrap();
+        }
+        encoder.finish().unwrap()
+    };
+    assert!(zstd.len() < 64 << 10, "{}", zstd.len());
+    assert!(matches!(
+        ArchiveReader::open(zstd, Compression::TarZstd),
+        Err(Error::TooLarge { limit, .. }) if limit == 64 << 20
+    ));
+}
+
+/// Bytes in a scratch that is no memory.
+struct Elsewhere(Vec<u8>);
+
+impl Write for Elsewhere {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl larder_volume::Scratch for Elsewhere {
+    fn finish(self: Box<Self>) -> io::Result<Box<dyn ReadAt>> {
+        Ok(Box::new(Trickle(self.0)))
+    }
+}
+
+#[test]
+fn a_tar_may_lie_elsewhere() {
+    let content: Content = (0..200)
+        .map(|number| (format!("entry {number}"), text(number * 17)))
+        .collect();
+    for kind in [Compression::TarZstd, Compression::TarGzip] {
+        let archive = write(kind, PackMethod::Stored, &content);
+        let reader =
+            ArchiveReader::open_with(archive.as_slice(), kind, || Box::new(Elsewhere(Vec::new())))
+                .unwrap();
+        let (mut unpacker, mut out) = (Unpacker::new(), Vec::new());
+        for (name, data) in &content {
+            let entry = reader.find(name).unwrap();
+            reader
+                .read_into(entry, &mut out, MAX, &mut unpacker)
+                .unwrap();
+            assert_eq!(&out, data);
+            out.clear();
+            reader.stream(entry).unwrap().read_to_end(&mut out).unwrap();
+            assert_eq!(&out, data);
+        }
+        let cut = &archive[..archive.len() / 2];
+        let reader = ArchiveReader::open_with(cut, kind, || Box::new(Elsewhere(Vec::new())));
+        assert!(reader.unwrap().recovered());
+    }
+}
+
 fn names() -> impl Strategy<Value = String> {
     prop_oneof!["[A-Za-z0-9_=-]{1,44}", "(vol|list|extra)/[a-zäß.]{1,20}"]
 }
