@@ -3,11 +3,11 @@
 /// Declares options of one group as typed constants and collects them in a table.
 ///
 /// `visibility TABLE = group;`, then `CONSTANT: type = "name", kind, "short help.", further fields…;` per option, and
-/// at the end `also decl, decl, …;` for declarations that stand elsewhere.
+/// at the end `.. decl, decl, …;` for declarations that stand elsewhere.
 #[macro_export]
 macro_rules! option_table {
     ($visibility:vis $table:ident = $group:expr; $($constant:ident: $type:ty = $name:literal, $kind:expr, $help:literal
-        $(, $field:ident: $value:expr)* $(,)?;)* $(also $($other:expr),+ $(,)?;)?) => {
+        $(, $field:ident: $value:expr)* $(,)?;)* $(.. $($other:expr),+ $(,)?;)?) => {
         $(
             #[doc = concat!("`--", $name, "`: ", $help)]
             pub const $constant: $crate::Opt<$type> = $crate::Opt::new(&$crate::OptionDecl {
