@@ -154,6 +154,15 @@ impl ErrorKind {
     }
 }
 
+/// What helps against one condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Advice {
+    /// Stable identifier of the condition, printed as `ErrorID`.
+    pub id: &'static str,
+    /// The one command or change that helps.
+    pub help: &'static str,
+}
+
 /// A failed destination call.
 #[derive(Debug)]
 pub struct Error {
@@ -163,6 +172,7 @@ pub struct Error {
     object: Box<str>,
     message: Box<str>,
     request_id: Option<Box<str>>,
+    advice: Option<&'static Advice>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -182,6 +192,7 @@ impl Error {
             object: Box::default(),
             message: message.into().into_boxed_str(),
             request_id: None,
+            advice: None,
             source: None,
         }
     }
@@ -207,6 +218,13 @@ impl Error {
     #[must_use]
     pub fn request_id(mut self, id: impl Into<String>) -> Self {
         self.request_id = Some(id.into().into_boxed_str()).filter(|id| !id.is_empty());
+        self
+    }
+
+    /// Adds what helps, where the kind alone does not tell.
+    #[must_use]
+    pub fn advice(mut self, advice: &'static Advice) -> Self {
+        self.advice = Some(advice);
         self
     }
 
@@ -237,6 +255,12 @@ impl Error {
     #[must_use]
     pub fn retry_class(&self) -> RetryClass {
         self.kind.retry_class()
+    }
+
+    /// What helps, when the provider knows better than the kind tells.
+    #[must_use]
+    pub fn advised(&self) -> Option<&'static Advice> {
+        self.advice
     }
 
     /// What was attempted.

@@ -16,7 +16,7 @@ pub mod wrap;
 
 pub use about::{Abilities, About, Limits, NameRules};
 pub use body::{Body, Download};
-pub use error::{Error, ErrorKind, Fault, Operation, Result, RetryClass};
+pub use error::{Advice, Error, ErrorKind, Fault, Operation, Result, RetryClass};
 pub use extra::{Capacity, Extra, Leftovers, Rename, Space};
 pub use place::Place;
 pub use provider::{Config, Opened, Provider, UrlForm};

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use larder_destination::ErrorKind;
+
 /// Result of an engine call.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -135,30 +137,15 @@ impl Error {
     /// The stable identifier printed as `ErrorID`, when the condition has one.
     #[must_use]
     pub fn id(&self) -> Option<&'static str> {
-        use larder_destination::ErrorKind as Kind;
         match self {
             Self::Known { id, .. } => Some(id),
             Self::Volume {
                 source: larder_volume::Error::WrongPassword,
                 ..
             } => Some("WrongPassphrase"),
-            Self::Destination(error) => match error.kind() {
-                Kind::FolderMissing => Some("FolderMissing"),
-                Kind::NotFound => Some("MissingRemoteFiles"),
-                Kind::Quota => Some("DestinationFull"),
-                Kind::Denied => Some("DestinationDenied"),
-                Kind::SignInNeeded => Some("SignInNeeded"),
-                Kind::Untrusted(_) => Some("UntrustedServer"),
-                Kind::Locked => Some("RemoteFileLocked"),
-                Kind::Archived => Some("RemoteFileArchived"),
-                Kind::Config => Some("InvalidDestination"),
-                Kind::Exists
-                | Kind::Busy(_)
-                | Kind::Network
-                | Kind::Corrupt
-                | Kind::Unsupported
-                | Kind::Cancelled
-                | Kind::Other => None,
+            Self::Destination(error) => match error.advised() {
+                Some(advice) => Some(advice.id),
+                None => id_of(error.kind()),
             },
             Self::Option(_) => Some("OptionValidationError"),
             Self::Cancelled => Some("Cancelled"),
@@ -169,19 +156,15 @@ impl Error {
     /// The one command or change that helps; empty when there is none.
     #[must_use]
     pub fn hint(&self) -> String {
-        use larder_destination::ErrorKind as Kind;
         match self {
             Self::Known { hint, .. } => hint.clone(),
             Self::Volume {
                 source: larder_volume::Error::WrongPassword,
                 ..
             } => "check --passphrase (or the environment variable PASSPHRASE)".into(),
-            Self::Destination(error) => match error.kind() {
-                Kind::Quota => "free space in the destination, or remove old versions".into(),
-                Kind::Denied => "check the permissions of the destination folder".into(),
-                Kind::SignInNeeded => "check the user name and password or key".into(),
-                Kind::FolderMissing => "check the URL, or mount the disk".into(),
-                _ => String::new(),
+            Self::Destination(error) => match error.advised() {
+                Some(advice) => advice.help.into(),
+                None => hint_for(error.kind()).into(),
             },
             Self::Bug(_) => {
                 "please report it, with the log (--log-file=… --log-file-log-level=Verbose)".into()
@@ -203,6 +186,53 @@ impl Error {
             | Self::Cancelled
             | Self::Bug(_) => 100,
         }
+    }
+}
+
+/// The identifier of a destination's error that says no more than its kind.
+fn id_of(kind: &ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::FolderMissing => Some("FolderMissing"),
+        ErrorKind::NotFound => Some("MissingRemoteFiles"),
+        ErrorKind::Quota => Some("DestinationFull"),
+        ErrorKind::Denied => Some("DestinationDenied"),
+        ErrorKind::SignInNeeded => Some("SignInNeeded"),
+        ErrorKind::Untrusted(_) => Some("UntrustedServer"),
+        ErrorKind::Locked => Some("RemoteFileLocked"),
+        ErrorKind::Archived => Some("RemoteFileArchived"),
+        ErrorKind::Config => Some("InvalidDestination"),
+        ErrorKind::Busy(_) => Some("DestinationBusy"),
+        ErrorKind::Network => Some("DestinationUnavailable"),
+        ErrorKind::Exists
+        | ErrorKind::Corrupt
+        | ErrorKind::Unsupported
+        | ErrorKind::Cancelled
+        | ErrorKind::Other => None,
+    }
+}
+
+/// What helps against a destination's error that says no more than its kind; empty when nothing does.
+fn hint_for(kind: &ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Quota => "free space in the destination, or remove old versions",
+        ErrorKind::Denied => "check the permissions of the destination folder",
+        ErrorKind::SignInNeeded => {
+            "check the user name and password or key; in a URL write + as %2B, @ as %40 and / as %2F"
+        }
+        ErrorKind::FolderMissing => "check the URL, or mount the disk",
+        ErrorKind::Untrusted(_) => {
+            "if this is the right server, add --accept-specified-ssl-hash with the hash that is named"
+        }
+        ErrorKind::Busy(_) | ErrorKind::Network => "try again later",
+        ErrorKind::NotFound
+        | ErrorKind::Exists
+        | ErrorKind::Archived
+        | ErrorKind::Locked
+        | ErrorKind::Config
+        | ErrorKind::Corrupt
+        | ErrorKind::Unsupported
+        | ErrorKind::Cancelled
+        | ErrorKind::Other => "",
     }
 }
 
