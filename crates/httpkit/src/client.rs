@@ -1,13 +1,16 @@
-//! The client: settings, requests, replies.
+//! The client: settings, one exchange, its reply.
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use larder_destination::{Body, Download, Error, ErrorKind, Result};
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Method, StatusCode};
+use tokio::time::Instant;
 
-use crate::failure::Call;
+use crate::failure::{Call, Outcome};
+use crate::request::{Payload, Request, Wait};
 use crate::retry::RetryPolicy;
 use crate::tls::{self, Trust};
 use crate::transfer::{self, Progress};
@@ -15,9 +18,9 @@ use crate::transfer::{self, Progress};
 /// How long to wait; `None` waits for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For connecting and for a small request as a whole.
+    /// For connecting, and for a small request and its reply as a whole.
     pub short: Option<Duration>,
-    /// For one page of a listing.
+    /// For a listing as a whole.
     pub list: Option<Duration>,
     /// For a transfer in which no byte moves.
     pub stall: Option<Duration>,
@@ -92,71 +95,11 @@ impl Default for Settings {
     }
 }
 
-/// Which of the waits applies to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// A small request: [`Timeouts::short`] until the reply's header.
-    Short,
-    /// A page of a listing, or other work of the server: [`Timeouts::list`] until the reply's header.
-    List,
-    /// A body on its way: [`Timeouts::stall`] since the last byte.
-    Transfer,
-}
-
-/// What a request carries.
-#[derive(Clone, Debug)]
-pub enum Payload {
-    /// Nothing.
-    Empty,
-    /// Bytes in memory.
-    Bytes(Bytes),
-    /// A destination's body, streamed; it is read from its first byte.
-    Body(Body),
-}
-
-impl Payload {
-    fn len(&self) -> u64 {
-        match self {
-            Self::Empty => 0,
-            Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Body(body) => body.len(),
-        }
-    }
-}
-
-/// One request.
-#[derive(Clone)]
-pub struct Outgoing {
-    /// The method.
-    pub method: Method,
-    /// The whole address. Never printed.
-    pub url: Url,
-    /// Headers beside those every request gets.
-    pub headers: HeaderMap,
-    /// The content.
-    pub payload: Payload,
-    /// How long to wait for the reply's header.
-    pub wait: Wait,
-}
-
-impl std::fmt::Debug for Outgoing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Outgoing")
-            .field("method", &self.method)
-            .field("host", &self.url.host_str())
-            .field("path", &self.url.path())
-            .field("len", &self.payload.len())
-            .field("wait", &self.wait)
-            .finish_non_exhaustive()
-    }
-}
-
 /// Sends requests; cheap to clone, all clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: reqwest::Client,
     timeouts: Timeouts,
-    retry: RetryPolicy,
 }
 
 impl Client {
@@ -203,14 +146,12 @@ impl Client {
         Ok(Self {
             inner,
             timeouts: settings.timeouts,
-            retry: settings.retry,
         })
     }
 
-    /// When idempotent requests are repeated.
-    #[must_use]
-    pub fn retry(&self) -> RetryPolicy {
-        self.retry
+    /// When the listing that begins now has to be at its end.
+    pub(crate) fn list_deadline(&self) -> Option<Instant> {
+        Instant::now().checked_add(self.timeouts.list?)
     }
 
     /// Sends one request once and waits for the header of the reply, whatever its status.
@@ -218,31 +159,15 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Untrusted`] with the hash of the certificate; [`ErrorKind::Network`] when the exchange broke off
     /// or took too long; [`ErrorKind::Other`] when the body could not be read or has another length than announced.
-    pub async fn send(&self, call: &Call, outgoing: Outgoing) -> Result<Reply> {
-        let Outgoing {
-            method,
-            url,
-            mut headers,
-            payload,
-            wait,
-        } = outgoing;
-        let has_body = matches!(method, Method::PUT | Method::POST | Method::PATCH);
-        let progress = Progress::new(payload.len());
-        let len = payload.len();
-        let stream = |body: &Body| reqwest::Body::wrap_stream(transfer::outgoing(body, &progress));
-        let body = match payload {
-            Payload::Empty => has_body.then(|| reqwest::Body::from(Bytes::new())),
-            // In one piece nobody could tell how far they have come.
-            Payload::Bytes(bytes) => Some(stream(&Body::from_bytes(bytes))),
-            Payload::Body(body) => Some(stream(&body)),
-        };
-        if body.is_some() {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
+    pub async fn send(&self, call: &Call, request: Request) -> Outcome<Reply> {
+        if let Some(name) = request.unsendable {
+            let text = format!("the value of the header {name} has characters it must not have");
+            return Err(call.error(ErrorKind::Config, text).into());
         }
-        let mut request = reqwest::Request::new(method, url);
-        *request.headers_mut() = headers;
-        *request.body_mut() = body;
-        let exchange = self.inner.execute(request);
+        let wait = request.wait;
+        let begin = Instant::now();
+        let progress = Progress::new(request.payload.len());
+        let exchange = self.inner.execute(on_the_wire(request, &progress));
         let response = match (wait, self.limit(wait)) {
             (_, None) => exchange.await,
             (Wait::Transfer, Some(stall)) => {
@@ -250,32 +175,41 @@ impl Client {
                 tokio::select! {
                     response = exchange => response,
                     () = progress.stalled(stall, answer) => {
-                        return Err(call.timeout_error("no byte moved", stall));
+                        return Err(call.timeout_error("no byte moved", stall).into());
                     }
                 }
             }
             (Wait::Short | Wait::List, Some(limit)) => {
                 match tokio::time::timeout(limit, exchange).await {
                     Ok(response) => response,
-                    Err(_) => return Err(call.timeout_error("the server did not answer", limit)),
+                    Err(_) => {
+                        let what = "the server did not answer";
+                        return Err(call.timeout_error(what, limit).into());
+                    }
                 }
             }
         };
         if progress.source_failed() {
             let error = call.error(ErrorKind::Other, "the content to send cannot be read");
             return Err(match response {
-                Ok(_) => error,
-                Err(cause) => error.caused_by(cause.without_url()),
+                Ok(_) => error.into(),
+                Err(cause) => error.caused_by(cause.without_url()).into(),
             });
         }
-        let response = response.map_err(|error| call.transport_error(error))?;
+        let response = response.map_err(|error| call.transport_failure(error))?;
         if response.status().is_success() && progress.left() > 0 {
             let text = "the server answered before it had the whole content";
-            return Err(call.error(ErrorKind::Network, text));
+            return Err(call.error(ErrorKind::Network, text).into());
         }
+        let deadline = match wait {
+            Wait::Short | Wait::List => self.limit(wait).and_then(|limit| begin.checked_add(limit)),
+            Wait::Transfer => None,
+        };
         Ok(Reply {
             response,
             stall: self.timeouts.stall,
+            short: self.timeouts.short,
+            deadline,
         })
     }
 
@@ -288,11 +222,48 @@ impl Client {
     }
 }
 
+/// The request as the library below wants it; its body notes how far it has come.
+fn on_the_wire(request: Request, progress: &Progress) -> reqwest::Request {
+    let Request {
+        method,
+        url,
+        mut headers,
+        payload,
+        tap,
+        ..
+    } = request;
+    let has_body = matches!(method, Method::PUT | Method::POST | Method::PATCH);
+    let len = payload.len();
+    let stream = |body: &Body| {
+        let source = match &tap {
+            Some(tap) => tap.listen(body.stream(), body.len()),
+            None => body.stream(),
+        };
+        reqwest::Body::wrap_stream(transfer::outgoing(source, progress))
+    };
+    let body = match payload {
+        Payload::Empty => has_body.then(|| reqwest::Body::from(Bytes::new())),
+        // In one piece nobody could tell how far they have come.
+        Payload::Bytes(bytes) => Some(stream(&Body::from_bytes(bytes))),
+        Payload::Body(body) => Some(stream(&body)),
+    };
+    if body.is_some() {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
+    }
+    let mut request = reqwest::Request::new(method, url);
+    *request.headers_mut() = headers;
+    *request.body_mut() = body;
+    request
+}
+
 /// The reply to one request, its body not read yet.
 #[derive(Debug)]
 pub struct Reply {
     response: reqwest::Response,
     stall: Option<Duration>,
+    short: Option<Duration>,
+    /// When the whole reply has to be there.
+    deadline: Option<Instant>,
 }
 
 impl Reply {
@@ -314,30 +285,83 @@ impl Reply {
         self.response.headers().get(name)?.to_str().ok()
     }
 
-    /// Reads the whole body, which must not be longer than `max` bytes.
+    /// Reads the whole body, which must not be longer than `max` bytes; reading ends at the first byte too many.
     ///
     /// # Errors
-    /// [`ErrorKind::Network`] when it breaks off or stalls, [`ErrorKind::Other`] when it is too long.
-    pub async fn bytes(mut self, call: &Call, max: usize) -> Result<Vec<u8>> {
+    /// [`ErrorKind::Network`] when it breaks off, stalls or takes longer than the request may, [`ErrorKind::Other`]
+    /// when it is too long.
+    pub async fn bytes(self, call: &Call, max: usize) -> Result<Vec<u8>> {
+        let mut reading = self.reading(call);
         let mut all = Vec::new();
-        while let Some(piece) = transfer::next_piece(&mut self.response, self.stall, call).await? {
+        while let Some(piece) = reading.next_piece().await? {
             if all.len() + piece.len() > max {
-                return Err(call.error(
-                    ErrorKind::Other,
-                    format!("the reply is longer than {max} bytes"),
-                ));
+                let text = format!("the reply is longer than {max} bytes");
+                return Err(call.error(ErrorKind::Other, text));
             }
             all.extend_from_slice(&piece);
         }
         Ok(all)
     }
 
-    /// Hands the body over as it arrives; see [`Download`] for the length check.
+    /// Reads up to `max` bytes of the body; what breaks off is left out.
+    pub(crate) async fn beginning(self, call: &Call, max: usize) -> Vec<u8> {
+        let mut reading = self.reading(call);
+        let mut all = Vec::new();
+        while all.len() < max
+            && let Ok(Some(piece)) = reading.next_piece().await
+        {
+            all.extend_from_slice(&piece);
+        }
+        all.truncate(max);
+        all
+    }
+
+    /// The body as it arrives, to be read to its end within the time that the request may take.
+    ///
+    /// # Errors
+    /// As [`Reply::bytes`], as an item of the stream.
+    #[must_use]
+    pub fn stream(self, call: &Call) -> BoxStream<'static, Result<Bytes>> {
+        self.reading(call).stream()
+    }
+
+    /// Hands the body over as it arrives, for as long as it moves; see [`Download`] for the length check.
     #[must_use]
     pub fn download(self, call: Call) -> Download {
         let len = self
             .header("content-length")
             .and_then(|text| text.parse().ok());
-        transfer::incoming(self.response, len, self.stall, call)
+        let reading = transfer::Incoming {
+            len,
+            deadline: None,
+            ..self.unlimited(&call)
+        };
+        Download {
+            len,
+            stream: reading.stream(),
+        }
+    }
+
+    /// A document: it has a deadline of its own when the request had none.
+    fn reading(self, call: &Call) -> transfer::Incoming {
+        let own = self
+            .short
+            .and_then(|short| Instant::now().checked_add(short));
+        let deadline = self.deadline.or(own);
+        transfer::Incoming {
+            deadline,
+            ..self.unlimited(call)
+        }
+    }
+
+    fn unlimited(self, call: &Call) -> transfer::Incoming {
+        transfer::Incoming {
+            response: self.response,
+            received: 0,
+            len: None,
+            stall: self.stall,
+            deadline: None,
+            call: call.clone(),
+        }
     }
 }

@@ -3,12 +3,74 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use larder_destination::{Error, ErrorKind, Operation};
+use larder_destination::{Advice, Error, ErrorKind, LONGEST_WAIT, Operation};
 use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
 use crate::date::http_date;
 use crate::tls::UntrustedCertificate;
+
+/// Result of one request.
+pub type Outcome<T> = std::result::Result<T, Box<Failure>>;
+
+/// A request that did not succeed, with what a provider may want to look at before it gives up.
+#[derive(Debug)]
+pub struct Failure {
+    /// The error for the caller.
+    pub error: Error,
+    /// The status; 0 when there was no reply.
+    pub status: u16,
+    /// The service's own code; empty when there is none.
+    pub code: String,
+    /// The headers of the reply.
+    pub headers: HeaderMap,
+    /// True when the server was not reached at all: asking again at once gives the same.
+    pub unreached: bool,
+}
+
+impl Failure {
+    /// One header of the reply.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// What kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> &ErrorKind {
+        self.error.kind()
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl StdError for Failure {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.error.source()
+    }
+}
+
+impl From<Error> for Box<Failure> {
+    fn from(error: Error) -> Self {
+        Box::new(Failure {
+            error,
+            status: 0,
+            code: String::new(),
+            headers: HeaderMap::new(),
+            unreached: false,
+        })
+    }
+}
+
+impl From<Box<Failure>> for Error {
+    fn from(failure: Box<Failure>) -> Self {
+        failure.error
+    }
+}
 
 /// What is being attempted, for the texts and kinds of errors.
 #[derive(Clone, Debug)]
@@ -62,37 +124,124 @@ impl Call {
     /// The error for a request or reply that broke off; the URL is removed from the cause.
     #[must_use]
     pub(crate) fn transport_error(&self, error: reqwest::Error) -> Error {
+        self.transport_failure(error).error
+    }
+
+    /// As [`Call::transport_error`], with whether the server was reached.
+    pub(crate) fn transport_failure(&self, error: reqwest::Error) -> Box<Failure> {
         let error = error.without_url();
         if let Some(untrusted) = find_untrusted(&error) {
-            return self.error(
-                ErrorKind::Untrusted(untrusted.fingerprint.clone()),
-                untrusted.to_string(),
-            );
+            let kind = ErrorKind::Untrusted(untrusted.fingerprint.clone());
+            return self.error(kind, untrusted.to_string()).into();
         }
-        let (kind, message) = if error.is_builder() {
-            (ErrorKind::Config, "the address of the server is not valid")
-        } else if error.is_timeout() {
-            (ErrorKind::Network, "the server did not answer in time")
-        } else if error.is_dns() {
-            (
-                ErrorKind::Network,
-                "the name of the server could not be resolved",
-            )
-        } else if error.is_connect() {
-            (ErrorKind::Network, "could not connect to the server")
-        } else {
-            (ErrorKind::Network, "the connection broke off")
-        };
-        self.error(kind, message).caused_by(error)
+        let trouble = Trouble::of(&error);
+        let mut failure = Box::<Failure>::from(trouble.error(self).caused_by(error));
+        failure.unreached = matches!(
+            trouble,
+            Trouble::Address | Trouble::Name | Trouble::Connection | Trouble::Tls
+        );
+        failure
+    }
+
+    /// What is done to what, for people, e.g. `s3 get a.zip`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let blank = if self.object.is_empty() { "" } else { " " };
+        format!("{} {}{blank}{}", self.provider, self.operation, self.object)
+    }
+
+    /// The error for a reply that keeps coming but not to its end in time.
+    #[must_use]
+    pub(crate) fn too_slow(&self) -> Error {
+        let text = "the reply of the server did not end in the time that is allowed";
+        self.error(ErrorKind::Network, text)
+            .advice(Trouble::Time.advice())
     }
 
     /// The error for a wait that took too long.
     #[must_use]
     pub(crate) fn timeout_error(&self, what: &str, waited: Duration) -> Error {
-        self.error(
-            ErrorKind::Network,
-            format!("{what} for {} seconds", waited.as_secs_f64()),
-        )
+        let text = format!("{what} for {} seconds", waited.as_secs_f64());
+        self.error(ErrorKind::Network, text)
+            .advice(Trouble::Time.advice())
+    }
+}
+
+/// What keeps an exchange from coming to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    Address,
+    Name,
+    Connection,
+    Tls,
+    Time,
+    Broken,
+}
+
+impl Trouble {
+    fn of(error: &reqwest::Error) -> Self {
+        if error.is_builder() {
+            Self::Address
+        } else if error.is_dns() {
+            Self::Name
+        } else if causes(error).any(|cause| cause.is::<rustls::Error>()) {
+            Self::Tls
+        } else if error.is_timeout() && !error.is_connect() {
+            Self::Time
+        } else if error.is_connect() {
+            Self::Connection
+        } else {
+            Self::Broken
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Address => "the address of the server is not valid",
+            Self::Name => "the name of the server could not be resolved",
+            Self::Connection => "could not connect to the server",
+            Self::Tls => "no encrypted connection could be agreed on with the server",
+            Self::Time => "the server did not answer in time",
+            Self::Broken => "the connection broke off",
+        }
+    }
+
+    fn advice(self) -> &'static Advice {
+        match self {
+            Self::Address => &Advice {
+                id: "InvalidDestination",
+                help: "check the server's name and port in the URL",
+            },
+            Self::Name => &Advice {
+                id: "HostNotFound",
+                help: "check the server's name in the URL, and that this machine is online",
+            },
+            Self::Connection => &Advice {
+                id: "HostUnreachable",
+                help: "check the server's name and port in the URL, and that it runs and nothing on the way blocks it",
+            },
+            Self::Tls => &Advice {
+                id: "TlsFailed",
+                help: "check that this port speaks TLS; if it does not, leave out --use-ssl",
+            },
+            Self::Time => &Advice {
+                id: "ConnectionTimedOut",
+                help: "try again later; if it happens often, raise --short-timeout, --list-timeout or \
+                       --read-write-timeout",
+            },
+            Self::Broken => &Advice {
+                id: "ConnectionLost",
+                help: "try again; if it happens often, look for the cause in the network or at the server",
+            },
+        }
+    }
+
+    fn error(self, call: &Call) -> Error {
+        let kind = match self {
+            Self::Address => ErrorKind::Config,
+            _ => ErrorKind::Network,
+        };
+        call.error(kind, self.words()).advice(self.advice())
     }
 }
 
@@ -115,41 +264,46 @@ fn status_kind(status: StatusCode, headers: &HeaderMap) -> ErrorKind {
 /// How long the server asks to wait (`Retry-After`, RFC 9110, section 10.2.3): seconds, or a date.
 ///
 /// A date is compared with the reply's own `Date`, so that a wrong local clock does no harm; without that header a
-/// date says nothing.
+/// date says nothing. At most [`LONGEST_WAIT`], whatever the server wishes.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<u32>() {
-        return Some(Duration::from_secs(u64::from(seconds)));
-    }
-    let sent = http_date(headers.get(DATE)?.to_str().ok()?)?;
-    let until = http_date(text)?;
-    Some(Duration::from_secs(
-        u64::try_from(until.saturating_sub(sent)).unwrap_or(0),
-    ))
+    let seconds = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        text.parse().unwrap_or(u64::MAX)
+    } else {
+        let sent = http_date(headers.get(DATE)?.to_str().ok()?)?;
+        let until = http_date(text)?;
+        u64::try_from(until.saturating_sub(sent)).unwrap_or(0)
+    };
+    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
 }
 
 /// Finds our verifier's refusal among the causes of an error.
+fn find_untrusted<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a UntrustedCertificate> {
+    causes(error).find_map(|cause| match cause.downcast_ref::<rustls::Error>() {
+        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other))) => {
+            other.0.downcast_ref::<UntrustedCertificate>()
+        }
+        _ => None,
+    })
+}
+
+/// An error and what caused it.
 ///
 /// An `io::Error` hides the error it wraps from `source()`, so that one is opened by hand.
-fn find_untrusted<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a UntrustedCertificate> {
-    let mut next: Option<&'a (dyn StdError + 'static)> = Some(error);
-    while let Some(current) = next {
-        if let Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other))) =
-            current.downcast_ref::<rustls::Error>()
-            && let Some(found) = other.0.downcast_ref::<UntrustedCertificate>()
-        {
-            return Some(found);
-        }
-        next = match current
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |current: &&'a (dyn StdError + 'static)| {
+        let current: &'a (dyn StdError + 'static) = *current;
+        let inner = current
             .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref)
-        {
+            .and_then(std::io::Error::get_ref);
+        match inner {
             Some(inner) => Some(inner as &(dyn StdError + 'static)),
             None => current.source(),
-        };
-    }
-    None
+        }
+    })
 }
 
 #[cfg(test)]
@@ -181,6 +335,10 @@ mod tests {
             Some(Duration::from_secs(30))
         );
         assert_eq!(retry_after(&headers(&[date, sooner])), Some(Duration::ZERO));
+        for wish in ["3153600000", "4294967296", "99999999999999999999999"] {
+            let capped = retry_after(&headers(&[(RETRY_AFTER, wish)]));
+            assert_eq!(capped, Some(LONGEST_WAIT), "{wish}");
+        }
         assert_eq!(retry_after(&headers(&[later])), None);
         assert_eq!(retry_after(&headers(&[(RETRY_AFTER, "soon")])), None);
         assert_eq!(retry_after(&HeaderMap::new()), None);

@@ -1,24 +1,54 @@
-//! The one HTTP client of all destinations.
+//! What all destinations with HTTP are built from.
 //!
-//! A provider describes a request ([`Outgoing`]), sends it through a [`Client`] and gets a [`Reply`]. Everything that
-//! must be the same for all providers lives here: which certificates are trusted ([`Trust`]), how long to wait
-//! ([`Timeouts`]), which proxy to use, what a failed transfer or status means ([`Call`]), and when an idempotent
-//! request is sent again ([`RetryPolicy`]). Providers add only what their service says in its own words.
+//! A provider makes one [`Service`] when it is opened: from the [`Settings`] that the shared [`options`] give, a way to
+//! sign in ([`authorize`]), and a [`Dialect`], the function that gives the service's refusals their meaning. Then each
+//! of its verbs is a [`Request`] with a [`Call`] that names it in errors:
 //!
-//! No URL with a query, password or token is ever put into an error or a `Debug` output.
+//! | need | here |
+//! | --- | --- |
+//! | send once, or again where that may help | [`Service::send`], [`Service::fetch`], [`Service::repeat`] |
+//! | a bounded reply as typed value | [`Service::json`], [`Service::xml`] |
+//! | a listing in pages | [`pages()`] |
+//! | an upload in pieces | [`Chunked`], [`Session`] |
+//! | content hashes | [`Hashes`] before, [`Tap`] beside an upload, [`checked`] beside a download |
+//! | text in addresses | [`encode`] |
+//!
+//! What must be the same for all lives below: which certificates are trusted ([`Trust`]), how long to wait
+//! ([`Timeouts`]), which proxy to use, what a broken exchange means, when a request is repeated ([`RetryPolicy`]), and
+//! that a server's wish to be left alone holds for all transfers of an account.
+//!
+//! No URL with a query, password or token is ever put into an error or a `Debug` output, and what of them a server
+//! echoes is blotted out.
 
+pub mod authorize;
+mod chunked;
 mod client;
 mod date;
+pub mod document;
+pub mod encode;
 mod failure;
+mod hash;
 pub mod options;
+mod pace;
+mod pages;
+mod refused;
+mod request;
 mod retry;
+mod service;
 mod tls;
 mod transfer;
 
-pub use client::{Client, Outgoing, Payload, Proxy, Reply, Settings, Timeouts, Wait};
-pub use date::http_date;
-pub use failure::{Call, retry_after};
-pub use retry::RetryPolicy;
+pub use authorize::Authorize;
+pub use chunked::{Chunked, Part, Session};
+pub use client::{Client, Proxy, Reply, Settings, Timeouts};
+pub use date::{format_http_date, http_date};
+pub use failure::{Call, Failure, Outcome, retry_after};
+pub use hash::{Algorithm, Hashes, Tap, checked};
+pub use pages::{MOST_PAGES, Page, pages};
+pub use refused::{Dialect, Meaning, Refused, plain, sentence};
+pub use request::{Payload, Redirects, Request, Wait};
+pub use retry::{RETRIES_OF_REQUESTS, RetryPolicy};
+pub use service::{Service, is_local, unreadable};
 pub use tls::{Fingerprint, Trust};
 
 /// Methods, headers and status codes, as the HTTP library below names them.

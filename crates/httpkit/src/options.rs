@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use larder_destination::{Error, Result};
+use larder_destination::{Error, Notice, Result};
 use larder_options::Values;
 pub use larder_options::engine::{
     ACCEPT_ANY_SSL_CERTIFICATE, ACCEPT_SPECIFIED_SSL_HASH, AUTH_PASSWORD, AUTH_USERNAME,
-    LIST_TIMEOUT, READ_WRITE_TIMEOUT, SHORT_TIMEOUT, USE_SSL,
+    LIST_TIMEOUT, NUMBER_OF_RETRIES, READ_WRITE_TIMEOUT, SHORT_TIMEOUT, USE_SSL,
 };
 
 use crate::client::{Settings, Timeouts};
+use crate::retry::RetryPolicy;
+use crate::service::is_local;
 use crate::tls::{Fingerprint, Trust};
 
 /// Settings for `provider` from the shared options; everything else has its default.
@@ -44,8 +46,12 @@ pub fn settings(provider: &'static str, values: &Values) -> Result<Settings> {
             ),
         )
     })?;
+    let retries = values
+        .get(NUMBER_OF_RETRIES)
+        .map_err(|error| Error::config(provider, error.to_string()))?;
     Ok(Settings {
         trust: Trust { any, pinned },
+        retry: RetryPolicy::under(u32::try_from(retries).unwrap_or(0)),
         timeouts: Timeouts {
             short: seconds(SHORT_TIMEOUT)?,
             list: seconds(LIST_TIMEOUT)?,
@@ -53,6 +59,32 @@ pub fn settings(provider: &'static str, values: &Values) -> Result<Settings> {
         },
         ..Settings::default()
     })
+}
+
+/// What a user should know about the way to `host`: no TLS to another machine, or any certificate accepted.
+#[must_use]
+pub fn notices(settings: &Settings, tls: bool, host: &str) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    if !tls && !is_local(host) {
+        notices.push(Notice {
+            id: "UnencryptedConnection",
+            text: format!(
+                "the connection to {host} is not encrypted: who is in between can read the sign-in; --{} makes it safe",
+                USE_SSL.decl.name
+            ),
+        });
+    }
+    if tls && settings.trust.any {
+        notices.push(Notice {
+            id: "AnyCertificateAccepted",
+            text: format!(
+                "every certificate of {host} is accepted, so who is in between can read and change what is sent; \
+                 --{} is safe",
+                ACCEPT_SPECIFIED_SSL_HASH.decl.name
+            ),
+        });
+    }
+    notices
 }
 
 #[cfg(test)]
@@ -101,5 +133,39 @@ mod tests {
         let refused = settings("test", &with(&[("accept-specified-ssl-hash", "12")])).map(|_| ());
         assert!(refused.is_err_and(|error| error.to_string().contains("\"12\" is neither")));
         Ok(())
+    }
+
+    #[test]
+    fn the_number_of_retries_governs() -> Result<()> {
+        let retries = |given: &str| {
+            let settings = settings("test", &with(&[("number-of-retries", given)]))?;
+            Ok::<_, Error>(settings.retry.retries)
+        };
+        assert_eq!(retries("0")?, 0);
+        assert_eq!(retries("1")?, 1);
+        assert_eq!(retries("100")?, crate::RETRIES_OF_REQUESTS);
+        Ok(())
+    }
+
+    #[test]
+    fn only_what_is_unsafe_is_told() {
+        let mut settings = Settings::default();
+        let ids = |settings: &Settings, tls, host| -> Vec<_> {
+            let notices = notices(settings, tls, host);
+            notices.into_iter().map(|notice| notice.id).collect()
+        };
+        assert_eq!(
+            ids(&settings, false, "far.example"),
+            ["UnencryptedConnection"]
+        );
+        for near in ["localhost", "127.0.0.1", "[::1]"] {
+            assert!(ids(&settings, false, near).is_empty(), "{near}");
+        }
+        assert!(ids(&settings, true, "far.example").is_empty());
+        settings.trust.any = true;
+        assert_eq!(
+            ids(&settings, true, "far.example"),
+            ["AnyCertificateAccepted"]
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use larder_destination::{Body, Download, ErrorKind, Result};
+use larder_destination::{ErrorKind, Result};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -97,13 +97,12 @@ impl Progress {
     }
 }
 
-/// Streams `body` and notes its progress.
+/// The same stream, noting its progress.
 pub(crate) fn outgoing(
-    body: &Body,
+    mut source: BoxStream<'static, std::io::Result<Bytes>>,
     progress: &Progress,
 ) -> BoxStream<'static, std::io::Result<Bytes>> {
     let progress = progress.clone();
-    let mut source = body.stream();
     futures_util::stream::poll_fn(move |context| {
         let next = source.poll_next_unpin(context);
         match &next {
@@ -117,63 +116,62 @@ pub(crate) fn outgoing(
     .boxed()
 }
 
-/// A download that ends with an error when nothing arrives for `stall` or fewer bytes than `len` come.
-pub(crate) fn incoming(
-    response: reqwest::Response,
-    len: Option<u64>,
-    stall: Option<Duration>,
-    call: Call,
-) -> Download {
-    let state = Incoming {
-        response,
-        received: 0,
-        len,
-        stall,
-        call,
-    };
-    Download {
-        len,
-        stream: futures_util::stream::try_unfold(state, Incoming::next).boxed(),
-    }
-}
-
-struct Incoming {
-    response: reqwest::Response,
-    received: u64,
-    len: Option<u64>,
-    stall: Option<Duration>,
-    call: Call,
+/// A reply's body being read.
+pub(crate) struct Incoming {
+    pub(crate) response: reqwest::Response,
+    pub(crate) received: u64,
+    /// Announced length; fewer bytes are an error.
+    pub(crate) len: Option<u64>,
+    /// Longest wait for the next piece.
+    pub(crate) stall: Option<Duration>,
+    /// When the whole body has to be there, however steadily it drips.
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) call: Call,
 }
 
 impl Incoming {
-    async fn next(mut self) -> Result<Option<(Bytes, Self)>> {
-        let Some(piece) = next_piece(&mut self.response, self.stall, &self.call).await? else {
-            return match self.len {
-                Some(len) if len != self.received => Err(self.call.error(
-                    ErrorKind::Network,
-                    format!("the download ended after {} of {len} bytes", self.received),
-                )),
-                _ => Ok(None),
-            };
+    /// The pieces as a stream.
+    pub(crate) fn stream(self) -> BoxStream<'static, Result<Bytes>> {
+        futures_util::stream::try_unfold(self, |mut this| async move {
+            let piece = this.next_piece().await?;
+            Ok(piece.map(|piece| (piece, this)))
+        })
+        .boxed()
+    }
+
+    /// The next piece, `None` at the end.
+    pub(crate) async fn next_piece(&mut self) -> Result<Option<Bytes>> {
+        let patience = self
+            .stall
+            .and_then(|stall| Instant::now().checked_add(stall));
+        let (until, what) = match (self.deadline, patience) {
+            (Some(deadline), Some(patience)) if deadline < patience => (Some(deadline), DRIPS),
+            (_, Some(patience)) => (Some(patience), "the server sent nothing"),
+            (deadline, None) => (deadline, DRIPS),
         };
-        self.received += piece.len() as u64;
-        Ok(Some((piece, self)))
+        let piece = match until {
+            None => self.response.chunk().await,
+            Some(until) => match tokio::time::timeout_at(until, self.response.chunk()).await {
+                Ok(piece) => piece,
+                Err(_) if what == DRIPS => return Err(self.call.too_slow()),
+                Err(_) => {
+                    let stall = self.stall.unwrap_or_default();
+                    return Err(self.call.timeout_error(what, stall));
+                }
+            },
+        };
+        let piece = piece.map_err(|error| self.call.transport_error(error))?;
+        match (&piece, self.len) {
+            (Some(piece), _) => self.received += piece.len() as u64,
+            (None, Some(len)) if len != self.received => {
+                let text = format!("the download ended after {} of {len} bytes", self.received);
+                return Err(self.call.error(ErrorKind::Network, text));
+            }
+            (None, _) => {}
+        }
+        Ok(piece)
     }
 }
 
-/// The next piece of a reply's body, waiting at most `stall` for it.
-pub(crate) async fn next_piece(
-    response: &mut reqwest::Response,
-    stall: Option<Duration>,
-    call: &Call,
-) -> Result<Option<Bytes>> {
-    let next = response.chunk();
-    let piece = match stall {
-        None => next.await,
-        Some(stall) => match tokio::time::timeout(stall, next).await {
-            Ok(piece) => piece,
-            Err(_) => return Err(call.timeout_error("the server sent nothing", stall)),
-        },
-    };
-    piece.map_err(|error| call.transport_error(error))
-}
+/// A reply that keeps coming, too slowly.
+const DRIPS: &str = "the reply did not end";

@@ -75,7 +75,8 @@ pub fn open(config: &Config, tuning: Tuning) -> Result<Opened> {
     let values = &config.values;
     let place = Folder::from_url(&config.url, values)?;
     let endpoint = Endpoint::from_values(&place.bucket, values)?;
-    let client = Client::new(SCHEME, &settings(values, &endpoint, tuning)?)?;
+    let settings = settings(values, &endpoint, tuning)?;
+    let client = Client::new(SCHEME, &settings)?;
     let account = account(config, &place, &endpoint)?;
     let rules = Rules {
         version: text(values, o::S3_LIST_API_VERSION)?,
@@ -83,7 +84,12 @@ pub fn open(config: &Config, tuning: Tuning) -> Result<Opened> {
         archive_classes: read(values, o::S3_ARCHIVE_CLASSES)?,
     };
     let location = endpoint::location(values)?;
-    let api = Arc::new(Api::new(Sender::new(client, account, endpoint)));
+    let api = Arc::new(Api::new(Sender::new(
+        client,
+        settings.retry,
+        account,
+        endpoint,
+    )));
     Ok(Opened::new(Store::new(
         api,
         place.bucket,
@@ -194,7 +200,8 @@ fn account(config: &Config, place: &Folder, endpoint: &Endpoint) -> Result<Accou
 
 fn settings(values: &Values, endpoint: &Endpoint, tuning: Tuning) -> Result<Settings> {
     let mut settings = larder_httpkit::options::settings(SCHEME, values)?;
-    settings.retry.retries = u32::try_from(read(values, o::S3_EXT_MAXERRORRETRY)?).unwrap_or(0);
+    let wanted = u32::try_from(read(values, o::S3_EXT_MAXERRORRETRY)?).unwrap_or(0);
+    settings.retry.retries = settings.retry.retries.min(wanted);
     settings.retry.first = tuning.first_pause;
     settings.idle_connections =
         usize::try_from(read(values, o::S3_EXT_CONNECTIONLIMIT)?).unwrap_or(1);

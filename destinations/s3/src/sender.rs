@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use larder_destination::{ErrorKind, Result};
 use larder_httpkit::http::{HeaderMap, HeaderName, HeaderValue, Method, Url};
-use larder_httpkit::{Call, Client, Outgoing, Payload, Reply, RetryPolicy, Wait, http_date};
+use larder_httpkit::{Call, Client, Payload, Reply, RetryPolicy, Wait, http_date};
 
 use crate::digest::Digests;
 use crate::endpoint::Endpoint;
@@ -106,6 +106,7 @@ impl<'a> Request<'a> {
 #[derive(Debug)]
 pub(crate) struct Sender {
     client: Client,
+    retry: RetryPolicy,
     account: Account,
     endpoint: RwLock<Arc<Endpoint>>,
     /// Seconds that the server's clock is ahead of ours, as far as it complained.
@@ -114,10 +115,16 @@ pub(crate) struct Sender {
 
 impl Sender {
     /// A sender for the bucket of `account`.
-    pub(crate) fn new(client: Client, account: Account, endpoint: Endpoint) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        retry: RetryPolicy,
+        account: Account,
+        endpoint: Endpoint,
+    ) -> Self {
         let endpoint = RwLock::new(Arc::new(endpoint));
         Self {
             client,
+            retry,
             account,
             endpoint,
             skew: AtomicI64::new(0),
@@ -131,7 +138,7 @@ impl Sender {
 
     /// When requests are worth repeating.
     pub(crate) fn retry(&self) -> RetryPolicy {
-        self.client.retry()
+        self.retry
     }
 
     /// The endpoint in use, which may have moved to the right region since the start.
@@ -170,7 +177,11 @@ impl Sender {
         loop {
             let endpoint = self.endpoint();
             let outgoing = self.outgoing(call, &endpoint, request, redirect.as_ref())?;
-            let reply = self.client.send(call, outgoing).await?;
+            let reply = self
+                .client
+                .send(call, outgoing)
+                .await
+                .map_err(|failure| failure.error)?;
             let status = reply.status();
             if status.is_success() {
                 return Ok(reply);
@@ -237,7 +248,7 @@ impl Sender {
         endpoint: &Endpoint,
         request: &Request<'_>,
         redirect: Option<&Url>,
-    ) -> Result<Outgoing> {
+    ) -> Result<larder_httpkit::Request> {
         let bucket = &self.account.bucket;
         let (host, path) = match (redirect, request.target) {
             (Some(url), _) => (host_of(url), url.path().to_owned()),
@@ -261,13 +272,10 @@ impl Sender {
                 )
             })?;
         let headers = self.signed_headers(endpoint, request, &host, &path, &query)?;
-        Ok(Outgoing {
-            method: request.method.clone(),
-            url,
-            headers: header_map(call, headers)?,
-            payload: request.payload.clone(),
-            wait: request.wait,
-        })
+        let mut outgoing = larder_httpkit::Request::new(request.method.clone(), url, request.wait);
+        outgoing.headers = header_map(call, headers)?;
+        outgoing.payload = request.payload.clone();
+        Ok(outgoing)
     }
 
     /// All headers of a request, with the signature among them.

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use larder_destination::{Body, ErrorKind, Operation, Result};
-use larder_httpkit::http::{HeaderMap, Method, Url};
-use larder_httpkit::{Call, Client, Outgoing, Payload, Proxy, Settings, Timeouts, Wait};
+use larder_destination::{Body, Error, ErrorKind, Operation, Result};
+use larder_httpkit::http::{Method, Url};
+use larder_httpkit::{Call, Client, Payload, Proxy, Request, Settings, Timeouts, Wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Test;
@@ -51,23 +51,19 @@ async fn serve(answer: &'static str) -> std::io::Result<(u16, Arc<Mutex<String>>
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
 
-fn outgoing(
+fn request(
     address: &str,
     method: Method,
     payload: Payload,
-) -> std::result::Result<Outgoing, Box<dyn std::error::Error>> {
+) -> std::result::Result<Request, Box<dyn std::error::Error>> {
     let wait = if matches!(payload, Payload::Empty) {
         Wait::Short
     } else {
         Wait::Transfer
     };
-    Ok(Outgoing {
-        method,
-        url: Url::parse(address)?,
-        headers: HeaderMap::new(),
-        payload,
-        wait,
-    })
+    let mut request = Request::new(method, Url::parse(address)?, wait);
+    request.payload = payload;
+    Ok(request)
 }
 
 fn call() -> Call {
@@ -89,7 +85,7 @@ async fn a_proxy_gets_the_whole_address() -> Test {
     let reply = client
         .send(
             &call(),
-            outgoing("http://far.example/x?y=1", Method::GET, Payload::Empty)?,
+            request("http://far.example/x?y=1", Method::GET, Payload::Empty)?,
         )
         .await?;
     assert_eq!(reply.bytes(&call(), 5).await?, b"hello");
@@ -114,7 +110,7 @@ async fn replies_longer_than_allowed_are_refused() -> Test {
     })?;
     let address = format!("http://127.0.0.1:{port}/");
     let reply = client
-        .send(&call(), outgoing(&address, Method::GET, Payload::Empty)?)
+        .send(&call(), request(&address, Method::GET, Payload::Empty)?)
         .await?;
     assert!(
         reply
@@ -135,11 +131,11 @@ async fn bodies_have_a_length_and_a_wrong_one_breaks_off() -> Test {
     let address = format!("http://127.0.0.1:{port}/");
     let body = Payload::Body(Body::from_bytes("content"));
     client
-        .send(&call(), outgoing(&address, Method::PUT, body)?)
+        .send(&call(), request(&address, Method::PUT, body)?)
         .await?;
     let empty = Payload::Body(Body::from_bytes(""));
     client
-        .send(&call(), outgoing(&address, Method::PUT, empty)?)
+        .send(&call(), request(&address, Method::PUT, empty)?)
         .await?;
     let text = seen
         .lock()
@@ -152,9 +148,9 @@ async fn bodies_have_a_length_and_a_wrong_one_breaks_off() -> Test {
     assert!(!text.contains("transfer-encoding"), "{text}");
     let missing = Payload::Body(Body::from_file("/nowhere/at/all".into(), 7));
     let broken = client
-        .send(&call(), outgoing(&address, Method::PUT, missing)?)
+        .send(&call(), request(&address, Method::PUT, missing)?)
         .await;
-    assert!(broken.is_err_and(|error| *error.kind() == ErrorKind::Other));
+    assert!(broken.is_err_and(|failure| *failure.kind() == ErrorKind::Other));
     Ok(())
 }
 
@@ -173,17 +169,20 @@ async fn secrets_in_addresses_stay_secret() -> Test {
         ..Settings::default()
     })?;
     let address = format!("http://user:hidden1@127.0.0.1:{unused}/?sig=hidden2");
-    let outgoing = outgoing(&address, Method::GET, Payload::Empty)?;
-    assert!(!format!("{outgoing:?}").contains("hidden"), "{outgoing:?}");
+    let request = request(&address, Method::GET, Payload::Empty)?;
+    assert!(!format!("{request:?}").contains("hidden"), "{request:?}");
     let error = client
-        .send(&call(), outgoing)
+        .send(&call(), request)
         .await
         .err()
         .ok_or("nobody listens there")?;
+    let error = Error::from(error);
     assert_eq!(
         error.to_string(),
         "test put a: could not connect to the server"
     );
+    let id = error.advised().map(|advice| advice.id);
+    assert_eq!(id, Some("HostUnreachable"));
     let mut next: Option<&dyn std::error::Error> = Some(&error);
     while let Some(cause) = next {
         assert!(

@@ -1,6 +1,8 @@
 //! Tests of the HTTP client over the wire, on local ports.
 
+mod chunked;
 mod exchange;
+mod service;
 mod trust;
 
 /// What tests return.

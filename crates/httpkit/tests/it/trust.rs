@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use larder_destination::{ErrorKind, Operation, Result};
-use larder_httpkit::http::{HeaderMap, Method, Url};
-use larder_httpkit::{Call, Client, Fingerprint, Outgoing, Payload, Proxy, Settings, Trust, Wait};
+use larder_httpkit::http::Url;
+use larder_httpkit::{Call, Client, Fingerprint, Proxy, Request, Settings, Trust, Wait};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
@@ -68,17 +68,11 @@ async fn ask(host: &str, port: u16, trust: Trust) -> Result<Vec<u8>> {
         ..Settings::default()
     };
     let client = Client::new("test", &settings)?;
-    let call = Call::new("test", Operation::Get);
+    let call = Call::new("test", Operation::List);
     let url = Url::parse(&format!("https://{host}:{port}/?token=secret"))
         .map_err(|_| call.error(ErrorKind::Config, "no address"))?;
-    let outgoing = Outgoing {
-        method: Method::GET,
-        url,
-        headers: HeaderMap::new(),
-        payload: Payload::Empty,
-        wait: Wait::Short,
-    };
-    client.send(&call, outgoing).await?.bytes(&call, 100).await
+    let request = Request::get(url, Wait::Short);
+    client.send(&call, request).await?.bytes(&call, 100).await
 }
 
 fn pinned(hashes: &[String]) -> Trust {

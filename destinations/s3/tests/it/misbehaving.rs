@@ -81,7 +81,7 @@ async fn the_wish_of_a_busy_server_is_honoured() -> Test {
     assert_eq!(server.requests().len(), 2);
 
     let server = Server::start(vec![busy("Retry-After: 3600\r\n")]).await?;
-    let hour = Some(ErrorKind::Busy(Some(Duration::from_secs(3600))));
+    let hour = Some(ErrorKind::Busy(Some(Duration::from_secs(300))));
     assert_eq!(
         kind(larder_destination::test(open(&server.url(""))?.as_ref()).await),
         hour
@@ -563,7 +563,7 @@ async fn a_server_that_is_not_there_is_a_network_error() -> Test {
             .map_err(ToString::to_string)
             .err()
             .as_deref(),
-        Some("s3 test: could not connect to the server")
+        Some("s3 list: could not connect to the server")
     );
     assert_eq!(kind(refused), Some(ErrorKind::Network));
     Ok(())
