@@ -7,7 +7,7 @@ use larder_volume::{Hash, VolumeKind};
 
 use crate::run::Run;
 use crate::sync::{Mode, SUSPECT, View};
-use crate::{Error, Result};
+use crate::{Error, Level, Result};
 
 /// A volume that is not what it was when it was stored, with the blocks it held.
 #[derive(Clone, Debug)]
@@ -82,6 +82,20 @@ impl Run {
                 ),
                 Err(error) => return Err(error),
             }
+        }
+        match self.remote.remove_pieces() {
+            Ok(0) => {}
+            Ok(pieces) => self.reporter.say(
+                Level::Verbose,
+                "UnfinishedUploadsRemoved",
+                format!("unfinished uploads of earlier runs removed: {pieces}"),
+            ),
+            Err(Error::Destination(error)) => self.reporter.say(
+                Level::Verbose,
+                "UnfinishedUploadsStay",
+                format!("unfinished uploads of earlier runs could not be removed: {error}"),
+            ),
+            Err(error) => return Err(error),
         }
         Ok(())
     }

@@ -109,6 +109,20 @@ impl Remote {
             .ok()
     }
 
+    /// Removes pieces of broken uploads that no listing shows, where a destination has such; gives their number.
+    ///
+    /// # Errors
+    /// The destination's. What stays harms nobody, so it is not tried again.
+    pub(crate) fn remove_pieces(&self) -> Result<u64> {
+        match self.destination.extra().leftovers {
+            Some(verb) => {
+                let removed = self.cancel.race(verb.remove_leftovers());
+                Ok(self.runtime.block_on(removed)??)
+            }
+            None => Ok(0),
+        }
+    }
+
     /// Lists the destination folder; folders are left out.
     ///
     /// # Errors

@@ -1,28 +1,21 @@
 //! Backups in a local folder or a mounted share (`file://`).
 //!
-//! A put is atomic and durable: the content goes to `<name>.<8 hex digits>.part` in the same folder, is forced to the
-//! disk, renamed over the target, and the folder is forced to the disk as well. Names of that form are not listed; old
-//! ones are removed by the first put.
+//! A put is atomic and durable: the content goes to a temporary name in the same folder
+//! ([`TEMPORARY_PREFIX`](larder_destination::TEMPORARY_PREFIX) and 16 hex digits), is forced to the disk, takes its name
+//! in one step, and the folder is forced to the disk as well. Temporary names are not listed; those that a killed run
+//! left behind are removed by a later one.
 
-mod errors;
-mod names;
-pub mod options;
-mod read;
-mod select;
+mod api;
 mod store;
-mod write;
 
-use larder_destination::{Config, Error, Opened, Place, Provider, Result, Tools, UrlForm};
 use std::path::{Component, Path, PathBuf};
 
+use larder_destination::{Config, Error, Opened, Place, Provider, Result, Tools, UrlForm};
 use larder_options::engine::DISABLE_STREAMING_TRANSFERS;
+use larder_options::{Group, Kind, Status, option_table};
 
 pub use store::Folder;
 
-use crate::options::{
-    ALTERNATE_DESTINATION_MARKER, ALTERNATE_TARGET_PATHS, DISABLE_LENGTH_VERIFICATION, TABLE,
-    USE_MOVE_FOR_PUT,
-};
 use crate::store::Settings;
 
 /// The local folder.
@@ -43,18 +36,46 @@ pub const PROVIDER: Provider = Provider {
 /// The key under which errors and listings name this provider.
 pub(crate) const SCHEME: &str = "file";
 
+option_table! { pub TABLE = Group::Destination;
+    ALTERNATE_TARGET_PATHS: String = "alternate-target-paths", Kind::Text,
+        "Names further folders to use when the one in the URL does not exist.",
+        long: "Useful for a disk that is mounted in different places. The first folder that exists is used, beginning \
+               with the one in the URL. Paths are divided by a semicolon, on Linux and macOS also by a colon.";
+    ALTERNATE_DESTINATION_MARKER: String = "alternate-destination-marker", Kind::Text,
+        "Names a file that must lie in the destination folder.",
+        long: "Has an effect only together with alternate-target-paths. Only a folder with that file is used, be it \
+               the one in the URL or another; its content does not matter. This protects against writing to an empty \
+               mount point and tells several disks apart.";
+    USE_MOVE_FOR_PUT: bool = "use-move-for-put", Kind::Bool,
+        "Moves finished volumes to the folder instead of copying them.",
+        advanced: true,
+        long: "Has an effect only together with disable-streaming-transfers. Saves writing twice when the temporary \
+               folder lies on the same disk. After a failure there may be nothing left to try again with.";
+    DISABLE_LENGTH_VERIFICATION: bool = "disable-length-verification", Kind::Bool,
+        "Does not ask the file system for the length of a file after writing it.",
+        advanced: true,
+        long: "For network mounts that report lengths late.";
+    DISABLE_FILENAME_SANITATION: bool = "disable-filename-sanitation", Kind::Bool,
+        "Keeps NUL characters at the end of listed names.",
+        advanced: true,
+        status: Status::NoEffect { why: "names on this system never end in NUL characters" };
+    FORCE_SMB_AUTHENTICATION: bool = "force-smb-authentication", Kind::Bool,
+        "Ends an existing connection to the network share before connecting.",
+        advanced: true,
+        status: Status::NoEffect { why: "it belongs to Windows" };
+}
+
 /// The folder that the URL names, before any alternative is looked at.
 fn primary(config: &Config) -> Result<&Path> {
     config.url.local_path().ok_or_else(|| {
-        Error::config(
-            SCHEME,
-            "network paths (\\\\server\\share) are not supported on this system yet; \
-             mount the share and give the folder where it is mounted",
-        )
+        let message = "network paths (\\\\server\\share) are not supported on this system yet; \
+                       mount the share and give the folder where it is mounted";
+        Error::config(SCHEME, message)
     })
 }
 
-/// The folder in its one spelling: without `.`, `..` and links as far as it exists.
+/// The folder in its one spelling: without `.`, `..` and links as far as it exists. A disk that is found under another
+/// of its paths is still the same store, so the alternatives do not count.
 fn identity(config: &Config) -> Result<Place> {
     let path = canonical(primary(config)?);
     Ok(Place::new(SCHEME).with("path", path.to_string_lossy()))
@@ -62,51 +83,106 @@ fn identity(config: &Config) -> Result<Place> {
 
 /// Resolves the part of a path that exists; what lies below it is taken as it is written.
 fn canonical(path: &Path) -> PathBuf {
-    let mut rest = Vec::new();
-    let mut existing = path;
-    loop {
-        if let Ok(mut resolved) = existing.canonicalize() {
-            for part in rest.iter().rev() {
-                match part {
-                    Component::ParentDir => drop(resolved.pop()),
-                    Component::CurDir => {}
-                    other => resolved.push(other),
-                }
-            }
-            return resolved;
+    let (mut existing, mut below) = (path, Vec::new());
+    let mut resolved = loop {
+        if let Ok(resolved) = existing.canonicalize() {
+            break resolved;
         }
         let (Some(last), Some(above)) = (existing.components().next_back(), existing.parent())
         else {
             return path.to_path_buf();
         };
-        rest.push(last);
+        below.push(last);
         existing = above;
+    };
+    for part in below.into_iter().rev() {
+        match part {
+            Component::ParentDir => drop(resolved.pop()),
+            part => resolved.push(part),
+        }
+    }
+    resolved
+}
+
+fn open(config: &Config, tools: &Tools) -> Result<Opened> {
+    let values = &config.values;
+    let wrong = |error: larder_options::Error| Error::config(SCHEME, error.to_string());
+    let alternatives = values.find(ALTERNATE_TARGET_PATHS).map_err(wrong)?;
+    let alternatives = alternatives.unwrap_or_default();
+    let mut candidates = vec![primary(config)?.to_path_buf()];
+    candidates.extend(
+        divided(&alternatives)
+            .into_iter()
+            .map(|path| config.working_folder.join(path)),
+    );
+    // As in Duplicati's manual, the marker counts only where there is something to choose.
+    let marker = values.find(ALTERNATE_DESTINATION_MARKER).map_err(wrong)?;
+    let marker = marker.filter(|marker| !marker.is_empty() && candidates.len() > 1);
+    let folder = choose(&candidates, marker.as_deref())?;
+    let settings = Settings {
+        moves: values.get(USE_MOVE_FOR_PUT).map_err(wrong)?
+            && values.get(DISABLE_STREAMING_TRANSFERS).map_err(wrong)?,
+        checks_length: !values.get(DISABLE_LENGTH_VERIFICATION).map_err(wrong)?,
+        marker,
+    };
+    Ok(Opened::new(Folder::new(folder, settings, tools)))
+}
+
+/// The paths in the value of `alternate-target-paths`.
+///
+/// Duplicati divides by `;`, newer versions on Linux and macOS by `:`. Both are taken there, unless the colon belongs
+/// to a drive letter.
+fn divided(text: &str) -> Vec<&str> {
+    let mut paths = Vec::new();
+    for item in text.split(';') {
+        match cfg!(windows) || has_drive(item.trim()) {
+            true => paths.push(item),
+            false => paths.extend(item.split(':')),
+        }
+    }
+    let paths = paths.into_iter().map(str::trim);
+    paths.filter(|path| !path.is_empty()).collect()
+}
+
+/// True for `C:\x`, `C:/x`, `C:` and the wildcard form `*:\x`.
+fn has_drive(path: &str) -> bool {
+    let letter = |c: char| c.is_ascii_alphabetic() || c == '*';
+    match path
+        .strip_prefix(letter)
+        .and_then(|path| path.strip_prefix(':'))
+    {
+        Some(rest) => rest.is_empty() || rest.starts_with(['\\', '/']),
+        None => false,
     }
 }
 
-fn open(config: &Config, _tools: &Tools) -> Result<Opened> {
-    let primary = primary(config)?;
-    let values = &config.values;
-    let wrong = |error: larder_options::Error| Error::config(SCHEME, error.to_string());
-    let alternatives = values
-        .find(ALTERNATE_TARGET_PATHS)
-        .map_err(wrong)?
-        .unwrap_or_default();
-    let alternatives = select::alternatives(&alternatives, &config.working_folder);
-    // As in Duplicati's manual, the marker counts only where there is something to choose.
-    let marker = values.find(ALTERNATE_DESTINATION_MARKER).map_err(wrong)?;
-    let marker = marker.filter(|marker| !marker.is_empty() && !alternatives.is_empty());
-    let moves = values.get(USE_MOVE_FOR_PUT).map_err(wrong)?
-        && values.get(DISABLE_STREAMING_TRANSFERS).map_err(wrong)?;
-    let settings = Settings {
-        moves,
-        checks_length: !values.get(DISABLE_LENGTH_VERIFICATION).map_err(wrong)?,
-        marker: marker.clone(),
-    };
-    let mut candidates = vec![primary.to_path_buf()];
-    candidates.extend(alternatives);
-    let folder = select::choose(candidates, marker.as_deref())?;
-    Ok(Opened::new(Folder::new(folder, settings)))
+/// The first candidate that exists and holds the marker; the first of all when no marker is asked for.
+///
+/// # Errors
+/// `Config` when no folder holds the marker, with the folders that were tried.
+fn choose<'c>(candidates: &'c [PathBuf], marker: Option<&str>) -> Result<&'c Path> {
+    if let Some(why) = marker.and_then(|marker| api::check_name(marker).err()) {
+        let message = format!("alternate-destination-marker has to be the name of a file: {why}");
+        return Err(Error::config(SCHEME, message));
+    }
+    let found = candidates.iter().find(|folder| match marker {
+        Some(marker) => folder.join(marker).is_file(),
+        // A single candidate is not looked at.
+        None => candidates.len() == 1 || folder.is_dir(),
+    });
+    match (found, candidates.first(), marker) {
+        (Some(found), _, _) | (None, Some(found), None) => Ok(found),
+        _ => {
+            let marker = marker.unwrap_or_default();
+            let tried: Vec<_> = candidates
+                .iter()
+                .map(|path| path.to_string_lossy())
+                .collect();
+            let tried = tried.join(", ");
+            let message = format!("none of these folders holds the marker file {marker}: {tried}");
+            Err(Error::config(SCHEME, message))
+        }
+    }
 }
 
 #[cfg(test)]

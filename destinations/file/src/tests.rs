@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use larder_destination::wrap::{Failure, FaultPlan, Faults, RateLimit, Throttle};
 use larder_destination::{
-    Body, Destination, ErrorKind, Existing, Operation, RemoteFile, Tools, Url,
+    Body, Destination, ErrorKind, Existing, Operation, RemoteFile, TEMPORARY_PREFIX, Tools, Url,
 };
 use larder_options::{Origin, Values};
 
@@ -250,32 +250,171 @@ async fn listings_pass_over_what_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn old_temporary_files_are_removed_by_the_first_put() {
+async fn unfinished_files_are_neither_listed_nor_written_and_can_be_removed() {
     let folder = tempfile::tempdir().unwrap();
-    let make = |name: &str, age: u64| {
+    let names = [
+        format!("{TEMPORARY_PREFIX}00000000000000aa"),
+        "v.dindex.zip.aes.6702b28a.part".to_owned(),
+    ];
+    for name in &names {
         let file = fs::File::create(folder.path().join(name)).unwrap();
         let modified = file.metadata().unwrap().modified().unwrap();
-        file.set_modified(modified - Duration::from_secs(age))
+        file.set_modified(modified - Duration::from_secs(90))
             .unwrap();
-    };
-    make("a.00000001.part", 25 * 3600);
-    make("b.00000002.part", 3600);
-    make("c.part", 25 * 3600);
+    }
     let destination = open_folder(folder.path());
-    destination
-        .put("x", Body::from_bytes("x"), Existing::Replace)
-        .await
+    assert!(list(destination.as_ref()).await.unwrap().is_empty());
+    for name in &names {
+        let put = destination.put(name, Body::from_bytes("x"), Existing::Replace);
+        assert_eq!(kind(put.await), ErrorKind::Config);
+    }
+    let leftovers = destination.extra().leftovers.unwrap();
+    assert_eq!(leftovers.remove_leftovers().await.unwrap(), 2);
+    assert_eq!(entries(folder.path()), [""; 0]);
+}
+
+/// Sixteen writers that wait for their turn must not take all threads that could read what they wait for.
+#[test]
+fn many_slow_puts_of_files_do_not_block_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = tempfile::NamedTempFile::new().unwrap();
+    fs::write(source.path(), content(600_000)).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(2)
+        .enable_all()
+        .build()
         .unwrap();
-    assert_eq!(entries(folder.path()), ["b.00000002.part", "c.part", "x"]);
-    make("a.00000001.part", 25 * 3600);
-    destination
-        .put("x", Body::from_bytes("x"), Existing::Replace)
-        .await
-        .unwrap();
-    assert_eq!(
-        entries(folder.path()),
-        ["a.00000001.part", "b.00000002.part", "c.part", "x"]
+    let ended = runtime.block_on(async {
+        let limit = Arc::new(RateLimit::new(20_000_000));
+        let slow = Throttle::new(open_folder(folder.path()), limit.clone(), limit);
+        let names: Vec<_> = (0..16).map(|number| format!("file {number}")).collect();
+        let puts = names.iter().map(|name| {
+            let body = Body::from_file(source.path().to_path_buf(), 600_000);
+            slow.put(name, body, Existing::Refuse)
+        });
+        let all = async {
+            futures_util::future::try_join_all(puts).await?;
+            let gets = names.iter().map(|name| async {
+                let mut download = slow.get(name).await?;
+                // Somebody who reads a little of each before going on.
+                download.stream.try_next().await?;
+                Ok::<_, Error>(download)
+            });
+            let downloads = futures_util::future::try_join_all(gets).await?;
+            list(&slow).await?;
+            futures_util::future::try_join_all(downloads.into_iter().map(|d| d.bytes())).await
+        };
+        tokio::time::timeout(Duration::from_secs(60), all).await
+    });
+    ended.expect("it stands still").unwrap();
+    assert_eq!(entries(folder.path()).len(), 16);
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_is_refused_however_it_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    fs::write(&source, "new").unwrap();
+    fs::write(folder.path().join("file"), "old").unwrap();
+    fs::create_dir(folder.path().join("folder")).unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.path().join("link")).unwrap();
+    let before = entries(folder.path());
+    let moves = [
+        ("use-move-for-put", "true"),
+        ("disable-streaming-transfers", "true"),
+    ];
+    let url = folder.path().to_str().unwrap();
+    for destination in [open_folder(folder.path()), open_with(url, &moves).unwrap()] {
+        for name in ["file", "folder", "link"] {
+            for body in [Body::from_bytes("new"), Body::from_file(source.clone(), 3)] {
+                let put = destination.put(name, body, Existing::Refuse).await;
+                assert_eq!(kind(put), ErrorKind::Exists, "{name}");
+            }
+        }
+    }
+    assert_eq!(entries(folder.path()), before);
+    assert_eq!(fs::read(folder.path().join("file")).unwrap(), b"old");
+}
+
+#[test]
+fn one_folder_is_one_place() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path().canonicalize().unwrap();
+    fs::create_dir_all(root.join("x/sub")).unwrap();
+    std::os::unix::fs::symlink(root.join("x"), root.join("link")).unwrap();
+    let place = |path: &str| {
+        let url = format!("file://{}/{path}", root.display());
+        let url = Url::parse(&url, Path::new("/")).unwrap();
+        let config = Config::with_options(url, Values::new(), PathBuf::from("/"), TABLE);
+        (PROVIDER.identity)(&config).unwrap()
+    };
+    // `d` does not exist yet: its place must stay when it is created.
+    let spellings = [
+        "x/d",
+        "x/d/",
+        "x//d",
+        "x/./d",
+        "x/d/.",
+        "x/sub/../d",
+        "x/none/../d",
+        "link/d",
+        "link/sub/../d",
+        "link/sub/../../x/d",
+    ];
+    for spelling in spellings {
+        assert_eq!(place(spelling), place("x/d"), "{spelling}");
+    }
+    let before = place("x/d");
+    fs::create_dir(root.join("x/d")).unwrap();
+    for spelling in spellings {
+        if spelling != "x/none/../d" {
+            assert_eq!(place(spelling), before, "{spelling}");
+        }
+    }
+    assert_ne!(place("x/D"), before);
+    assert_ne!(place("x"), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn alternatives_are_divided() {
+    for (text, expected) in [
+        ("", &[][..]),
+        ("/a;/b c; d ;", &["/a", "/b c", "d"]),
+        ("/a:/b:c", &["/a", "/b", "c"]),
+        ("/a:/b;/c", &["/a", "/b", "/c"]),
+        ("E:\\b;/a;*:\\x", &["E:\\b", "/a", "*:\\x"]),
+    ] {
+        assert_eq!(divided(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn the_first_fitting_folder_is_chosen() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = |name: &str| root.path().join(name);
+    for name in ["b", "c"] {
+        fs::create_dir(folder(name)).unwrap();
+    }
+    fs::write(folder("c").join("mark"), "").unwrap();
+    let chosen = |names: &[&str], marker| {
+        let candidates: Vec<_> = names.iter().map(|name| folder(name)).collect();
+        choose(&candidates, marker)
+            .map(Path::to_path_buf)
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(chosen(&["a"], None), Ok(folder("a")));
+    assert_eq!(chosen(&["a", "b", "c"], None), Ok(folder("b")));
+    assert_eq!(chosen(&["a", "x"], None), Ok(folder("a")));
+    assert_eq!(chosen(&["a", "b", "c"], Some("mark")), Ok(folder("c")));
+    let error = chosen(&["a", "b"], Some("mark")).unwrap_err();
+    assert!(
+        error.contains(&folder("a").display().to_string()),
+        "{error}"
     );
+    assert!(error.contains("marker file mark"), "{error}");
+    chosen(&["a", "c"], Some("../mark")).unwrap_err();
 }
 
 #[tokio::test]

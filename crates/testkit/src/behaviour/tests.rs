@@ -228,3 +228,23 @@ async fn flipped_bits_are_found_and_reasons_are_kept() {
         "{summary}"
     );
 }
+
+/// What a killed upload leaves must not be taken for a volume, whatever prefix a backup has.
+#[test]
+fn temporary_names_are_no_volumes() {
+    use larder_destination::TEMPORARY_PREFIX;
+    use larder_volume::VolumeName;
+
+    let is_volume = |name: &str| {
+        VolumeName::parse(name, false).is_some() || VolumeName::parse(name, true).is_some()
+    };
+    for number in [0, 1, 0xb012_3456_789a_bcde, u64::MAX] {
+        let name = format!("{TEMPORARY_PREFIX}{number:016x}");
+        assert!(!is_volume(&name), "{name}");
+        // Duplicati looks for a prefix, a minus and the rest anywhere in the name.
+        assert!(!name.contains('-'), "{name}");
+    }
+    assert!(is_volume(
+        "duplicati-i0123456789abcdef0123456789abcdef.dindex.zip.aes.6702b28a.part"
+    ));
+}
