@@ -8,46 +8,160 @@ mod upkeep;
 
 use std::ffi::OsString;
 
-use larder_options::engine as opt;
+use larder_engine::Level;
 use larder_options::render::{
     bash_completion, fish_completion, man_page, settings_listing, zsh_completion,
 };
+use larder_options::{Origin, engine as opt};
 
-use crate::console::{note, print};
-use crate::failure::Failure;
+use crate::failure::{FAILED, Failure, USAGE};
 use crate::help;
-use crate::invocation::{Invocation, expand, shape_of, shown, tables};
+use crate::invocation::{Invocation, shape_of};
+use crate::logging::LogFile;
+use crate::paths::shown;
+use crate::tables::tables;
+use crate::terminal::{note, output_failure, print, print_text};
 
 /// Runs the program; gives its exit code.
 pub fn run(args: Vec<OsString>) -> i32 {
-    let call = match Invocation::read(&args) {
+    let mut call = match Invocation::read(&args) {
         Ok(call) => call,
         Err(failure) => {
+            let verb = args.get(1).and_then(|arg| arg.to_str());
+            let failure = failure.or_hint(|| help_hint("larder", verb.unwrap_or_default()));
             failure.print(shape_of(&args), "");
             return failure.code;
         }
     };
-    if call.wants_help || call.verb.is_empty() || call.verb == "help" {
-        let topic = match call.verb.as_str() {
-            "" => None,
-            "help" => match call.arguments.first() {
-                Some(argument) => Some(shown(&argument.value)),
-                None => call.first_option.clone(),
-            },
-            verb => Some(verb.to_owned()),
-        };
+    let code = if let Some(topic) = help_topic(&call) {
         help::print_help(&call.program, topic.as_deref());
-        return 0;
+        0
+    } else if call.verb.is_empty() || call.verb == "version" {
+        print(concat!("larder ", env!("CARGO_PKG_VERSION")));
+        0
+    } else {
+        run_verb(&mut call)
+    };
+    code_after_output(&call, code)
+}
+
+/// The topic that help is asked about; the inner `None` is the overview.
+fn help_topic(call: &Invocation) -> Option<Option<String>> {
+    let alone = call.verb.is_empty();
+    let asks_version = alone && call.first_option.as_deref() == Some("version");
+    if asks_version || !(call.wants_help || alone || call.verb == "help") {
+        return None;
+    }
+    Some(match call.verb.as_str() {
+        "" | "help" => match call.arguments.first() {
+            Some(argument) => Some(shown(&argument.value)),
+            None => call
+                .first_option
+                .clone()
+                .filter(|name| name != "help" && name != "usage"),
+        },
+        verb => Some(verb.to_owned()),
+    })
+}
+
+fn run_verb(call: &mut Invocation) -> i32 {
+    let operation = operation(&call.verb);
+    let result = execute(call);
+    let code = match &result {
+        Ok(code) => *code,
+        Err(failure) => failure.code,
+    };
+    match result {
+        Ok(code) => say(
+            call,
+            Level::Information,
+            "CompletedOperation",
+            &format!("the operation {operation} has ended with exit code {code}"),
+        ),
+        Err(failure) => {
+            let failure = explained(call, failure);
+            say(
+                call,
+                Level::Error,
+                failure.id().unwrap_or("FailedOperation"),
+                &format!(
+                    "the operation {operation} has failed with exit code {code}: {}",
+                    failure.message()
+                ),
+            );
+            failure.print(call.shape(), operation);
+        }
+    }
+    code
+}
+
+fn execute(call: &mut Invocation) -> Result<i32, Failure> {
+    call.log = LogFile::open(&call.values)?.map(std::sync::Arc::new);
+    let begin = format!("the operation {} has started", operation(&call.verb));
+    say(call, Level::Information, "StartingOperation", &begin);
+    if let Some(failure) = call.fatal_problem() {
+        return Err(failure);
     }
     if call.values.get(opt::DEBUG_OUTPUT).unwrap_or(false) {
-        echo(&call);
+        echo(call);
     }
-    match dispatch(&call) {
-        Ok(code) => code,
-        Err(failure) => {
-            failure.print(call.shape(), operation(&call.verb));
-            failure.code
-        }
+    if call.verb == "repair" {
+        // The folder of a mistyped URL must not come into being; only a backup makes one.
+        let option = opt::DISABLE_AUTOCREATE_FOLDER.decl.name;
+        call.values.set(option, Some("true"), Origin::CommandLine);
+    }
+    dispatch(call)
+}
+
+/// Puts a message of the program itself into the log file.
+fn say(call: &Invocation, level: Level, id: &'static str, text: &str) {
+    if let Some(log) = &call.log {
+        log.say(level, id, text);
+    }
+}
+
+/// Adds what this call knows to a failure.
+fn explained(call: &Invocation, failure: Failure) -> Failure {
+    let query = call.url.as_deref().and_then(|url| url.split_once('?'));
+    let refused = matches!(failure.id(), Some("DestinationDenied" | "SignInNeeded"));
+    if refused && query.is_some_and(|(_, query)| query.contains('+')) {
+        return failure.with_hint(
+            "a + in the query of a storage URL means a blank: write %2B for a plus sign in a name or password",
+        );
+    }
+    if failure.code == USAGE {
+        return failure.or_hint(|| help_hint(&call.program, &call.verb));
+    }
+    failure
+}
+
+/// Where wrong use of a command is explained.
+fn help_hint(program: &str, verb: &str) -> String {
+    match help::canonical(verb) {
+        Some(verb) => format!("see `{program} help {verb}`"),
+        None => format!("see `{program} help`"),
+    }
+}
+
+/// The exit code when standard output or the log file could not be written.
+///
+/// What a backup or a restore did is done, so that is a warning; of the others the output is the result.
+fn code_after_output(call: &Invocation, code: i32) -> i32 {
+    let log = call.log.as_ref().and_then(|log| log.failure());
+    let output = output_failure();
+    if let Some(error) = &log {
+        note(&format!("Warning [LogFileNotWritten]: {error}"));
+    }
+    if let Some(error) = &output {
+        note(&format!(
+            "Error [OutputNotWritten]: standard output cannot be written: {error}"
+        ));
+    }
+    let keeps = matches!(call.verb.as_str(), "backup" | "restore" | "repair");
+    match code {
+        0 | 1 if output.is_some() && !keeps => FAILED,
+        0 | 1 if output.is_some() || log.is_some() => 2,
+        code => code,
     }
 }
 
@@ -63,7 +177,7 @@ fn dispatch(call: &Invocation) -> Result<i32, Failure> {
         "test-filters" => test_filters::run(call),
         "completion" => completion(call),
         "man" => {
-            print(&man_page(
+            print_text(&man_page(
                 "larder",
                 env!("CARGO_PKG_VERSION"),
                 "backups in Duplicati's format",
@@ -125,29 +239,18 @@ fn echo(call: &Invocation) {
 }
 
 fn completion(call: &Invocation) -> Result<i32, Failure> {
-    let (tables, verbs) = (tables(), help::verbs());
+    let (tables, verbs, topics) = (tables(), help::verbs(), help::topic_names());
+    let programs = ["larder", "duplicati-cli"];
     let text = match call.texts()?.as_slice() {
-        [shell] if shell == "bash" => bash_completion("larder", &verbs, &tables),
-        [shell] if shell == "zsh" => zsh_completion("larder", &verbs, &tables),
-        [shell] if shell == "fish" => fish_completion("larder", &verbs, &tables),
+        [shell] if shell == "bash" => bash_completion(&programs, &verbs, &topics, &tables),
+        [shell] if shell == "zsh" => zsh_completion(&programs, &verbs, &topics, &tables),
+        [shell] if shell == "fish" => fish_completion(&programs, &verbs, &topics, &tables),
         _ => {
             return Err(Failure::usage(
                 "completion needs the name of the shell: bash, zsh or fish",
             ));
         }
     };
-    print(&text);
+    print_text(&text);
     Ok(0)
-}
-
-/// The time as a line of progress shows it.
-fn now() -> String {
-    jiff::Zoned::now()
-        .strftime("%Y-%m-%d %H:%M:%S %:z")
-        .to_string()
-}
-
-/// Text arguments with variables expanded.
-fn expanded(texts: Vec<String>) -> Vec<String> {
-    texts.iter().map(|text| expand(text)).collect()
 }

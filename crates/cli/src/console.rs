@@ -1,9 +1,9 @@
-//! What a person sees while a command runs.
+//! What is shown while a command runs, and what goes into the log file.
 //!
 //! Results and progress go to standard output; warnings and errors to standard error, where the bar of a terminal is
 //! too. With `--json` standard output belongs to the result; `--quiet-console` leaves only errors.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use larder_engine::{Level, Message, Monitor, Phase, Progress, Transfer};
@@ -12,13 +12,14 @@ use larder_registry::destination::{Wait, WaitListener};
 
 use crate::logging::{Chooser, LogFile};
 use crate::progress::{Display, Figures, Work};
+use crate::terminal::{note, print};
 
 /// Prints to the terminal and the log file.
 pub struct Console {
     quiet: bool,
     json: bool,
     chooser: Chooser,
-    log: Option<LogFile>,
+    log: Option<Arc<LogFile>>,
     display: Display,
     progress: std::sync::Mutex<Option<Arc<Progress>>>,
     run: RunKind,
@@ -49,7 +50,7 @@ pub struct Style {
 
 impl Console {
     /// A console; the figures appear when work begins.
-    pub fn new(style: &Style, chooser: Chooser, log: Option<LogFile>) -> Self {
+    pub fn new(style: &Style, chooser: Chooser, log: Option<Arc<LogFile>>) -> Self {
         let display = Display::start(style.quiet || style.json);
         // Where the bar is seen, a line for each volume would only push everything else away.
         let wanted = match style.run {
@@ -93,8 +94,16 @@ impl Console {
         }
     }
 
-    fn complaint(&self, text: &str) {
+    /// A line on standard error, beside the bar.
+    pub fn complaint(&self, text: &str) {
         self.display.aside(|| note(text));
+    }
+
+    /// Normal progress, for the log file.
+    fn log(&self, id: &'static str, text: &str) {
+        if let Some(log) = &self.log {
+            log.say(Level::Information, id, text);
+        }
     }
 
     fn figures_line(&self, work: Work) {
@@ -133,21 +142,24 @@ impl Monitor for Console {
             log.write(message);
         }
         if message.id == "NoMatchInNewest" {
-            // Part of the shape of a listing (commands spec 1.4), whatever the level.
+            // Part of the shape of a listing, whatever the level.
             self.line(&message.text);
             return;
         }
-        if !self.chooser.wants(message) {
+        if !self.chooser.wants_while_waiting(message) {
             return;
         }
         match message.level {
+            // Standard output of a listing is for scripts, and this is for whoever waits.
+            Level::Retry if !self.quiet => self.complaint(&format!("  {}", message.text)),
+            Level::Retry => {}
             Level::Warning if !self.quiet => {
                 self.complaint(&format!("Warning [{}]: {}", message.id, message.text));
             }
             Level::Warning => {}
             Level::Error => self.complaint(&format!("Error [{}]: {}", message.id, message.text)),
             Level::DryRun => self.line(&format!("[Dryrun]: {}", message.text)),
-            Level::Verbose | Level::Retry | Level::Information => {
+            Level::Verbose | Level::Information => {
                 self.line(&format!("  {}", message.text));
             }
         }
@@ -176,6 +188,7 @@ impl Monitor for Console {
         if phase == Phase::Completed {
             return;
         }
+        self.log("Phase", text);
         if self.run != RunKind::Listing || self.chooser.shows(Level::Information) {
             self.line(text);
         }
@@ -185,24 +198,27 @@ impl Monitor for Console {
     }
 
     fn transfer(&self, transfer: &Transfer) {
-        if !self.transfers {
+        if !self.transfers && self.log.is_none() {
             return;
         }
         let text = match transfer {
-            Transfer::List => "  Listing remote folder ...".to_owned(),
+            Transfer::List => "Listing remote folder ...".to_owned(),
             Transfer::Put { name, size } => {
-                format!("  Uploading file {name} ({}) ...", format_size(*size))
+                format!("Uploading file {name} ({}) ...", format_size(*size))
             }
-            Transfer::Get { name, size: 0 } => format!("  Downloading file {name} ..."),
+            Transfer::Get { name, size: 0 } => format!("Downloading file {name} ..."),
             Transfer::Get { name, size } => {
-                format!("  Downloading file {name} ({}) ...", format_size(*size))
+                format!("Downloading file {name} ({}) ...", format_size(*size))
             }
             Transfer::Delete { name, size } => {
-                format!("  Deleting file {name} ({}) ...", format_size(*size))
+                format!("Deleting file {name} ({}) ...", format_size(*size))
             }
-            Transfer::CreateFolder => "  Creating remote folder ...".to_owned(),
+            Transfer::CreateFolder => "Creating remote folder ...".to_owned(),
         };
-        self.line(&text);
+        self.log("BackendEvent", &text);
+        if self.transfers {
+            self.line(&format!("  {text}"));
+        }
     }
 
     fn progress(&self, progress: Arc<Progress>) {
@@ -212,18 +228,4 @@ impl Monitor for Console {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(progress);
     }
-}
-
-/// A line on standard output; a closed pipe is no error.
-pub fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out
-        .write_all(text.as_bytes())
-        .and_then(|()| out.write_all(b"\n"))
-        .and_then(|()| out.flush());
-}
-
-/// A line on standard error.
-pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

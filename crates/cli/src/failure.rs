@@ -5,7 +5,7 @@ use std::error::Error as _;
 use larder_engine::Error;
 use serde::Serialize;
 
-use crate::console::{note, print};
+use crate::terminal::{note, print_text};
 
 /// Exit code of every failure but wrong use of the command line.
 pub const FAILED: i32 = 100;
@@ -25,7 +25,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with a name that scripts may look for (commands spec 1.2).
+    /// A failure with a name that scripts may look for.
     pub fn known(id: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
             id: Some(id),
@@ -47,7 +47,7 @@ impl Failure {
 
     /// Wrong use of the command line.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self::usage_with(message, "see `larder help`")
+        Self::usage_with(message, "")
     }
 
     /// Wrong use of the command line, with what helps.
@@ -82,15 +82,36 @@ impl Failure {
         }
     }
 
+    /// Adds what helps where nothing was known to.
+    #[must_use]
+    pub fn or_hint(mut self, hint: impl FnOnce() -> String) -> Self {
+        if self.hint.is_empty() {
+            self.hint = hint();
+        }
+        self
+    }
+
+    /// Replaces what helps.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
     /// The sentence.
     pub fn message(&self) -> &str {
         &self.message
     }
 
+    /// The id that scripts may look for.
+    pub fn id(&self) -> Option<&'static str> {
+        self.id
+    }
+
     /// Prints the failure: on standard error in the shape that scripts look for, or as JSON on standard output.
     pub fn print(&self, how: Shape, operation: &str) {
         if how == Shape::Json {
-            print(&self.as_json(operation));
+            print_text(&self.as_json(operation));
             return;
         }
         if let Some(id) = self.id {
@@ -153,7 +174,7 @@ pub enum Shape {
 }
 
 impl From<larder_options::Error> for Failure {
-    /// An option whose value cannot be used (commands spec 2.1: fatal, but no usage error).
+    /// An option whose value cannot be used (it ends the run, but the command line is not wrong).
     fn from(error: larder_options::Error) -> Self {
         Self::known("OptionValidationError", error.to_string(), "")
     }

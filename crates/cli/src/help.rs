@@ -2,11 +2,11 @@
 
 mod topics;
 
-use larder_options::render::{Verb, help_listing, help_topic};
+use larder_options::render::{Verb, help_topic};
 use larder_options::{OptionDecl, find_decl};
 
-use crate::console::print;
-use crate::invocation::tables;
+use crate::tables::tables;
+use crate::terminal::{print, print_text};
 
 /// One command.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub const COMMANDS: &[Command] = &[
         aliases: &[],
         has_url: true,
         about: "The first backup creates the folder of the storage URL. Later ones store only what has changed; when nothing \
-                has, no version is written and the exit code is 1. A file that cannot be read is told and counted, and \
+                has, no version is written and the exit code is 1. A file that cannot be read is reported and counted, and \
                 what the previous version has of it is kept.\n\n\
                 Ctrl-C stops the backup within two seconds. What was uploaded is used by the next run.",
         options: &[
@@ -187,7 +187,8 @@ pub const COMMANDS: &[Command] = &[
         },
         aliases: &[],
         has_url: false,
-        about: "For bash: larder completion bash > ~/.local/share/bash-completion/completions/larder",
+        about: "For bash: larder completion bash > ~/.local/share/bash-completion/completions/larder\n\n\
+                The script completes duplicati-cli, too.",
         options: &[],
     },
     Command {
@@ -256,46 +257,39 @@ pub fn near(word: &str) -> Option<&'static str> {
     let word = word.to_ascii_lowercase();
     COMMANDS
         .iter()
-        .map(|c| (distance(&word, c.verb.name), c.verb.name))
-        .filter(|(away, name)| *away <= 1 + name.len() / 5 && word.len() > 1)
+        .filter(|_| word.len() > 1)
+        .filter_map(|c| {
+            let name = c.verb.name;
+            larder_options::near(&word, name, 1 + name.len() / 5).map(|away| (away, name))
+        })
         .min()
         .map(|(_, name)| name)
 }
 
-/// How many letters must be changed, put in, left out or swapped with their neighbour.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, right) in b.iter().enumerate() {
-            let cell = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX / 2);
-            let mut best = (cell(&last, j) + usize::from(left != right))
-                .min(cell(&last, j + 1) + 1)
-                .min(cell(&row, j) + 1);
-            if i > 0 && j > 0 && a.get(i - 1) == Some(right) && b.get(j - 1) == Some(left) {
-                best = best.min(cell(&before, j - 1) + 1);
-            }
-            row.push(best);
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last.last().copied().unwrap_or(0)
+/// What `help` explains beside options: commands, topics and destinations.
+pub fn topic_names() -> Vec<&'static str> {
+    let mut names: Vec<&'static str> = COMMANDS.iter().map(|command| command.verb.name).collect();
+    names.extend(topics::NAMES);
+    names.extend(
+        larder_registry::providers()
+            .iter()
+            .flat_map(|provider| provider.schemes),
+    );
+    names
 }
 
 /// Prints help on a topic, or the overview.
 pub fn print_help(program: &str, topic: Option<&str>) {
     let topic = topic.map(|t| t.trim_start_matches('-').to_ascii_lowercase());
     let Some(topic) = topic.filter(|t| !t.is_empty()) else {
-        print(&overview(program));
+        print_text(&overview(program));
         return;
     };
     match text_of(program, &topic) {
-        Some(text) => print(text.trim_end().trim_start_matches('\n')),
+        Some(text) => print_text(text.trim_end().trim_start_matches('\n')),
         None => {
-            print(&format!("Topic not found: {topic}\n"));
-            print(&overview(program));
+            print(&format!("Topic not found: {topic}"));
+            print_text(&format!("\n{}", overview(program)));
         }
     }
 }
@@ -315,7 +309,10 @@ fn text_of(program: &str, topic: &str) -> Option<String> {
     if let Some(text) = topics::text(topic) {
         return Some(text);
     }
-    help_topic(topic, &tables()).or_else(|| topics::provider(topic))
+    help_topic(topic, &tables())
+        .or_else(|| topics::provider(topic))
+        .or_else(|| topics::missing_provider(topic))
+        .or_else(|| topics::options_named(topic))
 }
 
 fn overview(program: &str) -> String {
@@ -334,8 +331,8 @@ fn overview(program: &str) -> String {
         "\nFor example:\n\n  \
          {program} backup file:///mnt/disk/backup /home/ann --passphrase=… --exclude='*.tmp'\n  \
          {program} restore file:///mnt/disk/backup '*/letter.odt' --restore-path=/tmp/x --passphrase=…\n\n\
-         More: {program} help <command>, {program} help <option>, and the topics\n  {}",
-        topics::NAMES.join(", ")
+         More: {program} help <command>, {program} help <option>, {program} help <destination>, and the topics\n{}",
+        topics::wrap(&topics::NAMES.join(", "), "  ")
     ));
     text
 }
@@ -377,11 +374,6 @@ fn command_help(program: &str, command: &Command) -> String {
         ));
     }
     text
-}
-
-/// All options by group, advanced ones too.
-fn all_options() -> String {
-    help_listing(&tables(), true)
 }
 
 #[cfg(test)]
@@ -428,6 +420,17 @@ mod tests {
                 text_of("larder", name.trim_start_matches('-')).is_some(),
                 "{name}"
             );
+        }
+        for name in topic_names() {
+            assert!(text_of("larder", name).is_some(), "{name}");
+        }
+        for (name, text) in [
+            ("ssh", "The destination ssh is not in this version"),
+            ("mail", "--send-mail-to"),
+            ("retention", "--retention-policy"),
+        ] {
+            let told = text_of("larder", name).expect(name);
+            assert!(told.contains(text), "{name}: {told}");
         }
         assert!(text_of("larder", "nothing").is_none());
     }

@@ -1,18 +1,22 @@
 //! One call of the program: verb, storage URL, arguments, options and filters, collected from all places they come from.
 
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use larder_engine::source::Action;
 use larder_options::command_line::{self, CommandLine, Filter, FilterAction};
 use larder_options::parameters_file::{self, ParametersFile};
 use larder_options::{
-    Kind, OptionDecl, Origin, Problem, Severity, Values, check, engine as opt, find_decl,
+    Kind, Origin, Problem, Severity, Status, Values, check, engine as opt, find_decl,
 };
-use larder_registry::destination::Url;
 
+use crate::applies;
 use crate::failure::{Failure, Shape};
 use crate::help;
+use crate::logging::LogFile;
+use crate::paths::{expand_options, expand_path, expand_variables, shown, storage_url};
+use crate::tables::tables;
 
 /// Everything a command needs to know about its call.
 #[derive(Debug)]
@@ -29,10 +33,14 @@ pub struct Invocation {
     pub values: Values,
     /// Filters in order, variables expanded.
     pub filters: Vec<(Action, String)>,
-    /// What is wrong with the options; none of it fatal.
+    /// What is wrong with the options, for whoever runs the command.
     pub problems: Vec<Problem>,
+    /// What is to be said about options, but is nothing to complain about.
+    pub remarks: Vec<Problem>,
     /// True when help was asked for.
     pub wants_help: bool,
+    /// The log file, once it was opened.
+    pub log: Option<Arc<LogFile>>,
     /// The first option of the command line, which `help --name` asks about.
     pub first_option: Option<String>,
 }
@@ -47,19 +55,10 @@ pub struct Argument {
     pub after: Option<&'static str>,
 }
 
-/// All option tables: the engine's and those of every provider.
-pub fn tables() -> Vec<&'static [&'static OptionDecl]> {
-    let mut tables = vec![opt::TABLE];
-    tables.extend(larder_registry::option_tables());
-    tables
-}
+/// Words that ask for help wherever they stand.
+const HELP_WORDS: &[&str] = &["help", "/help", "usage", "/usage", "/h", "-h", "-?"];
 
-/// Words that ask for help wherever they stand (commands spec 1.1).
-const HELP_WORDS: &[&str] = &[
-    "help", "/help", "--help", "usage", "/usage", "--usage", "/h", "-h", "-?",
-];
-
-/// Environment variables that set an option (commands spec 2.3).
+/// Environment variables that set an option.
 const VARIABLES: &[(&str, &str)] = &[
     ("PASSPHRASE", "passphrase"),
     ("AUTH_USERNAME", "auth-username"),
@@ -80,16 +79,18 @@ impl Invocation {
                 values.set(option, Some(&value), Origin::Environment);
             }
         }
-        let wants_help = line
-            .positional
-            .iter()
-            .any(|p| HELP_WORDS.iter().any(|h| p == h))
+        let asks = |word: &OsString| HELP_WORDS.iter().any(|help| word == help);
+        let wants_help = line.positional.iter().any(asks)
             || ["help", "usage"].iter().any(|n| values.raw(n).is_some());
         values.unset("help", Origin::CommandLine);
         values.unset("usage", Origin::CommandLine);
         let mut positional = positional(&line)?;
+        if wants_help {
+            positional.retain(|argument| !asks(&argument.value));
+        }
         let mut filters = line.filters;
         let file = parameters_file(&mut values)?;
+        expand_options(&mut values);
         filters = file
             .join_filters(filters)
             .map_err(|error| Failure::general(error.to_string()))?;
@@ -116,7 +117,22 @@ impl Invocation {
                 after: None,
             }));
         }
-        let problems = problems(&values, &verb, wants_help)?;
+        let empty = positional.iter().any(|argument| argument.value.is_empty())
+            || url.as_deref() == Some("");
+        if empty && !wants_help {
+            return Err(Failure::usage_with(
+                "an argument is empty",
+                "a variable in a script may not be set; leave the argument out, or write . for the working folder",
+            ));
+        }
+        if !wants_help {
+            url = url.map(|text| storage_url(&text)).transpose()?;
+        }
+        let (problems, remarks) = if wants_help {
+            Default::default()
+        } else {
+            problems(&values, &verb)
+        };
         Ok(Self {
             program: program_name(args.first()),
             verb,
@@ -125,7 +141,9 @@ impl Invocation {
             values,
             filters: filters.into_iter().map(engine_filter).collect(),
             problems,
+            remarks,
             wants_help,
+            log: None,
             first_option: line.options.into_iter().next().map(|(name, _)| name),
         })
     }
@@ -138,6 +156,19 @@ impl Invocation {
                 self.verb
             ))
         })
+    }
+
+    /// What stops the command before it begins: the first option that cannot be passed over.
+    pub fn fatal_problem(&self) -> Option<Failure> {
+        let problem = self
+            .problems
+            .iter()
+            .find(|problem| problem.severity == Severity::Fatal)?;
+        Some(Failure::known(
+            problem.id,
+            problem.message.clone(),
+            format!("see `{} help {}`", self.program, problem.option),
+        ))
     }
 
     /// Arguments as text; those that are not UTF-8 are refused.
@@ -163,21 +194,39 @@ impl Invocation {
             n => format!("{n} arguments at most"),
         };
         Err(Failure::usage(format!(
-            "{} takes {places} after the storage URL, but {} were given",
+            "{} takes {places} after the storage URL, but there {} {}",
             self.verb,
+            if self.arguments.len() == 1 {
+                "is"
+            } else {
+                "are"
+            },
             self.arguments.len()
         )))
     }
 
     /// For list and restore: whether the control files are meant, not the backed up ones.
-    pub fn wants_control_files(&self) -> bool {
-        self.values
-            .setting(opt::CONTROL_FILES.decl)
-            .is_some_and(|setting| {
-                setting
-                    .value
-                    .is_none_or(|text| larder_options::value::parse_bool(text, true))
-            })
+    ///
+    /// # Errors
+    /// A word that is neither yes nor no.
+    pub fn wants_control_files(&self) -> Result<bool, Failure> {
+        let Some(setting) = self.values.setting(opt::CONTROL_FILES.decl) else {
+            return Ok(false);
+        };
+        let text = setting.value.unwrap_or_default();
+        if text.is_empty() {
+            return Ok(true);
+        }
+        larder_options::value::parse_bool_strict(text).ok_or_else(|| {
+            Failure::known(
+                check::INVALID,
+                format!(
+                    "option --{}: \"{text}\" is neither yes nor no",
+                    setting.name
+                ),
+                format!("for {} it is a yes or no", self.verb),
+            )
+        })
     }
 
     /// Whether the result is wanted as JSON.
@@ -253,7 +302,7 @@ fn parameters_file(values: &mut Values) -> Result<ParametersFile, Failure> {
     let Some(path) = values.find(opt::PARAMETERS_FILE)? else {
         return Ok(ParametersFile::default());
     };
-    let path = expand(&path);
+    let path = expand_path(&path);
     let text = std::fs::read_to_string(&path).map_err(|error| {
         Failure::general(format!(
             "the parameters file {path} cannot be read: {error}"
@@ -267,24 +316,23 @@ fn parameters_file(values: &mut Values) -> Result<ParametersFile, Failure> {
     Ok(file)
 }
 
-/// Complaints about options; the first fatal one ends the call.
-fn problems(values: &Values, verb: &str, wants_help: bool) -> Result<Vec<Problem>, Failure> {
-    if wants_help {
-        return Ok(Vec::new());
-    }
-    let mut problems = check::check(values, &tables());
-    // For these commands the option is a yes or no (docs/reference/options.md).
+/// Complaints and remarks about options.
+fn problems(values: &Values, verb: &str) -> (Vec<Problem>, Vec<Problem>) {
+    let tables = tables();
+    let mut problems = check::check(values, &tables);
+    problems.extend(applies::problems(values, verb));
+    // For these commands the option is a yes or no.
     if matches!(verb, "list" | "find" | "restore") {
         problems.retain(|p| p.option != opt::CONTROL_FILES.decl.name);
     }
-    match problems.iter().find(|p| p.severity == Severity::Fatal) {
-        Some(problem) => Err(Failure::known(
-            problem.id,
-            problem.message.clone(),
-            format!("see `larder help {}`", problem.option),
-        )),
-        None => Ok(problems),
-    }
+    let only_reads = !matches!(verb, "backup" | "repair");
+    problems.retain(|problem| {
+        let status = find_decl(&problem.option, &tables).map(|decl| decl.status);
+        !(only_reads && matches!(status, Some(Status::Refused { reading: false, .. })))
+    });
+    problems
+        .into_iter()
+        .partition(|problem| problem.severity > Severity::Information)
 }
 
 fn engine_filter((action, text): Filter) -> (Action, String) {
@@ -292,27 +340,5 @@ fn engine_filter((action, text): Filter) -> (Action, String) {
         FilterAction::Include => Action::Include,
         FilterAction::Exclude => Action::Exclude,
     };
-    (action, expand(&text))
-}
-
-/// Expands `%NAME%`, `$NAME` and `${NAME}` from the environment.
-pub fn expand(text: &str) -> String {
-    larder_options::expand(text, |name| std::env::var(name).ok())
-}
-
-/// The working folder.
-pub fn working_folder() -> PathBuf {
-    std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))
-}
-
-/// An argument as it may be printed: a storage URL without its secrets.
-pub fn shown(argument: &OsStr) -> String {
-    let text = argument.to_string_lossy();
-    let Some((scheme, _)) = text.split_once("://") else {
-        return text.into_owned();
-    };
-    match Url::parse(&text, &working_folder()) {
-        Ok(url) => url.to_string(),
-        Err(_) => format!("{scheme}://…"),
-    }
+    (action, expand_variables(&text))
 }

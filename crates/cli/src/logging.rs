@@ -1,20 +1,24 @@
-//! Which messages are told, on the terminal and in the log file (commands spec 3.9 and 5.2).
+//! Which messages are told, on the terminal and in the log file.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use larder_engine::source::{Action, Filter};
 use larder_engine::{Level, Message};
+use larder_options::engine::choices::LogLevel;
 use larder_options::{Opt, Values, engine as opt};
 
 use crate::failure::Failure;
+use crate::terminal::shown;
 
 /// Decides about messages for one target.
 #[derive(Debug)]
 pub struct Chooser {
     threshold: Level,
+    /// Whether the user chose the level.
+    chosen: bool,
     filter: Filter,
     ignored: Vec<String>,
 }
@@ -42,21 +46,26 @@ impl Chooser {
 
     fn new(
         values: &Values,
-        level: Opt<String>,
+        level: Opt<LogLevel>,
         filter: Opt<String>,
         ignored: Opt<Vec<String>>,
     ) -> Result<Self, Failure> {
-        let mut name = values.find(level)?;
-        if !values.is_set(level) {
-            // The old option stands for both (commands spec 2.8).
-            name = values.find(opt::LOG_LEVEL)?.or(name);
-            if values.get(opt::DRY_RUN)? && !values.is_set(opt::LOG_LEVEL) {
-                name = Some("DryRun".into());
-            }
-        }
+        let chosen = values.is_set(level) || values.is_set(opt::LOG_LEVEL);
+        let name = if values.is_set(level) || !chosen {
+            values.find(level)?
+        } else {
+            // The old option stands for both.
+            values.find(opt::LOG_LEVEL)?
+        };
+        let threshold = if !chosen && values.get(opt::DRY_RUN)? {
+            Level::DryRun
+        } else {
+            name.map_or(Level::Warning, level_of)
+        };
         let text = values.find(filter)?.unwrap_or_default();
         Ok(Self {
-            threshold: name.map_or(Level::Warning, |name| parse_level(&name)),
+            threshold,
+            chosen,
             filter: Filter::parse(&entries(&text), false).map_err(|error| {
                 Failure::known(
                     "OptionValidationError",
@@ -70,6 +79,17 @@ impl Chooser {
 
     /// Whether the target gets a message.
     pub fn wants(&self, message: &Message) -> bool {
+        self.takes(message, message.level >= self.threshold)
+    }
+
+    /// As [`Chooser::wants`], but where the user chose no level, repeated attempts are told, too: whoever waits for
+    /// them wants to know why.
+    pub fn wants_while_waiting(&self, message: &Message) -> bool {
+        let waits = message.level == Level::Retry && !self.chosen;
+        self.takes(message, waits || message.level >= self.threshold)
+    }
+
+    fn takes(&self, message: &Message, by_level: bool) -> bool {
         if self.ignored.iter().any(|id| id == message.id) {
             return false;
         }
@@ -78,7 +98,7 @@ impl Chooser {
         {
             return action == Action::Include;
         }
-        message.level >= self.threshold
+        by_level
     }
 
     /// Whether messages of a level are wanted at all.
@@ -108,9 +128,13 @@ fn entries(text: &str) -> Vec<(Action, String)> {
 }
 
 /// An open log file.
+#[derive(Debug)]
 pub struct LogFile {
+    path: String,
     file: Mutex<File>,
     chooser: Chooser,
+    /// Why it could not be written, once.
+    failure: Mutex<Option<std::io::Error>>,
 }
 
 impl LogFile {
@@ -119,7 +143,6 @@ impl LogFile {
         let Some(path) = values.find(opt::LOG_FILE)?.filter(|path| !path.is_empty()) else {
             return Ok(None);
         };
-        let path = crate::invocation::expand(&path);
         if let Some(folder) = Path::new(&path)
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
@@ -140,7 +163,9 @@ impl LogFile {
             })?;
         Ok(Some(Self {
             file: Mutex::new(file),
+            path,
             chooser: Chooser::file(values)?,
+            failure: Mutex::default(),
         }))
     }
 
@@ -149,6 +174,29 @@ impl LogFile {
         if !self.chooser.wants(message) {
             return;
         }
+        self.append(message);
+    }
+
+    /// Appends what the program itself has to say, when that is wanted.
+    pub fn say(&self, level: Level, id: &'static str, text: &str) {
+        self.write(&Message {
+            level,
+            id,
+            text: text.to_owned(),
+        });
+    }
+
+    /// Why the file does not hold all it should.
+    pub fn failure(&self) -> Option<String> {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let error = failure.as_ref()?;
+        Some(format!(
+            "the log file {} cannot be written: {error}",
+            self.path
+        ))
+    }
+
+    fn append(&self, message: &Message) {
         let now = jiff::Zoned::now()
             .strftime("%Y-%m-%d %H:%M:%S %z")
             .to_string();
@@ -158,23 +206,25 @@ impl LogFile {
             "{now} - [{:?}-{}]: {}\n",
             message.level,
             tag(message),
-            message.text
+            shown(&message.text)
         );
-        if let Ok(mut file) = self.file.lock() {
-            let _ = file.write_all(line.as_bytes());
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = file.write_all(line.as_bytes()) {
+            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            failure.get_or_insert(error);
         }
     }
 }
 
-/// A level by its name in the options; unknown ones mean warnings.
-pub fn parse_level(name: &str) -> Level {
-    match name.to_ascii_lowercase().as_str() {
-        "explicitonly" | "profiling" | "verbose" => Level::Verbose,
-        "retry" => Level::Retry,
-        "information" => Level::Information,
-        "dryrun" => Level::DryRun,
-        "error" => Level::Error,
-        _ => Level::Warning,
+/// The level of messages that an option asks for.
+fn level_of(level: LogLevel) -> Level {
+    match level {
+        LogLevel::ExplicitOnly | LogLevel::Profiling | LogLevel::Verbose => Level::Verbose,
+        LogLevel::Retry => Level::Retry,
+        LogLevel::Information => Level::Information,
+        LogLevel::DryRun => Level::DryRun,
+        LogLevel::Warning => Level::Warning,
+        LogLevel::Error => Level::Error,
     }
 }
 
@@ -207,6 +257,14 @@ mod tests {
         assert!(!wants(&plain, Level::Information, "X"));
         let verbose = chooser(&[("console-log-level", "Verbose")]);
         assert!(wants(&verbose, Level::Verbose, "X"));
+        let retry = Message {
+            level: Level::Retry,
+            id: "RetryTransfer",
+            text: String::new(),
+        };
+        assert!(plain.wants_while_waiting(&retry) && !plain.wants(&retry));
+        let errors = chooser(&[("console-log-level", "Error")]);
+        assert!(!errors.wants_while_waiting(&retry));
         let old = chooser(&[("log-level", "Error")]);
         assert!(!wants(&old, Level::Warning, "X"));
         let dry = chooser(&[("dry-run", "true")]);

@@ -1,9 +1,11 @@
 //! The command line: arguments to engine calls, results to text or JSON, exit codes.
 //!
 //! The way of a call: [`invocation`] collects command, URL, options and filters; [`commands`] chooses the verb;
-//! [`open`] turns options into an engine with its destination, local catalog and console; [`output`] prints what came
-//! of it. Nothing else in the program reads environment, home folder or terminal.
+//! [`open`] turns options into an engine with its destination, local catalog and console; [`output`] prints the
+//! result. Everything that is shown passes through [`terminal`]. Nothing else in the program reads environment, home
+//! folder or terminal.
 
+mod applies;
 mod commands;
 mod console;
 mod failure;
@@ -12,10 +14,14 @@ mod invocation;
 mod logging;
 mod open;
 mod output;
+mod paths;
 mod progress;
 mod secrets;
 mod signals;
 mod state;
+mod tables;
+mod terminal;
+mod words;
 
 use std::process::ExitCode;
 

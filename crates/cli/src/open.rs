@@ -7,19 +7,22 @@ use larder_engine::{
     Cancel, Error, Level, Message, Monitor, Phase, Progress, Repository, Run, Setup, SystemClock,
     SystemRandom, Transfer, network_runtime,
 };
-use larder_options::{Opt, Problem, Secret, Values, check, engine as opt, find_decl};
+use larder_options::{Choice, Opt, Problem, Secret, Values, check, engine as opt, find_decl};
 use larder_registry::destination::wrap::{RateLimit, ReadOnly, Throttle};
 use larder_registry::destination::{Destination, Place, Tools, Url};
 use larder_registry::{Configured, Found};
 use tokio::runtime::Runtime;
 
-use crate::console::{Console, RunKind, Style, note};
+use crate::console::{Console, RunKind, Style};
 use crate::failure::Failure;
-use crate::invocation::{Invocation, tables, working_folder};
-use crate::logging::{Chooser, LogFile};
+use crate::invocation::Invocation;
+use crate::logging::Chooser;
+use crate::paths::folder_of_url;
 use crate::secrets::{self, Times};
 use crate::signals;
 use crate::state::{self, Lookup, TemporaryState};
+use crate::tables::tables;
+use crate::terminal::note;
 
 /// What a command may do to the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,15 +78,23 @@ impl<'a> Session<'a> {
             json: call.json(),
             run,
         };
-        let console = Console::new(
+        let console = Arc::new(Console::new(
             &style,
             Chooser::console(&call.values)?,
-            LogFile::open(&call.values)?,
-        );
+            call.log.clone(),
+        ));
+        for remark in &call.remarks {
+            console.message(&Message {
+                level: Level::Information,
+                id: remark.id,
+                text: remark.message.clone(),
+            });
+        }
+        let cancel = signals::cancel(&console);
         Ok(Self {
             call,
-            console: Arc::new(console),
-            cancel: signals::cancel(),
+            console,
+            cancel,
             runtime: network_runtime().map_err(Failure::from)?,
         })
     }
@@ -210,24 +221,24 @@ impl<'a> Session<'a> {
             found,
             config,
             values: with_url,
-        } = larder_registry::configure(text, values, &working_folder()).map_err(remote)?;
+        } = larder_registry::configure(text, values, &folder_of_url(text)?).map_err(remote)?;
         let scheme = found.provider.schemes.first().copied().unwrap_or_default();
         permitted(values, opt::ALLOWED_BACKEND_MODULES, "destination", scheme)?;
         if !values.get(opt::NO_ENCRYPTION)? {
-            let module = values.get(opt::ENCRYPTION_MODULE)?;
+            let module = values.get(opt::ENCRYPTION_MODULE)?.name();
             permitted(
                 values,
                 opt::ALLOWED_ENCRYPTION_MODULES,
                 "encryption",
-                &module,
+                module,
             )?;
         }
-        let module = values.get(opt::COMPRESSION_MODULE)?;
+        let module = values.get(opt::COMPRESSION_MODULE)?.name();
         permitted(
             values,
             opt::ALLOWED_COMPRESSION_MODULES,
             "compression",
-            &module,
+            module,
         )?;
         let mut problems = self.call.problems.clone();
         problems.extend(url_problems(&config.url, &with_url, found));
@@ -290,7 +301,7 @@ impl<'a> Session<'a> {
                 temporary: None,
             }),
             Ok(None) => TemporaryState::new(values).map(temporary),
-            Err(failure) if reads => {
+            Err(failure) if reads && failure.id() != Some("NotACatalog") => {
                 let state = TemporaryState::new(values)?;
                 self.say_temporary(failure.message());
                 Ok(temporary(state))

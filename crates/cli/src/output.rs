@@ -2,7 +2,7 @@
 
 mod full_result;
 
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 
 use larder_engine::{
     BackupReport, ListReport, Outcome, RepairReport, RestoreReport, TestReport, VersionInfo,
@@ -11,23 +11,21 @@ use larder_options::engine as opt;
 use larder_options::value::format_size;
 use serde::Serialize;
 
-use crate::console::{note, print};
 use crate::failure::{FAILED, Failure};
 use crate::invocation::Invocation;
+use crate::terminal::{note, print, print_item, print_text, shown, written};
+use crate::words::{counted, noun, time_text};
 
 /// Prints a report as JSON (docs/guide/json.md).
 pub fn json<T: Serialize>(report: &T) -> Result<(), Failure> {
-    print(&serde_json::to_string_pretty(report).map_err(|e| Failure::general(e.to_string()))?);
+    print_text(&serde_json::to_string_pretty(report).map_err(|e| Failure::general(e.to_string()))?);
     Ok(())
 }
 
 /// A version's time as people read it: ISO 8601, local zone.
 pub fn local_time(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds)
-        .unwrap_or_default()
-        .to_zoned(jiff::tz::TimeZone::system())
-        .strftime("%Y-%m-%d %H:%M:%S %:z")
-        .to_string()
+    let time = jiff::Timestamp::from_second(seconds).unwrap_or_default();
+    time_text(&time.to_zoned(jiff::tz::TimeZone::system()))
 }
 
 /// JSON or the full result when asked for; tells whether the usual text is wanted as well.
@@ -39,11 +37,11 @@ fn text_wanted<T: Serialize>(report: &T, call: &Invocation) -> Result<bool, Fail
     Ok(!call.values.get(opt::QUIET_CONSOLE)?)
 }
 
-/// The closing block of a backup and its exit code (commands spec 1.2 and 1.4).
+/// The closing block of a backup and its exit code.
 pub fn backup(report: &BackupReport, call: &Invocation) -> Result<i32, Failure> {
     if text_wanted(report, call)? {
         if call.values.get(opt::FULL_RESULT)? {
-            print(&full_result::text(report)?);
+            print_text(&full_result::text(report)?);
         }
         backup_block(report);
     }
@@ -101,21 +99,27 @@ fn backup_block(report: &BackupReport) {
 pub fn restore(report: &RestoreReport, call: &Invocation) -> Result<i32, Failure> {
     if text_wanted(report, call)? {
         if call.values.get(opt::FULL_RESULT)? {
-            print(&full_result::text(report)?);
+            print_text(&full_result::text(report)?);
         }
         let place = report
             .restore_path
             .as_deref()
             .unwrap_or("original location");
         print(&format!(
-            "Restored {} ({}) files to {place}",
+            "Restored {} ({}) {} to {place}",
             report.restored_files,
-            format_size(report.size_of_restored_files)
+            format_size(report.size_of_restored_files),
+            noun(report.restored_files, "file")
         ));
         if report.unmodified_files > 0 {
+            let was = if report.unmodified_files == 1 {
+                "was"
+            } else {
+                "were"
+            };
             print(&format!(
-                "{} files ({}) were right already",
-                report.unmodified_files,
+                "{} ({}) {was} right already",
+                counted(report.unmodified_files, "file"),
                 format_size(report.size_of_unmodified_files)
             ));
         }
@@ -128,7 +132,10 @@ pub fn restore(report: &RestoreReport, call: &Invocation) -> Result<i32, Failure
         .collect();
     if !broken.is_empty() {
         let most = shown_paths(call)?;
-        note(&format!("{} files could not be restored:", broken.len()));
+        note(&format!(
+            "{} could not be restored:",
+            counted(broken.len() as u64, "file")
+        ));
         for path in broken.iter().take(most) {
             note(&format!("  {path}"));
         }
@@ -169,13 +176,16 @@ fn version_line(version: &VersionInfo, count: Count) -> String {
         ", partial"
     };
     format!(
-        "{}\t: {} ({} files, {}{partial})",
+        "{}\t: {} ({}, {}{partial})",
         version.version,
         local_time(version.time),
-        match count {
-            Count::Files => version.file_count,
-            Count::Entries => version.entry_count,
-        },
+        counted(
+            match count {
+                Count::Files => version.file_count,
+                Count::Entries => version.entry_count,
+            },
+            "file"
+        ),
         format_size(version.file_sizes)
     )
 }
@@ -190,11 +200,21 @@ pub fn versions(report: &ListReport, count: Count) {
 
 /// Files of one version, or of several. A reader that closes the pipe ends the listing.
 pub fn files(report: &ListReport) {
-    let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
-    let _ = write_files(report, &mut out).and_then(|()| out.flush());
+    let out = std::io::stdout();
+    let safe = out.is_terminal();
+    let mut out = BufWriter::with_capacity(1 << 16, out.lock());
+    written(write_files(report, safe, &mut out).and_then(|()| out.flush()));
 }
 
-fn write_files(report: &ListReport, out: &mut impl Write) -> std::io::Result<()> {
+/// Writes the paths as they are, or made `safe` for a terminal.
+fn write_files(report: &ListReport, safe: bool, out: &mut impl Write) -> std::io::Result<()> {
+    let name = |path: &'_ str| {
+        if safe {
+            shown(path).into_owned()
+        } else {
+            path.to_owned()
+        }
+    };
     if report.files.is_empty() {
         return writeln!(out, "No files matched expression");
     }
@@ -208,8 +228,8 @@ fn write_files(report: &ListReport, out: &mut impl Write) -> std::io::Result<()>
         )?;
         for file in &report.files {
             match file.sizes.first().copied().flatten().and_then(size_text) {
-                Some(size) => writeln!(out, "{} ({size})", file.path)?,
-                None => writeln!(out, "{}", file.path)?,
+                Some(size) => writeln!(out, "{} ({size})", name(&file.path))?,
+                None => writeln!(out, "{}", name(&file.path))?,
             }
         }
         return Ok(());
@@ -217,7 +237,7 @@ fn write_files(report: &ListReport, out: &mut impl Write) -> std::io::Result<()>
     writeln!(out, "Listing files and versions:")?;
     let times: Vec<String> = report.versions.iter().map(|v| local_time(v.time)).collect();
     for file in &report.files {
-        writeln!(out, "{}", file.path)?;
+        writeln!(out, "{}", name(&file.path))?;
         for ((version, time), size) in report.versions.iter().zip(&times).zip(&file.sizes) {
             let size = match size {
                 None => "  - ".to_owned(),
@@ -254,47 +274,53 @@ pub fn test(report: &TestReport, call: &Invocation) -> Result<i32, Failure> {
             continue;
         }
         print(&format!(
-            "{}: {} errors",
+            "{}: {}",
             checked.file,
-            checked.findings.len()
+            counted(checked.findings.len() as u64, "error")
         ));
         let most = if full { usize::MAX } else { 10 };
         for finding in checked.findings.iter().take(most) {
             print(&format!("\t{}: {}", finding.kind, finding.detail));
         }
-        more(checked.findings.len(), most);
+        more(checked.findings.len(), most, call)?;
     }
     for harm in &report.harm {
         let versions: Vec<_> = harm.versions.iter().map(u64::to_string).collect();
         print(&format!(
-            "{} hurts {} entries in the versions {}:",
+            "{} hurts {} in the {} {}:",
             harm.file,
-            harm.path_count,
+            counted(harm.path_count, "entry"),
+            noun(versions.len() as u64, "version"),
             versions.join(", ")
         ));
         let most = shown_paths(call)?;
         for path in harm.paths.iter().take(most) {
-            print(&format!("\t{path}"));
+            print_item(&format!("\t{path}"));
         }
-        more(harm.paths.len(), most);
+        more(harm.paths.len(), most, call)?;
     }
-    let examined = report.verifications.len();
+    let examined = counted(report.verifications.len() as u64, "file");
     if damaged == 0 {
-        print(&format!("Examined {examined} files and found no errors"));
+        print(&format!("Examined {examined} and found no errors"));
     } else {
+        let are = if damaged == 1 { "is" } else { "are" };
         print(&format!(
-            "Examined {examined} files, {damaged} of them are damaged"
+            "Examined {examined}, {damaged} of them {are} damaged"
         ));
     }
     Ok(code)
 }
 
-fn more(all: usize, most: usize) {
+fn more(all: usize, most: usize, call: &Invocation) -> Result<(), Failure> {
     if let Some(rest) = all.checked_sub(most).filter(|rest| *rest > 0) {
-        print(&format!(
-            "\t... and {rest} more (use --full-result to see all)"
-        ));
+        let hint = if call.values.get(opt::FULL_RESULT)? {
+            ""
+        } else {
+            " (use --full-result to see all)"
+        };
+        print(&format!("\t... and {rest} more{hint}"));
     }
+    Ok(())
 }
 
 /// What `repair` did.
@@ -308,13 +334,15 @@ pub fn repair(report: &RepairReport, call: &Invocation) -> Result<i32, Failure> 
         "The local catalog is up to date"
     };
     print(&format!(
-        "{what}: {} volumes, {} blocks, {} versions",
-        report.volumes, report.blocks, report.versions
+        "{what}: {}, {}, {}",
+        counted(report.volumes, "volume"),
+        counted(report.blocks, "block"),
+        counted(report.versions, "version")
     ));
     if report.indexes_written > 0 {
         print(&format!(
-            "Wrote {} missing index files",
-            report.indexes_written
+            "Wrote {}",
+            counted(report.indexes_written, "missing index file")
         ));
     }
     Ok(0)

@@ -1,4 +1,4 @@
-//! Figures of a running operation: a bar with rate and time left on a terminal, a plain line every few seconds elsewhere.
+//! Figures of a running operation: a bar with speed and time left on a terminal, a plain line every few seconds elsewhere.
 
 use std::collections::VecDeque;
 use std::io::IsTerminal;
@@ -11,14 +11,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use larder_engine::Progress;
 use larder_options::value::format_size;
 
-use crate::console::print;
+use crate::terminal::{print, shown};
+use crate::words::{counted, noun};
 
-/// Time between two lines where no terminal is (commands spec 1.4).
+/// Time between two lines where no terminal is.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 /// Time between two pictures of the bar.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
-/// How far back the rate looks.
-const RATE_WINDOW: Duration = Duration::from_secs(10);
+/// How far back the speed looks: over some volumes, because what is sent is counted by whole volumes.
+const RATE_WINDOW: Duration = Duration::from_secs(60);
+/// How long a speed is measured before a time is told from it.
+const RATE_SETTLES: Duration = Duration::from_secs(5);
 
 /// What is being done with the files that are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +65,7 @@ impl Display {
         let terminal = std::io::stderr().is_terminal();
         let bar = (terminal && !quiet).then(|| {
             let bar = ProgressBar::new(0);
-            if let Ok(style) = ProgressStyle::with_template("{msg}") {
+            if let Ok(style) = ProgressStyle::with_template("{wide_msg}") {
                 bar.set_style(style);
             }
             bar
@@ -154,7 +157,7 @@ fn run(shared: &(Mutex<State>, Condvar), bar: Option<&ProgressBar>) {
     } else {
         LINE_EVERY
     };
-    let mut rate = Rate::default();
+    let mut rates = Rates::default();
     let mut spinner = ["|", "/", "-", "\\"].into_iter().cycle();
     let mut next = Instant::now() + every;
     let mut guard = state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -177,7 +180,8 @@ fn run(shared: &(Mutex<State>, Condvar), bar: Option<&ProgressBar>) {
         drop(guard);
         match (bar, figures) {
             (Some(bar), figures) => {
-                let text = picture(work, &phase, figures.as_ref(), &mut rate, now);
+                let text = picture(work, &phase, figures.as_ref(), &mut rates, now);
+                let text = shown(&text);
                 bar.set_message(format!("{} {text}", spinner.next().unwrap_or_default()));
             }
             (None, Some(figures)) => {
@@ -198,7 +202,8 @@ pub struct Figures {
     files_done: u64,
     bytes_found: u64,
     bytes_done: u64,
-    moved: u64,
+    sent: u64,
+    received: u64,
     counted: bool,
 }
 
@@ -211,7 +216,8 @@ impl Figures {
             files_done: get(&progress.files_done),
             bytes_found: get(&progress.bytes_found),
             bytes_done: get(&progress.bytes_done),
-            moved: get(&progress.bytes_sent) + get(&progress.bytes_received),
+            sent: get(&progress.bytes_sent),
+            received: get(&progress.bytes_received),
             counted: progress.counted.load(Ordering::Relaxed),
         }
     }
@@ -228,22 +234,25 @@ impl Figures {
         } else {
             " (still counting)"
         };
+        let left = self.files_found.saturating_sub(self.files_done);
+        let need = if left == 1 { "needs" } else { "need" };
         Some(format!(
-            "  {} files need to be {verb} ({}){counting}",
-            self.files_found.saturating_sub(self.files_done),
+            "  {} {need} to be {verb} ({}){counting}",
+            counted(left, "file"),
             format_size(self.bytes_found.saturating_sub(self.bytes_done)),
         ))
     }
 }
 
-/// Bytes per second over the last seconds.
+/// Bytes per second over the last minute.
 #[derive(Debug, Default)]
 struct Rate {
     samples: VecDeque<(Instant, u64)>,
 }
 
 impl Rate {
-    fn add(&mut self, now: Instant, bytes: u64) -> f64 {
+    /// Adds a count; gives the speed, and whether it was measured long enough to tell a time from it.
+    fn add(&mut self, now: Instant, bytes: u64) -> (f64, bool) {
         while self.samples.len() > 1
             && self
                 .samples
@@ -252,33 +261,66 @@ impl Rate {
         {
             self.samples.pop_front();
         }
-        self.samples.push_back((now, bytes));
+        // One sample a second is enough.
+        if self
+            .samples
+            .back()
+            .is_none_or(|(last, _)| now.duration_since(*last) >= Duration::from_secs(1))
+        {
+            self.samples.push_back((now, bytes));
+        }
         match self.samples.front() {
             Some((first, start)) if now > *first => {
-                bytes.saturating_sub(*start) as f64 / now.duration_since(*first).as_secs_f64()
+                let time = now.duration_since(*first);
+                let speed = bytes.saturating_sub(*start) as f64 / time.as_secs_f64();
+                (speed, time >= RATE_SETTLES)
             }
-            _ => 0.0,
+            _ => (0.0, false),
         }
     }
 }
 
-/// The message of the bar.
+/// The speeds of reading or writing files, of sending and of receiving.
+#[derive(Debug, Default)]
+struct Rates {
+    done: Rate,
+    sent: Rate,
+    received: Rate,
+}
+
+/// The message of the bar. The figures that matter most stand first, because a narrow terminal cuts the end off.
 fn picture(
     work: Work,
     phase: &str,
     figures: Option<&Figures>,
-    rate: &mut Rate,
+    rates: &mut Rates,
     now: Instant,
 ) -> String {
-    let Some(figures) = figures.filter(|f| work != Work::None && f.files_found > 0) else {
-        let moved = figures.map_or(0, |f| f.moved);
-        return if moved > 0 {
-            format!("{phase} {} transferred", format_size(moved))
-        } else {
-            phase.to_owned()
-        };
+    let Some(figures) = figures else {
+        return phase.to_owned();
     };
-    let speed = rate.add(now, figures.bytes_done);
+    let (done_speed, settled) = rates.done.add(now, figures.bytes_done);
+    let moved = [
+        ("sent", figures.sent, rates.sent.add(now, figures.sent).0),
+        (
+            "received",
+            figures.received,
+            rates.received.add(now, figures.received).0,
+        ),
+    ]
+    .into_iter()
+    .filter(|(_, bytes, _)| *bytes > 0)
+    .map(|(word, bytes, speed)| {
+        format!(
+            ", {} {word} at {}/s",
+            format_size(bytes),
+            format_size(speed as u64)
+        )
+    })
+    .collect::<String>();
+    if work == Work::None || figures.files_found == 0 {
+        return format!("{phase}{}", moved.replacen(", ", " ", 1));
+    }
     let share = if figures.counted && figures.bytes_found > 0 {
         format!(
             "{:3}% ",
@@ -288,24 +330,29 @@ fn picture(
         String::new()
     };
     let left = figures.bytes_found.saturating_sub(figures.bytes_done);
-    let time = if figures.counted && speed > 1.0 && left > 0 {
-        format!(", {} left", clock((left as f64 / speed).min(3.6e6) as u64))
+    let time = if figures.counted && settled && done_speed > 1.0 && left > 0 {
+        let seconds = (left as f64 / done_speed).min(3.6e6) as u64;
+        format!(", about {} left", clock(seconds))
     } else {
         String::new()
     };
     format!(
-        "{share}{} of {} files, {} of {}{}, {}/s{time}, {} transferred",
+        "{share}{} of {} {}{time}, {} of {} {}{}{moved}",
         figures.files_done,
         figures.files_found,
+        noun(figures.files_found, "file"),
         format_size(figures.bytes_done),
         format_size(figures.bytes_found),
+        if work == Work::Backup {
+            "read"
+        } else {
+            "written"
+        },
         if figures.counted {
             ""
         } else {
             " (still counting)"
         },
-        format_size(speed as u64),
-        format_size(figures.moved),
     )
 }
 
@@ -328,7 +375,8 @@ mod tests {
             files_done: 2,
             bytes_found: 3000,
             bytes_done: 1000,
-            moved: 500,
+            sent: 500,
+            received: 0,
             counted: true,
         }
     }
@@ -351,35 +399,42 @@ mod tests {
     }
 
     #[test]
-    fn the_bar_has_rate_and_time_left() {
+    fn the_bar_has_speed_and_time_left() {
         let start = Instant::now();
-        let mut rate = Rate::default();
-        rate.add(start, 0);
-        let text = picture(
+        let mut rates = Rates::default();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        picture(
             Work::Backup,
             "",
-            Some(&figures()),
-            &mut rate,
-            start + Duration::from_secs(1),
+            Some(&Figures::default()),
+            &mut rates,
+            start,
         );
+        let early = picture(Work::Backup, "", Some(&figures()), &mut rates, at(1));
+        assert_eq!(
+            early,
+            " 33% 2 of 12 files, 1000 bytes of 2.93 KiB read, 500 bytes sent at 500 bytes/s"
+        );
+        let text = picture(Work::Backup, "", Some(&figures()), &mut rates, at(10));
         assert_eq!(
             text,
-            " 33% 2 of 12 files, 1000 bytes of 2.93 KiB, 1000 bytes/s, 00:00:02 left, 500 bytes transferred"
+            " 33% 2 of 12 files, about 00:00:20 left, 1000 bytes of 2.93 KiB read, 500 bytes sent at 50 bytes/s"
         );
-        assert_eq!(
-            picture(Work::None, "Verifying ...", None, &mut rate, start),
-            "Verifying ..."
-        );
+        let phase = "Verifying ...";
+        assert_eq!(picture(Work::None, phase, None, &mut rates, start), phase);
     }
 
     #[test]
-    fn the_rate_forgets() {
+    fn the_speed_forgets() {
         let start = Instant::now();
         let mut rate = Rate::default();
-        for second in 0..60 {
+        for second in 0..200 {
             rate.add(start + Duration::from_secs(second), 1_000_000);
         }
-        assert!(rate.samples.len() <= 12);
-        assert_eq!(rate.add(start + Duration::from_secs(60), 1_000_000), 0.0);
+        assert!(rate.samples.len() <= 62, "{}", rate.samples.len());
+        assert_eq!(
+            rate.add(start + Duration::from_secs(200), 1_000_000),
+            (0.0, true)
+        );
     }
 }

@@ -59,9 +59,9 @@ pub fn ask(values: &Values, times: Times) -> Result<Option<Secret>, Failure> {
 pub enum Times {
     /// To read what exists.
     Once,
-    /// To write: a slip would lock everything away.
+    /// To write: nobody could read a backup whose passphrase was mistyped.
     Twice,
 }
 
-/// The module whose switching off forbids asking (commands spec 2.7).
+/// The module whose switching off forbids asking.
 const MODULE: &str = "console-password-input";

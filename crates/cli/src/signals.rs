@@ -1,26 +1,29 @@
 //! Ctrl-C and SIGTERM: the first stops cleanly, the second at once.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use larder_engine::Cancel;
+
+use crate::console::Console;
 
 /// Exit code after a second signal: what shells report for a program that Ctrl-C ended.
 const ENDED_AT_ONCE: i32 = 130;
 
-/// The token that the first signal sets; watching begins with the first call.
-pub fn cancel() -> Cancel {
+/// The token that the first signal sets; watching begins with the first call. What is to be said goes to the console of
+/// that call.
+pub fn cancel(console: &Arc<Console>) -> Cancel {
     static CANCEL: OnceLock<Cancel> = OnceLock::new();
     CANCEL
         .get_or_init(|| {
             let cancel = Cancel::new();
-            watch(cancel.clone());
+            watch(cancel.clone(), Arc::clone(console));
             cancel
         })
         .clone()
 }
 
 /// Watches for signals in a thread of its own.
-fn watch(cancel: Cancel) {
+fn watch(cancel: Cancel, console: Arc<Console>) {
     let (ready_out, ready_in) = std::sync::mpsc::channel();
     let spawned = std::thread::Builder::new()
         .name("larder-signals".into())
@@ -41,15 +44,16 @@ fn watch(cancel: Cancel) {
                 };
                 let _ = ready_out.send(());
                 for round in 0..2 {
-                    tokio::select! {
-                        _ = interrupt.recv() => {}
-                        _ = terminate.recv() => {}
-                    }
+                    let again = tokio::select! {
+                        _ = interrupt.recv() => "press Ctrl-C again",
+                        _ = terminate.recv() => "send SIGTERM again",
+                    };
                     if round == 0 {
-                        crate::console::note("stopping; press Ctrl-C again to end at once");
+                        console.complaint(&format!("stopping; {again} to end at once"));
                         cancel.cancel();
                     }
                 }
+                console.pause();
                 std::process::exit(ENDED_AT_ONCE);
             });
         });

@@ -15,7 +15,7 @@ use larder_registry::destination::Place;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
-use crate::invocation::expand;
+use crate::paths::expand_path;
 
 /// One backup and its catalog.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ pub enum Lookup {
 /// The folder for catalogs and `dbconfig.json`.
 pub fn data_folder(values: &Values) -> Result<PathBuf, Failure> {
     if let Some(folder) = values.find(opt::SERVER_DATAFOLDER)? {
-        return Ok(PathBuf::from(expand(&folder)).join("larder"));
+        return Ok(PathBuf::from(expand_path(&folder)).join("larder"));
     }
     if let Some(folder) = std::env::var_os("DUPLICATI_HOME").filter(|f| !f.is_empty()) {
         return Ok(PathBuf::from(folder).join("larder"));
@@ -73,7 +73,18 @@ pub fn catalog_path(
     lookup: Lookup,
 ) -> Result<Option<PathBuf>, Failure> {
     if let Some(path) = values.find(opt::DBPATH)?.filter(|path| !path.is_empty()) {
-        return Ok(Some(beside_foreign(PathBuf::from(expand(&path)))));
+        let path = beside_foreign(PathBuf::from(expand_path(&path)));
+        if is_something_else(&path) {
+            return Err(Failure::known(
+                "NotACatalog",
+                format!(
+                    "{} is no local catalog, so it is left as it is",
+                    path.display()
+                ),
+                "name another file with --dbpath=…, or remove this one",
+            ));
+        }
+        return Ok(Some(path));
     }
     let folder = data_folder(values)?;
     let (place, prefix) = (place.to_string(), values.get(opt::PREFIX)?);
@@ -186,6 +197,17 @@ fn beside_foreign(path: PathBuf) -> PathBuf {
     path
 }
 
+/// True for a file that was never a catalog of Larder: neither empty nor a database, and without the file of checksums
+/// that stands beside each catalog. A damaged catalog may be replaced; a file of the user may not.
+fn is_something_else(path: &Path) -> bool {
+    use std::io::Read as _;
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|f| f.take(16).read_to_end(&mut head));
+    let mut sums = path.as_os_str().to_owned();
+    sums.push(".sum");
+    read.is_ok() && !head.is_empty() && head != b"SQLite format 3\0" && !Path::new(&sums).exists()
+}
+
 /// A folder for a catalog that lives as long as one command; removed on drop.
 #[derive(Debug)]
 pub struct TemporaryState {
@@ -196,7 +218,7 @@ impl TemporaryState {
     /// An empty folder that only this user can read.
     pub fn new(values: &Values) -> Result<Self, Failure> {
         let parent = match values.find(opt::TEMPDIR)? {
-            Some(path) if !path.is_empty() => PathBuf::from(expand(&path)),
+            Some(path) if !path.is_empty() => PathBuf::from(expand_path(&path)),
             _ => std::env::temp_dir(),
         };
         let folder = parent.join(format!("larder-{}", random_name()?));

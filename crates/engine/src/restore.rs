@@ -57,12 +57,14 @@ enum Every {
 
 impl Every {
     fn of(values: &Values) -> Result<Self> {
-        let text: String = values.get(larder_options::engine::RESTORE_ALL_FILES)?;
-        Ok(match text.to_ascii_lowercase().as_str() {
-            "true" => Self::Version,
-            "unique" => Self::Unique,
-            _ => Self::No,
-        })
+        use larder_options::engine::choices::RestoredVersions;
+        Ok(
+            match values.get(larder_options::engine::RESTORE_ALL_FILES)? {
+                RestoredVersions::All => Self::Version,
+                RestoredVersions::Unique => Self::Unique,
+                RestoredVersions::One => Self::No,
+            },
+        )
     }
 }
 

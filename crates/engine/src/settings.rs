@@ -3,7 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use larder_options::{Values, engine as opt};
+use larder_options::engine::choices::{
+    AesFileVersion, Container, EncryptionModule, HashChoice, IndexContent, RemoteVerification,
+    ZipMethod,
+};
+use larder_options::value::format_size;
+use larder_options::{Opt, OptionValue, Values, engine as opt};
 use larder_volume::{AesVersion, Compression, HashAlgorithm, PackMethod, check_prefix};
 
 use crate::crypt::{Encryption, GpgSettings};
@@ -80,7 +85,7 @@ pub(crate) struct Settings {
 
 /// Zstandard level of new volumes; measured in docs/decisions/0004-compression.md.
 const ZSTD_LEVEL: i32 = 2;
-/// Smallest allowed volume (format: dblock-size is raised to it).
+/// Smallest allowed volume.
 const MIN_DBLOCK_BYTES: u64 = 1 << 20;
 
 impl Settings {
@@ -94,60 +99,39 @@ impl Settings {
     /// # Errors
     /// The first wrong value, naming its option.
     pub(crate) fn read(values: &Values) -> Result<Self> {
-        let hash = |name: Option<String>| -> Result<Option<HashAlgorithm>> {
-            name.map(|n| HashAlgorithm::parse(&n))
-                .transpose()
-                .map_err(|e| Error::user("OptionValidationError", e.to_string(), "use SHA256"))
-        };
         let blocksize = if values.is_set(opt::BLOCKSIZE) {
             Some(check_blocksize(values.get(opt::BLOCKSIZE)?)?)
         } else {
             None
         };
-        let only_if_set = |option| -> Result<Option<String>> {
-            if values.is_set(option) {
-                Ok(values.find(option)?)
-            } else {
-                Ok(None)
-            }
+        let compression = match values.get(opt::COMPRESSION_MODULE)? {
+            Container::Zip => Compression::Zip,
+            Container::TarGzip => Compression::TarGzip,
+            Container::TarZstandard => Compression::TarZstd,
         };
-        let compression =
-            Compression::parse(&values.get(opt::COMPRESSION_MODULE)?).map_err(|e| {
-                Error::user(
-                    "OptionValidationError",
-                    e.to_string(),
-                    "use --compression-module=zip",
-                )
-            })?;
         let zip_level = u8::try_from(level(values)?).unwrap_or(9);
         let default_method = zstd(values, zip_level);
         Ok(Self {
             prefix: prefix(values)?,
             case_insensitive: values.get(opt::CASE_INSENSITIVE_REMOTE)?,
             blocksize,
-            block_hash: hash(only_if_set(opt::BLOCK_HASH_ALGORITHM)?)?,
-            file_hash: hash(only_if_set(opt::FILE_HASH_ALGORITHM)?)?,
-            dblock_size: values.get(opt::DBLOCK_SIZE)?.max(MIN_DBLOCK_BYTES),
+            block_hash: only_if_set(values, opt::BLOCK_HASH_ALGORITHM)?.map(hash),
+            file_hash: only_if_set(values, opt::FILE_HASH_ALGORITHM)?.map(hash),
+            dblock_size: check_dblock_size(values.get(opt::DBLOCK_SIZE)?)?,
             compression,
             tar_level: tar_level(values, compression)?,
-            zip_method: zip_method(
-                only_if_set(opt::ZIP_COMPRESSION_METHOD)?,
-                zip_level,
-                default_method,
-            )?,
+            zip_method: values
+                .find(opt::ZIP_COMPRESSION_METHOD)?
+                .map(|method| zip_method(method, zip_level, default_method)),
             zip_level,
             default_method,
             encryption: encryption(values)?,
             gpg: gpg(values)?,
             ignore_padding: values.get(opt::AES_IGNORE_PADDING_BYTES)?,
-            index_policy: match values
-                .get(opt::INDEX_FILE_POLICY)?
-                .to_ascii_lowercase()
-                .as_str()
-            {
-                "none" => IndexPolicy::None,
-                "lookup" => IndexPolicy::Lookup,
-                _ => IndexPolicy::Full,
+            index_policy: match values.get(opt::INDEX_FILE_POLICY)? {
+                IndexContent::None => IndexPolicy::None,
+                IndexContent::Lookup => IndexPolicy::Lookup,
+                IndexContent::Full => IndexPolicy::Full,
             },
             retry: RetrySettings {
                 retries: u32::try_from(values.get(opt::NUMBER_OF_RETRIES)?).unwrap_or(0),
@@ -191,6 +175,25 @@ impl Settings {
     }
 }
 
+/// The value of an option that was given; its default does not count.
+fn only_if_set<T: OptionValue>(values: &Values, option: Opt<T>) -> Result<Option<T>> {
+    Ok(if values.is_set(option) {
+        values.find(option)?
+    } else {
+        None
+    })
+}
+
+fn hash(choice: HashChoice) -> HashAlgorithm {
+    match choice {
+        HashChoice::Sha256 => HashAlgorithm::Sha256,
+        HashChoice::Sha1 => HashAlgorithm::Sha1,
+        HashChoice::Md5 => HashAlgorithm::Md5,
+        HashChoice::Sha384 => HashAlgorithm::Sha384,
+        HashChoice::Sha512 => HashAlgorithm::Sha512,
+    }
+}
+
 /// The prefix of the backup's volumes.
 fn prefix(values: &Values) -> Result<String> {
     let prefix = values.get(opt::PREFIX)?;
@@ -206,23 +209,13 @@ fn prefix(values: &Values) -> Result<String> {
     Ok(prefix)
 }
 
-/// The method that `--zip-compression-method` asks for; `None` without a wish.
-fn zip_method(asked: Option<String>, level: u8, zstd: PackMethod) -> Result<Option<PackMethod>> {
-    Ok(match asked.map(|m| m.to_ascii_lowercase()) {
-        None => None,
-        Some(method) if method == "deflate" => Some(PackMethod::Deflate { level }),
-        Some(method) if method == "none" || method == "store" || method == "stored" => {
-            Some(PackMethod::Stored)
-        }
-        Some(method) if method == "zstandard" || method == "zstd" => Some(zstd),
-        Some(method) => {
-            return Err(Error::user(
-                "OptionValidationError",
-                format!("zip volumes cannot be written with {method}"),
-                "use --zip-compression-method=Zstandard, Deflate or None",
-            ));
-        }
-    })
+/// The method that `--zip-compression-method` asks for.
+fn zip_method(asked: ZipMethod, level: u8, zstd: PackMethod) -> PackMethod {
+    match asked {
+        ZipMethod::Deflate => PackMethod::Deflate { level },
+        ZipMethod::Stored => PackMethod::Stored,
+        ZipMethod::Zstandard => zstd,
+    }
 }
 
 fn gpg(values: &Values) -> Result<GpgSettings> {
@@ -264,14 +257,28 @@ pub(crate) fn check_blocksize(bytes: u64) -> Result<u64> {
     ))
 }
 
+fn check_dblock_size(bytes: u64) -> Result<u64> {
+    if bytes >= MIN_DBLOCK_BYTES {
+        return Ok(bytes);
+    }
+    Err(Error::user(
+        "OptionValidationError",
+        format!(
+            "option --dblock-size: {} is too small, at least {} are needed",
+            format_size(bytes),
+            format_size(MIN_DBLOCK_BYTES)
+        ),
+        "use --dblock-size=50mb",
+    ))
+}
+
 fn level(values: &Values) -> Result<i64> {
-    let text =
-        if values.is_set(opt::ZIP_COMPRESSION_LEVEL) || !values.is_set(opt::COMPRESSION_LEVEL) {
-            values.get(opt::ZIP_COMPRESSION_LEVEL)?
-        } else {
-            values.get(opt::COMPRESSION_LEVEL)?
-        };
-    Ok(text.parse().unwrap_or(9))
+    let old = values.is_set(opt::COMPRESSION_LEVEL) && !values.is_set(opt::ZIP_COMPRESSION_LEVEL);
+    Ok(values.get(if old {
+        opt::COMPRESSION_LEVEL
+    } else {
+        opt::ZIP_COMPRESSION_LEVEL
+    })?)
 }
 
 fn tar_level(values: &Values, compression: Compression) -> Result<Option<i32>> {
@@ -286,31 +293,21 @@ fn encryption(values: &Values) -> Result<Encryption> {
     if values.get(opt::NO_ENCRYPTION)? {
         return Ok(Encryption::None);
     }
-    match values
-        .get(opt::ENCRYPTION_MODULE)?
-        .to_ascii_lowercase()
-        .as_str()
-    {
-        "" => Ok(Encryption::None),
-        "aes" => {
-            let version = match values.get(opt::AES_VERSION)?.as_str() {
-                "3" => AesVersion::V3 {
+    match values.get(opt::ENCRYPTION_MODULE)? {
+        EncryptionModule::Aes => {
+            let version = match values.get(opt::AES_VERSION)? {
+                AesFileVersion::V3 => AesVersion::V3 {
                     iterations: u32::try_from(values.get(opt::AES_V3_ITERATIONS)?)
-                        .unwrap_or(300_000),
+                        .unwrap_or(u32::MAX),
                 },
-                _ => AesVersion::V2,
+                AesFileVersion::V2 => AesVersion::V2,
             };
             Ok(Encryption::Aes {
                 version,
                 minimal_header: values.get(opt::AES_MINIMAL_HEADER)?,
             })
         }
-        "gpg" => Ok(Encryption::Gpg),
-        other => Err(Error::user(
-            "OptionValidationError",
-            format!("there is no encryption module {other}"),
-            "use --encryption-module=aes or gpg",
-        )),
+        EncryptionModule::Gpg => Ok(Encryption::Gpg),
     }
 }
 
@@ -333,18 +330,11 @@ fn threads(values: &Values) -> Result<usize> {
 }
 
 fn verification(values: &Values) -> Result<Verification> {
-    let text = if values.is_set(opt::FULL_REMOTE_VERIFICATION) {
-        values
-            .find(opt::FULL_REMOTE_VERIFICATION)?
-            .unwrap_or_default()
-    } else {
-        "True".into()
-    };
-    Ok(match text.to_ascii_lowercase().as_str() {
-        "false" | "no" | "off" | "0" => Verification::HashOnly,
-        "listandindexes" => Verification::ListAndIndexes,
-        "indexesonly" | "indexonly" => Verification::IndexesOnly,
-        _ => Verification::Full,
+    Ok(match values.get(opt::FULL_REMOTE_VERIFICATION)? {
+        RemoteVerification::Full => Verification::Full,
+        RemoteVerification::HashOnly => Verification::HashOnly,
+        RemoteVerification::ListAndIndexes => Verification::ListAndIndexes,
+        RemoteVerification::IndexesOnly => Verification::IndexesOnly,
     })
 }
 

@@ -164,7 +164,18 @@ impl Run {
         self.reporter.phase(Phase::CheckingRemote);
         let mut rows = self.catalog(|c| c.volumes())?;
         let is_new = !rows.iter().any(is_stored);
-        let mut view = self.view(is_new && self.settings.create_folder)?;
+        let mut view = match self.view(false) {
+            Err(Error::Destination(error))
+                if is_new
+                    && self.settings.create_folder
+                    && *error.kind() == ErrorKind::FolderMissing =>
+            {
+                // What cannot become a backup leaves no folder behind.
+                self.new_format()?;
+                self.view(true)?
+            }
+            other => other?,
+        };
         for name in &view.strays {
             self.reporter.warn(
                 "UnknownEnding",

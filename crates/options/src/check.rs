@@ -2,7 +2,7 @@
 
 use crate::decl::{Kind, OptionDecl, Status, find_decl};
 use crate::engine;
-use crate::read::choose;
+use crate::read::{choose, must_fit, none_of, not_yes_or_no};
 use crate::suggest::suggest;
 use crate::value;
 use crate::values::{Origin, Setting, Values};
@@ -10,6 +10,8 @@ use crate::values::{Origin, Setting, Values};
 /// How grave a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
+    /// For the log: what was asked for happens anyway.
+    Information,
     /// To be told; the run goes on.
     Warning,
     /// The run must not start.
@@ -19,8 +21,8 @@ pub enum Severity {
 /// One complaint about a given option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Message id, for `--suppress-warnings`: [`UNSUPPORTED`], [`INVALID`], [`DEPRECATED`], [`NO_EFFECT`] or
-    /// [`NOT_YET`].
+    /// Message id, for `--suppress-warnings`: [`UNSUPPORTED`], [`INVALID`], [`DEPRECATED`], [`NO_EFFECT`],
+    /// [`NOT_NEEDED`] or [`NOT_YET`].
     pub id: &'static str,
     /// The option, under the name it was given.
     pub option: String,
@@ -38,13 +40,16 @@ pub const INVALID: &str = "OptionValidationError";
 pub const DEPRECATED: &str = "DeprecatedOption";
 /// Id for options that belong elsewhere.
 pub const NO_EFFECT: &str = "OptionWithoutEffect";
+/// Id for options that ask for what happens anyway.
+pub const NOT_NEEDED: &str = "OptionNotNeeded";
 /// Id for options whose feature is missing in this version.
 pub const NOT_YET: &str = "OptionNotImplemented";
 
 /// Checks all given values against the tables: at most one problem for each name, the gravest, in the order of names.
 ///
-/// A malformed size, time span, time or version list and a wrong name of a module are fatal. For other wrong values
-/// the default is used, with a warning (Duplicati's rule).
+/// A malformed size, time span, time or version list, a wrong name of a module, a word that is neither yes nor no, and
+/// an option that must not be passed over ([`Status::Refused`]) are fatal. For other wrong values the default is used,
+/// with a warning (Duplicati's rule).
 pub fn check(values: &Values, tables: &[&[&'static OptionDecl]]) -> Vec<Problem> {
     values
         .settings()
@@ -100,8 +105,9 @@ fn check_one(setting: Setting<'_>, tables: &[&[&'static OptionDecl]]) -> Option<
             format!("option --{name} is not known{hint}"),
         ));
     };
-    let acts = matches!(decl.status, Status::Active | Status::Deprecated { .. });
-    if acts && let Some((severity, why)) = value_problem(decl, setting.value) {
+    if acts(decl)
+        && let Some((severity, why)) = value_problem(decl, setting.value)
+    {
         return Some(Problem {
             id: INVALID,
             option: name.to_owned(),
@@ -109,10 +115,14 @@ fn check_one(setting: Setting<'_>, tables: &[&[&'static OptionDecl]]) -> Option<
             severity,
         });
     }
-    status_problem(name, decl)
+    status_problem(name, decl, setting.value)
 }
 
-fn status_problem(name: &str, decl: &OptionDecl) -> Option<Problem> {
+fn status_problem(name: &str, decl: &OptionDecl, value: Option<&str>) -> Option<Problem> {
+    if !acts(decl) && asks_for_nothing(decl, value) {
+        return None;
+    }
+    let mut severity = Severity::Warning;
     let (id, message) = match decl.status {
         Status::Active if name != decl.name && engine::DEPRECATED_ALIASES.contains(&name) => (
             DEPRECATED,
@@ -128,6 +138,11 @@ fn status_problem(name: &str, decl: &OptionDecl) -> Option<Problem> {
             format!("option --{name} is retired and has no effect"),
         ),
         Status::NoEffect { why } => (NO_EFFECT, format!("option --{name} has no effect: {why}")),
+        Status::NotNeeded { why } => {
+            severity = Severity::Information;
+            let message = format!("option --{name} is not needed: {why}");
+            (NOT_NEEDED, message)
+        }
         Status::NotYet => (
             NOT_YET,
             format!(
@@ -135,8 +150,56 @@ fn status_problem(name: &str, decl: &OptionDecl) -> Option<Problem> {
                 decl.help.trim_end_matches('.')
             ),
         ),
+        Status::PartOf { .. } => return None,
+        Status::Refused { why, .. } => {
+            severity = Severity::Fatal;
+            let message =
+                format!("option --{name} is not built in this version, and without it {why}");
+            (NOT_YET, message)
+        }
     };
-    Some(Problem::warning(id, name, message))
+    Some(Problem {
+        id,
+        option: name.to_owned(),
+        message,
+        severity,
+    })
+}
+
+/// True when the values of an option are read.
+fn acts(decl: &OptionDecl) -> bool {
+    matches!(decl.status, Status::Active | Status::Deprecated { .. })
+}
+
+/// True when a value says no more than leaving the option out: nothing, no, or the default.
+fn asks_for_nothing(decl: &OptionDecl, value: Option<&str>) -> bool {
+    let Some(text) = value else {
+        return decl.default == Some("true") && matches!(decl.kind, Kind::Bool);
+    };
+    let text = text.trim();
+    if text.is_empty() {
+        return true;
+    }
+    let default = decl.default.unwrap_or_default();
+    match decl.kind {
+        Kind::Bool => value::parse_bool_strict(text) == Some(value::parse_bool(default, false)),
+        Kind::Integer { .. } => match (text.parse::<i64>(), default.parse::<i64>()) {
+            (Ok(given), Ok(default)) => given == default,
+            _ => false,
+        },
+        Kind::Size { unit } => {
+            decl.default.is_some()
+                && value::parse_size(text, unit).ok() == value::parse_size(default, unit).ok()
+        }
+        Kind::Timespan => {
+            decl.default.is_some()
+                && value::parse_timespan(text).ok() == value::parse_timespan(default).ok()
+        }
+        Kind::Choice(names) | Kind::StrictChoice(names) => {
+            choose(names, Some(text)).is_some_and(|name| name == default)
+        }
+        _ => text.eq_ignore_ascii_case(default),
+    }
 }
 
 /// What is wrong with a value of an option that has an effect.
@@ -153,7 +216,7 @@ fn value_problem(decl: &OptionDecl, value: Option<&str>) -> Option<(Severity, St
     let empty = text.trim().is_empty();
     match decl.kind {
         Kind::Bool if value::parse_bool_strict(text).is_none() && !empty => {
-            warning(format!("\"{text}\" is neither yes nor no, taken as yes"))
+            Some((Severity::Fatal, not_yes_or_no(text)))
         }
         _ if empty => None,
         Kind::Integer { min, max } => match text.trim().parse::<i64>() {
@@ -183,13 +246,14 @@ fn value_problem(decl: &OptionDecl, value: Option<&str>) -> Option<(Severity, St
                 .err()
                 .and_then(fatal)
         }
-        Kind::Choice(names) if choose(names, value).is_none() => {
-            unusable(decl, format!("\"{text}\" is none of {}", names.join(", ")))
+        Kind::Choice(names) | Kind::StrictChoice(names) if choose(names, value).is_none() => {
+            let why = none_of(text, names);
+            if must_fit(decl.kind) {
+                Some((Severity::Fatal, why))
+            } else {
+                unusable(decl, why)
+            }
         }
-        Kind::StrictChoice(names) if choose(names, value).is_none() => Some((
-            Severity::Fatal,
-            format!("\"{text}\" is none of {}", names.join(", ")),
-        )),
         Kind::Flags(names) => {
             let unknown: Vec<String> = value::split_list(text)
                 .into_iter()
@@ -254,10 +318,16 @@ pub fn table_faults(tables: &[&[&'static OptionDecl]]) -> Vec<String> {
         {
             fault(&format!("the default does not pass: {why}"));
         }
-        if let Status::Deprecated { instead } = decl.status
-            && find_decl(instead, tables).is_none()
+        let named: &[&str] = match &decl.status {
+            Status::Deprecated { instead } => &[instead],
+            Status::PartOf { options } => options,
+            _ => &[],
+        };
+        for name in named
+            .iter()
+            .filter(|name| find_decl(name, tables).is_none())
         {
-            fault(&format!("the successor {instead} does not exist"));
+            fault(&format!("the status names {name}, which does not exist"));
         }
     }
     faults
@@ -329,8 +399,8 @@ mod tests {
                 "dry-run",
                 Some("maybe"),
                 INVALID,
-                "option --dry-run: \"maybe\" is neither yes nor no, taken as yes",
-                Warning,
+                "option --dry-run: \"maybe\" is neither yes nor no; write true or false",
+                Fatal,
             ),
             (
                 "number-of-retries",
@@ -403,6 +473,13 @@ mod tests {
                 Warning,
             ),
             (
+                "full-remote-verification",
+                Some("flase"),
+                INVALID,
+                "option --full-remote-verification: \"flase\" is none of True, False, ListAndIndexes, IndexesOnly, IndexOnly",
+                Fatal,
+            ),
+            (
                 "thread-priority",
                 Some("?"),
                 DEPRECATED,
@@ -422,6 +499,20 @@ mod tests {
                 NOT_YET,
                 "option --sync-recheck is accepted, but not acted on in this version: Lists the whole mirror again",
                 Warning,
+            ),
+            (
+                "full-block-verification",
+                None,
+                NOT_NEEDED,
+                "option --full-block-verification is not needed: every block is checked before it is written",
+                Severity::Information,
+            ),
+            (
+                "secret-provider",
+                Some("env://"),
+                NOT_YET,
+                "option --secret-provider is not built in this version, and without it the names of secrets would be used as the secrets",
+                Fatal,
             ),
         ];
         for (name, value, id, message, severity) in rows {
@@ -447,6 +538,22 @@ mod tests {
             ("passphrase", Some("anything")),
             ("zip-compression-method", Some("ZStandard")),
             ("version", Some("0,2-4")),
+            // Identity, details of what was not asked for, and values that ask for nothing.
+            ("backup-name", Some("Photos")),
+            ("backup-id", Some("DB-1")),
+            ("machine-name", Some("nas")),
+            ("send-http-level", Some("Warning,Error,Fatal")),
+            ("send-mail-to", Some("")),
+            ("usn-policy", Some("off")),
+            ("auto-update", Some("false")),
+            ("keep-versions", Some("0")),
+            ("retention-policy", Some("")),
+            ("no-auto-compact", Some("false")),
+            ("secret-provider", Some("")),
+            ("store-metadata", Some("true")),
+            ("store-metadata", None),
+            ("small-file-max-count", Some("20")),
+            ("auto-compact-interval", Some("0s")),
         ] {
             assert_eq!(problems(name, value), [], "{name}");
         }

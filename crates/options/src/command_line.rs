@@ -61,7 +61,7 @@ impl std::fmt::Debug for CommandLine {
 ///
 /// # Errors
 /// [`Error::Reserved`] for `--main-action`, [`Error::NotUtf8`] for an option that is not UTF-8 (positional arguments
-/// may be anything), [`Error::Missing`] for a filter option without value.
+/// may be anything), [`Error::NoValue`] for a filter option without value.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine> {
     let mut parsed = CommandLine::default();
     let mut bare = None;
@@ -83,7 +83,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<CommandLine> {
         }
         match filter_action(&name) {
             Some(action) => {
-                let filter = value.ok_or(Error::Missing { option: name })?;
+                let filter = value.ok_or(Error::NoValue { option: name })?;
                 parsed.filters.push((action, filter));
             }
             None => parsed.options.push((name, value)),
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(parsed.filters, filters);
         assert_eq!(
             line(&["--exclude"]),
-            Err(Error::Missing {
+            Err(Error::NoValue {
                 option: "exclude".to_owned()
             })
         );

@@ -1,9 +1,4 @@
-//! What an option is: its name, kind, default, group, status and help, and the typed constant that carries it.
-
-use std::marker::PhantomData;
-
-use crate::engine;
-use crate::read::OptionValue;
+//! What an option is: its name, kind, default, group, status and help.
 
 /// One declared option.
 ///
@@ -199,25 +194,45 @@ impl SizeUnit {
     }
 }
 
-/// Whether an option has an effect. Everything but [`Status::Active`] gives one warning when the option is used.
+/// Whether an option has an effect. What is told when it is used stands beside each; nothing is told when the value
+/// asks for nothing: an empty text, a no, or what is the default anyway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// Works.
     Active,
-    /// Still works, but another one should be used.
+    /// Still works, but another one should be used. Warning.
     Deprecated {
         /// The name of the option to use.
         instead: &'static str,
     },
-    /// Was an option of Duplicati once; has no effect.
+    /// Was an option of Duplicati once; has no effect. Warning.
     Retired,
-    /// Known, but without effect here, e.g. because it belongs to another system.
+    /// Known, but without effect here, e.g. because it belongs to another system. Warning.
     NoEffect {
         /// Why, as the end of a sentence: "it has no effect: …".
         why: &'static str,
     },
-    /// Known and accepted, but what it asks for is not built in this version.
+    /// What it asks for happens anyway, or it only changes how the work is done. Information.
+    NotNeeded {
+        /// Why, as the end of a sentence: "it is not needed: …".
+        why: &'static str,
+    },
+    /// Known and accepted, but what it asks for is not built in this version. Warning.
     NotYet,
+    /// As [`Status::NotYet`], but it only says more about other options and asks for nothing without them. Nothing is
+    /// told: the others are.
+    PartOf {
+        /// The names of the options that it says more about.
+        options: &'static [&'static str],
+    },
+    /// What it asks for is not built in this version, and going on without it would do something else than was asked
+    /// for. The run does not start.
+    Refused {
+        /// What would happen, as the end of a sentence: "without it …".
+        why: &'static str,
+        /// True when commands that only read are refused, too.
+        reading: bool,
+    },
 }
 
 /// Where an option stands in listings, in the order of listings.
@@ -313,41 +328,6 @@ impl Group {
     }
 }
 
-/// A declared option together with the type its values are read as.
-///
-/// Constants of this type are named like the option, in upper case: `BLOCKSIZE`, `NO_ENCRYPTION`.
-#[derive(Debug)]
-pub struct Opt<T> {
-    /// The declaration.
-    pub decl: &'static OptionDecl,
-    value: PhantomData<fn() -> T>,
-}
-
-impl<T> Clone for Opt<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Opt<T> {}
-
-impl<T: OptionValue> Opt<T> {
-    /// Ties a declaration to its type.
-    ///
-    /// # Panics
-    /// When `T` is not the type of the declared kind. In a constant that is an error of compilation.
-    pub const fn new(decl: &'static OptionDecl) -> Self {
-        assert!(
-            T::KINDS & decl.kind.bit() != 0,
-            "the type does not belong to the declared kind"
-        );
-        Opt {
-            decl,
-            value: PhantomData,
-        }
-    }
-}
-
 /// The form in which names are compared: lower case, `-` for `_`, no blanks around. The dashes of the command line are
 /// not part of a name.
 pub fn normalize_name(name: &str) -> String {
@@ -363,34 +343,3 @@ pub fn find_decl(name: &str, tables: &[&[&'static OptionDecl]]) -> Option<&'stat
         .find(|decl| decl.answers_to(&name))
         .copied()
 }
-
-/// Tells whether the value of the named option must not be shown, by the engine's table or by the look of the name.
-///
-/// Names of providers' options are judged by their look, so prefer [`is_secret_in`] where the tables are at hand.
-pub fn is_secret(name: &str) -> bool {
-    is_secret_in(name, &[engine::TABLE])
-}
-
-/// Tells whether the value of the named option must not be shown. A name that no table has is judged by its look.
-pub fn is_secret_in(name: &str, tables: &[&[&'static OptionDecl]]) -> bool {
-    match find_decl(name, tables) {
-        Some(decl) => decl.is_secret(),
-        None => {
-            let name = normalize_name(name);
-            SECRET_PARTS.iter().any(|part| name.contains(part)) || name.ends_with("-key")
-        }
-    }
-}
-
-/// Parts of a name that make its value a secret when the option is not known.
-const SECRET_PARTS: &[&str] = &[
-    "password",
-    "passphrase",
-    "secret",
-    "token",
-    "authid",
-    "access-key",
-    "account-key",
-    "api-key",
-    "credential",
-];

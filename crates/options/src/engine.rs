@@ -3,6 +3,7 @@
 //! Names, kinds and defaults are those of Duplicati 2.3 (docs/reference/options.md has the whole list, generated from
 //! here). [`json`](JSON) is Larder's own. The constants of all groups are re-exported here.
 
+pub mod choices;
 mod compacting;
 mod compression;
 mod database;

@@ -28,6 +28,12 @@ pub enum Error {
         /// Name of the option.
         option: String,
     },
+    /// An option that cannot do without a value stands alone.
+    #[error("option --{option} needs its value behind an equals sign: --{option}=…")]
+    NoValue {
+        /// Name of the option.
+        option: String,
+    },
     /// An option was given that only the program itself may set.
     #[error("option --{option} is reserved")]
     Reserved {

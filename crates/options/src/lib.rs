@@ -30,27 +30,31 @@
 mod table;
 
 pub mod check;
+#[macro_use]
+mod choice;
 pub mod command_line;
 mod decl;
 pub mod engine;
 mod error;
 mod expand;
+mod opt;
 pub mod parameters_file;
 mod read;
 pub mod render;
+mod secrecy;
 mod secret;
 mod suggest;
 pub mod value;
 mod values;
 
 pub use check::{Problem, Severity, check, check_url};
-pub use decl::{
-    Group, Kind, Opt, OptionDecl, SizeUnit, Status, find_decl, is_secret, is_secret_in,
-    normalize_name,
-};
+pub use choice::Choice;
+pub use decl::{Group, Kind, OptionDecl, SizeUnit, Status, find_decl, normalize_name};
 pub use error::{Error, Result};
 pub use expand::expand;
+pub use opt::Opt;
 pub use read::OptionValue;
+pub use secrecy::{is_secret, is_secret_in};
 pub use secret::Secret;
-pub use suggest::suggest;
+pub use suggest::{near, suggest};
 pub use values::{Origin, Setting, Values};

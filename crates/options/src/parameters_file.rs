@@ -56,7 +56,7 @@ impl ParametersFile {
 /// Blanks around lines do not matter, a byte order mark neither. Lines that do not start with `--` are comments.
 ///
 /// # Errors
-/// [`Error::Malformed`] for a filter list of the wrong form, [`Error::Missing`] for a special key without value.
+/// [`Error::Malformed`] for a filter list of the wrong form, [`Error::NoValue`] for a special key without value.
 pub fn parse(text: &str) -> Result<ParametersFile> {
     let mut file = ParametersFile::default();
     let lines = text
@@ -65,7 +65,7 @@ pub fn parse(text: &str) -> Result<ParametersFile> {
         .split(['\n', '\r']);
     for (name, value) in lines.filter_map(|line| parse_option(line.trim())) {
         let needed = |value: Option<String>| {
-            value.ok_or(Error::Missing {
+            value.ok_or(Error::NoValue {
                 option: name.clone(),
             })
         };
@@ -135,7 +135,7 @@ mod tests {
     fn special_keys_need_a_value() {
         assert_eq!(
             parse("--source"),
-            Err(Error::Missing {
+            Err(Error::NoValue {
                 option: "source".to_owned()
             })
         );

@@ -14,6 +14,10 @@ pub trait OptionValue: Sized {
     /// What stands for an option that was neither given nor has a default.
     const ABSENT: Option<Self> = None;
 
+    /// The words of a [`Choice`](crate::Choice).
+    #[doc(hidden)]
+    const NAMES: Option<&'static [&'static str]> = None;
+
     /// Reads a value; `text` is `None` when the option stands alone, without `=`. `Ok(None)` means that the default
     /// applies.
     ///
@@ -26,8 +30,7 @@ impl OptionValue for String {
     const KINDS: u32 = Kind::Text.bit()
         | Kind::Path.bit()
         | Kind::Time.bit()
-        | Kind::Choice(&[]).bit()
-        | Kind::StrictChoice(&[]).bit()
+        | CHOICES
         | Kind::Versions.bit()
         | Kind::Retention.bit()
         | Kind::Filter.bit();
@@ -35,19 +38,8 @@ impl OptionValue for String {
     fn read(decl: &OptionDecl, text: Option<&str>) -> Result<Option<Self>> {
         let given = text.unwrap_or_default();
         match decl.kind {
-            Kind::Choice(names) => Ok(choose(names, text).map(str::to_owned)),
-            Kind::StrictChoice(_) | Kind::Time | Kind::Versions | Kind::Retention
-                if given.trim().is_empty() =>
-            {
-                Ok(None)
-            }
-            Kind::StrictChoice(names) => match choose(names, text) {
-                Some(name) => Ok(Some(name.to_owned())),
-                None => Err(invalid(
-                    decl,
-                    format!("\"{given}\" is none of {}", names.join(", ")),
-                )),
-            },
+            Kind::Choice(_) | Kind::StrictChoice(_) => Ok(word(decl, text)?.map(str::to_owned)),
+            Kind::Time | Kind::Versions | Kind::Retention if given.trim().is_empty() => Ok(None),
             Kind::Versions => {
                 value::parse_versions(given).map_err(|error| invalid(decl, error.to_string()))?;
                 Ok(Some(given.trim().to_owned()))
@@ -92,8 +84,15 @@ impl OptionValue for bool {
     const KINDS: u32 = Kind::Bool.bit();
     const ABSENT: Option<Self> = Some(false);
 
-    fn read(_: &OptionDecl, text: Option<&str>) -> Result<Option<Self>> {
-        Ok(Some(text.is_none_or(|text| value::parse_bool(text, true))))
+    fn read(decl: &OptionDecl, text: Option<&str>) -> Result<Option<Self>> {
+        match text {
+            None => Ok(Some(true)),
+            Some(text) if text.trim().is_empty() => Ok(Some(true)),
+            Some(text) => match value::parse_bool_strict(text) {
+                Some(value) => Ok(Some(value)),
+                None => Err(invalid(decl, not_yes_or_no(text))),
+            },
+        }
     }
 }
 
@@ -147,6 +146,42 @@ impl OptionValue for u64 {
             _ => Ok(None),
         }
     }
+}
+
+/// The kinds that choose one word.
+pub(crate) const CHOICES: u32 = Kind::Choice(&[]).bit() | Kind::StrictChoice(&[]).bit();
+
+/// The declared word that the text of a choice means; `None` when the default applies.
+///
+/// # Errors
+/// [`Error::Invalid`] for a wrong word in whose place the default must not be used.
+pub(crate) fn word(decl: &OptionDecl, text: Option<&str>) -> Result<Option<&'static str>> {
+    let names = decl.kind.choices();
+    let given = text.unwrap_or_default();
+    match choose(names, text) {
+        Some(name) => Ok(Some(name)),
+        None if given.trim().is_empty() || !must_fit(decl.kind) => Ok(None),
+        None => Err(invalid(decl, none_of(given, names))),
+    }
+}
+
+/// True when a wrong word is an error, not a reason to use the default: where the kind says so, and for a yes or no.
+pub(crate) fn must_fit(kind: Kind) -> bool {
+    match kind {
+        Kind::StrictChoice(_) => true,
+        Kind::Choice(names) => names.contains(&"True"),
+        _ => false,
+    }
+}
+
+/// The complaint about a wrong word.
+pub(crate) fn none_of(text: &str, names: &[&str]) -> String {
+    format!("\"{text}\" is none of {}", names.join(", "))
+}
+
+/// The complaint about a wrong yes or no.
+pub(crate) fn not_yes_or_no(text: &str) -> String {
+    format!("\"{text}\" is neither yes nor no; write true or false")
 }
 
 /// The name of the list that the text means.

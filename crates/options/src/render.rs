@@ -52,7 +52,24 @@ pub fn describe_status(decl: &OptionDecl) -> Option<String> {
         Status::Deprecated { instead } => Some(format!("Deprecated: use --{instead}.")),
         Status::Retired => Some("Retired: it is accepted and has no effect.".to_owned()),
         Status::NoEffect { why } => Some(format!("No effect: {why}.")),
+        Status::NotNeeded { why } => Some(format!("Not needed: {why}.")),
         Status::NotYet => Some("Accepted, but not acted on in this version.".to_owned()),
+        Status::PartOf { options } => Some(format!(
+            "Not acted on in this version; it counts only together with {}.",
+            options
+                .iter()
+                .map(|name| format!("--{name}"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        )),
+        Status::Refused { why, reading } => Some(format!(
+            "Not built in this version: {} because without it {why}.",
+            if reading {
+                "no command runs with it,"
+            } else {
+                "no command that writes runs with it,"
+            }
+        )),
     }
 }
 

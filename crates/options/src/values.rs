@@ -5,8 +5,9 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::decl::{Opt, OptionDecl, normalize_name};
+use crate::decl::{OptionDecl, normalize_name};
 use crate::error::{Error, Result};
+use crate::opt::Opt;
 use crate::read::OptionValue;
 
 /// Where a value came from, weakest first.
@@ -233,6 +234,7 @@ impl fmt::Debug for Setting<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::choices::{LogLevel, RemoteVerification};
     use crate::engine::{
         AUTH_USERNAME, BLOCKSIZE, CONSOLE_LOG_LEVEL, DBLOCK_SIZE, ENCRYPTION_MODULE,
         EXCLUDE_FILES_ATTRIBUTES, FULL_REMOTE_VERIFICATION, IGNORE_FILENAMES, KEEP_TIME,
@@ -315,9 +317,12 @@ mod tests {
             given("no-encryption", Some("off")).get(NO_ENCRYPTION),
             Ok(false)
         );
+        let error = given("no-encryption", Some("flase"))
+            .get(NO_ENCRYPTION)
+            .unwrap_err();
         assert_eq!(
-            given("no-encryption", Some("maybe")).get(NO_ENCRYPTION),
-            Ok(true)
+            error.to_string(),
+            "option --no-encryption: \"flase\" is neither yes nor no; write true or false"
         );
         assert_eq!(given("blocksize", None).get(BLOCKSIZE), Ok(1 << 20));
         assert_eq!(
@@ -325,10 +330,8 @@ mod tests {
             Ok(vec![])
         );
         assert_eq!(
-            given("full-remote-verification", None)
-                .get(FULL_REMOTE_VERIFICATION)
-                .as_deref(),
-            Ok("True")
+            given("full-remote-verification", None).get(FULL_REMOTE_VERIFICATION),
+            Ok(RemoteVerification::Full)
         );
         assert_eq!(given("restore-path", None).find(RESTORE_PATH), Ok(None));
         assert_eq!(
@@ -342,16 +345,12 @@ mod tests {
         assert_eq!(given("threshold", Some("many")).get(THRESHOLD), Ok(25));
         assert_eq!(given("threshold", Some("500")).get(THRESHOLD), Ok(100));
         assert_eq!(
-            given("console-log-level", Some("loud"))
-                .get(CONSOLE_LOG_LEVEL)
-                .as_deref(),
-            Ok("Warning")
+            given("console-log-level", Some("loud")).get(CONSOLE_LOG_LEVEL),
+            Ok(LogLevel::Warning)
         );
         assert_eq!(
-            given("console-log-level", Some("ERROR"))
-                .get(CONSOLE_LOG_LEVEL)
-                .as_deref(),
-            Ok("Error")
+            given("console-log-level", Some("ERROR")).get(CONSOLE_LOG_LEVEL),
+            Ok(LogLevel::Error)
         );
         assert_eq!(
             given("zip-compression-method", Some("PPMd")).find(ZIP_COMPRESSION_METHOD),

@@ -6,16 +6,18 @@ use larder_engine::source::{
     Filter, HardlinkPolicy, Places, SymlinkPolicy, WalkOptions, is_empty_folder, prepare_sources,
 };
 use larder_engine::{BackupRequest, Level, Message, Monitor};
+use larder_options::engine::choices::{HardlinkChoice, SnapshotChoice, SymlinkChoice};
 use larder_options::{Values, engine as opt};
 
-use super::now;
 use crate::console::RunKind;
 use crate::failure::Failure;
-use crate::invocation::{Invocation, expand, shown, working_folder};
+use crate::invocation::Invocation;
 use crate::open::{Access, Forward, Session};
 use crate::output;
+use crate::paths::{absolute, expand_path, shown};
 use crate::secrets::{self, Times};
 use crate::state;
+use crate::words::now;
 
 /// Runs the command; gives the exit code.
 pub fn run(call: &Invocation) -> Result<i32, Failure> {
@@ -55,9 +57,13 @@ pub fn sources(call: &Invocation, told: &dyn Monitor) -> Result<BackupRequest, F
         .map(|a| {
             a.value
                 .to_str()
-                .map_or_else(|| PathBuf::from(&a.value), |text| expand(text).into())
+                .map_or_else(|| PathBuf::from(&a.value), |text| expand_path(text).into())
         })
         .collect();
+    let places: Vec<PathBuf> = given
+        .iter()
+        .map(|path| absolute(path))
+        .collect::<Result<_, _>>()?;
     let warn = |id: &'static str, text: String| {
         told.message(&Message {
             level: Level::Warning,
@@ -75,9 +81,12 @@ pub fn sources(call: &Invocation, told: &dyn Monitor) -> Result<BackupRequest, F
             ),
         );
     }
-    let prepared = prepare_sources(&given, &working_folder(), &filter);
+    let prepared = prepare_sources(&places, Path::new("/"), &filter);
     let allowed = values.get(opt::ALLOW_MISSING_SOURCE)?;
     for missing in &prepared.missing {
+        // As it was typed, not as it was resolved.
+        let at = places.iter().position(|place| place == missing);
+        let missing = at.and_then(|at| given.get(at)).unwrap_or(missing);
         let hint = hint(call, missing);
         if values.get(opt::ABORT_IF_SOURCE_MISSING)? {
             return Err(Failure::known(
@@ -127,16 +136,16 @@ fn hint(call: &Invocation, missing: &Path) -> String {
         .unwrap_or_default()
 }
 
-/// There are no snapshots yet: a wish falls back, a demand ends the run (commands spec 5.6).
+/// There are no snapshots yet: a wish falls back, a demand ends the run.
 fn snapshot(values: &Values, told: &dyn Monitor) -> Result<(), Failure> {
     let text = "file system snapshots are not in this version of Larder";
-    match values.get(opt::SNAPSHOT_POLICY)?.as_str() {
-        "Required" => Err(Failure::known(
+    match values.get(opt::SNAPSHOT_POLICY)? {
+        SnapshotChoice::Required => Err(Failure::known(
             "SnapshotFailed",
             text,
             "choose another --snapshot-policy",
         )),
-        "On" => {
+        SnapshotChoice::On => {
             told.message(&Message {
                 level: Level::Warning,
                 id: "SnapshotFailed",
@@ -144,20 +153,20 @@ fn snapshot(values: &Values, told: &dyn Monitor) -> Result<(), Failure> {
             });
             Ok(())
         }
-        _ => Ok(()),
+        SnapshotChoice::Auto | SnapshotChoice::Off => Ok(()),
     }
 }
 
 fn walk_options(values: &Values, filter: Filter) -> Result<WalkOptions, Failure> {
-    let symlinks = match values.get(opt::SYMLINK_POLICY)?.as_str() {
-        "Follow" => SymlinkPolicy::Follow,
-        "Ignore" => SymlinkPolicy::Ignore,
-        _ => SymlinkPolicy::Store,
+    let symlinks = match values.get(opt::SYMLINK_POLICY)? {
+        SymlinkChoice::Follow => SymlinkPolicy::Follow,
+        SymlinkChoice::Ignore => SymlinkPolicy::Ignore,
+        SymlinkChoice::Store => SymlinkPolicy::Store,
     };
-    let hardlinks = match values.get(opt::HARDLINK_POLICY)?.as_str() {
-        "First" => HardlinkPolicy::First,
-        "None" => HardlinkPolicy::None,
-        _ => HardlinkPolicy::All,
+    let hardlinks = match values.get(opt::HARDLINK_POLICY)? {
+        HardlinkChoice::First => HardlinkPolicy::First,
+        HardlinkChoice::None => HardlinkPolicy::None,
+        HardlinkChoice::All => HardlinkPolicy::All,
     };
     Ok(WalkOptions {
         filter,

@@ -4,12 +4,12 @@ use larder_engine::{ListReport, ListRequest, Run};
 use larder_options::engine as opt;
 use larder_options::value::{Direction, parse_time};
 
-use super::expanded;
 use crate::console::RunKind;
 use crate::failure::Failure;
 use crate::invocation::Invocation;
 use crate::open::{Access, Session};
 use crate::output;
+use crate::paths::expand_variables;
 
 /// Runs `list`; gives the exit code.
 pub fn list(call: &Invocation) -> Result<i32, Failure> {
@@ -25,7 +25,11 @@ fn versions_or_files(call: &Invocation, all_versions: bool) -> Result<i32, Failu
     call.need_url()?;
     let values = &call.values;
     let mut request = ListRequest {
-        patterns: expanded(call.texts()?),
+        patterns: call
+            .texts()?
+            .iter()
+            .map(|text| expand_variables(text))
+            .collect(),
         filters: call.filters.clone(),
         all_versions,
         version_argument: None,
@@ -45,7 +49,7 @@ fn versions_or_files(call: &Invocation, all_versions: bool) -> Result<i32, Failu
         && request.filters.is_empty()
         && request.version_argument.is_none();
     let session = Session::new(call, RunKind::Listing)?;
-    if call.wants_control_files() {
+    if call.wants_control_files()? {
         let report = session.reading(Access::Reads, |e| e.list_control_files(&request))?;
         if call.json() {
             output::json(&report)?;
@@ -71,7 +75,7 @@ fn versions_or_files(call: &Invocation, all_versions: bool) -> Result<i32, Failu
     Ok(0)
 }
 
-/// A number or a time stands for a version; everything else is a pattern (commands spec 1.4).
+/// A number or a time stands for a version; everything else is a pattern.
 fn is_version_argument(text: &str) -> bool {
     !text.is_empty()
         && (text.parse::<u64>().is_ok()

@@ -7,10 +7,11 @@ use larder_engine::{Level, Message, Monitor, Phase, Progress, Transfer};
 use larder_options::value::format_size;
 
 use super::backup::sources;
-use crate::console::{note, print};
 use crate::failure::Failure;
 use crate::invocation::Invocation;
 use crate::logging::Chooser;
+use crate::terminal::{note, print, print_item, print_text};
+use crate::words::counted;
 
 /// Prints warnings; there is no engine to count them.
 struct Plain;
@@ -52,14 +53,14 @@ pub fn run(call: &Invocation) -> Result<i32, Failure> {
                 }
                 if verbose {
                     let rule = filter.first_match(&entry.path).map(|(_, rule)| rule);
-                    print(&format!(
+                    print_item(&format!(
                         "Including {} ({})",
                         String::from_utf8_lossy(&entry.path),
                         rule_text(&filter, rule)
                     ));
                 }
             }
-            WalkItem::Skipped { path, why } if verbose => print(&format!(
+            WalkItem::Skipped { path, why } if verbose => print_item(&format!(
                 "Excluding {} ({})",
                 String::from_utf8_lossy(&path),
                 reason(&filter, why)
@@ -75,9 +76,13 @@ pub fn run(call: &Invocation) -> Result<i32, Failure> {
         let value = serde_json::json!({
             "MainOperation": "TestFilters", "MatchedFiles": files, "SizeOfMatchedFiles": bytes,
         });
-        print(&serde_json::to_string_pretty(&value).unwrap_or_else(|_| value.to_string()));
+        print_text(&serde_json::to_string_pretty(&value).unwrap_or_else(|_| value.to_string()));
     } else {
-        print(&format!("Matched {files} files ({})", format_size(bytes)));
+        print(&format!(
+            "Matched {} ({})",
+            counted(files, "file"),
+            format_size(bytes)
+        ));
     }
     Ok(0)
 }

@@ -2,7 +2,9 @@
 
 use larder_engine::source::{Places, System, group_names, group_patterns};
 use larder_options::OptionDecl;
-use larder_options::render::{describe_kind, help_listing};
+use larder_options::render::{describe_kind, describe_status, help_listing};
+
+use crate::tables::tables;
 
 /// The topics that the overview names.
 pub const NAMES: &[&str] = &[
@@ -18,15 +20,60 @@ pub const NAMES: &[&str] = &[
     "passwords",
     "logging",
     "parameters",
+    "mail",
+    "scripts",
+];
+
+/// Destinations of Duplicati that this version does not have.
+const MISSING_DESTINATIONS: &[&str] = &[
+    "aftp",
+    "aliyunoss",
+    "azure",
+    "b2",
+    "box",
+    "cifs",
+    "cloudfiles",
+    "cos",
+    "dropbox",
+    "filejump",
+    "filen",
+    "ftp",
+    "ftps",
+    "gcs",
+    "googlecloudstore",
+    "googledrive",
+    "hubic",
+    "idrivee2",
+    "jottacloud",
+    "mega",
+    "msgroup",
+    "mssp",
+    "od4b",
+    "onedrive",
+    "onedrivev2",
+    "openstack",
+    "pcloud",
+    "rclone",
+    "s3",
+    "sftp",
+    "sharepoint",
+    "sia",
+    "smb",
+    "ssh",
+    "storj",
+    "tahoe",
+    "tardigrade",
+    "webdav",
+    "webdavs",
 ];
 
 /// Letters in a line.
 const WIDTH: usize = 100;
 
-/// The text of a topic, under any of its names (commands spec 1.4, help).
+/// The text of a topic, under any of its names.
 pub fn text(topic: &str) -> Option<String> {
     Some(match topic {
-        "advanced" | "option" | "options" => super::all_options(),
+        "advanced" | "option" | "options" => help_listing(&tables(), true),
         "returncodes" | "exitcodes" | "statuscodes" | "errorlevel" => EXIT_CODES.to_owned(),
         "filter" | "filters" => FILTERS.to_owned(),
         "filter-group" | "filter-groups" => filter_groups(),
@@ -38,6 +85,8 @@ pub fn text(topic: &str) -> Option<String> {
         "password" | "passwords" | "secret" | "secrets" => PASSWORDS.to_owned(),
         "debug" | "logging" | "log" => LOGGING.to_owned(),
         "parameters" | "parameter-file" => PARAMETERS.to_owned(),
+        "mail" | "email" => options_named("send-mail")?,
+        "script" | "scripts" => options_named("run-script")?,
         _ => return None,
     })
 }
@@ -54,10 +103,45 @@ pub fn provider(scheme: &str) -> Option<String> {
     ))
 }
 
+/// What is to be said about a destination that only Duplicati has.
+pub fn missing_provider(scheme: &str) -> Option<String> {
+    let scheme = scheme.trim_end_matches("://");
+    let known: Vec<&str> = larder_registry::providers()
+        .iter()
+        .flat_map(|provider| provider.schemes.iter().copied())
+        .collect();
+    MISSING_DESTINATIONS.contains(&scheme).then(|| {
+        format!(
+            "The destination {scheme} is not in this version of Larder. There are: {}",
+            known.join(", ")
+        )
+    })
+}
+
+/// All options whose name holds a word.
+pub fn options_named(word: &str) -> Option<String> {
+    let named: Vec<&'static OptionDecl> = tables()
+        .into_iter()
+        .flatten()
+        .copied()
+        .filter(|decl| word.len() > 2 && decl.name.contains(word))
+        .collect();
+    (!named.is_empty()).then(|| {
+        let lines: String = named.iter().map(|decl| option_line(decl)).collect();
+        format!("Options with {word} in their name:\n\n{lines}")
+    })
+}
+
 /// One line, or two, for an option.
 pub fn option_line(decl: &OptionDecl) -> String {
     let head = format!("  --{} ({})", decl.name, describe_kind(decl));
-    format!("{head}\n{}", wrap(decl.help, "      "))
+    let status = describe_status(decl)
+        .map(|status| format!(" {status}"))
+        .unwrap_or_default();
+    format!(
+        "{head}\n{}",
+        wrap(&format!("{}{status}", decl.help), "      ")
+    )
 }
 
 /// Breaks a text into lines with something in front of each.
@@ -94,7 +178,12 @@ fn destinations() -> String {
             provider.help
         ));
     }
-    text.push_str("\nThe options of each: larder help file, larder help s3\n");
+    text.push_str("\nThe options of each: larder help file, larder help s3\n\n");
+    text.push_str(&wrap(
+        "In the query of a storage URL a + means a blank: write %2B for a plus sign, as in the secret keys of S3. A question \
+         mark in a path is written %3F. A ~ in front of a path is the home folder.",
+        "  ",
+    ));
     text
 }
 
@@ -173,7 +262,10 @@ const COMPRESSION: &str = "
   tzstd   a tar archive packed with Zstandard
   tgz     a tar archive packed with gzip
 
-  Chosen with --compression-module. Existing volumes are read by the ending of their name.";
+  Chosen with --compression-module. Existing volumes are read by the ending of their name.
+
+  Duplicati itself reads Zstandard with one warning for each volume. Its recovery tool and its Python restore script do not:
+  who wants to keep them as a way out chooses Deflate when the backup is begun.";
 
 const PASSWORDS: &str = "
   The passphrase comes from --passphrase, else from the environment variable PASSPHRASE, else the terminal is asked.
@@ -186,7 +278,8 @@ const PASSWORDS: &str = "
 
 const LOGGING: &str = "
   --console-log-level and --log-file with --log-file-log-level choose what is told: a level and all that follow it in
-  ExplicitOnly, Profiling, Verbose, Retry, Information, DryRun, Warning, Error.
+  ExplicitOnly, Profiling, Verbose, Retry, Information, DryRun, Warning, Error. In the log file, Information holds the start,
+  the end and the result of a run and each transfer, Verbose the paths.
 
   --console-log-filter and --log-file-log-filter decide by the id of a message, whatever its level: -Larder-PathSkipped
   --console-log-ignore and --log-file-log-ignore name ids to leave out.

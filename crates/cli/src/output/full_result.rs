@@ -1,4 +1,4 @@
-//! `--full-result`: the whole report as `Name: value` lines (commands spec 5.1, format `Duplicati`).
+//! `--full-result`: the whole report as `Name: value` lines.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -52,7 +52,7 @@ fn add_item(item: &Value, depth: usize, text: &mut String) {
     }
 }
 
-/// One value; yes and no are `True` and `False` as in Duplicati (commands spec 9, Q11).
+/// One value; yes and no are `True` and `False` as in Duplicati.
 fn word(value: &Value) -> String {
     match value {
         Value::Null => String::new(),

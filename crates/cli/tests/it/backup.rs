@@ -263,7 +263,7 @@ fn test_filters_walks_without_a_backup() {
              Including {root}/letter.txt (no filter matches)\n\
              Including {root}/link (no filter matches)\n\
              Excluding {root}/notes/ (--exclude=*/notes/)\n\
-             Matched 1 files (13 bytes)\n"
+             Matched 1 file (13 bytes)\n"
         )
     );
     place

@@ -35,7 +35,14 @@ fn active_options_are_read_and_only_they() {
                     decl.name
                 ));
             }
-            Status::NoEffect { .. } | Status::NotYet | Status::Retired if is_read => {
+            Status::NoEffect { .. }
+            | Status::NotNeeded { .. }
+            | Status::NotYet
+            | Status::PartOf { .. }
+            | Status::Refused { .. }
+            | Status::Retired
+                if is_read =>
+            {
                 faults.insert(format!(
                     "--{} is read, but declared as without effect",
                     decl.name

@@ -145,7 +145,7 @@ fn failures_are_documents_too() {
         (
             &["restore", &url, "--version=x"],
             100,
-            "",
+            "Restore",
             Some("OptionValidationError"),
         ),
         (&["frobnicate"], 200, "", None),

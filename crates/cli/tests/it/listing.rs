@@ -172,7 +172,7 @@ fn control_files_are_listed_and_restored() {
     place
         .restore("out", &["--control-files"])
         .code(0)
-        .says("Restored 1 (15 bytes) files to ");
+        .says("Restored 1 (15 bytes) file to ");
     assert_eq!(
         std::fs::read(place.path("out/setup.conf")).expect("restored"),
         b"how it was made"

@@ -10,10 +10,10 @@ fn one_entry_for_each_destination() {
     let list: serde_json::Value = serde_json::from_slice(&list).expect("JSON");
     let entries = list.as_array().expect("a list");
     assert_eq!(entries.len(), 1);
-    assert_eq!(entries[0]["Type"], "file");
-    assert_eq!(entries[0]["Path"], place.text("destination"));
+    let identity = entries[0]["Place"].as_str().expect("an identity");
+    assert!(identity.starts_with("file"), "{identity}");
+    assert!(identity.contains(&place.text("destination")), "{identity}");
     assert_eq!(entries[0]["Prefix"], "duplicati");
-    assert_eq!(entries[0]["Port"], -1);
     let name = entries[0]["Databasepath"].as_str().expect("a name");
     assert!(name.ends_with(".sqlite") && name.len() == 17, "{name}");
     assert!(place.path(&format!("state/larder/{name}")).exists());

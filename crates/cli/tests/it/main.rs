@@ -5,6 +5,7 @@
     reason = "seeds, figures and skipped cases are for whoever reads the output"
 )]
 
+mod arguments;
 mod backup;
 mod declared_options;
 mod documents;

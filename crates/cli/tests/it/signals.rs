@@ -58,7 +58,7 @@ fn a_stopped_backup_keeps_what_was_uploaded() {
     let (ran, took) = ended(child, start);
     assert!(took < STOP_WITHIN, "{took:?}");
     ran.code(50)
-        .complains("stopping; press Ctrl-C again to end at once")
+        .complains("stopping; send SIGTERM again to end at once")
         .complains("Warning [Stopped]")
         .says("Backup stopped; no new version was written");
     assert!(place.stored_with("dlist").is_empty());

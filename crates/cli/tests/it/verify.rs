@@ -32,11 +32,11 @@ fn damage_is_named_with_what_it_hurts_and_ends_with_3() {
     let ran = place.on("test", ["all"]).code(3);
     let name = &first[0];
     for text in [
-        format!("{name}: 1 errors\n\tModified: ").as_str(),
+        format!("{name}: 1 error\n\tModified: ").as_str(),
         &format!("{name} hurts "),
         " in the versions 0, 1:\n",
         &format!("\t{}/letter.txt\n", place.text("source")),
-        "Examined 6 files, 1 of them are damaged\n",
+        "Examined 6 files, 1 of them is damaged\n",
     ] {
         assert!(
             ran.out.contains(text) || ran.out.contains(&text.replace("Modified", "Error")),
@@ -81,13 +81,13 @@ fn repair_rebuilds_and_says_so() {
         .on("repair", [""; 0])
         .code(0)
         .says("Built the local catalog anew: 3 volumes, ")
-        .says(", 1 versions\n");
+        .says(", 1 version\n");
     let index = place.stored_with("dindex");
     std::fs::remove_file(place.path(&format!("destination/{}", index[0]))).expect("removed");
     place
         .on("repair", [""; 0])
         .code(0)
-        .says("Wrote 1 missing index files");
+        .says("Wrote 1 missing index file");
     assert_eq!(place.stored_with("dindex").len(), 1);
     place.on("test", ["all"]).code(0);
 }

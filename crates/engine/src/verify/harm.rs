@@ -1,6 +1,6 @@
 //! What damage means for people: which versions and files it hurts.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use larder_volume::{EntryKind, FileEntry, Hash, VolumeKind, VolumeName, hashes_per_blocklist};
 
@@ -11,8 +11,11 @@ use crate::sync::View;
 use crate::versions::Version;
 use crate::{Error, Result};
 
-/// Paths named for one damaged volume.
+/// Paths named for one damaged volume, unless everything was asked for.
 const NAMED_PATHS: usize = 100;
+
+/// What the damage of one volume hurts: versions, paths that are named, and how many there are in all versions.
+type Hurt = (Vec<u64>, BTreeSet<String>, u64);
 
 impl Run {
     /// True when every block of an entry is in some volume and not among the lost ones.
@@ -122,7 +125,7 @@ impl Run {
             return Ok(Vec::new());
         }
         let lost: HashSet<(Hash, u64)> = owner.keys().copied().collect();
-        let mut harm: BTreeMap<String, (Vec<u64>, Vec<String>, u64)> = BTreeMap::new();
+        let mut harm: BTreeMap<String, Hurt> = BTreeMap::new();
         for version in self.all_versions(view)? {
             if let Err(error) = self.harm_of_version(&version, &lost, &owner, &mut harm) {
                 match error {
@@ -141,7 +144,7 @@ impl Run {
             .map(|(file, (versions, paths, path_count))| Harm {
                 file,
                 versions,
-                paths,
+                paths: paths.into_iter().collect(),
                 path_count,
             })
             .collect())
@@ -152,8 +155,13 @@ impl Run {
         version: &Version,
         lost: &HashSet<(Hash, u64)>,
         owner: &HashMap<(Hash, u64), String>,
-        harm: &mut BTreeMap<String, (Vec<u64>, Vec<String>, u64)>,
+        harm: &mut BTreeMap<String, Hurt>,
     ) -> Result<()> {
+        let most = if self.values.get(larder_options::engine::FULL_RESULT)? {
+            usize::MAX
+        } else {
+            NAMED_PATHS
+        };
         self.each_entry(version, |entry| {
             if let Some(key) = self.first_missing(&entry, lost)? {
                 let file = owner
@@ -166,8 +174,8 @@ impl Run {
                 }
                 let path = String::from_utf8_lossy(&entry.path).into_owned();
                 *count += 1;
-                if paths.len() < NAMED_PATHS && !paths.contains(&path) {
-                    paths.push(path);
+                if paths.len() < most {
+                    paths.insert(path);
                 }
             }
             Ok(())

@@ -6,7 +6,7 @@ table! { Group::Compacting;
     NO_AUTO_COMPACT: bool = "no-auto-compact", Kind::Bool,
         "Never repacks volumes after backup, delete or purge.",
         long: "Space of deleted versions is then freed only by the compact command.",
-        status: Status::NotYet;
+        status: Status::NotNeeded { why: "volumes are never repacked in this version" };
     AUTO_COMPACT_INTERVAL: i64 = "auto-compact-interval", Kind::Timespan,
         "Sets how much time must pass before volumes are repacked again.",
         default: Some("0m"),

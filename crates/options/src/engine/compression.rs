@@ -1,28 +1,30 @@
 //! Compression of volumes.
 
-use crate::{Group, Kind, Status};
+use super::choices::{Container, ZipMethod};
+use crate::{Choice, Group, Kind, Status};
 
-const LEVELS: Kind = Kind::Choice(&["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+const LEVELS: Kind = Kind::Integer { min: 0, max: 9 };
 
 table! { Group::Compression;
-    COMPRESSION_MODULE: String = "compression-module", Kind::StrictChoice(&["zip", "tgz", "tzstd"]),
+    COMPRESSION_MODULE: Container = "compression-module", Kind::StrictChoice(Container::NAMES),
         "Chooses the container of new volumes.",
         default: Some("zip"),
         advanced: true,
         long: "Existing volumes are read by the ending of their name, whatever is chosen here.";
-    ZIP_COMPRESSION_METHOD: String = "zip-compression-method",
-        Kind::Choice(&["Zstandard", "Deflate", "None"]),
+    ZIP_COMPRESSION_METHOD: ZipMethod = "zip-compression-method",
+        Kind::Choice(ZipMethod::NAMES),
         "Chooses how data in zip volumes is compressed.",
         advanced: true,
         long: "Without it Larder chooses: a new backup uses Zstandard, and an existing one continues as its newest \
                volumes were written. Duplicati 2.3 reads both. None stores the data as it is. \
                Other methods are read, but not written: asking for one gives a warning and leaves the choice to \
-               Larder.";
-    ZIP_COMPRESSION_LEVEL: String = "zip-compression-level", LEVELS,
+               Larder. Duplicati's recovery tool and its Python restore script read Deflate and None, but not \
+               Zstandard: choose Deflate to keep them as a way out.";
+    ZIP_COMPRESSION_LEVEL: i64 = "zip-compression-level", LEVELS,
         "Sets how hard zip volumes are compressed, from 0 (not at all) to 9.",
         default: Some("9"),
         long: "It counts for the methods Zstandard and Deflate. Without it, Zstandard works at the level that was measured to be best for whole backups (docs/decisions/0004).";
-    COMPRESSION_LEVEL: String = "compression-level", LEVELS,
+    COMPRESSION_LEVEL: i64 = "compression-level", LEVELS,
         "Sets how hard zip volumes are compressed, where zip-compression-level is not given.",
         default: Some("9"),
         advanced: true,
@@ -32,7 +34,7 @@ table! { Group::Compression;
         "Chooses the library that writes zip files.",
         default: Some("Auto"),
         advanced: true,
-        status: Status::NoEffect { why: "there is one library" };
+        status: Status::NotNeeded { why: "there is one library" };
     TGZ_COMPRESSION_LEVEL: i64 = "tgz-compression-level", Kind::Integer { min: 0, max: 9 },
         "Sets how hard tgz volumes are compressed, from 0 to 9.",
         default: Some("2"),
@@ -44,11 +46,11 @@ table! { Group::Compression;
     TGZ_MEMORY_BUFFER: bool = "tgz-memory-buffer", Kind::Bool,
         "Builds tgz volumes in memory.",
         advanced: true,
-        status: Status::NoEffect { why: "the place of unfinished volumes is chosen by tempdir" };
+        status: Status::NotNeeded { why: "the place of unfinished volumes is chosen by tempdir" };
     TZSTD_MEMORY_BUFFER: bool = "tzstd-memory-buffer", Kind::Bool,
         "Builds tzstd volumes in memory.",
         advanced: true,
-        status: Status::NoEffect { why: "the place of unfinished volumes is chosen by tempdir" };
+        status: Status::NotNeeded { why: "the place of unfinished volumes is chosen by tempdir" };
     COMPRESSION_EXTENSION_FILE: String = "compression-extension-file", Kind::Path,
         "Names a file with the endings of files that are stored without compression.",
         advanced: true,

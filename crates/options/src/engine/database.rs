@@ -3,7 +3,7 @@
 use crate::{Group, Kind, Status};
 
 /// Status of options that look into Duplicati's own database code.
-const ITS_DATABASE: Status = Status::NoEffect {
+const ITS_DATABASE: Status = Status::NotNeeded {
     why: "it belongs to the database of Duplicati",
 };
 
@@ -18,21 +18,21 @@ table! { Group::Database;
     AUTO_VACUUM: bool = "auto-vacuum", Kind::Bool,
         "Makes the local database small again after a run.",
         advanced: true,
-        status: Status::NotYet;
+        status: Status::NotNeeded { why: "the local database uses its free space again" };
     AUTO_VACUUM_INTERVAL: i64 = "auto-vacuum-interval", Kind::Timespan,
         "Sets how much time must pass before the database is made small again.",
         default: Some("0m"),
         advanced: true,
-        status: Status::NotYet;
+        status: Status::PartOf { options: &["auto-vacuum"] };
     LOG_RETENTION: i64 = "log-retention", Kind::Timespan,
         "Sets how long log entries stay in the local database.",
         default: Some("30D"),
         advanced: true,
-        status: Status::NoEffect { why: "the local database holds no log" };
+        status: Status::NotNeeded { why: "the local database holds no log" };
     DISABLE_FILELIST_CONSISTENCY_CHECKS: bool = "disable-filelist-consistency-checks", Kind::Bool,
         "Leaves out expensive checks of the local database.",
         advanced: true,
-        status: Status::NoEffect { why: "the local database is checked at no cost worth saving" };
+        status: Status::NotNeeded { why: "the local database is checked at no cost worth saving" };
     REPAIR_ONLY_PATHS: bool = "repair-only-paths", Kind::Bool,
         "Rebuilds a local database that serves only for searching.",
         advanced: true,
@@ -45,7 +45,7 @@ table! { Group::Database;
         "Repairs although the destination is newer than the local database.",
         advanced: true,
         long: "Newer versions at the destination may be deleted by this.",
-        status: Status::NoEffect { why: "repair follows the destination and deletes no version there" };
+        status: Status::NotNeeded { why: "repair follows the destination and deletes no version there" };
     REBUILD_MISSING_DBLOCK_FILES: bool = "rebuild-missing-dblock-files", Kind::Bool,
         "Writes lost data volumes anew from files that still exist here.",
         advanced: true,

@@ -1,6 +1,7 @@
 //! Keys and encryption of volumes.
 
-use crate::{Group, Kind, Secret, Status};
+use super::choices::{AesFileVersion, EncryptionModule};
+use crate::{Choice, Group, Kind, Secret, Status};
 
 table! { Group::Encryption;
     PASSPHRASE: Secret = "passphrase", Kind::Password,
@@ -14,12 +15,12 @@ table! { Group::Encryption;
     NO_ENCRYPTION: bool = "no-encryption", Kind::Bool,
         "Stores volumes without encryption.",
         long: "No passphrase is asked for. Everybody who can read the destination can read the files.";
-    ENCRYPTION_MODULE: String = "encryption-module", Kind::StrictChoice(&["aes", "gpg"]),
+    ENCRYPTION_MODULE: EncryptionModule = "encryption-module", Kind::StrictChoice(EncryptionModule::NAMES),
         "Chooses how new volumes are encrypted.",
         default: Some("aes"),
         long: "aes writes AES Crypt files, gpg runs GnuPG. Existing volumes are read by the ending of their name, \
                whatever is chosen here.";
-    AES_VERSION: String = "aes-version", Kind::StrictChoice(&["2", "3"]),
+    AES_VERSION: AesFileVersion = "aes-version", Kind::StrictChoice(AesFileVersion::NAMES),
         "Chooses the version of the AES Crypt file format to write.",
         default: Some("2"),
         advanced: true,

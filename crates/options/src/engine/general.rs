@@ -18,7 +18,7 @@ table! { Group::General;
     ENABLE_MODULE: Vec<String> = "enable-module", Kind::List,
         "Switches modules on.",
         advanced: true,
-        status: Status::NoEffect { why: "every module is on unless it is switched off" };
+        status: Status::NotNeeded { why: "every module is on unless it is switched off" };
     DISABLE_MODULE: Vec<String> = "disable-module", Kind::List,
         "Switches modules off.",
         advanced: true,
@@ -48,11 +48,11 @@ table! { Group::General;
     ALLOW_INSECURE_DATAFOLDER: bool = "allow-insecure-datafolder", Kind::Bool,
         "Uses a data folder that others can read.",
         advanced: true,
-        status: Status::NoEffect { why: "a data folder that others can read is used as it is" };
+        status: Status::NotNeeded { why: "a data folder that others can read is used as it is" };
     UNITTEST_MODE: bool = "unittest-mode", Kind::Bool,
         "Helps the tests of Duplicati.",
         advanced: true,
-        status: Status::NoEffect { why: "it belongs to the tests of Duplicati" };
+        status: Status::NotNeeded { why: "it belongs to the tests of Duplicati" };
 }
 
 /// Options of secret providers.
@@ -63,18 +63,21 @@ pub(super) mod secrets {
         SECRET_PROVIDER: Secret = "secret-provider", Kind::Password,
             "Names the place that secrets in other options come from, as a URL.",
             advanced: true,
-            status: Status::NotYet,
+            status: Status::Refused {
+                why: "the names of secrets would be used as the secrets",
+                reading: true,
+            },
             long: "Every value that consists of the pattern and a key is replaced by the secret of that key.";
         SECRET_PROVIDER_PATTERN: String = "secret-provider-pattern", Kind::Text,
             "Sets the text in front of keys of secrets.",
             default: Some("$"),
             advanced: true,
-            status: Status::NotYet;
+            status: Status::PartOf { options: &["secret-provider"] };
         SECRET_PROVIDER_CACHE: String = "secret-provider-cache", Kind::Choice(&["None", "InMemory", "Persistent"]),
             "Chooses whether secrets are remembered when their provider cannot be reached.",
             default: Some("None"),
             advanced: true,
-            status: Status::NotYet;
+            status: Status::PartOf { options: &["secret-provider"] };
     }
 }
 

@@ -1,24 +1,17 @@
 //! Messages and identity.
 
-use crate::{Group, Kind, Status};
+use super::choices::LogLevel;
+use super::reports::PART_OF_REPORTS;
+use crate::{Choice, Group, Kind, Status};
 
 /// The levels of messages; a target shows its level and all that follow.
-pub(in crate::engine) const LEVELS: Kind = Kind::Choice(&[
-    "ExplicitOnly",
-    "Profiling",
-    "Verbose",
-    "Retry",
-    "Information",
-    "DryRun",
-    "Warning",
-    "Error",
-]);
+pub(in crate::engine) const LEVELS: Kind = Kind::Choice(LogLevel::NAMES);
 
 table! { Group::Logging;
     LOG_FILE: String = "log-file", Kind::Path,
         "Appends messages to this file.",
         long: "Its folder is created when it is missing.";
-    LOG_FILE_LOG_LEVEL: String = "log-file-log-level", LEVELS,
+    LOG_FILE_LOG_LEVEL: LogLevel = "log-file-log-level", LEVELS,
         "Chooses which messages go to the log file.",
         default: Some("Warning"),
         long: "This level and all that follow it in the list.";
@@ -29,7 +22,7 @@ table! { Group::Logging;
     LOG_FILE_LOG_IGNORE: Vec<String> = "log-file-log-ignore", Kind::List,
         "Keeps messages with these ids out of the log file.",
         advanced: true;
-    CONSOLE_LOG_LEVEL: String = "console-log-level", LEVELS,
+    CONSOLE_LOG_LEVEL: LogLevel = "console-log-level", LEVELS,
         "Chooses which messages are shown.",
         default: Some("Warning"),
         long: "This level and all that follow it in the list. A dry run shows DryRun, too.";
@@ -40,7 +33,7 @@ table! { Group::Logging;
     CONSOLE_LOG_IGNORE: Vec<String> = "console-log-ignore", Kind::List,
         "Does not show messages with these ids.",
         advanced: true;
-    LOG_LEVEL: String = "log-level", LEVELS,
+    LOG_LEVEL: LogLevel = "log-level", LEVELS,
         "Sets the level of both the log file and the terminal.",
         advanced: true,
         status: Status::Deprecated { instead: "console-log-level" },
@@ -60,7 +53,7 @@ table! { Group::Logging;
     DEBUG_RETRY_ERRORS: bool = "debug-retry-errors", Kind::Bool,
         "Shows the errors of transfers that were tried again.",
         advanced: true,
-        status: Status::NoEffect { why: "console-log-level=Retry shows them" };
+        status: Status::NotNeeded { why: "console-log-level=Retry shows them" };
     LOG_HTTP_REQUESTS: bool = "log-http-requests", Kind::Bool,
         "Logs requests to web services.",
         advanced: true,
@@ -73,30 +66,30 @@ table! { Group::Logging;
     ALLOW_PATHS_IN_LOG_MESSAGES: bool = "allow-paths-in-log-messages", Kind::Bool,
         "Leaves paths of files in reports readable.",
         advanced: true,
-        status: Status::NotYet;
+        status: PART_OF_REPORTS;
     MACHINE_ID: String = "machine-id", Kind::Text,
         "Sets the id of this computer in reports.",
         advanced: true,
         long: "Without it an id made at the first run.",
-        status: Status::NotYet;
+        status: PART_OF_REPORTS;
     MACHINE_NAME: String = "machine-name", Kind::Text,
         "Sets the name of this computer in reports.",
         advanced: true,
         long: "Without it the name of the system.",
-        status: Status::NotYet;
+        status: PART_OF_REPORTS;
     BACKUP_ID: String = "backup-id", Kind::Text,
         "Sets the id of the backup in reports.",
         advanced: true,
         long: "Without it a hash of the storage URL.",
-        status: Status::NotYet;
+        status: PART_OF_REPORTS;
     BACKUP_NAME: String = "backup-name", Kind::Text,
         "Sets the name of the backup in reports.",
         long: "Without it the name of the program.",
-        status: Status::NotYet;
+        status: PART_OF_REPORTS;
     NEXT_SCHEDULED_RUN: String = "next-scheduled-run", Kind::Text,
         "Tells reports when the backup runs again.",
         advanced: true,
-        status: Status::NotYet;
+        status: PART_OF_REPORTS;
     FORCE_LOCALE: String = "force-locale", Kind::Text,
         "Sets the language of messages.",
         advanced: true,
@@ -104,5 +97,5 @@ table! { Group::Logging;
     FORCE_ACTUAL_DATE: bool = "force-actual-date", Kind::Bool,
         "Shows dates instead of words like yesterday.",
         advanced: true,
-        status: Status::NoEffect { why: "dates are always shown" };
+        status: Status::NotNeeded { why: "dates are always shown" };
 }

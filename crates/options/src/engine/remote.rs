@@ -1,6 +1,7 @@
 //! Dealing with the destination: retries, checks, timeouts, credentials.
 
-use crate::{Group, Kind, Secret, SizeUnit, Status};
+use super::choices::RemoteVerification;
+use crate::{Choice, Group, Kind, Secret, SizeUnit, Status};
 
 table! { Group::Remote;
     NUMBER_OF_RETRIES: i64 = "number-of-retries", Kind::Integer { min: 0, max: i32::MAX as i64 },
@@ -31,11 +32,14 @@ table! { Group::Remote;
         "Renames files at the destination instead of deleting them.",
         advanced: true,
         long: "The text is put before the name. It may begin with a folder that exists.",
-        status: Status::NotYet;
+        status: Status::Refused {
+            why: "files at the destination would be deleted for good",
+            reading: false,
+        };
     PREVENT_BACKEND_RENAME: bool = "prevent-backend-rename", Kind::Bool,
         "Copies files through this computer instead of renaming them at the destination.",
         advanced: true,
-        status: Status::NoEffect { why: "nothing at the destination is ever renamed" };
+        status: Status::NotNeeded { why: "nothing at the destination is ever renamed" };
     BACKUP_TEST_SAMPLES: i64 = "backup-test-samples", Kind::Integer { min: 0, max: i64::MAX },
         "Sets how many samples are checked after a backup.",
         default: Some("1"),
@@ -45,8 +49,8 @@ table! { Group::Remote;
         "Sets the share of volumes that is checked after a backup, in percent.",
         default: Some("0.1"),
         long: "The larger of this and backup-test-samples counts.";
-    FULL_REMOTE_VERIFICATION: String = "full-remote-verification",
-        Kind::Choice(&["True", "False", "ListAndIndexes", "IndexesOnly", "IndexOnly"]),
+    FULL_REMOTE_VERIFICATION: RemoteVerification = "full-remote-verification",
+        Kind::Choice(RemoteVerification::NAMES),
         "Chooses whether a check decrypts volumes and looks at their content.",
         default: Some("True"),
         long: "False compares only the hash of each volume. ListAndIndexes leaves out data volumes, IndexesOnly (or \
@@ -55,7 +59,7 @@ table! { Group::Remote;
         "Leaves faulty index volumes alone when a check finds them.",
         advanced: true,
         long: "Normally they are written anew from the local database.",
-        status: Status::NoEffect { why: "a check changes nothing at the destination" };
+        status: Status::NotNeeded { why: "a check changes nothing at the destination" };
     UPLOAD_VERIFICATION_FILE: bool = "upload-verification-file", Kind::Bool,
         "Uploads a list of all volumes with size and hash.",
         long: "The file <prefix>-verification.json is not encrypted; with it the destination can be checked by other \
@@ -74,7 +78,10 @@ table! { Group::Remote;
         advanced: true,
         long: "After a backup all volumes of the new version are locked from then on. Needs a destination with object \
                locks.",
-        status: Status::NotYet;
+        status: Status::Refused {
+            why: "new volumes could be deleted at once",
+            reading: false,
+        };
     REPAIR_REFRESH_LOCK_INFO: bool = "repair-refresh-lock-info", Kind::Bool,
         "Asks the destination for locks during repair.",
         advanced: true,
@@ -127,5 +134,5 @@ table! { Group::Remote;
     IGNORE_REVOCATION_FAILURE: bool = "ignore-revocation-failure", Kind::Bool,
         "Tolerates that a revocation service cannot be reached.",
         advanced: true,
-        status: Status::NoEffect { why: "revocation services are not asked" };
+        status: Status::NotNeeded { why: "revocation services are not asked" };
 }

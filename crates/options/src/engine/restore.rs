@@ -1,6 +1,7 @@
 //! Restoring and listing.
 
-use crate::{Group, Kind, SizeUnit, Status};
+use super::choices::RestoredVersions;
+use crate::{Choice, Group, Kind, SizeUnit, Status};
 
 pub use listing::*;
 
@@ -27,15 +28,15 @@ table! { Group::Restore;
     ALLOW_RESTORE_OUTSIDE_TARGET_DIRECTORY: bool = "allow-restore-outside-target-directory", Kind::Bool,
         "Permits restored paths that lead out of the target folder.",
         advanced: true,
-        status: Status::NoEffect { why: "links are restored wherever they point, and nothing is written through one" };
+        status: Status::NotNeeded { why: "links are restored wherever they point, and nothing is written through one" };
     RESTORE_WITH_LOCAL_BLOCKS: bool = "restore-with-local-blocks", Kind::Bool,
         "Takes blocks from source files that still exist instead of fetching them.",
         aliases: &["patch-with-local-blocks"];
     FULL_BLOCK_VERIFICATION: bool = "full-block-verification", Kind::Bool,
         "Checks the hash of each block while restoring.",
         advanced: true,
-        status: Status::NoEffect { why: "every block is checked before it is written" };
-    RESTORE_ALL_FILES: String = "restore-all-files", Kind::Choice(&["False", "True", "Unique"]),
+        status: Status::NotNeeded { why: "every block is checked before it is written" };
+    RESTORE_ALL_FILES: RestoredVersions = "restore-all-files", Kind::Choice(RestoredVersions::NAMES),
         "Restores every chosen version into a folder of its own.",
         default: Some("False"),
         advanced: true,
@@ -44,7 +45,7 @@ table! { Group::Restore;
     RESTORE_LEGACY: bool = "restore-legacy", Kind::Bool,
         "Restores the way older versions of Duplicati did.",
         advanced: true,
-        status: Status::NoEffect { why: "there is one way of restoring" };
+        status: Status::NotNeeded { why: "there is one way of restoring" };
     RESTORE_PREALLOCATE_SIZE: bool = "restore-preallocate-size", Kind::Bool,
         "Gives files their whole length before they are filled.",
         advanced: true;
@@ -53,46 +54,46 @@ table! { Group::Restore;
         default: Some("4gb"),
         advanced: true,
         long: "0 keeps none; otherwise at least the blocksize.",
-        status: Status::NoEffect { why: "no block is kept in memory after it was written" };
+        status: Status::NotNeeded { why: "no block is kept in memory after it was written" };
     RESTORE_CACHE_EVICT: i64 = "restore-cache-evict", Kind::Integer { min: 0, max: 100 },
         "Sets the share of blocks that is dropped when that memory is full, in percent.",
         default: Some("50"),
         advanced: true,
-        status: Status::NoEffect { why: "no block is kept in memory after it was written" };
+        status: Status::NotNeeded { why: "no block is kept in memory after it was written" };
     RESTORE_VOLUME_CACHE_HINT: u64 = "restore-volume-cache-hint", Kind::Size { unit: SizeUnit::Mib },
         "Limits the disk space for fetched volumes.",
         advanced: true,
         long: "0 keeps none. Without it there is no limit but restore-volume-cache-min-free.",
-        status: Status::NoEffect { why: "every volume is fetched once and not kept" };
+        status: Status::NotNeeded { why: "every volume is fetched once and not kept" };
     RESTORE_VOLUME_CACHE_MIN_FREE: u64 = "restore-volume-cache-min-free", Kind::Size { unit: SizeUnit::Gib },
         "Leaves this much disk space free when fetched volumes are kept.",
         default: Some("1gb"),
         advanced: true,
-        status: Status::NoEffect { why: "every volume is fetched once and not kept" };
+        status: Status::NotNeeded { why: "every volume is fetched once and not kept" };
     RESTORE_FILE_PROCESSORS: i64 = "restore-file-processors", WORKERS,
         "Sets how many files are written at the same time.",
         advanced: true,
         long: "Without it half the number of processors.",
-        status: Status::NoEffect { why: "concurrency-max-threads sets the number of threads" };
+        status: Status::NotNeeded { why: "concurrency-max-threads sets the number of threads" };
     RESTORE_VOLUME_DECOMPRESSORS: i64 = "restore-volume-decompressors", WORKERS,
         "Sets how many threads decompress.",
         advanced: true,
         long: "Without it half the number of processors.",
-        status: Status::NoEffect { why: "concurrency-max-threads sets the number of threads" };
+        status: Status::NotNeeded { why: "concurrency-max-threads sets the number of threads" };
     RESTORE_VOLUME_DECRYPTORS: i64 = "restore-volume-decryptors", WORKERS,
         "Sets how many threads decrypt.",
         advanced: true,
         long: "Without it half the number of processors.",
-        status: Status::NoEffect { why: "concurrency-max-threads sets the number of threads" };
+        status: Status::NotNeeded { why: "concurrency-max-threads sets the number of threads" };
     RESTORE_VOLUME_DOWNLOADERS: i64 = "restore-volume-downloaders", WORKERS,
         "Sets how many volumes are fetched at the same time.",
         advanced: true,
         long: "Without it half the number of processors.",
-        status: Status::NoEffect { why: "concurrency-max-threads sets the number of threads" };
+        status: Status::NotNeeded { why: "concurrency-max-threads sets the number of threads" };
     RESTORE_CHANNEL_BUFFER_SIZE: i64 = "restore-channel-buffer-size", Kind::Integer { min: 1, max: i64::MAX },
         "Sets the length of queues while restoring.",
         advanced: true,
-        status: Status::NoEffect { why: "queues have a fixed length" };
+        status: Status::NotNeeded { why: "queues have a fixed length" };
 }
 
 /// Options of the listing commands.

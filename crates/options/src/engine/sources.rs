@@ -1,9 +1,10 @@
 //! What is backed up and how changes are found.
 
+use super::choices::{HardlinkChoice, SnapshotChoice, SymlinkChoice};
 use super::{MACOS, WINDOWS};
-use crate::{Group, Kind, SizeUnit, Status};
+use crate::{Choice, Group, Kind, SizeUnit, Status};
 
-const POLICY: Kind = Kind::Choice(&["Auto", "On", "Off", "Required"]);
+const POLICY: Kind = Kind::Choice(SnapshotChoice::NAMES);
 
 table! { Group::Sources;
     INCLUDE: String = "include", Kind::Filter,
@@ -41,11 +42,11 @@ table! { Group::Sources;
         "Leaves out files whose content is only in the cloud.",
         advanced: true,
         status: WINDOWS;
-    SYMLINK_POLICY: String = "symlink-policy", Kind::Choice(&["Store", "Follow", "Ignore"]),
+    SYMLINK_POLICY: SymlinkChoice = "symlink-policy", Kind::Choice(SymlinkChoice::NAMES),
         "Chooses what happens to symbolic links.",
         default: Some("Store"),
         long: "Store keeps the link itself, Follow backs up what it points to, Ignore leaves it out.";
-    HARDLINK_POLICY: String = "hardlink-policy", Kind::Choice(&["First", "All", "None"]),
+    HARDLINK_POLICY: HardlinkChoice = "hardlink-policy", Kind::Choice(HardlinkChoice::NAMES),
         "Chooses what happens to files with several hard links.",
         default: Some("All"),
         long: "All treats each path as a file of its own, First takes only the first path found, None leaves such files \
@@ -81,13 +82,13 @@ table! { Group::Sources;
     STORE_METADATA_CONTENT_IN_DATABASE: bool = "store-metadata-content-in-database", Kind::Bool,
         "Keeps metadata in the local database too.",
         advanced: true,
-        status: Status::NoEffect { why: "the local database holds what changes are found by" };
+        status: Status::NotNeeded { why: "the local database holds what changes are found by" };
     DISABLE_FILE_SCANNER: bool = "disable-file-scanner", Kind::Bool,
         "Does not count the files beforehand.",
         advanced: true,
         long: "The progress display then knows no total.",
-        status: Status::NoEffect { why: "files are counted while they are looked at, not beforehand" };
-    SNAPSHOT_POLICY: String = "snapshot-policy", POLICY,
+        status: Status::NotNeeded { why: "files are counted while they are looked at, not beforehand" };
+    SNAPSHOT_POLICY: SnapshotChoice = "snapshot-policy", POLICY,
         "Chooses whether files are read from a snapshot of the file system.",
         default: Some("Off"),
         long: "Auto uses one where possible, On warns where it is not, Required stops. On Linux this needs LVM and \
@@ -105,12 +106,12 @@ table! { Group::Sources;
         "Gives the shadow copy a drive letter.",
         advanced: true,
         status: WINDOWS;
-    USN_POLICY: String = "usn-policy", POLICY,
+    USN_POLICY: SnapshotChoice = "usn-policy", POLICY,
         "Chooses whether the change journal of NTFS is used.",
         default: Some("Off"),
         advanced: true,
         status: WINDOWS;
-    BACKUPREAD_POLICY: String = "backupread-policy", POLICY,
+    BACKUPREAD_POLICY: SnapshotChoice = "backupread-policy", POLICY,
         "Chooses whether files are read with backup privilege.",
         default: Some("Off"),
         advanced: true,
@@ -130,7 +131,7 @@ table! { Group::Sources;
     IGNORE_ADVISORY_LOCKING: bool = "ignore-advisory-locking", Kind::Bool,
         "Reads files that another program holds an advisory lock on.",
         advanced: true,
-        status: Status::NoEffect { why: "advisory locks never keep files from being read" };
+        status: Status::NotNeeded { why: "advisory locks never keep files from being read" };
     PHOTOS_HANDLING: String = "photos-handling", Kind::Choice(&["PhotosAndLibrary", "PhotosOnly", "LibraryOnly"]),
         "Chooses how the photo library is read.",
         default: Some("PhotosAndLibrary"),

@@ -49,17 +49,17 @@ table! { Group::Throughput;
         "Sets how many threads compute hashes.",
         advanced: true,
         long: "Without it half the number of processors.",
-        status: Status::NoEffect { why: "every thread does all steps of the work; concurrency-max-threads sets how many there are" };
+        status: Status::NotNeeded { why: "every thread does all steps of the work; concurrency-max-threads sets how many there are" };
     CONCURRENCY_COMPRESSORS: i64 = "concurrency-compressors", WORKERS,
         "Sets how many threads compress.",
         advanced: true,
         long: "Without it half the number of processors.",
-        status: Status::NoEffect { why: "every thread does all steps of the work; concurrency-max-threads sets how many there are" };
+        status: Status::NotNeeded { why: "every thread does all steps of the work; concurrency-max-threads sets how many there are" };
     CONCURRENCY_FILEPROCESSORS: i64 = "concurrency-fileprocessors", WORKERS,
         "Sets how many files are open for reading at the same time.",
         advanced: true,
         long: "Without it half the number of processors.",
-        status: Status::NoEffect { why: "every thread does all steps of the work; concurrency-max-threads sets how many there are" };
+        status: Status::NotNeeded { why: "every thread does all steps of the work; concurrency-max-threads sets how many there are" };
     CPU_INTENSITY: i64 = "cpu-intensity", Kind::Integer { min: 1, max: 10 },
         "Sets the share of processor time to use, from 1 to 10.",
         default: Some("10"),
@@ -72,5 +72,5 @@ table! { Group::Throughput;
     ALLOW_SLEEP: bool = "allow-sleep", Kind::Bool,
         "Lets the computer go to sleep during a run.",
         advanced: true,
-        status: Status::NoEffect { why: "the computer is never kept awake" };
+        status: Status::NotNeeded { why: "the computer is never kept awake" };
 }

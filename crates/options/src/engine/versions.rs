@@ -22,13 +22,13 @@ table! { Group::Versions;
         status: Status::NotYet;
     ALLOW_FULL_REMOVAL: bool = "allow-full-removal", Kind::Bool,
         "Permits deleting the last version.",
-        status: Status::NotYet;
+        status: Status::PartOf { options: &["keep-versions", "keep-time", "retention-policy"] };
     DISABLE_TIME_TOLERANCE: bool = "disable-time-tolerance", Kind::Bool,
         "Compares times exactly when deleting by age.",
         advanced: true,
         long: "Normally a version that misses the limit by less than one percent, and less than an hour, is treated as \
                having reached it.",
-        status: Status::NotYet;
+        status: Status::PartOf { options: &["keep-versions", "keep-time", "retention-policy"] };
     VERSION: String = "version", Kind::Versions,
         "Chooses versions by number, 0 being the newest.",
         long: "A list with ranges: 0,2-4.";
@@ -44,9 +44,9 @@ table! { Group::Versions;
         "Writes no version for an interrupted backup.",
         advanced: true,
         long: "Normally the next run saves what was uploaded as a version of its own, completed from the one before.",
-        status: Status::NoEffect { why: "an interrupted backup leaves no version; the next run goes on with what was uploaded" };
+        status: Status::NotNeeded { why: "an interrupted backup leaves no version; the next run goes on with what was uploaded" };
     AUTO_CLEANUP: bool = "auto-cleanup", Kind::Bool,
         "Repairs the backup when the destination does not hold what is expected.",
         long: "Normally the run stops and asks for a repair.",
-        status: Status::NoEffect { why: "what is missing locally is always rebuilt from the destination" };
+        status: Status::NotNeeded { why: "what is missing locally is always rebuilt from the destination" };
 }

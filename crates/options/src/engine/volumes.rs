@@ -1,8 +1,9 @@
 //! Sizes, names and make of volumes.
 
-use crate::{Group, Kind, SizeUnit, Status};
+use super::choices::{HashChoice, IndexContent};
+use crate::{Choice, Group, Kind, SizeUnit, Status};
 
-const HASHES: Kind = Kind::StrictChoice(&["SHA256", "SHA1", "MD5", "SHA384", "SHA512"]);
+const HASHES: Kind = Kind::StrictChoice(HashChoice::NAMES);
 
 table! { Group::Volumes;
     DBLOCK_SIZE: u64 = "dblock-size", Kind::Size { unit: SizeUnit::Mib },
@@ -17,17 +18,17 @@ table! { Group::Volumes;
         advanced: true,
         long: "From 1 KiB to 2 GiB - 1. It is fixed for the life of a backup. Smaller blocks find more duplicates; larger \
                ones need less bookkeeping.";
-    BLOCK_HASH_ALGORITHM: String = "block-hash-algorithm", HASHES,
+    BLOCK_HASH_ALGORITHM: HashChoice = "block-hash-algorithm", HASHES,
         "Chooses the hash that names blocks.",
         default: Some("SHA256"),
         advanced: true,
         long: "It is fixed when a backup is created. The others are there to continue backups that were made with them.";
-    FILE_HASH_ALGORITHM: String = "file-hash-algorithm", HASHES,
+    FILE_HASH_ALGORITHM: HashChoice = "file-hash-algorithm", HASHES,
         "Chooses the hash of whole files.",
         default: Some("SHA256"),
         advanced: true,
         long: "It is fixed when a backup is created.";
-    INDEX_FILE_POLICY: String = "index-file-policy", Kind::StrictChoice(&["None", "Lookup", "Full"]),
+    INDEX_FILE_POLICY: IndexContent = "index-file-policy", Kind::StrictChoice(IndexContent::NAMES),
         "Chooses how much goes into index volumes.",
         default: Some("Full"),
         advanced: true,
@@ -52,16 +53,16 @@ table! { Group::Volumes;
         "Names the par2 program to run.",
         advanced: true,
         long: "Without it par2 is looked for in the search path.",
-        status: Status::NotYet;
+        status: Status::PartOf { options: &["parity-module"] };
     PAR2_EXTRA_OPTIONS: String = "par2-extra-options", Kind::Text,
         "Adds arguments to par2.",
         advanced: true,
-        status: Status::NotYet;
+        status: Status::PartOf { options: &["parity-module"] };
     PARITY_REDUNDANCY_LEVEL: i64 = "parity-redundancy-level", Kind::Integer { min: 0, max: 100 },
         "Sets the size of companion files in percent of the volume.",
         default: Some("5"),
         advanced: true,
-        status: Status::NotYet;
+        status: Status::PartOf { options: &["parity-module"] };
     DONT_READ_MANIFESTS: bool = "dont-read-manifests", Kind::Bool,
         "Ignores the manifests in volumes.",
         advanced: true,

@@ -1,4 +1,5 @@
-//! Completion scripts for shells: commands, option names, and choices and paths behind the equals sign.
+//! Completion scripts for shells: commands, help topics, option names, and choices and paths behind the equals sign.
+//! A script serves one program under all its names; the first one names the functions.
 //!
 //! Retired options and those without effect are not offered.
 
@@ -24,7 +25,13 @@ fn completes(decl: &OptionDecl) -> Completes {
 }
 
 /// The completion script for bash.
-pub fn bash_completion(program: &str, verbs: &[Verb], tables: &[&[&'static OptionDecl]]) -> String {
+pub fn bash_completion(
+    programs: &[&str],
+    verbs: &[Verb],
+    topics: &[&str],
+    tables: &[&[&'static OptionDecl]],
+) -> String {
+    let program = programs.first().copied().unwrap_or_default();
     let function = format!(
         "_{}",
         program.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
@@ -77,20 +84,37 @@ pub fn bash_completion(program: &str, verbs: &[Verb], tables: &[&[&'static Optio
                  [[ ${{COMPREPLY[0]-}} == *= ]] && compopt -o nospace\n    \
              elif (( COMP_CWORD == 1 )); then\n        \
                  COMPREPLY=($(compgen -W \"{verbs}\" -- \"$cur\"))\n    \
+             elif [[ ${{COMP_WORDS[1]}} == \"help\" ]]; then\n        \
+                 COMPREPLY=($(compgen -W \"{topics}\" -- \"$cur\"))\n    \
+             elif [[ ${{COMP_WORDS[1]}} == \"completion\" ]]; then\n        \
+                 COMPREPLY=($(compgen -W \"bash zsh fish\" -- \"$cur\"))\n    \
              else\n        \
                  compopt -o filenames\n        \
                  COMPREPLY=($(compgen -f -- \"$cur\"))\n    \
              fi\n\
          }}\n\
-         complete -F {function} {program}\n",
+         complete -F {function} {programs}\n",
+        programs = programs.join(" "),
+        topics = topics.join(" "),
         names = names.join(" "),
         verbs = verbs.join(" "),
     )
 }
 
 /// The completion script for zsh.
-pub fn zsh_completion(program: &str, verbs: &[Verb], tables: &[&[&'static OptionDecl]]) -> String {
-    let mut script = format!("#compdef {program}\n# generated, do not edit.\n_arguments -S \\\n");
+pub fn zsh_completion(
+    programs: &[&str],
+    verbs: &[Verb],
+    topics: &[&str],
+    tables: &[&[&'static OptionDecl]],
+) -> String {
+    let mut script = format!(
+        "#compdef {}\n# generated, do not edit.\n\
+         if [[ ${{words[2]}} == help ]] && (( CURRENT == 3 )); then\n  compadd {}\n  return\nfi\n\
+         _arguments -S \\\n",
+        programs.join(" "),
+        topics.join(" "),
+    );
     for decl in offered(tables) {
         let action = match completes(decl) {
             Completes::Words(words) => format!("({})", words.join(" ")),
@@ -127,8 +151,21 @@ pub fn zsh_completion(program: &str, verbs: &[Verb], tables: &[&[&'static Option
 }
 
 /// The completion script for fish.
-pub fn fish_completion(program: &str, verbs: &[Verb], tables: &[&[&'static OptionDecl]]) -> String {
+pub fn fish_completion(
+    programs: &[&str],
+    verbs: &[Verb],
+    topics: &[&str],
+    tables: &[&[&'static OptionDecl]],
+) -> String {
+    let program = programs.first().copied().unwrap_or_default();
     let mut script = format!("# fish completion for {program}; generated, do not edit.\n");
+    for other in programs.iter().skip(1) {
+        script.push_str(&format!("complete -c {other} -w {program}\n"));
+    }
+    script.push_str(&format!(
+        "complete -c {program} -n '__fish_seen_subcommand_from help' -f -a '{}'\n",
+        topics.join(" ")
+    ));
     for verb in verbs {
         script.push_str(&format!(
             "complete -c {program} -n __fish_use_subcommand -f -a {} -d '{}'\n",
@@ -186,14 +223,15 @@ mod tests {
 
     #[test]
     fn bash_offers_names_choices_and_paths() {
-        let script = bash_completion("larder-cli", VERBS, &tables());
+        let script = bash_completion(&["larder-cli", "other"], VERBS, &["sizes"], &tables());
         for part in [
             "_larder_cli() {\n    local cur=",
             "compgen -W \"backup restore\" --",
             "compgen -W \"--tool-folder= --tool-key= --tool-mode= --tool-part= --tool-quick\" --",
             "            --tool-mode) COMPREPLY=($(compgen -W \"Fast Safe\" -- \"$cur\")) ;;\n",
             "            --tool-folder) compopt -o filenames;",
-            "complete -F _larder_cli larder-cli\n",
+            "[[ ${COMP_WORDS[1]} == \"help\" ]]; then\n        COMPREPLY=($(compgen -W \"sizes\" --",
+            "complete -F _larder_cli larder-cli other\n",
         ] {
             assert!(script.contains(part), "{part}\n{script}");
         }
@@ -202,12 +240,12 @@ mod tests {
 
     #[test]
     fn zsh_and_fish_escape_help_texts() {
-        let script = zsh_completion("larder", VERBS, &tables());
+        let script = zsh_completion(&["larder"], VERBS, &["sizes"], &tables());
         assert!(script.contains("'--tool-mode=-[Chooses <the> mode'\\''s \\[kind\\]\\: fast | safe]:choice:(Fast Safe)' \\\n"), "{script}");
         assert!(script.contains(
             "'1:command:((backup\\:\"Creates a new version\" restore\\:\"Brings files back\"))'"
         ));
-        let script = fish_completion("larder", VERBS, &tables());
+        let script = fish_completion(&["larder", "other"], VERBS, &["sizes"], &tables());
         assert!(
             script.contains("complete -c larder -l tool-mode -x -a 'Fast Safe' -d 'Chooses <the> mode\\'s [kind]: fast | safe'\n"),
             "{script}"

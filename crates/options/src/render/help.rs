@@ -1,7 +1,8 @@
 //! Help for the terminal.
 
 use super::{by_group, describe_kind, describe_status, placeholder, wrap};
-use crate::decl::{OptionDecl, Status, find_decl, is_secret_in};
+use crate::decl::{OptionDecl, Status, find_decl};
+use crate::secrecy::is_secret_in;
 use crate::values::{Setting, Values};
 
 /// Letters in a line.

@@ -6,8 +6,8 @@ use crate::decl::{Kind, OptionDecl, Status};
 /// All options as a JSON array of objects, by group and name.
 ///
 /// Each object has `name`, `aliases`, `kind`, `group`, `advanced`, `secret`, `status` (`active`, `deprecated`, `retired`,
-/// `no effect`, `not yet`), `help`, `long`, and where they apply `default`, `choices`, `strict`, `unit`, `min`, `max`,
-/// `instead`, `why`.
+/// `no effect`, `not needed`, `not yet`, `refused`), `help`, `long`, and where they apply `default`, `choices`, `strict`,
+/// `unit`, `min`, `max`, `instead`, `why`, `part-of`.
 pub fn json_listing(tables: &[&[&'static OptionDecl]]) -> String {
     let objects: Vec<String> = by_group(tables)
         .iter()
@@ -49,7 +49,10 @@ fn object(decl: &OptionDecl) -> String {
     }
     match decl.status {
         Status::Deprecated { instead } => members.push(("instead", string(instead))),
-        Status::NoEffect { why } => members.push(("why", string(why))),
+        Status::NoEffect { why } | Status::NotNeeded { why } | Status::Refused { why, .. } => {
+            members.push(("why", string(why)));
+        }
+        Status::PartOf { options } => members.push(("part-of", array(options))),
         Status::Active | Status::Retired | Status::NotYet => {}
     }
     let members: Vec<String> = members
@@ -65,7 +68,9 @@ fn status(status: Status) -> &'static str {
         Status::Deprecated { .. } => "deprecated",
         Status::Retired => "retired",
         Status::NoEffect { .. } => "no effect",
-        Status::NotYet => "not yet",
+        Status::NotNeeded { .. } => "not needed",
+        Status::NotYet | Status::PartOf { .. } => "not yet",
+        Status::Refused { .. } => "refused",
     }
 }
 

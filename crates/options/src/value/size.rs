@@ -14,6 +14,9 @@ pub fn parse_size(text: &str, default_unit: SizeUnit) -> Result<u64> {
         return Ok(0);
     }
     let (digits, suffix) = split(trimmed);
+    if suffix.starts_with(['.', ',']) {
+        return Err(Error::malformed("size", text, fraction(trimmed)));
+    }
     if digits.is_empty() {
         return Err(Error::malformed(
             "size",
@@ -54,6 +57,27 @@ pub fn format_size(bytes: u64) -> String {
     }
 }
 
+/// What to write instead of a number with a fraction.
+fn fraction(text: &str) -> String {
+    let rule = "only whole numbers are understood";
+    let text = text.replace(',', ".");
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
+    let suffix = text.get(number.len()..).unwrap_or_default().trim();
+    let smaller = match unit(suffix, SizeUnit::Bytes) {
+        Some(SizeUnit::Tib) => "gb",
+        Some(SizeUnit::Gib) => "mb",
+        Some(SizeUnit::Mib) => "kb",
+        Some(SizeUnit::Kib) => "b",
+        Some(SizeUnit::Bytes) | None => return rule.to_owned(),
+    };
+    match number.parse::<f64>() {
+        Ok(number) if number < 1e9 => {
+            format!("{rule}, write {}{smaller}", (number * 1024.0).round())
+        }
+        _ => rule.to_owned(),
+    }
+}
+
 fn split(text: &str) -> (&str, &str) {
     let end = text
         .find(|c: char| !c.is_ascii_digit())
@@ -88,6 +112,19 @@ mod tests {
         assert!(parse_size("16777216tb", SizeUnit::Bytes).is_err());
         assert!(parse_size("+5mb", SizeUnit::Bytes).is_err());
         assert!(parse_size("５mb", SizeUnit::Bytes).is_err());
+    }
+
+    #[test]
+    fn fractions_get_a_hint() {
+        for (text, hint) in [
+            ("1.5gb", "only whole numbers are understood, write 1536mb"),
+            ("0,5 MiB", "only whole numbers are understood, write 512kb"),
+            ("1.5", "only whole numbers are understood"),
+            ("1.5.5gb", "only whole numbers are understood"),
+        ] {
+            let error = parse_size(text, SizeUnit::Mib).unwrap_err().to_string();
+            assert_eq!(error, format!("\"{text}\" is not a valid size: {hint}"));
+        }
     }
 
     #[test]
