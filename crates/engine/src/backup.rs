@@ -17,6 +17,7 @@ mod upload;
 
 use std::sync::atomic::Ordering;
 
+use larder_catalog::EntryWriter;
 use larder_source::{Root, WalkOptions};
 use larder_volume::{BlockVolume, Compression, PackMethod, VolumeKind, VolumeName, VolumeTime};
 
@@ -26,7 +27,7 @@ use crate::context::{Level, Phase};
 use crate::report::BackupReport;
 use crate::run::Run;
 use crate::settings::IndexPolicy;
-use crate::sync::{Mode, Need, View};
+use crate::sync::{Mode, Need, View, describe};
 use crate::{Error, Result};
 
 /// What to back up.
@@ -116,10 +117,16 @@ impl Run {
                 other => other?,
             };
             version = name.time();
-            self.remember_format()?;
-            self.catalog(|c| c.set_param(ZIP_METHOD, method_key(self.pack_method_now(c)?)))?;
-            self.remember_passphrase()?;
-            self.take_over_entries(&name, gathered.entries)?;
+            // From here on the version exists: what fails in the catalog is mended by the next run.
+            if let Err(error) = self.note_version(&name, gathered.entries) {
+                self.reporter.warn(
+                    "CatalogNotUpdated",
+                    format!(
+                        "the version was stored, but the local catalog could not be brought up to date: {}",
+                        describe(&error)
+                    ),
+                );
+            }
         } else if self.settings.dry_run {
             self.reporter
                 .say(Level::DryRun, "DryRun", "a dry run: nothing was stored");
@@ -128,12 +135,23 @@ impl Run {
             return Ok(self.backup_report(&counters, None, None, false));
         }
         // Blocks of what could not be read now were not looked up either.
-        if counters.with_error.load(Ordering::Relaxed) == 0 {
-            self.blocks_are_complete()?;
+        if counters.with_error.load(Ordering::Relaxed) == 0
+            && let Err(error) = self.blocks_are_complete()
+            && !write
+        {
+            return Err(error);
         }
         view.lost.clear();
-        let test = self.after_backup(&stored, write, view)?;
+        let test = self.after_backup(&stored, write, view);
         Ok(self.backup_report(&counters, version, test, false))
+    }
+
+    /// Puts a version that was just stored into the catalog.
+    fn note_version(&self, name: &VolumeName, entries: EntryWriter) -> Result<()> {
+        self.remember_format()?;
+        self.catalog(|c| c.set_param(ZIP_METHOD, method_key(self.pack_method_now(c)?)))?;
+        self.remember_passphrase()?;
+        self.take_over_entries(name, entries)
     }
 
     /// Newly written volumes must not drop the protection that the stored ones have.

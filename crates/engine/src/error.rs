@@ -24,6 +24,17 @@ pub enum Fault {
     Cancelled,
 }
 
+/// How far an error reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// One volume is missing, damaged or archived: everything else can be done.
+    Volume,
+    /// The name that was chosen for a file is taken: another one helps.
+    Name,
+    /// Nothing more can be done in this run: the way to the destination, this machine, the user's input or this program.
+    Run,
+}
+
 /// A failed operation.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -115,6 +126,47 @@ impl Error {
         }
     }
 
+    /// How far this error reaches: the one place that tells damaged data from trouble on the way to it.
+    #[must_use]
+    pub(crate) fn reach(&self) -> Reach {
+        use larder_destination::ErrorKind as Kind;
+        use larder_volume::Error as Format;
+        match self {
+            Self::Destination(error) => match error.kind() {
+                Kind::NotFound | Kind::Corrupt | Kind::Archived => Reach::Volume,
+                Kind::Exists => Reach::Name,
+                Kind::FolderMissing
+                | Kind::Denied
+                | Kind::SignInNeeded
+                | Kind::Untrusted(_)
+                | Kind::Quota
+                | Kind::Busy(_)
+                | Kind::Network
+                | Kind::Locked
+                | Kind::Config
+                | Kind::Unsupported
+                | Kind::Cancelled
+                | Kind::Other => Reach::Run,
+            },
+            Self::Volume { source, .. } => match source {
+                Format::Malformed { .. }
+                | Format::WrongPassword
+                | Format::Tampered(_)
+                | Format::Unsupported(_)
+                | Format::Mismatch { .. }
+                | Format::TooLarge { .. } => Reach::Volume,
+                Format::Io(error) if is_local_trouble(error) => Reach::Run,
+                Format::Io(_) => Reach::Volume,
+            },
+            Self::Known { .. }
+            | Self::Catalog(_)
+            | Self::Io { .. }
+            | Self::Option(_)
+            | Self::Cancelled
+            | Self::Bug(_) => Reach::Run,
+        }
+    }
+
     /// Who has to act.
     #[must_use]
     pub fn fault(&self) -> Fault {
@@ -203,11 +255,11 @@ fn id_of(kind: &ErrorKind) -> Option<&'static str> {
         ErrorKind::Config => Some("InvalidDestination"),
         ErrorKind::Busy(_) => Some("DestinationBusy"),
         ErrorKind::Network => Some("DestinationUnavailable"),
-        ErrorKind::Exists
-        | ErrorKind::Corrupt
-        | ErrorKind::Unsupported
-        | ErrorKind::Cancelled
-        | ErrorKind::Other => None,
+        ErrorKind::Exists => Some("RemoteFileExists"),
+        ErrorKind::Corrupt => Some("DamagedTransfer"),
+        ErrorKind::Unsupported => Some("NotSupportedByDestination"),
+        ErrorKind::Cancelled => Some("Cancelled"),
+        ErrorKind::Other => Some("DestinationFailed"),
     }
 }
 
@@ -223,17 +275,35 @@ fn hint_for(kind: &ErrorKind) -> &'static str {
         ErrorKind::Untrusted(_) => {
             "if this is the right server, add --accept-specified-ssl-hash with the hash that is named"
         }
-        ErrorKind::Busy(_) | ErrorKind::Network => "try again later",
+        ErrorKind::Busy(_) | ErrorKind::Network => {
+            "try again later; --number-of-retries and --retry-delay make it more patient"
+        }
+        ErrorKind::Archived => "have the service bring the file back from its cold tier first",
+        ErrorKind::Locked => "wait until the service's lock on the file has ended",
         ErrorKind::NotFound
         | ErrorKind::Exists
-        | ErrorKind::Archived
-        | ErrorKind::Locked
         | ErrorKind::Config
         | ErrorKind::Corrupt
         | ErrorKind::Unsupported
         | ErrorKind::Cancelled
         | ErrorKind::Other => "",
     }
+}
+
+/// True for what the system said, as against what a decoder found: a full disk is no damaged volume. Decoders report
+/// damage as errors without a system code.
+fn is_local_trouble(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind as Kind;
+    error.raw_os_error().is_some()
+        || matches!(
+            error.kind(),
+            Kind::StorageFull
+                | Kind::QuotaExceeded
+                | Kind::PermissionDenied
+                | Kind::ReadOnlyFilesystem
+                | Kind::OutOfMemory
+                | Kind::NotFound
+        )
 }
 
 /// Adds the volume's name to a format error.
@@ -257,5 +327,42 @@ pub(crate) trait PathContext<T> {
 impl<T> PathContext<T> for std::io::Result<T> {
     fn at(self, path: impl Into<PathBuf>) -> Result<T> {
         self.map_err(|source| Error::io(path, source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use larder_destination::{Error as Remote, ErrorKind, Operation};
+    use larder_volume::Error as Format;
+
+    use super::{Error, Reach};
+
+    #[test]
+    fn trouble_on_the_way_is_no_damage() {
+        let remote = |kind| Error::from(Remote::new(kind, "x", Operation::Get, "x"));
+        let local = |error| Error::volume("v", Format::Io(error));
+        for (error, reach) in [
+            (remote(ErrorKind::NotFound), Reach::Volume),
+            (remote(ErrorKind::Corrupt), Reach::Volume),
+            (remote(ErrorKind::Archived), Reach::Volume),
+            (remote(ErrorKind::Exists), Reach::Name),
+            (remote(ErrorKind::Network), Reach::Run),
+            (remote(ErrorKind::SignInNeeded), Reach::Run),
+            (remote(ErrorKind::Busy(None)), Reach::Run),
+            (
+                Error::volume("v", Format::Tampered("x".into())),
+                Reach::Volume,
+            ),
+            (local(std::io::Error::other("bad code")), Reach::Volume),
+            (
+                local(std::io::ErrorKind::UnexpectedEof.into()),
+                Reach::Volume,
+            ),
+            (local(std::io::ErrorKind::StorageFull.into()), Reach::Run),
+            (local(std::io::Error::from_raw_os_error(28)), Reach::Run),
+            (Error::Cancelled, Reach::Run),
+        ] {
+            assert_eq!(error.reach(), reach, "{error:?}");
+        }
     }
 }

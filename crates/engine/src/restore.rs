@@ -26,7 +26,7 @@ use self::layout::{Target, layout};
 use self::plan::Plan;
 use crate::context::Phase;
 use crate::data::VolumeData;
-use crate::error::PathContext;
+use crate::error::{PathContext, Reach};
 use crate::report::RestoreReport;
 use crate::run::Run;
 use crate::sync::{Mode, Need, RemoteVolume, View, describe};
@@ -211,7 +211,7 @@ impl Run {
         for version in self.chosen_versions(view, Unsaid::All)?.iter().rev() {
             self.reporter.phase(Phase::ReadingLists);
             let mut entries = match self.selected_entries(version, request) {
-                Err(error @ (Error::Volume { .. } | Error::Destination(_))) => {
+                Err(error) if error.reach() == Reach::Volume => {
                     self.reporter.error("DamagedVolume", describe(&error));
                     continue;
                 }

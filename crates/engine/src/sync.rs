@@ -24,6 +24,8 @@ use crate::{Error, Result};
 pub(crate) struct RemoteVolume {
     pub(crate) name: VolumeName,
     pub(crate) size: Option<u64>,
+    /// It lies in a cold tier and cannot be read at once.
+    pub(crate) is_archived: bool,
 }
 
 /// The destination's files of this backup.
@@ -142,6 +144,7 @@ impl Run {
                 RemoteVolume {
                     name,
                     size: file.size,
+                    is_archived: file.is_archived,
                 },
             );
         }

@@ -100,6 +100,11 @@ impl Remote {
         self.destination.about().display.clone()
     }
 
+    /// True when a listing shows every upload at once.
+    pub(crate) fn lists_at_once(&self) -> bool {
+        self.destination.about().abilities.consistent_list
+    }
+
     /// Free and total bytes, when the destination tells.
     pub(crate) fn space(&self) -> Option<larder_destination::Capacity> {
         let verb = self.destination.extra().space?;
@@ -139,7 +144,7 @@ impl Remote {
                     files.push(file);
                 }
             }
-            Ok(files)
+            Ok::<_, RemoteError>(files)
         })?;
         if !files.is_empty() {
             self.folder_seen.store(true, Ordering::SeqCst);
@@ -158,11 +163,7 @@ impl Remote {
         Ok(data)
     }
 
-    async fn get_once(
-        &self,
-        name: &str,
-        expected: Option<u64>,
-    ) -> std::result::Result<VolumeData, RemoteError> {
+    async fn get_once(&self, name: &str, expected: Option<u64>) -> Result<VolumeData> {
         let mut download = self.destination.get(name).await?;
         let wrong = |found: u64, wanted: u64| {
             RemoteError::new(
@@ -173,22 +174,12 @@ impl Remote {
             )
             .object(name)
         };
-        let local = |error: std::io::Error| {
-            RemoteError::new(
-                ErrorKind::Config,
-                self.destination.about().scheme,
-                Operation::Get,
-                format!(
-                    "no room for the download in the temporary folder: {}",
-                    temporary_error(error)
-                ),
-            )
-            .object(name)
-        };
+        // A full temporary folder is this machine's trouble, not the volume's.
+        let local = temporary_error;
         if let (Some(wanted), Some(found)) = (expected, download.len)
             && wanted != found
         {
-            return Err(wrong(found, wanted));
+            return Err(wrong(found, wanted).into());
         }
         let announced = download.len.or(expected);
         let mut sink = Sink::reusing(IN_MEMORY_BYTES, self.spare_memory(announced));
@@ -209,10 +200,9 @@ impl Remote {
         if let Some(wanted) = announced
             && wanted != sink.len()
         {
-            return Err(wrong(sink.len(), wanted));
+            return Err(wrong(sink.len(), wanted).into());
         }
         sink.finish()
-            .map_err(|error| local(std::io::Error::other(error)))
     }
 
     fn spare_memory(&self, wanted: Option<u64>) -> Vec<u8> {
@@ -275,10 +265,7 @@ impl Remote {
 
     /// Says that an attempt failed and waits before the next; false when there is none left.
     pub(crate) fn wait_for_retry(&self, what: &str, attempt: u32, error: &Error) -> Result<bool> {
-        let class = match error {
-            Error::Destination(error) => error.retry_class(),
-            _ => RetryClass::Never,
-        };
+        let class = retry_class(error);
         if attempt > self.retry.retries
             || matches!(class, RetryClass::Never | RetryClass::CreateFolder)
         {
@@ -326,10 +313,11 @@ impl Remote {
         Ok(())
     }
 
-    fn repeat<T, F, Fut>(&self, create: bool, call: F) -> Result<T>
+    fn repeat<T, E, F, Fut>(&self, create: bool, call: F) -> Result<T>
     where
         F: Fn() -> Fut,
-        Fut: std::future::Future<Output = std::result::Result<T, RemoteError>>,
+        Fut: std::future::Future<Output = std::result::Result<T, E>>,
+        E: Into<Error>,
     {
         let mut attempt = 0;
         loop {
@@ -337,15 +325,14 @@ impl Remote {
             self.counts.calls.fetch_add(1, Ordering::Relaxed);
             let error = match self.runtime.block_on(self.cancel.race(call()))? {
                 Ok(value) => return Ok(value),
-                Err(error) => error,
+                Err(error) => error.into(),
             };
-            if error.retry_class() == RetryClass::CreateFolder && create && self.may_create_folder()
+            if retry_class(&error) == RetryClass::CreateFolder && create && self.may_create_folder()
             {
                 self.make_folder()?;
                 continue;
             }
             attempt += 1;
-            let error = Error::Destination(error);
             if !self.wait_for_retry("a remote call", attempt, &error)? {
                 return Err(error);
             }
@@ -366,4 +353,12 @@ pub(crate) fn doubled_names(files: &[RemoteFile]) -> Vec<String> {
         .filter(|file| !seen.insert(file.name.as_str()))
         .map(|file| file.name.clone())
         .collect()
+}
+
+/// Whether and how the call that gave an error may be tried again.
+fn retry_class(error: &Error) -> RetryClass {
+    match error {
+        Error::Destination(error) => error.retry_class(),
+        _ => RetryClass::Never,
+    }
 }

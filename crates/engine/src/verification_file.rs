@@ -13,7 +13,7 @@ use crate::backup::Stored;
 use crate::data::VolumeData;
 use crate::report::TestReport;
 use crate::run::Run;
-use crate::sync::View;
+use crate::sync::{View, describe};
 use crate::{Error, Result};
 
 /// One volume in the file.
@@ -39,17 +39,28 @@ impl Run {
         stored: &[Stored],
         wrote: bool,
         view: View,
-    ) -> Result<Option<TestReport>> {
+    ) -> Option<TestReport> {
         let outcome = self.upload_verification_file(wrote || !stored.is_empty());
         match outcome.and_then(|()| self.verify_after_backup(stored, wrote, view)) {
+            Ok(report) => report,
             Err(Error::Cancelled) => {
                 self.reporter.warn(
                     "Stopped",
                     "stopped on request before everything was verified; what was stored is complete",
                 );
-                Ok(None)
+                None
             }
-            other => other,
+            // What is stored is stored: trouble that comes later must not hide its report.
+            Err(error) => {
+                self.reporter.warn(
+                    "VerificationStopped",
+                    format!(
+                        "everything was stored, but checking it ended early: {}",
+                        describe(&error)
+                    ),
+                );
+                None
+            }
         }
     }
 

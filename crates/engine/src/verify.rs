@@ -12,8 +12,10 @@ use std::collections::{HashMap, HashSet};
 use larder_catalog::VolumeRow;
 use larder_volume::{Hash, VolumeKind};
 
+use crate::Result;
 use crate::backup::Stored;
 use crate::context::Phase;
+use crate::error::Reach;
 use crate::report::{Finding, Outcome as Parsed, TestReport, Verification as Checked};
 use crate::run::Run;
 use crate::settings::Verification;
@@ -21,7 +23,6 @@ use crate::settle::LostKind;
 use crate::sync::{Mode, Need, RemoteVolume, View, describe};
 use crate::versions::Unsaid;
 use crate::workers::for_each_parallel;
-use crate::{Error, Result};
 
 /// How many volumes to check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +93,10 @@ impl Run {
                             volume.size
                         ),
                     ),
+                    // Listings of some services lag behind.
+                    None if !self.remote.lists_at_once() => self
+                        .reporter
+                        .info("NotListedYet", format!("{} is not listed yet", volume.name)),
                     None => self.reporter.error(
                         "MissingFile",
                         format!("{} is not listed after its upload", volume.name),
@@ -176,6 +181,8 @@ impl Run {
                 .volumes
                 .values()
                 .filter(|v| v.name.kind() == kind)
+                // What lies in a cold tier cannot be fetched; that it is listed with its size is all there is to see.
+                .filter(|v| !v.is_archived)
                 .filter(|v| {
                     kind != VolumeKind::List
                         || chosen_lists
@@ -236,7 +243,7 @@ impl Run {
                 let row = rows.get(volume.name.as_str());
                 match self.check_volume(view, &volume, row, everything) {
                     Ok(outcome) => Ok(outcome),
-                    Err(error @ (Error::Volume { .. } | Error::Destination(_))) => {
+                    Err(error) if error.reach() == Reach::Volume => {
                         let lost = match row {
                             Some(row) if row.kind == VolumeKind::Blocks => {
                                 self.catalog(|c| c.blocks_of_volume(row.id))?

@@ -15,7 +15,7 @@ use super::content_hash::rest_of_file;
 use super::plan::{Job, MetadataMap, Need, Plan, Use};
 use super::{Rules, Tally};
 use crate::data::VolumeData;
-use crate::error::VolumeContext;
+use crate::error::{Reach, VolumeContext};
 use crate::run::Run;
 use crate::sync::describe;
 use crate::workers::for_each_parallel;
@@ -135,7 +135,7 @@ impl Run {
                 };
                 let archive = match self.fetch_volume(&name, row.size, row.hash) {
                     Ok(archive) => archive,
-                    Err(error @ (Error::Volume { .. } | Error::Destination(_))) => {
+                    Err(error) if error.reach() == Reach::Volume => {
                         self.reporter.error("DamagedVolume", describe(&error));
                         return Ok(Vec::new());
                     }
@@ -217,7 +217,7 @@ impl Fetch<'_> {
             |volume| {
                 let needs = needs.get(&volume).map(Vec::as_slice).unwrap_or_default();
                 match self.volume(volume, needs) {
-                    Err(error @ (Error::Volume { .. } | Error::Destination(_))) => {
+                    Err(error) if error.reach() == Reach::Volume => {
                         self.note_lost(volume, "DamagedVolume", describe(&error), needs.to_vec());
                         Ok(())
                     }

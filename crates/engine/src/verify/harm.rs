@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use larder_volume::{EntryKind, FileEntry, Hash, VolumeKind, VolumeName, hashes_per_blocklist};
 
 use super::Outcome;
+use crate::Result;
+use crate::error::Reach;
 use crate::report::Harm;
 use crate::run::Run;
 use crate::sync::View;
 use crate::versions::Version;
-use crate::{Error, Result};
 
 /// Paths named for one damaged volume, unless everything was asked for.
 const NAMED_PATHS: usize = 100;
@@ -128,14 +129,14 @@ impl Run {
         let mut harm: BTreeMap<String, Hurt> = BTreeMap::new();
         for version in self.all_versions(view)? {
             if let Err(error) = self.harm_of_version(&version, &lost, &owner, &mut harm) {
-                match error {
-                    Error::Volume { .. } | Error::Destination(_) => {
+                match error.reach() {
+                    Reach::Volume => {
                         let place = harm
                             .entry(version.volume.name.as_str().to_owned())
                             .or_default();
                         place.0.push(version.number);
                     }
-                    other => return Err(other),
+                    Reach::Name | Reach::Run => return Err(error),
                 }
             }
         }
