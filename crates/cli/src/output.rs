@@ -123,6 +123,12 @@ pub fn restore(report: &RestoreReport, call: &Invocation) -> Result<i32, Failure
                 format_size(report.size_of_unmodified_files)
             ));
         }
+        if report.kept_files > 0 {
+            print(&format!(
+                "{} existing files were kept; the restored ones stand beside them with the date of the version in their names",
+                report.kept_files
+            ));
+        }
         print(&format!("Duration of restore: {}", report.common.duration));
     }
     let broken: Vec<&String> = report

@@ -22,6 +22,30 @@ impl Run {
         &self,
         archive: &ArchiveReader<VolumeData>,
         name: &str,
+        work: impl FnMut(FileEntry) -> Result<()>,
+    ) -> Result<()> {
+        self.read_entries(archive, name, Some(NAMED_ENTRIES), work)
+    }
+
+    /// The same for a list that was read before: nothing is reported a second time.
+    ///
+    /// # Errors
+    /// As for [`Run::entries_of`].
+    pub(crate) fn entries_again(
+        &self,
+        archive: &ArchiveReader<VolumeData>,
+        name: &str,
+        work: impl FnMut(FileEntry) -> Result<()>,
+    ) -> Result<()> {
+        self.read_entries(archive, name, None, work)
+    }
+
+    /// Reads entries; with `named`, so many wrong ones are named and the rest is counted.
+    fn read_entries(
+        &self,
+        archive: &ArchiveReader<VolumeData>,
+        name: &str,
+        named: Option<u64>,
         mut work: impl FnMut(FileEntry) -> Result<()>,
     ) -> Result<()> {
         let entry = filelist_of(archive, name)?;
@@ -34,15 +58,16 @@ impl Run {
                 Err(error) if reader.is_damaged() => return Err(Error::volume(name, error)),
                 Err(error) => {
                     wrong += 1;
-                    if wrong <= NAMED_ENTRIES {
+                    if named.is_some_and(|most| wrong <= most) {
                         self.reporter
                             .warn("DamagedEntry", format!("{name}: {error}; it is left out"));
                     }
                 }
             }
         }
-        if wrong > NAMED_ENTRIES {
-            let more = wrong - NAMED_ENTRIES;
+        if let Some(more) = named.and_then(|most| wrong.checked_sub(most))
+            && more > 0
+        {
             self.reporter.warn(
                 "DamagedEntry",
                 format!("{name}: {more} more entries are wrong and left out"),

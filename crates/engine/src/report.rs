@@ -146,8 +146,12 @@ pub struct RestoreReport {
     pub restored_folders: u64,
     /// Links created.
     pub restored_symlinks: u64,
-    /// Existing files changed in place.
+    /// Existing files that were replaced.
     pub patched_files: u64,
+    /// Existing files that were kept, with the restored ones beside them under other names.
+    pub kept_files: u64,
+    /// Files and folders whose time, permissions and attributes are lost.
+    pub entries_without_metadata: u64,
     /// Files that were right already.
     pub unmodified_files: u64,
     /// Their bytes.

@@ -1,36 +1,48 @@
-//! Writing files back: planned by volume, so that each needed volume is fetched and decrypted at most once.
+//! Writing files back: planned first, then volume by volume, so that each needed volume is fetched and decrypted once.
 //!
-//! The version list gives the entries; existing files in the target are compared block by block; what is missing is
-//! grouped by volume; volumes are fetched by several threads, every block is verified before it is written at its
-//! place; the whole file's hash is checked when its last block has arrived. Links come last, folders' times at the end.
+//! 1. `selected`: the version list is read once; what is selected is counted, and where it goes is chosen (`layout`).
+//! 2. `survey` makes the plan (`plan`), a value: what stands at each place, which blocks are missing, which volume has
+//!    them. Nothing is changed for that; a dry run shows the plan and ends.
+//! 3. `prepare` makes the folders and finishes the files that need nothing from a volume.
+//! 4. `fetch` gets the volumes in batches. Each file is written under a temporary name beside its place (`job`), checked,
+//!    given its metadata, and moved to its place when it is right (`restoring`). What stood there stays until then.
+//! 5. `finish`: links, leftovers of earlier runs, metadata of folders.
+//!
+//! Memory: 20 bytes per entry and 4 per block, a batch of 64 MiB, and a volume for each thread.
 
+mod content;
 mod content_hash;
+mod dry_run;
 mod fetch;
+mod finish;
+mod job;
 mod layout;
 mod plan;
+mod prepare;
+mod restoring;
+mod selected;
+mod spool;
+mod survey;
 mod target;
 
-use std::collections::{HashMap, HashSet};
-use std::hash::BuildHasher as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use larder_options::Values;
-use larder_source::{Selection, TargetRoot};
-use larder_volume::{
-    ArchiveEntry, ArchiveReader, EntryKind, FILELIST_ENTRY, FileEntry, Hash, Metadata, VolumeTime,
-};
+use larder_source::{Selection, TargetRoot, Watch};
+use larder_volume::{ArchiveEntry, ArchiveReader, FILELIST_ENTRY, FileEntry, VolumeTime};
 
-use self::layout::{Target, layout};
-use self::plan::Plan;
+use self::layout::LayoutBuilder;
+use self::restoring::Restoring;
+use self::selected::{Contents, Selected};
 use crate::context::Phase;
 use crate::data::VolumeData;
 use crate::error::{PathContext, Reach};
 use crate::report::RestoreReport;
 use crate::run::Run;
 use crate::sync::{Mode, Need, RemoteVolume, View, describe};
-use crate::versions::{Unsaid, Version, size_limit};
+use crate::versions::{Unsaid, Version};
 use crate::{Error, Result};
 
 /// What to restore and where to.
@@ -85,6 +97,14 @@ pub(crate) struct Rules {
     pub(crate) folder_mode: u32,
 }
 
+/// What a restore of one or several versions is about.
+struct Work<'a> {
+    request: &'a RestoreRequest,
+    rules: &'a Rules,
+    tally: &'a Tally,
+    watch: Option<Arc<dyn Watch>>,
+}
+
 /// Counters and failures of a running restore.
 #[derive(Default)]
 pub(crate) struct Tally {
@@ -92,6 +112,10 @@ pub(crate) struct Tally {
     pub(crate) bytes: AtomicU64,
     pub(crate) folders: AtomicU64,
     pub(crate) links: AtomicU64,
+    /// Present files that were kept, with the restored ones beside them.
+    pub(crate) copies: AtomicU64,
+    /// Files and folders whose metadata is lost.
+    pub(crate) no_metadata: AtomicU64,
     pub(crate) patched: AtomicU64,
     pub(crate) unchanged: AtomicU64,
     pub(crate) unchanged_bytes: AtomicU64,
@@ -122,10 +146,27 @@ impl Run {
     /// When nothing is selected, the version cannot be read or the target cannot be used. Single files that fail are
     /// named in the report.
     pub fn restore(&self, request: &RestoreRequest) -> Result<RestoreReport> {
-        self.with_healing(|| self.restore_once(request))
+        self.restore_watched(request, None)
     }
 
-    fn restore_once(&self, request: &RestoreRequest) -> Result<RestoreReport> {
+    /// The same with somebody who hears of each change of the target before it is made, and may refuse it: tests stop
+    /// a restore at each step with it, or fill the disk.
+    ///
+    /// # Errors
+    /// As for [`Run::restore`].
+    pub fn restore_watched(
+        &self,
+        request: &RestoreRequest,
+        watch: Option<Arc<dyn Watch>>,
+    ) -> Result<RestoreReport> {
+        self.with_healing(|| self.restore_once(request, watch.clone()))
+    }
+
+    fn restore_once(
+        &self,
+        request: &RestoreRequest,
+        watch: Option<Arc<dyn Watch>>,
+    ) -> Result<RestoreReport> {
         use larder_options::engine as opt;
         let umask = current_umask();
         let rules = Rules {
@@ -144,18 +185,22 @@ impl Run {
         let view = self.synchronise(Mode::Reading, Need::Blocks)?;
         let every = Every::of(&self.values)?;
         let tally = Tally::default();
+        let work = Work {
+            request,
+            rules: &rules,
+            tally: &tally,
+            watch,
+        };
         let version_time = if every == Every::No {
             let chosen = self.chosen_versions(&view, Unsaid::Newest)?;
             let version = chosen
                 .first()
                 .ok_or_else(|| Error::Bug("no version was chosen".into()))?;
-            self.reporter.phase(Phase::ReadingLists);
-            let entries = self.selected_entries(version, request)?;
             let target = request.target.as_deref();
-            let some = self.restore_version(entries, target, version, &rules, &tally)?;
-            some.then_some(version.time)
+            let some = self.restore_version(&work, version, target, None)?;
+            some.is_some().then_some(version.time)
         } else {
-            self.restore_versions(request, &view, every, &rules, &tally)?
+            self.restore_versions(&work, &view, every)?
         };
         let Some(version_time) = version_time else {
             return Err(Error::user(
@@ -171,6 +216,8 @@ impl Run {
             restored_symlinks: tally.links.load(Ordering::Relaxed),
             patched_files: tally.patched.load(Ordering::Relaxed),
             unmodified_files: tally.unchanged.load(Ordering::Relaxed),
+            kept_files: tally.copies.load(Ordering::Relaxed),
+            entries_without_metadata: tally.no_metadata.load(Ordering::Relaxed),
             size_of_unmodified_files: tally.unchanged_bytes.load(Ordering::Relaxed),
             restore_path: request.target.as_ref().map(|p| p.display().to_string()),
             broken_local_files: tally
@@ -193,105 +240,103 @@ impl Run {
     /// something was selected. One that cannot be read is told and passed over.
     fn restore_versions(
         &self,
-        request: &RestoreRequest,
+        work: &Work<'_>,
         view: &View,
         every: Every,
-        rules: &Rules,
-        tally: &Tally,
     ) -> Result<Option<VolumeTime>> {
-        let Some(target) = &request.target else {
+        let Some(target) = &work.request.target else {
             return Err(Error::user(
                 "NoRestorePath",
                 "several versions cannot all go to the original places",
                 "give --restore-path=…",
             ));
         };
-        let mut restored: HashSet<(Hash, u64)> = HashSet::new();
+        let mut restored = Contents::new();
         let mut newest = None;
         for version in self.chosen_versions(view, Unsaid::All)?.iter().rev() {
-            self.reporter.phase(Phase::ReadingLists);
-            let mut entries = match self.selected_entries(version, request) {
+            let target = target.join(self.local_text(version.time, "%Y%m%d-%H%M%S"));
+            let without = (every == Every::Unique).then_some(&restored);
+            match self.restore_version(work, version, Some(&target), without) {
                 Err(error) if error.reach() == Reach::Volume => {
                     self.reporter.error("DamagedVolume", describe(&error));
-                    continue;
                 }
-                other => other?,
-            };
-            if every == Every::Unique {
-                let content = |e: &FileEntry| {
-                    let is_file = e.kind == EntryKind::File;
-                    e.hash.filter(|_| is_file).map(|hash| (hash, e.size))
-                };
-                entries.retain(|e| content(e).is_none_or(|content| !restored.contains(&content)));
-                restored.extend(entries.iter().filter_map(content));
-            }
-            let target = target.join(self.local_text(version.time, "%Y%m%d-%H%M%S"));
-            if self.restore_version(entries, Some(&target), version, rules, tally)? {
-                newest = Some(version.time);
+                other => {
+                    if let Some(contents) = other? {
+                        newest = Some(version.time);
+                        restored.extend(contents);
+                    }
+                }
             }
         }
         Ok(newest)
     }
 
-    /// Restores entries of one version; false when there are none.
+    /// Restores what is selected of one version; `None` when that is nothing, else the contents it has beside those it
+    /// was to be restored without.
     fn restore_version(
         &self,
-        entries: Vec<FileEntry>,
+        work: &Work<'_>,
+        version: &Version,
         target: Option<&Path>,
-        version: &Version,
-        rules: &Rules,
-        tally: &Tally,
-    ) -> Result<bool> {
-        if entries.is_empty() {
-            return Ok(false);
+        without: Option<&Contents>,
+    ) -> Result<Option<Contents>> {
+        self.reporter.phase(Phase::ReadingLists);
+        let builder = LayoutBuilder::new(target, work.rules.keep_full_paths);
+        let (selected, layout) = Selected::of(self, version, work.request, without, builder)?;
+        if selected.entries == 0 {
+            return Ok(None);
         }
-        let place = layout(&entries, target, rules.keep_full_paths);
-        self.restore_entries(entries, &place, version, rules, tally)?;
-        Ok(true)
-    }
-
-    /// The entries of a version that the request selects. Memory: one entry per selected path.
-    fn selected_entries(
-        &self,
-        version: &Version,
-        request: &RestoreRequest,
-    ) -> Result<Vec<FileEntry>> {
-        let limit = size_limit(&self.values)?;
-        let mut entries: Vec<FileEntry> = Vec::new();
-        let mut selection: Option<Selection> = None;
-        let mut places: HashMap<u64, usize> = HashMap::new();
-        let hasher = std::hash::RandomState::new();
-        self.each_entry(version, |entry| {
-            let chosen = match &selection {
-                Some(selection) => selection,
-                None => selection.insert(self.selection(
-                    &request.patterns,
-                    &request.filters,
-                    &entry.path,
-                )?),
-            };
-            let size = entry.size;
-            let fits = entry.kind != EntryKind::File || limit.is_none_or(|limit| size <= limit);
-            if fits && chosen.selects(&entry.path) {
-                let place = places
-                    .entry(hasher.hash_one(&entry.path))
-                    .or_insert(entries.len());
-                // Two entries of one path would be written into one file (format spec 5.1).
-                if entries.get(*place).is_some_and(|e| e.path == entry.path) {
-                    self.reporter.warn(
-                        "DuplicatePath",
-                        format!(
-                            "{} is in the version list twice; the first entry counts",
-                            String::from_utf8_lossy(&entry.path)
-                        ),
-                    );
-                } else {
-                    entries.push(entry);
-                }
-            }
-            Ok(())
-        })?;
-        Ok(entries)
+        let progress = &self.reporter.progress;
+        progress
+            .files_found
+            .fetch_add(selected.files, Ordering::Relaxed);
+        progress
+            .bytes_found
+            .fetch_add(selected.bytes, Ordering::Relaxed);
+        progress.counted.store(true, Ordering::Relaxed);
+        self.reporter.info(
+            "RestoreSize",
+            format!(
+                "{} files need to be restored ({})",
+                selected.files,
+                larder_options::value::format_size(selected.bytes)
+            ),
+        );
+        self.reporter.phase(Phase::CheckingTargets);
+        let open = || -> Result<TargetRoot> {
+            let root = TargetRoot::open(&layout.folder).at(&layout.folder)?;
+            let root = root.with_bases(layout.bases.clone()).at(&layout.folder)?;
+            Ok(root.with_watch(work.watch.clone()))
+        };
+        let is_empty = match std::fs::read_dir(&layout.folder) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        };
+        let present = if is_empty { None } else { Some(open()?) };
+        let date = self.local_text(version.time, "%Y-%m-%d");
+        let plan = survey::survey(self, &selected, &layout, present.as_ref(), work.rules, date)?;
+        if work.rules.dry_run {
+            dry_run::show(
+                self,
+                &selected,
+                (&layout, &plan),
+                present.as_ref(),
+                work.rules,
+            )?;
+            return Ok(Some(Contents::new()));
+        }
+        let root = match present {
+            Some(root) => root,
+            None => open()?,
+        };
+        let parts = (&layout, plan);
+        let restoring = Restoring::new(self, &root, &selected, parts, work.rules, work.tally)?;
+        restoring.run()?;
+        let mut contents = Contents::new();
+        if without.is_some() {
+            selected.add_contents(&mut contents)?;
+        }
+        Ok(Some(contents))
     }
 
     /// Compiles patterns for a version whose paths look like `sample`.
@@ -342,151 +387,6 @@ impl Run {
             ));
         }
         self.fetch_volume(&volume.name, volume.size, known.and_then(|row| row.hash))
-    }
-
-    fn restore_entries(
-        &self,
-        entries: Vec<FileEntry>,
-        place: &Target,
-        version: &Version,
-        rules: &Rules,
-        tally: &Tally,
-    ) -> Result<()> {
-        let files = entries.iter().filter(|e| e.kind == EntryKind::File);
-        let (count, bytes) = files.fold((0_u64, 0_u64), |(n, b), e| {
-            (n + 1, b.saturating_add(e.size))
-        });
-        let progress = &self.reporter.progress;
-        progress.files_found.fetch_add(count, Ordering::Relaxed);
-        progress.bytes_found.fetch_add(bytes, Ordering::Relaxed);
-        progress.counted.store(true, Ordering::Relaxed);
-        self.reporter.info(
-            "RestoreSize",
-            format!(
-                "{count} files need to be restored ({})",
-                larder_options::value::format_size(bytes)
-            ),
-        );
-        if rules.dry_run {
-            self.reporter.say(
-                crate::Level::DryRun,
-                "DryRun",
-                format!("would restore {count} files"),
-            );
-            return Ok(());
-        }
-        let root = TargetRoot::open(&place.folder).at(&place.folder)?;
-        self.reporter.phase(Phase::CheckingTargets);
-        let plan = Plan::make(
-            self,
-            &root,
-            place,
-            entries,
-            self.local_text(version.time, "%Y-%m-%d"),
-            rules,
-            tally,
-        )?;
-        self.reporter.phase(Phase::Restoring);
-        let metadata = self.fetch_all(&root, &plan, rules, tally)?;
-        self.reporter.phase(Phase::Metadata);
-        self.finish_links_and_folders(&root, &plan, &metadata, rules, tally)
-    }
-
-    /// Creates the links, then gives folders their metadata, deepest first.
-    fn finish_links_and_folders(
-        &self,
-        root: &TargetRoot,
-        plan: &Plan,
-        metadata: &plan::MetadataMap,
-        rules: &Rules,
-        tally: &Tally,
-    ) -> Result<()> {
-        for link in &plan.links {
-            self.cancel.check()?;
-            let Some(blob) = metadata.get(&link.entry) else {
-                self.reporter.error(
-                    "MissingMetadata",
-                    format!(
-                        "{}: the link's target cannot be read",
-                        String::from_utf8_lossy(&link.entry.path)
-                    ),
-                );
-                tally.remote(&link.entry.path);
-                continue;
-            };
-            let Some(to) = &blob.symlink_target else {
-                self.reporter.warn(
-                    "LinkWithoutTarget",
-                    format!(
-                        "{}: the version does not hold the link's target",
-                        String::from_utf8_lossy(&link.entry.path)
-                    ),
-                );
-                continue;
-            };
-            match target::place_link(root, link, to, rules.overwrite, &plan.date) {
-                Ok(target::Placed { rel, is_new }) => {
-                    // Of what was right already only files are counted.
-                    tally.links.fetch_add(u64::from(is_new), Ordering::Relaxed);
-                    if rules.metadata {
-                        self.apply(
-                            root,
-                            &rel,
-                            &blob,
-                            rules,
-                            EntryKind::Symlink,
-                            &link.entry.path,
-                        );
-                    }
-                }
-                Err(error) => {
-                    self.reporter.error(
-                        "RestoreFailed",
-                        format!("{}: {error}", String::from_utf8_lossy(&link.entry.path)),
-                    );
-                    tally.local(&link.entry.path);
-                }
-            }
-        }
-        if !rules.metadata {
-            return Ok(());
-        }
-        // Lists need not be in order: what lies in a folder comes before it may be closed.
-        let mut folders: Vec<_> = plan.folders.iter().collect();
-        folders.sort_unstable_by(|a, b| b.rel.cmp(&a.rel));
-        for folder in folders {
-            self.cancel.check()?;
-            if let Some(blob) = metadata.get(&folder.entry) {
-                self.apply(
-                    root,
-                    &folder.rel,
-                    &blob,
-                    rules,
-                    EntryKind::Folder,
-                    &folder.entry.path,
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Applies metadata to one restored entry; what fails is a warning.
-    pub(crate) fn apply(
-        &self,
-        root: &TargetRoot,
-        rel: &[u8],
-        blob: &Arc<Metadata>,
-        rules: &Rules,
-        kind: EntryKind,
-        path: &[u8],
-    ) {
-        let restore = target::restore_facts(blob, rules, kind);
-        for (what, error) in root.apply(rel, &restore) {
-            self.reporter.warn(
-                "MetadataWriteFailed",
-                format!("{}: {what}: {error}", String::from_utf8_lossy(path)),
-            );
-        }
     }
 
     /// A version's time as people here read it, for the names of copies and folders.

@@ -60,8 +60,8 @@ impl Run {
 
     /// The versions that `--version`, `--time` and `--all-versions` ask for, newest first.
     ///
-    /// A time means the newest version that is not younger; when all are younger, the oldest is not taken but the
-    /// newest, with a warning, as Duplicati does (format spec, restore).
+    /// A time means the newest version that is not younger. When all are younger there is none: Duplicati takes the
+    /// newest then, which is the opposite of what was asked for.
     pub(crate) fn chosen_versions(&self, view: &View, unsaid: Unsaid) -> Result<Vec<Version>> {
         let all = self.all_versions(view)?;
         if self.values.get(opt::ALL_VERSIONS)? {
@@ -93,7 +93,10 @@ impl Run {
                 return Err(Error::user(
                     "NoSuchVersion",
                     format!("none of the versions {text} exists"),
-                    "see `larder list-filesets` for the versions",
+                    format!(
+                        "the oldest version is {}; see `larder list-filesets`",
+                        all.len() - 1
+                    ),
                 ));
             }
             return Ok(chosen);
@@ -133,13 +136,20 @@ impl Run {
         if let Some(version) = all.iter().find(|v| v.time.0 <= limit) {
             return Ok(version.clone());
         }
-        self.reporter.warn(
+        let oldest = all
+            .last()
+            .ok_or_else(|| Error::Bug("an empty list of versions".into()))?;
+        Err(Error::user(
             "NoVersionThatOld",
-            format!("no version is as old as {text}; the newest is taken"),
-        );
-        all.first()
-            .cloned()
-            .ok_or_else(|| Error::Bug("an empty list of versions".into()))
+            format!(
+                "no version is as old as {text}; the oldest is version {} of {}",
+                oldest.number, oldest.time
+            ),
+            format!(
+                "take it with --version={}, or see `larder list-filesets`",
+                oldest.number
+            ),
+        ))
     }
 }
 

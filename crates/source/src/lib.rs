@@ -36,5 +36,6 @@ pub use walk::{
     WalkOptions,
 };
 pub use write::{
-    OpenHow, Replace, Restore, Step, TargetRoot, Temporary, Watch, is_temporary_name, write_sparse,
+    OpenHow, Replace, Restore, Step, TargetRoot, Temporary, Watch, allocate, is_temporary_name,
+    write_sparse,
 };

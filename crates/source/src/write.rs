@@ -23,7 +23,7 @@ use crate::owners::Owners;
 use folders::{Folders, check, explain, parent_and_name};
 
 pub use apply::Restore;
-pub use sparse::write_sparse;
+pub use sparse::{allocate, write_sparse};
 pub use temporary::{Replace, Temporary, is_temporary_name};
 
 /// How [`TargetRoot::open_file`] treats a file that exists or does not.
@@ -168,7 +168,7 @@ impl TargetRoot {
     /// Opens a regular file. The folders above must exist.
     ///
     /// A file that exists but whose permissions forbid its owner to write is made writable for the
-    /// owner when it is opened for writing.
+    /// owner when it is opened for writing; to read it, nothing is changed.
     ///
     /// # Errors
     ///
@@ -334,7 +334,9 @@ fn open_existing(folder: &OwnedFd, name: &[u8], how: OpenHow) -> io::Result<File
     };
     let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let handle = match openat(folder, name, flags, Mode::empty()) {
-        Err(Errno::ACCESS) if stat.st_uid == rustix::process::geteuid().as_raw() => {
+        Err(Errno::ACCESS)
+            if how != OpenHow::ReadOnly && stat.st_uid == rustix::process::geteuid().as_raw() =>
+        {
             let mode = Mode::from_raw_mode(stat.st_mode) | Mode::RUSR | Mode::WUSR;
             apply::change_mode(folder.as_fd(), name, mode)?;
             openat(folder, name, flags, Mode::empty())

@@ -73,6 +73,11 @@ impl ContentHash {
         }
     }
 
+    /// Notes that a block is in the file already.
+    pub(crate) fn is_there(&self, index: u32) {
+        self.lock().mark(index);
+    }
+
     /// The hash of all that the file holds; what did not come in order is read from it.
     pub(crate) fn finish(&self, file: &File, blocksize: u64) -> io::Result<Hash> {
         let state = self.lock();

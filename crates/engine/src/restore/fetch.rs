@@ -1,19 +1,21 @@
 //! Fetching volumes and writing their blocks to all places that need them.
+//!
+//! The volumes come in their order, in batches that bound the memory. For each batch the entries are gone through once,
+//! and what its volumes have for them is noted; then each volume is fetched once, several at a time. A file that is in
+//! several batches stays under its temporary name in between. So a volume is fetched once in a restore; once more only
+//! for each so many uses that do not fit into a batch (a block that a million files have), and when another volume was
+//! damaged.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
-use larder_catalog::VolumeRow;
-use larder_source::{OpenHow, TargetRoot};
-use larder_volume::{ArchiveReader, EntryKind, Format, Hash, Metadata, Unpacker, VolumeName};
+use larder_volume::{ArchiveReader, Format, Hash, Unpacker, VolumeName};
 
-use super::content_hash::rest_of_file;
-use super::plan::{Job, MetadataMap, Need, Plan, Use};
-use super::{Rules, Tally};
+use super::content::content_of;
+use super::job::Job;
+use super::plan::{Cursor, Mark, Share, Source};
+use super::restoring::Restoring;
 use crate::data::VolumeData;
 use crate::error::{Reach, VolumeContext};
 use crate::run::Run;
@@ -21,16 +23,26 @@ use crate::sync::describe;
 use crate::workers::for_each_parallel;
 use crate::{Error, Result};
 
-/// A running restore: what all threads that fetch and write share.
-pub(crate) struct Fetch<'a> {
-    engine: &'a Run,
-    root: &'a TargetRoot,
-    plan: &'a Plan,
-    rules: &'a Rules,
-    tally: &'a Tally,
-    rows: HashMap<i64, VolumeRow>,
-    metadata: Mutex<MetadataMap>,
-    kept_open: AtomicU32,
+/// A block that is needed, and where it goes.
+#[derive(Clone, Copy, Debug)]
+struct Need {
+    hash: Hash,
+    /// 0: not known.
+    len: u32,
+    job: u32,
+    /// Number of the block, or [`METADATA`].
+    index: u32,
+}
+
+/// The number that stands for the metadata blob.
+const METADATA: u32 = u32::MAX;
+
+/// The part of a restore whose volumes are fetched together.
+struct Batch<'a, 'r> {
+    run: &'r Restoring<'a>,
+    jobs: Vec<Job>,
+    /// Needs by volume.
+    needs: HashMap<i64, Vec<Need>>,
     /// What could not be had from the volume where it was looked for.
     lost: Mutex<Vec<Lost>>,
 }
@@ -44,82 +56,386 @@ struct Lost {
     needs: Vec<Need>,
 }
 
-impl Run {
-    /// Fetches every needed volume once and writes its blocks; gives the metadata blobs.
-    pub(crate) fn fetch_all(
-        &self,
-        root: &TargetRoot,
-        plan: &Plan,
-        rules: &Rules,
-        tally: &Tally,
-    ) -> Result<MetadataMap> {
-        let volumes = self.catalog(|c| c.volumes())?;
-        let fetch = Fetch {
-            engine: self,
-            root,
-            plan,
-            rules,
-            tally,
-            rows: volumes.into_iter().map(|row| (row.id, row)).collect(),
-            metadata: Mutex::new(plan.metadata.clone()),
-            kept_open: AtomicU32::new(0),
+impl Restoring<'_> {
+    /// Fetches all that is needed, batch by batch.
+    pub(super) fn fetch(&self) -> Result<()> {
+        // How many uses of each volume were dealt with.
+        let mut done: Vec<u64> = vec![0; self.plan.volumes.len()];
+        for shares in self.plan.batches(BATCH_BYTES) {
+            let batch = Batch::collect(self, &shares, &done)?;
+            let outcome = batch
+                .volumes(&batch.needs)
+                .and_then(|()| batch.other_copies());
+            for job in batch.jobs {
+                self.put_aside(job)?;
+            }
+            outcome?;
+            for share in shares {
+                if let Some(done) = done.get_mut(share.volume as usize) {
+                    *done = share.to;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a, 'r> Batch<'a, 'r> {
+    /// Goes through the entries and notes what the volumes of the batch have for them.
+    fn collect(run: &'r Restoring<'a>, shares: &[Share], done: &[u64]) -> Result<Self> {
+        let mut batch = Self {
+            run,
+            jobs: Vec::new(),
+            needs: HashMap::new(),
             lost: Mutex::default(),
         };
-        fetch.start_ready_files()?;
-        fetch.volumes(&plan.needs)?;
-        fetch.other_copies()?;
-        let metadata = fetch.metadata.into_inner();
-        let metadata = metadata.unwrap_or_else(PoisonError::into_inner);
-        self.apply_late_metadata(root, plan, &metadata, rules)?;
-        Ok(metadata)
-    }
-
-    /// Gives every complete file its metadata, in parallel.
-    fn apply_late_metadata(
-        &self,
-        root: &TargetRoot,
-        plan: &Plan,
-        metadata: &MetadataMap,
-        rules: &Rules,
-    ) -> Result<()> {
-        if !rules.metadata {
-            return Ok(());
+        let mut part: Vec<Option<(u64, u64)>> = vec![None; run.plan.volumes.len()];
+        for share in shares {
+            if let Some(part) = part.get_mut(share.volume as usize) {
+                *part = Some((share.from, share.to));
+            }
         }
-        let parts: Vec<&[Job]> = plan.jobs.chunks(256).collect();
-        for_each_parallel(
-            self.settings.threads,
-            parts,
-            |jobs| {
-                for job in jobs {
-                    if job.complete.load(Ordering::SeqCst)
-                        && let Some(blob) = metadata.get(&job.entry)
-                    {
-                        self.apply(
-                            root,
-                            &job.rel,
-                            &blob,
-                            rules,
-                            EntryKind::File,
-                            &job.entry.path,
-                        );
+        let mut seen: Vec<u64> = vec![0; run.plan.volumes.len()];
+        // For each source of an entry the volume, when it is this batch's turn.
+        let mut turn: Vec<Option<i64>> = Vec::new();
+        let mut cursor = Cursor::new(&run.plan, run.format, run.rules);
+        run.selected.each(|number, entry| {
+            let Some(item) = run.item(number) else {
+                return Ok(());
+            };
+            let sources = cursor.next(item, entry);
+            turn.clear();
+            let end = sources.metadata.map(|(at, _, _)| at + 1);
+            let end = end.unwrap_or(sources.first + sources.blocks);
+            let mut earlier = Vec::new();
+            for at in sources.first..end {
+                let mut own = None;
+                if let Source::Volume(volume) = run.plan.source(at)
+                    && let (Some(seen), Some(part)) =
+                        (seen.get_mut(volume as usize), part.get(volume as usize))
+                {
+                    let use_number = *seen;
+                    *seen += 1;
+                    if part.is_some_and(|(from, to)| (from..to).contains(&use_number)) {
+                        own = run.plan.volumes.get(volume as usize).copied();
+                    } else if done.get(volume as usize).is_some_and(|n| use_number < *n) {
+                        earlier.push(at);
                     }
                 }
+                turn.push(own);
+            }
+            if item.is(Mark::Failed) || turn.iter().all(Option::is_none) {
+                return Ok(());
+            }
+            let job = u32::try_from(batch.jobs.len())
+                .map_err(|_| Error::Bug("too many files in a batch".into()))?;
+            let local = |source| {
+                matches!(
+                    source,
+                    Source::Present | Source::Original | Source::Unfinished
+                )
+            };
+            let new = Job::new(run, number, entry, sources, local);
+            if let Some(content) = &new.content {
+                for at in earlier {
+                    if let Ok(index) = u32::try_from(at - sources.first) {
+                        content.is_there(index);
+                    }
+                }
+            }
+            batch.jobs.push(new);
+            // Metadata first: it is set before the file gets its name then.
+            if let Some((at, hash, len)) = sources.metadata {
+                let volume = turn.get(at - sources.first).copied().flatten();
+                batch.need(volume, &hash, len, (job, METADATA));
+            }
+            if turn.iter().take(sources.blocks).all(Option::is_none) {
+                return Ok(());
+            }
+            let Ok(content) = content_of(entry, &run.format) else {
+                return Ok(());
+            };
+            let read = run.engine.each_block(content, |index, hash, len| {
+                let volume = turn.get(index as usize).copied().flatten();
+                batch.need(volume, hash, len, (job, index));
                 Ok(())
+            })?;
+            if let (Err(why), Some(job)) = (read, batch.jobs.last()) {
+                run.fail_remote(job, &why);
+            }
+            Ok(())
+        })?;
+        Ok(batch)
+    }
+
+    fn need(&mut self, volume: Option<i64>, hash: &Hash, len: u64, (job, index): (u32, u32)) {
+        let Some(volume) = volume else { return };
+        self.needs.entry(volume).or_default().push(Need {
+            hash: *hash,
+            len: u32::try_from(len).unwrap_or(0),
+            job,
+            index,
+        });
+    }
+
+    /// Fetches volumes, several at a time, and notes what they did not give.
+    fn volumes(&self, needs: &HashMap<i64, Vec<Need>>) -> Result<()> {
+        let mut order: Vec<i64> = needs.keys().copied().collect();
+        order.sort_unstable();
+        let (engine, threads) = (self.run.engine, self.run.engine.settings.threads);
+        for_each_parallel(
+            threads,
+            apart(&order, threads),
+            |volume| {
+                let needs = needs.get(&volume).map(Vec::as_slice).unwrap_or_default();
+                match self.volume(volume, needs) {
+                    Err(error) if error.reach() == Reach::Volume => {
+                        self.note_lost(volume, "DamagedVolume", describe(&error), needs.to_vec());
+                        Ok(())
+                    }
+                    other => other,
+                }
             },
-            |()| self.cancel.check(),
+            |()| engine.cancel.check(),
         )
     }
 
-    /// Fetches single blocks, by volume; damaged ones are left out with a warning.
+    fn note_lost(&self, volume: i64, id: &'static str, why: String, needs: Vec<Need>) {
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.push(Lost {
+            volume,
+            id,
+            why,
+            needs,
+        });
+    }
+
+    /// The volumes that hold a block; a length of 0 stands for any.
+    fn copies(&self, hash: &Hash, len: u32) -> Result<impl Iterator<Item = i64> + use<>> {
+        let engine = self.run.engine;
+        let volumes = if len == 0 {
+            let found = engine.catalog(|c| c.find_blocks_by_hash(hash))?;
+            found.into_iter().map(|(_, volume)| volume).collect()
+        } else {
+            engine.catalog(|c| c.volumes_of_block(hash, u64::from(len)))?
+        };
+        Ok(volumes.into_iter())
+    }
+
+    /// Looks for what is lost in other volumes that hold it too, until all is found or nothing is left to try.
+    fn other_copies(&self) -> Result<()> {
+        let mut tried: HashMap<(Hash, u32), Vec<i64>> = HashMap::new();
+        loop {
+            let lost =
+                std::mem::take(&mut *self.lost.lock().unwrap_or_else(PoisonError::into_inner));
+            if lost.is_empty() {
+                return Ok(());
+            }
+            let mut again: HashMap<i64, Vec<Need>> = HashMap::new();
+            for Lost {
+                volume,
+                id,
+                why,
+                needs,
+            } in lost
+            {
+                let mut gone = Vec::new();
+                for need in needs {
+                    let known = tried.entry((need.hash, need.len)).or_default();
+                    if !known.contains(&volume) {
+                        known.push(volume);
+                    }
+                    let mut copies = self.copies(&need.hash, need.len)?;
+                    match copies.find(|copy| !known.contains(copy)) {
+                        Some(copy) => again.entry(copy).or_default().push(need),
+                        None => gone.push(need),
+                    }
+                }
+                let reporter = &self.run.engine.reporter;
+                if gone.is_empty() {
+                    reporter.warn(
+                        id,
+                        format!("{why}; another volume holds what is needed of it"),
+                    );
+                } else {
+                    reporter.error(id, why);
+                }
+                for need in gone {
+                    self.lose(need)?;
+                }
+            }
+            self.volumes(&again)?;
+        }
+    }
+
+    /// Something is nowhere to be had: who needed it is told.
+    fn lose(&self, need: Need) -> Result<()> {
+        let Some(job) = self.jobs.get(need.job as usize) else {
+            return Ok(());
+        };
+        if need.index == METADATA {
+            if !job.item(self.run).is(Mark::Failed) {
+                self.run.lose_metadata(job.kind, &job.path);
+            }
+            return Ok(());
+        }
+        self.run
+            .fail_remote(job, "a part of its content is damaged or missing");
+        self.one_less(job)
+    }
+
+    /// One block less has to come for a file.
+    fn one_less(&self, job: &Job) -> Result<()> {
+        if job.item(self.run).open.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.run.finish(job)?;
+        }
+        Ok(())
+    }
+
+    /// Fetches one volume and writes the blocks that are needed of it.
+    fn volume(&self, id: i64, needs: &[Need]) -> Result<()> {
+        let engine = self.run.engine;
+        let Some(row) = self.run.rows.get(&id) else {
+            return Err(Error::Bug(format!("volume {id} is not in the catalog")));
+        };
+        let Some(name) = VolumeName::parse(&row.name, engine.settings.case_insensitive) else {
+            return Err(Error::Bug(format!("{} is no volume name", row.name)));
+        };
+        let archive = engine.fetch_volume(&name, row.size, row.hash)?;
+        let mut unpacker = Unpacker::new();
+        let mut buffer = Vec::new();
+        let uses = Uses::of(needs);
+        for places in uses.in_order() {
+            engine.cancel.check()?;
+            let Some(first) = places.first().and_then(|at| needs.get(*at as usize)) else {
+                continue;
+            };
+            let places = || places.iter().filter_map(|at| needs.get(*at as usize));
+            let blocksize = self.run.format.blocksize;
+            let read = read_block(
+                &archive,
+                &first.hash,
+                blocksize,
+                &mut buffer,
+                &mut unpacker,
+                &row.name,
+            );
+            let fits = first.len == 0 || u64::from(first.len) == buffer.len() as u64;
+            let why = match read {
+                Ok(()) if fits && self.is_right(first, &buffer, self.run.format) => None,
+                Ok(()) => Some(format!("{}: block {} is damaged", row.name, first.hash)),
+                Err(error) if error.reach() == Reach::Volume => Some(describe(&error)),
+                Err(error) => return Err(error),
+            };
+            if let Some(why) = why {
+                self.note_lost(id, "DamagedBlock", why, places().copied().collect());
+                continue;
+            }
+            for need in places() {
+                let Some(job) = self.jobs.get(need.job as usize) else {
+                    continue;
+                };
+                if need.index == METADATA {
+                    self.run.metadata(job, &buffer)?;
+                } else {
+                    self.run.write(job, need.index, &buffer)?;
+                    self.one_less(job)?;
+                }
+            }
+        }
+        engine.remote.recycle(archive.into_source());
+        Ok(())
+    }
+
+    /// True when a block is what its hash says. The file that it goes to first is hashed in step, when it comes next
+    /// there.
+    fn is_right(&self, first: &Need, bytes: &[u8], format: Format) -> bool {
+        let job = self.jobs.get(first.job as usize);
+        let next = job
+            .filter(|job| first.index != METADATA && !job.item(self.run).is(Mark::Failed))
+            .and_then(|job| {
+                let wanted = (format.block_hash, &first.hash);
+                job.content.as_ref()?.verify_next(
+                    first.index,
+                    bytes,
+                    wanted,
+                    format.blocksize,
+                    || job.file(self.run),
+                )
+            });
+        next.unwrap_or_else(|| format.block_hash.digest(bytes) == first.hash)
+    }
+}
+
+/// The needs of a volume, those of one block together. Memory: 16 bytes per need.
+struct Uses {
+    /// Numbers of needs, sorted by block.
+    order: Vec<u32>,
+    /// First need, start and end in `order`, for each block; in the order of the first needs.
+    blocks: Vec<(u32, u32, u32)>,
+}
+
+impl Uses {
+    fn of(needs: &[Need]) -> Self {
+        let mut order: Vec<u32> = (0..).take(needs.len()).collect();
+        let key = |at: &u32| {
+            let need = needs.get(*at as usize);
+            need.map(|need| (need.hash, need.len))
+        };
+        order.sort_by(|a, b| key(a).cmp(&key(b)).then(a.cmp(b)));
+        let mut blocks = Vec::new();
+        let mut start = 0;
+        for same in order.chunk_by(|a, b| key(a) == key(b)) {
+            let end = start + u32::try_from(same.len()).unwrap_or(0);
+            blocks.push((same.first().copied().unwrap_or(0), start, end));
+            start = end;
+        }
+        blocks.sort_unstable();
+        Self { order, blocks }
+    }
+
+    /// The needs of each block, in the order in which the files come.
+    fn in_order(&self) -> impl Iterator<Item = &[u32]> {
+        self.blocks.iter().map(|(_, start, end)| {
+            let range = *start as usize..*end as usize;
+            self.order.get(range).unwrap_or_default()
+        })
+    }
+}
+
+impl Run {
+    /// Fetches those of the blocklists that no index file repeated from the data files that hold them.
+    pub(crate) fn load_blocklists(&self, lists: impl IntoIterator<Item = Hash>) -> Result<()> {
+        let mut by_volume: HashMap<i64, Vec<Hash>> = HashMap::new();
+        let mut seen = std::collections::HashSet::new();
+        for list in lists {
+            if !seen.insert(list) || self.catalog(|c| c.blocklist(&list))?.is_some() {
+                continue;
+            }
+            if let Some((_, volume)) = self.catalog(|c| c.find_blocks_by_hash(&list))?.first() {
+                by_volume.entry(*volume).or_default().push(list);
+            }
+        }
+        if by_volume.is_empty() {
+            return Ok(());
+        }
+        for (hash, bytes) in self.fetch_blocks(by_volume)? {
+            let size = bytes.len() as u64;
+            self.catalog(|c| {
+                let home = c.find_block(&hash, size)?;
+                c.add_blocklist(&hash, &bytes, home)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Fetches single blocks, by volume; damaged ones are left out with an error.
     pub(crate) fn fetch_blocks(
         &self,
         by_volume: HashMap<i64, Vec<Hash>>,
     ) -> Result<Vec<(Hash, Vec<u8>)>> {
-        let rows: HashMap<i64, VolumeRow> = self
-            .catalog(|c| c.volumes())?
-            .into_iter()
-            .map(|row| (row.id, row))
-            .collect();
+        let volumes = self.catalog(|c| c.volumes())?;
+        let rows: HashMap<i64, _> = volumes.into_iter().map(|row| (row.id, row)).collect();
         let format = self.format()?;
         let mut found = Vec::new();
         for_each_parallel(
@@ -144,16 +460,17 @@ impl Run {
                 let (mut unpacker, mut blocks) = (Unpacker::new(), Vec::new());
                 for hash in hashes {
                     let mut buffer = Vec::new();
-                    match read_block(
+                    let read = read_block(
                         &archive,
                         &hash,
                         format.blocksize,
                         &mut buffer,
                         &mut unpacker,
                         &row.name,
-                    ) {
+                    );
+                    match read {
                         Ok(()) if format.block_hash.digest(&buffer) == hash => {
-                            blocks.push((hash, buffer))
+                            blocks.push((hash, buffer));
                         }
                         _ => self.reporter.error(
                             "DamagedBlock",
@@ -169,362 +486,6 @@ impl Run {
             },
         )?;
         Ok(found)
-    }
-}
-
-impl Fetch<'_> {
-    /// Files that need no block: empty, right already, or complete from local blocks.
-    fn start_ready_files(&self) -> Result<()> {
-        let tally = self.tally;
-        for job in &self.plan.jobs {
-            self.engine.cancel.check()?;
-            if job.unchanged {
-                tally.unchanged.fetch_add(1, Ordering::Relaxed);
-                tally
-                    .unchanged_bytes
-                    .fetch_add(job.entry.size, Ordering::Relaxed);
-                job.complete.store(true, Ordering::SeqCst);
-                self.done();
-            } else if job.open.load(Ordering::SeqCst) == 0 && !job.failed.load(Ordering::SeqCst) {
-                self.finish_content(job);
-            } else if self.rules.preallocate {
-                if let Ok(file) = self.file(job) {
-                    let _ = file.set_len(job.entry.size);
-                }
-                job.close(&self.kept_open);
-            }
-        }
-        Ok(())
-    }
-
-    fn done(&self) {
-        let progress = &self.engine.reporter.progress;
-        progress.files_done.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn file(&self, job: &Job) -> std::io::Result<Arc<File>> {
-        job.file(self.root, &self.kept_open)
-    }
-
-    /// Fetches volumes, several at a time, and notes what they did not give.
-    fn volumes(&self, needs: &HashMap<i64, Vec<Need>>) -> Result<()> {
-        let mut order: Vec<i64> = needs.keys().copied().collect();
-        order.sort_unstable();
-        let threads = self.engine.settings.threads;
-        for_each_parallel(
-            threads,
-            apart(&order, threads),
-            |volume| {
-                let needs = needs.get(&volume).map(Vec::as_slice).unwrap_or_default();
-                match self.volume(volume, needs) {
-                    Err(error) if error.reach() == Reach::Volume => {
-                        self.note_lost(volume, "DamagedVolume", describe(&error), needs.to_vec());
-                        Ok(())
-                    }
-                    other => other,
-                }
-            },
-            |()| self.engine.cancel.check(),
-        )
-    }
-
-    fn note_lost(&self, volume: i64, id: &'static str, why: String, needs: Vec<Need>) {
-        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
-        lost.push(Lost {
-            volume,
-            id,
-            why,
-            needs,
-        });
-    }
-
-    /// The volumes that hold a block; a length of 0 stands for any.
-    fn copies(&self, hash: &Hash, len: u64) -> Result<impl Iterator<Item = i64> + use<>> {
-        let volumes = if len == 0 {
-            let found = self.engine.catalog(|c| c.find_blocks_by_hash(hash))?;
-            found.into_iter().map(|(_, volume)| volume).collect()
-        } else {
-            self.engine.catalog(|c| c.volumes_of_block(hash, len))?
-        };
-        Ok(volumes.into_iter())
-    }
-
-    /// Looks for what is lost in other volumes that hold it too, until all is found or nothing is left to try.
-    fn other_copies(&self) -> Result<()> {
-        let mut tried: HashMap<(Hash, u64), Vec<i64>> = HashMap::new();
-        loop {
-            let lost =
-                std::mem::take(&mut *self.lost.lock().unwrap_or_else(PoisonError::into_inner));
-            if lost.is_empty() {
-                return Ok(());
-            }
-            let mut again: HashMap<i64, Vec<Need>> = HashMap::new();
-            for Lost {
-                volume,
-                id,
-                why,
-                needs,
-            } in lost
-            {
-                let mut gone = Vec::new();
-                for need in needs {
-                    let (hash, len, _) = need;
-                    let known = tried.entry((hash, len)).or_default();
-                    if !known.contains(&volume) {
-                        known.push(volume);
-                    }
-                    match self.copies(&hash, len)?.find(|copy| !known.contains(copy)) {
-                        Some(copy) => again.entry(copy).or_default().push(need),
-                        None => gone.push(need),
-                    }
-                }
-                let reporter = &self.engine.reporter;
-                if gone.is_empty() {
-                    reporter.warn(
-                        id,
-                        format!("{why}; another volume holds what is needed of it"),
-                    );
-                } else {
-                    reporter.error(id, why);
-                }
-                for (_, _, place) in gone {
-                    self.lose(place);
-                }
-            }
-            self.volumes(&again)?;
-        }
-    }
-
-    /// Fetches one volume and writes the blocks that are needed of it.
-    fn volume(&self, id: i64, needs: &[Need]) -> Result<()> {
-        let (engine, plan) = (self.engine, self.plan);
-        let Some(row) = self.rows.get(&id) else {
-            return Err(Error::Bug(format!("volume {id} is not in the catalog")));
-        };
-        let Some(name) = VolumeName::parse(&row.name, engine.settings.case_insensitive) else {
-            return Err(Error::Bug(format!("{} is no volume name", row.name)));
-        };
-        let archive = engine.fetch_volume(&name, row.size, row.hash)?;
-        let format = engine.format()?;
-        let mut uses: HashMap<(Hash, u64), Vec<Use>> = HashMap::with_capacity(needs.len());
-        let mut order = Vec::with_capacity(needs.len());
-        for (hash, len, place) in needs {
-            let places = uses.entry((*hash, *len)).or_default();
-            if places.is_empty() {
-                order.push((*hash, *len));
-            }
-            places.push(*place);
-        }
-        let mut unpacker = Unpacker::new();
-        let mut buffer = Vec::new();
-        for (hash, len) in order {
-            engine.cancel.check()?;
-            let places = uses
-                .get(&(hash, len))
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            match read_block(
-                &archive,
-                &hash,
-                format.blocksize,
-                &mut buffer,
-                &mut unpacker,
-                &row.name,
-            ) {
-                Ok(())
-                    if (len == buffer.len() as u64 || len == 0)
-                        && self.verify_block(places, &hash, &buffer, format) => {}
-                outcome => {
-                    let why = match outcome {
-                        Ok(()) => format!("{}: block {hash} is damaged", row.name),
-                        Err(error) => describe(&error),
-                    };
-                    let needs = places.iter().map(|place| (hash, len, *place)).collect();
-                    self.note_lost(id, "DamagedBlock", why, needs);
-                    continue;
-                }
-            }
-            for place in places {
-                match *place {
-                    Use::Metadata => {
-                        let blob = match Metadata::parse(&buffer) {
-                            Ok(blob) => blob,
-                            Err(error) => {
-                                engine.reporter.warn(
-                                    "MalformedMetadata",
-                                    format!("{}: metadata {hash}: {error}", row.name),
-                                );
-                                continue;
-                            }
-                        };
-                        let full = format.file_hash.digest(&buffer);
-                        self.metadata
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .blobs
-                            .insert(full, Arc::new(blob));
-                    }
-                    Use::Content { job, index } => {
-                        let Some(job) = plan.jobs.get(job as usize) else {
-                            continue;
-                        };
-                        self.write_block(job, index, &buffer);
-                    }
-                }
-            }
-        }
-        engine.remote.recycle(archive.into_source());
-        Ok(())
-    }
-
-    /// True when a block is what its hash says. The file that it goes to first is hashed in step, when it comes next
-    /// there.
-    fn verify_block(&self, places: &[Use], hash: &Hash, bytes: &[u8], format: Format) -> bool {
-        let next = places.first().and_then(|place| {
-            let Use::Content { job, index } = *place else {
-                return None;
-            };
-            let job = self.plan.jobs.get(job as usize)?;
-            let (wanted, file) = ((format.block_hash, hash), || self.file(job));
-            job.content
-                .as_ref()?
-                .verify_next(index, bytes, wanted, format.blocksize, file)
-        });
-        next.unwrap_or_else(|| format.block_hash.digest(bytes) == *hash)
-    }
-
-    fn write_block(&self, job: &Job, index: u32, bytes: &[u8]) {
-        let written = if job.failed.load(Ordering::SeqCst) {
-            Ok(())
-        } else {
-            self.file(job)
-                .and_then(|file| {
-                    file.write_all_at(bytes, u64::from(index) * self.plan.blocksize)
-                        .map(|()| file)
-                })
-                .map(|file| {
-                    if let Some(content) = &job.content {
-                        content.wrote(index, bytes);
-                    }
-                    self.engine
-                        .reporter
-                        .progress
-                        .bytes_done
-                        .fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                    if job.entry.blocklists.is_empty() && job.open.load(Ordering::SeqCst) == 1 {
-                        // The only block's hash was the file's hash: nothing is left to verify.
-                        self.trim(&file, job);
-                    }
-                })
-        };
-        if let Err(error) = written {
-            self.local_failure(job, &error);
-        }
-        if job.open.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.finish_content(job);
-        }
-    }
-
-    /// Cuts what an existing file has beyond the restored length.
-    fn trim(&self, file: &File, job: &Job) {
-        if job.created {
-            let _ = file.set_len(job.entry.size);
-        }
-    }
-
-    fn local_failure(&self, job: &Job, error: &std::io::Error) {
-        if !job.failed.swap(true, Ordering::SeqCst) {
-            self.engine.reporter.error(
-                "RestoreFailed",
-                format!("{}: {error}", String::from_utf8_lossy(&job.entry.path)),
-            );
-            self.tally.local(&job.entry.path);
-        }
-    }
-
-    /// All blocks are written: the whole is verified.
-    fn finish_content(&self, job: &Job) {
-        if job.failed.load(Ordering::SeqCst) {
-            job.close(&self.kept_open);
-            return;
-        }
-        let size = job.entry.size;
-        let outcome = (|| -> std::io::Result<bool> {
-            if size == 0 {
-                self.root
-                    .open_file(&job.rel, OpenHow::CreateOrExisting)?
-                    .set_len(0)?;
-                return Ok(true);
-            }
-            // One block of the file's own hash algorithm was verified when it arrived.
-            if job.entry.blocklists.is_empty() && job.entry.blockhash.is_none() && !job.patched {
-                return Ok(true);
-            }
-            let file = self.file(job)?;
-            if job.created {
-                file.set_len(size)?;
-            }
-            if !self.rules.verify {
-                return Ok(true);
-            }
-            let format = self.engine.format().map_err(std::io::Error::other)?;
-            let (algorithm, blocksize) = (format.file_hash, format.blocksize);
-            let found = match &job.content {
-                Some(content) => content.finish(&file, blocksize)?,
-                None => rest_of_file(&file, algorithm.hasher(), 0)?,
-            };
-            Ok(Some(found) == job.entry.hash)
-        })();
-        job.close(&self.kept_open);
-        match outcome {
-            Ok(true) => {
-                self.tally.files.fetch_add(1, Ordering::Relaxed);
-                self.tally.bytes.fetch_add(size, Ordering::Relaxed);
-                if job.patched {
-                    self.tally.patched.fetch_add(1, Ordering::Relaxed);
-                }
-                job.complete.store(true, Ordering::SeqCst);
-                self.done();
-            }
-            Ok(false) => {
-                job.failed.store(true, Ordering::SeqCst);
-                self.engine.reporter.error(
-                    "HashMismatch",
-                    format!(
-                        "{}: the restored content is not what was backed up",
-                        String::from_utf8_lossy(&job.entry.path)
-                    ),
-                );
-                self.tally.remote(&job.entry.path);
-            }
-            Err(error) => self.local_failure(job, &error),
-        }
-    }
-
-    /// Something is nowhere to be had: who needed it is told.
-    fn lose(&self, place: Use) {
-        let Use::Content { job, .. } = place else {
-            return;
-        };
-        let Some(job) = self.plan.jobs.get(job as usize) else {
-            return;
-        };
-        if job.complete.load(Ordering::SeqCst) {
-            return;
-        }
-        if !job.failed.swap(true, Ordering::SeqCst) {
-            self.engine.reporter.error(
-                "RestoreFailed",
-                format!(
-                    "{}: a part of its content is damaged or missing",
-                    String::from_utf8_lossy(&job.entry.path)
-                ),
-            );
-            self.tally.remote(&job.entry.path);
-        }
-        if job.open.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.finish_content(job);
-        }
     }
 }
 
@@ -560,9 +521,14 @@ fn read_block(
         .in_volume(name)
 }
 
+/// About what the jobs and needs of a batch may take in memory.
+const BATCH_BYTES: u64 = 64 << 20;
+
 #[cfg(test)]
 mod tests {
-    use super::apart;
+    use larder_volume::HashAlgorithm;
+
+    use super::*;
 
     #[test]
     fn each_thread_has_a_stretch() {
@@ -570,5 +536,27 @@ mod tests {
         assert_eq!(apart(&[1, 2, 3, 4, 5], 1), [1, 2, 3, 4, 5]);
         assert_eq!(apart(&[1, 2], 4), [1, 2]);
         assert_eq!(apart(&[], 2), [0; 0]);
+    }
+
+    #[test]
+    fn needs_of_one_block_come_together_in_the_order_of_the_first() {
+        let need = |text: &str, len, job| Need {
+            hash: HashAlgorithm::Sha256.digest(text.as_bytes()),
+            len,
+            job,
+            index: 0,
+        };
+        let needs = [
+            need("c", 1, 0),
+            need("a", 1, 1),
+            need("c", 1, 2),
+            need("b", 1, 3),
+            need("c", 2, 4),
+            need("a", 1, 5),
+        ];
+        let uses = Uses::of(&needs);
+        let found: Vec<Vec<u32>> = uses.in_order().map(<[u32]>::to_vec).collect();
+        assert_eq!(found, [vec![0, 2], vec![1, 5], vec![3], vec![4]]);
+        assert_eq!(Uses::of(&[]).in_order().count(), 0);
     }
 }

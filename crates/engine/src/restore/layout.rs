@@ -1,6 +1,6 @@
 //! Which place below the target folder each stored path gets (format spec 9.2).
 
-use std::os::unix::ffi::OsStrExt;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use larder_source::map_foreign;
@@ -8,84 +8,100 @@ use larder_volume::{EntryKind, FileEntry};
 
 /// Where restored entries go.
 #[derive(Debug)]
-pub(crate) struct Target {
+pub(crate) struct Layout {
     /// The folder below which everything is written.
     pub(crate) folder: PathBuf,
+    /// Folders below it whose way is the user's word; see [`larder_source::TargetRoot::with_bases`].
+    pub(crate) bases: Vec<Vec<u8>>,
     /// Leading bytes of stored paths that are cut off.
     cut: Vec<u8>,
     /// True when paths keep everything (original places, full paths, or several roots).
     whole: bool,
 }
 
-impl Target {
+impl Layout {
     /// The path below the target folder; `None` for the target folder itself.
-    pub(crate) fn relative(&self, path: &[u8]) -> Option<Vec<u8>> {
+    ///
+    /// Separators that follow each other count as one, so that two spellings of one place are seen to be one. `.` and
+    /// `..` stay, and are refused where the path is used.
+    pub(crate) fn place(&self, path: &[u8]) -> Option<Vec<u8>> {
         let rest = path.strip_prefix(self.cut.as_slice()).unwrap_or(path);
-        let mapped = if self.whole || path.first() != Some(&b'/') {
-            map_foreign(rest)
+        let foreign = self.whole || path.first() != Some(&b'/');
+        let mapped = if foreign {
+            std::borrow::Cow::Owned(map_foreign(rest))
         } else {
-            rest.to_vec()
+            std::borrow::Cow::Borrowed(rest)
         };
-        let start = mapped.iter().take_while(|b| **b == b'/').count();
-        let trimmed = mapped.get(start..).unwrap_or_default();
-        let trimmed = trimmed.strip_suffix(b"/").unwrap_or(trimmed);
-        (!trimmed.is_empty()).then(|| trimmed.to_vec())
+        let mut place = Vec::with_capacity(mapped.len());
+        for name in mapped.split(|byte| *byte == b'/').filter(|n| !n.is_empty()) {
+            if !place.is_empty() {
+                place.push(b'/');
+            }
+            place.extend_from_slice(name);
+        }
+        (!place.is_empty()).then_some(place)
     }
 }
 
 /// Chooses what of the stored paths is kept (format spec 9.2: the part common to all selected entries is cut).
-pub(crate) fn layout(entries: &[FileEntry], target: Option<&Path>, keep_full: bool) -> Target {
-    let Some(folder) = target else {
-        return original_places(entries);
-    };
-    let folder = folder.to_owned();
-    if keep_full {
-        return Target {
-            folder,
-            cut: Vec::new(),
-            whole: true,
-        };
-    }
-    let cut = common_folder(entries);
-    let whole = cut.is_empty();
-    Target { folder, cut, whole }
+/// Memory: the sources of the version.
+pub(crate) struct LayoutBuilder {
+    target: Option<PathBuf>,
+    keep_full: bool,
+    common: Option<Vec<u8>>,
+    /// Sources of the version: folders that lie in no other. None contains another.
+    sources: BTreeSet<Vec<u8>>,
+    too_many: bool,
 }
 
-/// The original places. The way to the selected entries may lead through links, as it did when they were backed up
-/// (`/home` may be one); below it nothing is followed. A set of another system goes below the root folder.
-fn original_places(entries: &[FileEntry]) -> Target {
-    let mut cut = common_folder(entries);
-    if cut.first() != Some(&b'/') {
-        return Target {
-            folder: PathBuf::from("/"),
-            cut: Vec::new(),
-            whole: true,
-        };
+impl LayoutBuilder {
+    /// For a target folder, or `None` for the original places.
+    pub(crate) fn new(target: Option<&Path>, keep_full: bool) -> Self {
+        Self {
+            target: target.map(Path::to_owned),
+            keep_full,
+            common: None,
+            sources: BTreeSet::new(),
+            too_many: false,
+        }
     }
-    if entries.iter().any(|entry| entry.path == cut) {
-        // The folder itself is restored too, so it must lie below the one that is opened.
-        let above = cut.strip_suffix(b"/").unwrap_or(&cut);
-        let end = above
-            .iter()
-            .rposition(|b| *b == b'/')
-            .map_or(0, |at| at + 1);
-        cut.truncate(end.max(1));
-    }
-    Target {
-        folder: PathBuf::from(std::ffi::OsStr::from_bytes(&cut)),
-        cut,
-        whole: false,
-    }
-}
 
-/// The longest folder path, with its separator, that all entries share.
-fn common_folder(entries: &[FileEntry]) -> Vec<u8> {
-    let mut common: Option<Vec<u8>> = None;
-    for entry in entries {
+    /// Takes note of any entry of the version, selected or not.
+    pub(crate) fn add(&mut self, entry: &FileEntry) {
+        if self.target.is_some() || self.too_many {
+            return;
+        }
         let own = folder_of(entry);
-        common = Some(match common {
-            None => own.to_vec(),
-            Some(mut common) => {
+        // The sources that sort before it end with the one it lies in, because none contains another.
+        let near = self
+            .sources
+            .range::<[u8], _>((std::ops::Bound::Unbounded, std::ops::Bound::Included(own)));
+        if near
+            .last()
+            .is_some_and(|source| own.starts_with(source.as_slice()))
+        {
+            return;
+        }
+        let below: Vec<Vec<u8>> = self
+            .sources
+            .range::<[u8], _>((std::ops::Bound::Included(own), std::ops::Bound::Unbounded))
+            .take_while(|source| source.starts_with(own))
+            .cloned()
+            .collect();
+        for source in below {
+            self.sources.remove(&source);
+        }
+        self.sources.insert(own.to_vec());
+        self.too_many = self.sources.len() > MOST_SOURCES;
+    }
+
+    /// Takes note of a selected entry.
+    pub(crate) fn add_selected(&mut self, entry: &FileEntry) {
+        let own = folder_of(entry);
+        match &mut self.common {
+            None => self.common = Some(own.to_vec()),
+            Some(common) if own.starts_with(common) => {}
+            Some(common) => {
                 let same = common.iter().zip(own).take_while(|(a, b)| a == b).count();
                 common.truncate(same);
                 let end = common
@@ -93,11 +109,53 @@ fn common_folder(entries: &[FileEntry]) -> Vec<u8> {
                     .rposition(|b| is_separator(*b, own))
                     .map_or(0, |at| at + 1);
                 common.truncate(end);
-                common
             }
-        });
+        }
     }
-    common.unwrap_or_default()
+
+    /// The layout for all that was added.
+    pub(crate) fn finish(self) -> Layout {
+        let common = self.common.unwrap_or_default();
+        let Some(folder) = self.target else {
+            return original_places(&common, self.sources, self.too_many);
+        };
+        let cut = if self.keep_full { Vec::new() } else { common };
+        Layout {
+            folder,
+            bases: Vec::new(),
+            whole: cut.is_empty(),
+            cut,
+        }
+    }
+}
+
+/// The original places. The way to each source may lead through links, as it did when it was backed up (`/home` may be
+/// one, or the source itself); within a source nothing is followed. A set of another system goes below the root folder.
+fn original_places(common: &[u8], sources: BTreeSet<Vec<u8>>, too_many: bool) -> Layout {
+    let is_own = common.first() == Some(&b'/');
+    let trim = |path: &[u8]| {
+        let names: Vec<&[u8]> = path
+            .split(|b| *b == b'/')
+            .filter(|n| !n.is_empty())
+            .collect();
+        names.join(&b'/')
+    };
+    let usable = |base: &Vec<u8>| {
+        !base.is_empty() && !base.split(|b| *b == b'/').any(|n| n == b"." || n == b"..")
+    };
+    let bases: Vec<Vec<u8>> = if !is_own {
+        Vec::new()
+    } else if too_many {
+        vec![trim(common)].into_iter().filter(usable).collect()
+    } else {
+        sources.iter().map(|s| trim(s)).filter(usable).collect()
+    };
+    Layout {
+        folder: PathBuf::from("/"),
+        bases,
+        cut: if is_own { b"/".to_vec() } else { Vec::new() },
+        whole: !is_own,
+    }
 }
 
 fn is_separator(byte: u8, path: &[u8]) -> bool {
@@ -125,52 +183,71 @@ fn folder_of(entry: &FileEntry) -> &[u8] {
     path.get(..end).unwrap_or_default()
 }
 
+/// Sources that are told apart; a version of more has the folder that all have in common for its only one.
+const MOST_SOURCES: usize = 1000;
+
 #[cfg(test)]
 mod tests {
-    use super::layout;
-    use larder_volume::{EntryKind, FileEntry};
     use std::path::Path;
 
-    fn entry(kind: EntryKind, path: &str) -> FileEntry {
-        FileEntry {
-            kind,
-            path: path.as_bytes().to_vec(),
-            hash: None,
-            size: 0,
-            time: None,
-            metahash: None,
-            metasize: 0,
-            metablockhash: None,
-            metablocklists: Vec::new(),
-            blocklists: Vec::new(),
-            blockhash: None,
-            blocksize: None,
+    use larder_volume::{EntryKind, FileEntry};
+    use proptest::prelude::*;
+
+    use super::{Layout, LayoutBuilder};
+
+    fn layout(entries: &[FileEntry], target: Option<&Path>) -> Layout {
+        let mut builder = LayoutBuilder::new(target, false);
+        for entry in entries {
+            builder.add(entry);
+            builder.add_selected(entry);
         }
+        builder.finish()
+    }
+
+    fn entry(kind: EntryKind, path: &str) -> FileEntry {
+        FileEntry::new(kind, path.as_bytes().to_vec())
+    }
+
+    fn texts(list: &[Vec<u8>]) -> Vec<String> {
+        let text = |path: &Vec<u8>| String::from_utf8_lossy(path).into_owned();
+        list.iter().map(text).collect()
+    }
+
+    fn place(layout: &Layout, path: &str) -> Option<String> {
+        let place = layout.place(path.as_bytes());
+        place.map(|p| String::from_utf8_lossy(&p).into_owned())
     }
 
     #[test]
-    fn original_places_are_reached_through_the_folders_above() {
-        use EntryKind::{File, Folder};
+    fn original_places_are_reached_along_the_links_above_each_source() {
+        use EntryKind::{File, Folder, Symlink};
         let entries = [
-            entry(Folder, "/home/ann/"),
             entry(File, "/home/ann/a/x"),
+            entry(Folder, "/home/ann/"),
             entry(File, "/home/ann/y"),
+            entry(File, "/etc/hosts"),
+            entry(Symlink, "/srv/link/"),
+            entry(File, "/home/annex/x"),
         ];
-        let place = layout(&entries, None, false);
-        assert_eq!(place.folder, Path::new("/home/"));
-        let relative = |path: &str| {
-            place
-                .relative(path.as_bytes())
-                .map(|r| String::from_utf8(r).unwrap())
-        };
-        assert_eq!(relative("/home/ann/"), Some("ann".into()));
-        assert_eq!(relative("/home/ann/a/x"), Some("ann/a/x".into()));
-        let roots = [entry(File, "/a/x"), entry(File, "/b/y")];
-        assert_eq!(layout(&roots, None, false).folder, Path::new("/"));
-        let foreign = [entry(File, "C:\\a\\x")];
-        let place = layout(&foreign, None, false);
-        assert_eq!(place.folder, Path::new("/"));
-        assert_eq!(place.relative(b"C:\\a\\x"), Some(b"C/a/x".to_vec()));
+        let found = layout(&entries, None);
+        assert_eq!(found.folder, Path::new("/"));
+        assert_eq!(
+            texts(&found.bases),
+            ["etc", "home/ann", "home/annex", "srv"]
+        );
+        assert_eq!(place(&found, "/home/ann/"), Some("home/ann".into()));
+        assert_eq!(place(&found, "/home/ann/a/x"), Some("home/ann/a/x".into()));
+        assert_eq!(place(&found, "/"), None);
+        let foreign = layout(&[entry(File, "C:\\a\\x")], None);
+        assert_eq!(foreign.folder, Path::new("/"));
+        assert!(foreign.bases.is_empty());
+        assert_eq!(place(&foreign, "C:\\a\\x"), Some("C/a/x".into()));
+        let root = layout(&[entry(Folder, "/"), entry(File, "/a/x")], None);
+        assert!(root.bases.is_empty());
+        let many: Vec<_> = (0..2_000)
+            .map(|n| entry(File, &format!("/many/{n}/x")))
+            .collect();
+        assert_eq!(texts(&layout(&many, None).bases), ["many"]);
     }
 
     #[test]
@@ -206,20 +283,74 @@ mod tests {
                 &[(File, "C:\\x"), (File, "D:\\y")],
                 &[Some("C/x"), Some("D/y")],
             ),
+            // Two spellings of one place.
+            (
+                &[(File, "/s//x"), (File, "/s/x"), (Folder, "/s///x/")],
+                &[Some("x"), Some("x"), Some("x")],
+            ),
+            (
+                &[(File, "C:\\a/b"), (File, "C:\\a\\b"), (File, "C:\\c")],
+                &[Some("a/b"), Some("a/b"), Some("c")],
+            ),
         ];
         for (entries, expected) in cases {
             let entries: Vec<_> = entries.iter().map(|(k, p)| entry(*k, p)).collect();
-            let place = layout(&entries, Some(Path::new("/t")), false);
+            let found = layout(&entries, Some(Path::new("/t")));
             let got: Vec<_> = entries
                 .iter()
-                .map(|e| {
-                    place
-                        .relative(&e.path)
-                        .map(|r| String::from_utf8(r).unwrap())
-                })
+                .map(|e| place(&found, &String::from_utf8_lossy(&e.path)))
                 .collect();
             let want: Vec<_> = expected.iter().map(|e| e.map(str::to_owned)).collect();
             assert_eq!(got, want);
+        }
+    }
+
+    fn entries() -> impl Strategy<Value = Vec<FileEntry>> {
+        let path = prop::collection::vec("[abc.]{1,2}", 1..5);
+        let one = (path, any::<bool>()).prop_map(|(names, is_folder)| {
+            let path = format!("/{}", names.join("/"));
+            match is_folder {
+                true => entry(EntryKind::Folder, &format!("{path}/")),
+                false => entry(EntryKind::File, &path),
+            }
+        });
+        prop::collection::vec(one, 1..20)
+    }
+
+    proptest! {
+        /// In any order the sources are the folders that lie in no other, and each entry lies in one.
+        #[test]
+        fn sources_are_the_topmost_folders(entries in entries(), seed in any::<u64>()) {
+            let bases = texts(&layout(&entries, None).bases);
+            let mut turned = entries.clone();
+            turned.rotate_left((seed % entries.len() as u64) as usize);
+            turned.reverse();
+            prop_assert_eq!(&texts(&layout(&turned, None).bases), &bases);
+            for (n, base) in bases.iter().enumerate() {
+                for other in &bases[n + 1..] {
+                    let below = format!("{base}/");
+                    prop_assert!(!other.starts_with(&below));
+                }
+            }
+        }
+
+        /// Different files get different places, and none leaves the target by its form.
+        #[test]
+        fn places_are_relative_and_as_different_as_the_paths(entries in entries()) {
+            for target in [None, Some(Path::new("/t"))] {
+                let found = layout(&entries, target);
+                let mut places = std::collections::BTreeMap::new();
+                for entry in &entries {
+                    let path = String::from_utf8_lossy(&entry.path).into_owned();
+                    let Some(place) = place(&found, &path) else { continue };
+                    prop_assert!(!place.starts_with('/') && !place.ends_with('/'));
+                    prop_assert!(!place.contains("//"));
+                    let bare = path.trim_end_matches('/').to_owned();
+                    prop_assert!(bare.ends_with(&place));
+                    let before = places.insert(place, bare.clone());
+                    prop_assert!(before.is_none_or(|before| before == bare));
+                }
+            }
         }
     }
 }

@@ -6,208 +6,145 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 
 use larder_source::{FileKind, OpenHow, Restore, TargetRoot};
-use larder_volume::{EntryKind, FileEntry, Hash, Metadata, unix_from_ticks};
+use larder_volume::{EntryKind, FileEntry, Hash, HashAlgorithm, Metadata, unix_from_ticks};
 
 use super::Rules;
 use super::content_hash::rest_of_file;
-use super::plan::Node;
 use crate::run::Run;
 
-/// What was found at a file's place.
-pub(crate) struct Existing {
-    /// Where to write: the file's own place, or the name of a copy.
-    pub(crate) rel: Vec<u8>,
-    /// Something is there and will be changed in place.
-    pub(crate) exists: bool,
-    /// The file is right already.
-    pub(crate) right: bool,
-    /// Blocks that need not be written, by number; empty when none.
-    present: Vec<bool>,
+/// What stands at the place of a file.
+pub(crate) enum Present {
+    /// Nothing.
+    Nothing,
+    /// A file that can be read, with its length.
+    File {
+        /// The file, open for reading.
+        file: File,
+        /// Its length.
+        len: u64,
+    },
+    /// Something else, which has no blocks to offer.
+    Other,
 }
 
-impl Existing {
-    /// Nothing stands at `rel`.
-    pub(crate) fn nothing(rel: Vec<u8>) -> Self {
-        Self {
-            rel,
-            exists: false,
-            right: false,
-            present: Vec::new(),
-        }
-    }
-
-    /// True when block `index` is right already.
-    pub(crate) fn has(&self, index: usize) -> bool {
-        self.present.get(index).copied().unwrap_or(false)
-    }
-}
-
-/// Most copies that may stand beside a file.
-const MOST_COPIES: u32 = 100;
-
-/// Looks at what stands at `rel` and decides where and what to write.
-pub(crate) fn compare(
-    engine: &Run,
-    root: &TargetRoot,
-    rel: &[u8],
-    entry: &FileEntry,
-    blocks: &[Hash],
-    rules: &Rules,
-    date: &str,
-) -> io::Result<Existing> {
-    let Some(facts) = root.stat(rel)? else {
-        return Ok(Existing::nothing(rel.to_vec()));
+/// Looks at the place of a file.
+///
+/// # Errors
+/// A folder stands there and would have to be overwritten, or what the system reports.
+pub(crate) fn look(root: &TargetRoot, place: &[u8], overwrite: bool) -> io::Result<Present> {
+    let Some(facts) = root.stat(place)? else {
+        return Ok(Present::Nothing);
     };
-    let size = entry.size;
-    if facts.kind == FileKind::File {
-        let file = root.open_file(rel, OpenHow::Existing)?;
-        let present = present_blocks(engine, &file, facts.size, size, blocks)?;
-        if facts.size == size && present.iter().all(|p| *p) {
-            return Ok(Existing {
-                rel: rel.to_vec(),
-                exists: true,
-                right: true,
-                present,
-            });
-        }
-        if rules.overwrite {
-            file.set_len(size)?;
-            return Ok(Existing {
-                rel: rel.to_vec(),
-                exists: true,
-                right: false,
-                present,
-            });
-        }
-        let copy = copy_name(engine, root, rel, entry, date)?;
-        if copy.right {
-            return Ok(copy);
-        }
-        // Blocks that the old file has are copied from it instead of being fetched.
-        let new = root.open_file(&copy.rel, OpenHow::CreateOrExisting)?;
-        copy_blocks(engine, &file, &new, size, &present)?;
-        return Ok(Existing {
-            rel: copy.rel,
-            exists: false,
-            right: false,
-            present,
-        });
-    }
     match facts.kind {
-        FileKind::Folder => {
-            if rules.overwrite {
-                return Err(io::Error::new(
-                    io::ErrorKind::IsADirectory,
-                    "a folder stands at this place",
-                ));
-            }
-            copy_name(engine, root, rel, entry, date)
-        }
-        _ if rules.overwrite => {
-            root.remove(rel)?;
-            Ok(Existing::nothing(rel.to_vec()))
-        }
-        _ => copy_name(engine, root, rel, entry, date),
+        FileKind::File => Ok(match root.open_file(place, OpenHow::ReadOnly) {
+            Ok(file) => Present::File {
+                file,
+                len: facts.size,
+            },
+            Err(_) => Present::Other,
+        }),
+        FileKind::Folder if overwrite => Err(io::Error::new(
+            io::ErrorKind::IsADirectory,
+            "a folder stands at this place",
+        )),
+        FileKind::Folder | FileKind::Symlink { .. } | FileKind::Special(_) => Ok(Present::Other),
     }
 }
 
-fn present_blocks(
-    engine: &Run,
+/// Whether a file has a block at a place. The buffer is used for it.
+pub(crate) fn has_block(
     file: &File,
-    have: u64,
-    size: u64,
-    blocks: &[Hash],
-) -> io::Result<Vec<bool>> {
-    let format = engine.format().map_err(io::Error::other)?;
-    let mut buffer = vec![
-        0_u8;
-        usize::try_from(format.blocksize)
-            .unwrap_or(usize::MAX)
-            .min(1 << 31)
-    ];
-    let mut present = Vec::with_capacity(blocks.len());
-    for (index, hash) in blocks.iter().enumerate() {
-        let at = index as u64 * format.blocksize;
-        let len = format.blocksize.min(size.saturating_sub(at));
-        let enough = at + len <= have;
-        let slice = buffer
-            .get_mut(..usize::try_from(len).unwrap_or(0))
-            .unwrap_or_default();
-        present.push(
-            enough
-                && file.read_exact_at(slice, at).is_ok()
-                && format.block_hash.digest(slice) == *hash,
-        );
+    at: u64,
+    len: u64,
+    (algorithm, hash): (HashAlgorithm, &Hash),
+    buffer: &mut Vec<u8>,
+) -> bool {
+    // Longer blocks than that are not written by anybody.
+    let Some(len) = usize::try_from(len).ok().filter(|len| *len <= 1 << 31) else {
+        return false;
+    };
+    if file
+        .metadata()
+        .is_ok_and(|facts| facts.len() < at + len as u64)
+    {
+        return false;
     }
-    Ok(present)
+    buffer.resize(len, 0);
+    file.read_exact_at(buffer, at).is_ok() && algorithm.digest(buffer) == *hash
 }
 
-fn copy_blocks(
-    engine: &Run,
-    from: &File,
-    to: &File,
-    size: u64,
-    present: &[bool],
-) -> io::Result<()> {
-    let blocksize = engine.format().map_err(io::Error::other)?.blocksize;
-    for (index, _) in present.iter().enumerate().filter(|(_, p)| **p) {
-        let at = index as u64 * blocksize;
-        let mut buffer =
-            vec![0_u8; usize::try_from(blocksize.min(size.saturating_sub(at))).unwrap_or(0)];
-        from.read_exact_at(&mut buffer, at)?;
-        to.write_all_at(&buffer, at)?;
-    }
-    Ok(())
-}
-
-/// A free name beside an existing file, or a copy that is this file already.
-fn copy_name(
+/// A free name beside an existing file, or a copy that is this file already: its number and whether it is.
+///
+/// # Errors
+/// All names are taken, or what the system reports.
+pub(crate) fn choose_copy(
     engine: &Run,
     root: &TargetRoot,
-    rel: &[u8],
+    place: &[u8],
     entry: &FileEntry,
     date: &str,
-) -> io::Result<Existing> {
-    for attempt in 0..=MOST_COPIES {
-        let name = name_of_copy(rel, date, attempt.checked_sub(1));
+) -> io::Result<(u8, bool)> {
+    let algorithm = engine.format().map_err(io::Error::other)?.file_hash;
+    for copy in 1..=MOST_COPIES {
+        let name = place_of_copy(place, date, copy);
         let Some(facts) = root.stat(&name)? else {
-            return Ok(Existing::nothing(name));
+            return Ok((copy, false));
         };
-        if facts.kind == FileKind::File && entry.size == facts.size {
-            let file = root.open_file(&name, OpenHow::Existing)?;
-            let algorithm = engine.format().map_err(io::Error::other)?.file_hash;
-            if Some(rest_of_file(&file, algorithm.hasher(), 0)?) == entry.hash {
-                return Ok(Existing {
-                    rel: name,
-                    exists: true,
-                    right: true,
-                    present: Vec::new(),
-                });
-            }
+        if facts.kind == FileKind::File
+            && entry.size == facts.size
+            && let Ok(file) = root.open_file(&name, OpenHow::ReadOnly)
+            && Some(rest_of_file(&file, algorithm.hasher(), 0)?) == entry.hash
+        {
+            return Ok((copy, true));
         }
     }
-    Err(io::Error::new(
+    Err(all_taken())
+}
+
+fn all_taken() -> io::Error {
+    io::Error::new(
         io::ErrorKind::AlreadyExists,
         format!("{MOST_COPIES} copies of this file stand here already"),
-    ))
+    )
 }
 
-/// `<stem>.<date><.ext>`, then `<stem>.<date> (n)<.ext>`.
-fn name_of_copy(rel: &[u8], date: &str, number: Option<u32>) -> Vec<u8> {
-    let start = rel.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1);
-    let (folder, name) = rel.split_at(start);
+/// The place of the copy of a number: 0 is the place itself, 1 `<stem>.<date><.ext>`, then `<stem>.<date> (n)<.ext>`. A
+/// name that would be too long is cut.
+pub(crate) fn place_of_copy(place: &[u8], date: &str, copy: u8) -> Vec<u8> {
+    if copy == 0 {
+        return place.to_vec();
+    }
+    let start = place
+        .iter()
+        .rposition(|b| *b == b'/')
+        .map_or(0, |at| at + 1);
+    let (folder, name) = place.split_at(start);
     let dot = name.iter().rposition(|b| *b == b'.').unwrap_or(name.len());
     let (stem, ending) = name.split_at(dot);
-    let number = number.map(|n| format!(" ({n})")).unwrap_or_default();
-    [
-        folder,
+    let number = match copy {
+        1 => String::new(),
+        n => format!(" ({})", n - 2),
+    };
+    let middle = format!(".{date}{number}");
+    let ending = cut(ending, LONGEST_ENDING);
+    let stem = cut(
         stem,
-        b".",
-        date.as_bytes(),
-        number.as_bytes(),
-        ending,
-    ]
-    .concat()
+        LONGEST_NAME.saturating_sub(middle.len() + ending.len()),
+    );
+    [folder, stem, middle.as_bytes(), ending].concat()
+}
+
+/// The first bytes of a name, not ending within a character.
+fn cut(name: &[u8], most: usize) -> &[u8] {
+    let is_within = |at: usize| name.get(at).is_some_and(|byte| byte & 0xC0 == 0x80);
+    let mut end = most.min(name.len());
+    // A character has four bytes at most; other bytes are no text.
+    for _ in 0..3 {
+        if end < name.len() && end > 0 && is_within(end) {
+            end -= 1;
+        }
+    }
+    name.get(..end).unwrap_or(name)
 }
 
 /// Opens the file at its original place, for `--restore-with-local-blocks`.
@@ -218,34 +155,9 @@ pub(crate) fn open_original(path: &[u8]) -> Option<File> {
     larder_source::open_for_read(std::path::Path::new(std::ffi::OsStr::from_bytes(path))).ok()
 }
 
-/// The bytes at `at`, when they are the wanted block.
-pub(crate) fn matching_block(
-    engine: &Run,
-    file: &mut File,
-    at: u64,
-    len: u64,
-    hash: &Hash,
-) -> Option<Vec<u8>> {
-    let mut buffer = vec![0_u8; usize::try_from(len).ok()?];
-    file.read_exact_at(&mut buffer, at).ok()?;
-    (engine.format().ok()?.block_hash.digest(&buffer) == *hash).then_some(buffer)
-}
-
-/// Opens a file for single blocks found locally.
-pub(crate) fn open_for_block(root: &TargetRoot, rel: &[u8], exists: bool) -> io::Result<File> {
-    root.open_file(
-        rel,
-        if exists {
-            OpenHow::Existing
-        } else {
-            OpenHow::CreateOrExisting
-        },
-    )
-}
-
 /// Where a link stands now.
 pub(crate) struct Placed {
-    pub(crate) rel: Vec<u8>,
+    pub(crate) place: Vec<u8>,
     /// False when the same link stood there already.
     pub(crate) is_new: bool,
 }
@@ -253,46 +165,31 @@ pub(crate) struct Placed {
 /// Creates a link, unless the same stands there already.
 pub(crate) fn place_link(
     root: &TargetRoot,
-    link: &Node,
+    place: &[u8],
     to: &[u8],
     overwrite: bool,
     date: &str,
 ) -> io::Result<Placed> {
-    let placed = |rel: &[u8], is_new| {
-        let rel = rel.to_vec();
-        Ok(Placed { rel, is_new })
-    };
-    let Some(facts) = root.stat(&link.rel)? else {
-        root.create_symlink(&link.rel, to, false)?;
-        return placed(&link.rel, true);
-    };
-    if matches!(facts.kind, FileKind::Symlink { .. }) && root.read_symlink(&link.rel)? == to {
-        return placed(&link.rel, false);
-    }
-    if overwrite {
-        root.create_symlink(&link.rel, to, true)?;
-        return placed(&link.rel, true);
-    }
-    for attempt in 0..=MOST_COPIES {
-        let name = name_of_copy(&link.rel, date, attempt.checked_sub(1));
-        match root.stat(&name)? {
-            None => {
-                root.create_symlink(&name, to, false)?;
-                return placed(&name, true);
+    for copy in 0..=MOST_COPIES {
+        let place = place_of_copy(place, date, copy);
+        let (is_free, is_same) = match root.stat(&place)? {
+            None => (true, false),
+            Some(found) => {
+                let is_link = matches!(found.kind, FileKind::Symlink { .. });
+                (false, is_link && root.read_symlink(&place)? == to)
             }
-            Some(found)
-                if matches!(found.kind, FileKind::Symlink { .. })
-                    && root.read_symlink(&name)? == to =>
-            {
-                return placed(&name, false);
-            }
-            Some(_) => {}
+        };
+        if is_same {
+            let is_new = false;
+            return Ok(Placed { place, is_new });
+        }
+        if is_free || overwrite {
+            root.create_symlink(&place, to, overwrite)?;
+            let is_new = true;
+            return Ok(Placed { place, is_new });
         }
     }
-    Err(io::Error::new(
-        io::ErrorKind::AlreadyExists,
-        format!("{MOST_COPIES} copies of this link stand here already"),
-    ))
+    Err(all_taken())
 }
 
 /// What of a metadata blob is applied.
@@ -303,6 +200,7 @@ pub(crate) fn restore_facts<'m>(blob: &'m Metadata, rules: &Rules, kind: EntryKi
             let (seconds, nanos) = unix_from_ticks(ticks);
             (seconds, nanos + blob.mtime_ns.unwrap_or(0).min(99))
         }),
+        user_xattrs_only: !rules.permissions,
         ..Restore::default()
     };
     if !is_link {
@@ -333,18 +231,51 @@ pub(crate) fn restore_facts<'m>(blob: &'m Metadata, rules: &Rules, kind: EntryKi
     restore
 }
 
+/// Most copies that may stand beside a file.
+const MOST_COPIES: u8 = 101;
+/// The longest name of the usual file systems, in bytes.
+const LONGEST_NAME: usize = 255;
+/// Longer endings are cut too.
+const LONGEST_ENDING: usize = 100;
+
 #[cfg(test)]
 mod tests {
-    use super::name_of_copy;
+    use proptest::prelude::*;
+
+    use super::place_of_copy;
 
     #[test]
     fn copies_are_named_after_the_version() {
-        let name = |rel: &str, n| {
-            String::from_utf8(name_of_copy(rel.as_bytes(), "2026-01-02", n)).unwrap()
+        let name = |place: &str, n| {
+            String::from_utf8(place_of_copy(place.as_bytes(), "2026-01-02", n)).unwrap()
         };
-        assert_eq!(name("a/b.txt", None), "a/b.2026-01-02.txt");
-        assert_eq!(name("a/b.txt", Some(0)), "a/b.2026-01-02 (0).txt");
-        assert_eq!(name("a.d/b", Some(1)), "a.d/b.2026-01-02 (1)");
-        assert_eq!(name(".profile", None), ".2026-01-02.profile");
+        assert_eq!(name("a/b.txt", 0), "a/b.txt");
+        assert_eq!(name("a/b.txt", 1), "a/b.2026-01-02.txt");
+        assert_eq!(name("a/b.txt", 2), "a/b.2026-01-02 (0).txt");
+        assert_eq!(name("a.d/b", 3), "a.d/b.2026-01-02 (1)");
+        assert_eq!(name(".profile", 1), ".2026-01-02.profile");
+        let long = format!("{}.txt", "ü".repeat(125));
+        let copy = name(&long, 101);
+        assert_eq!(copy, format!("{}.2026-01-02 (99).txt", "ü".repeat(117)));
+    }
+
+    proptest! {
+        /// Names fit into the file system, differ from each other and from the place, and stay in its folder.
+        #[test]
+        fn names_of_copies_fit_and_differ(
+            name in prop::collection::vec(1_u8.., 1..255),
+            folder in "(a/){0,2}",
+        ) {
+            prop_assume!(!name.contains(&b'/') && name != b"." && name != b"..");
+            let place = [folder.as_bytes(), name.as_slice()].concat();
+            let mut names = std::collections::BTreeSet::from([place.clone()]);
+            for copy in 1..=101 {
+                let copy = place_of_copy(&place, "2026-01-02", copy);
+                let rest = copy.strip_prefix(folder.as_bytes()).unwrap();
+                prop_assert!(rest.len() <= 255 && !rest.contains(&b'/'));
+                names.insert(copy);
+            }
+            prop_assert_eq!(names.len(), 102);
+        }
     }
 }

@@ -10,6 +10,8 @@ use crate::filter::{Action, Filter, FilterError, Places, Verdict};
 #[derive(Clone, Debug)]
 pub struct Selection {
     patterns: Filter,
+    /// Each pattern by itself with its text, to tell which of them match nothing.
+    single: Vec<(String, Filter)>,
     options: Filter,
     separator: u8,
 }
@@ -27,17 +29,18 @@ impl Selection {
         case_sensitive: bool,
         separator: char,
     ) -> Result<Selection, FilterError> {
-        let rewritten: Vec<_> = arguments
-            .iter()
-            .map(|argument| {
-                (
-                    Action::Include,
-                    rewrite_argument(argument.as_ref(), separator),
-                )
-            })
-            .collect();
+        let include = |text: String| (Action::Include, text);
+        let mut rewritten = Vec::with_capacity(arguments.len());
+        let mut single = Vec::with_capacity(arguments.len());
+        for argument in arguments.iter().map(AsRef::as_ref) {
+            let mut own = vec![include(rewrite_argument(argument, separator))];
+            own.extend(as_folder(argument, separator).map(include));
+            single.push((argument.to_owned(), Filter::parse(&own, case_sensitive)?));
+            rewritten.extend(own);
+        }
         Ok(Selection {
             patterns: Filter::parse(&rewritten, case_sensitive)?,
+            single,
             options: Filter::parse_with(options, case_sensitive, &Places::default())?,
             separator: if separator == '\\' { b'\\' } else { b'/' },
         })
@@ -57,6 +60,17 @@ impl Selection {
             None if !self.patterns.is_empty() => self.patterns.matches(path) == Verdict::Included,
             None => self.options.matches(path) == Verdict::Included,
         }
+    }
+
+    /// The patterns that were given as arguments.
+    pub fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.single.iter().map(|(text, _)| text.as_str())
+    }
+
+    /// Whether the pattern of this number matches the path by itself, whatever the other rules say of it.
+    pub fn pattern_matches(&self, number: usize, path: &[u8]) -> bool {
+        let single = self.single.get(number);
+        single.is_some_and(|(_, filter)| filter.matches(path) == Verdict::Included)
     }
 
     /// The first rule that excludes a folder the path lies in.
@@ -94,6 +108,7 @@ impl Default for Selection {
     fn default() -> Self {
         Selection {
             patterns: Filter::empty(),
+            single: Vec::new(),
             options: Filter::empty(),
             separator: b'/',
         }
@@ -129,6 +144,15 @@ pub fn rewrite_argument(argument: &str, separator: char) -> String {
     format!("*{separator}{argument}")
 }
 
+/// A path without wildcards may be that of a folder, written without its separator: then what is in it is meant.
+fn as_folder(argument: &str, separator: char) -> Option<String> {
+    let is_plain_path = argument.contains(separator)
+        && !argument.ends_with(separator)
+        && !argument.starts_with(['@', '[', '{'])
+        && !argument.contains(['*', '?']);
+    is_plain_path.then(|| format!("{argument}{separator}*"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +176,28 @@ mod tests {
         }
         assert_eq!(rewrite_argument(r"C:\x\", '\\'), r"C:\x\*");
         assert_eq!(rewrite_argument("a.txt", '\\'), r"*\a.txt");
+    }
+
+    #[test]
+    fn the_name_of_a_folder_stands_for_what_is_in_it() -> Result<(), FilterError> {
+        let arguments = ["/R/docs", "note", "/R/a*"];
+        let selection = Selection::parse(&arguments, &[], true, '/')?;
+        for (path, expected) in [
+            ("/R/docs", true),
+            ("/R/docs/", true),
+            ("/R/docs/sub/x", true),
+            ("/R/docs2", false),
+            ("/R/docs2/x", false),
+            ("/R/note", true),
+            ("/R/note/x", false),
+        ] {
+            assert_eq!(selection.selects(path.as_bytes()), expected, "{path}");
+        }
+        assert!(selection.pattern_matches(0, b"/R/docs/x"));
+        assert!(!selection.pattern_matches(1, b"/R/docs/x"));
+        assert!(!selection.pattern_matches(3, b"/R/docs/x"));
+        assert_eq!(selection.patterns().collect::<Vec<_>>(), arguments);
+        Ok(())
     }
 
     #[test]

@@ -26,6 +26,19 @@ pub fn write_sparse(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
     write_range(file, bytes, start, end, at)
 }
 
+/// Gives a file its length and the room for it. File systems that cannot reserve room give the length alone.
+///
+/// # Errors
+///
+/// `StorageFull` when there is no room, or what the system reports.
+pub fn allocate(file: &File, len: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, len) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOSYS) => file.set_len(len),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn write_range(file: &File, bytes: &[u8], start: usize, end: usize, at: u64) -> io::Result<()> {
     match bytes.get(start..end) {
         Some(range) if !range.is_empty() => file.write_all_at(range, at + start as u64),
@@ -50,6 +63,17 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
+
+    #[test]
+    fn room_is_reserved_on_request() -> io::Result<()> {
+        let temp = tempfile::tempdir()?;
+        let path = temp.path().join("f");
+        let file = File::options().write(true).create_new(true).open(&path)?;
+        allocate(&file, 100_000)?;
+        let facts = std::fs::metadata(&path)?;
+        assert_eq!(facts.len(), 100_000);
+        Ok(())
+    }
 
     #[test]
     fn zeros_become_holes_and_the_content_is_the_same() -> io::Result<()> {

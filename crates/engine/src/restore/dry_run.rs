@@ -1,0 +1,93 @@
+//! What a restore would do, entry by entry.
+
+use std::collections::BTreeSet;
+
+use larder_options::value::format_size;
+use larder_source::TargetRoot;
+use larder_volume::{EntryKind, FileEntry};
+
+use super::Rules;
+use super::layout::Layout;
+use super::plan::{Cursor, Item, Mark, Plan, Source, Sources};
+use super::selected::Selected;
+use super::target::place_of_copy;
+use crate::run::Run;
+use crate::{Level, Result};
+
+/// Shows a plan; changes nothing.
+pub(super) fn show(
+    engine: &Run,
+    selected: &Selected<'_>,
+    (layout, plan): (&Layout, &Plan),
+    root: Option<&TargetRoot>,
+    rules: &Rules,
+) -> Result<()> {
+    let say = |text: String| engine.reporter.say(Level::DryRun, "DryRun", text);
+    let mut cursor = Cursor::new(plan, engine.format()?, rules);
+    let (mut files, mut volumes) = (0_u64, BTreeSet::new());
+    selected.each(|number, entry| {
+        let Some(item) = plan.items.get(number as usize) else {
+            return Ok(());
+        };
+        let sources = cursor.next(item, entry);
+        let Some(place) = layout.place(&entry.path) else {
+            return Ok(());
+        };
+        let path = |copy: u8| {
+            let place = place_of_copy(&place, &plan.date, copy);
+            let text = String::from_utf8_lossy(&place).into_owned();
+            layout.folder.join(text).display().to_string()
+        };
+        let present = || root.is_some_and(|root| matches!(root.stat(&place), Ok(Some(_))));
+        match entry.kind {
+            EntryKind::Folder => {
+                if !present() {
+                    say(format!("would create the folder {}", path(0)));
+                }
+            }
+            EntryKind::Symlink => say(format!("would create the link {}", path(0))),
+            EntryKind::File => {
+                files += u64::from(!item.is(Mark::Right));
+                let from = volumes_of(plan, sources);
+                say(told(entry, item, &path, from.len()));
+                volumes.extend(from);
+            }
+        }
+        Ok(())
+    })?;
+    say(format!(
+        "would restore {files} files and fetch {} data files for that",
+        volumes.len()
+    ));
+    Ok(())
+}
+
+/// One sentence about a file.
+fn told(entry: &FileEntry, item: &Item, path: &impl Fn(u8) -> String, volumes: usize) -> String {
+    let size = format_size(entry.size);
+    let from = format!("{size}, parts in {volumes} data files");
+    if item.is(Mark::Refused) || item.is(Mark::Failed) {
+        format!("cannot restore {}", path(0))
+    } else if item.is(Mark::Right) {
+        format!("{} is right already", path(item.copy))
+    } else if item.copy > 0 {
+        format!(
+            "would keep {} and restore to {} ({from})",
+            path(0),
+            path(item.copy)
+        )
+    } else if item.is(Mark::Replaces) {
+        format!("would replace {} ({from})", path(0))
+    } else {
+        format!("would restore {} ({from})", path(0))
+    }
+}
+
+fn volumes_of(plan: &Plan, sources: Sources) -> BTreeSet<u32> {
+    let all = sources.first..sources.first + sources.blocks;
+    all.filter_map(|at| match plan.source(at) {
+        Source::Volume(volume) => Some(volume),
+        _ => None,
+    })
+    .collect()
+}

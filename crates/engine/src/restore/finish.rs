@@ -1,0 +1,106 @@
+//! The last steps of a restore: links, then the metadata of folders, then what earlier runs left behind.
+
+use std::sync::atomic::Ordering;
+
+use larder_volume::EntryKind;
+
+use super::prepare::parent;
+use super::restoring::Restoring;
+use super::target;
+use crate::Result;
+
+impl Restoring<'_> {
+    /// Creates the links.
+    pub(super) fn links(&self) -> Result<()> {
+        let links = std::mem::take(&mut self.kept().links);
+        for link in links {
+            self.engine.cancel.check()?;
+            let link = self.record(link)?;
+            let Some(blob) = self.parsed(&link.blob, EntryKind::Symlink, &link.path) else {
+                continue;
+            };
+            let path = String::from_utf8_lossy(&link.path);
+            let Some(to) = &blob.symlink_target else {
+                self.engine.reporter.warn(
+                    "LinkWithoutTarget",
+                    format!("{path}: the version does not hold the link's target"),
+                );
+                continue;
+            };
+            let (overwrite, date) = (self.rules.overwrite, &self.plan.date);
+            match target::place_link(self.root, &link.place, to, overwrite, date) {
+                Ok(target::Placed { place, is_new }) => {
+                    // Of what was right already only files are counted.
+                    self.tally
+                        .links
+                        .fetch_add(u64::from(is_new), Ordering::Relaxed);
+                    self.apply(&place, &link.path, &link.blob, EntryKind::Symlink);
+                }
+                Err(error) => {
+                    self.stop_when_full(&error)?;
+                    self.engine
+                        .reporter
+                        .error("RestoreFailed", format!("{path}: {error}"));
+                    self.tally.local(&link.path);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives folders their metadata, deepest first: what lies in a folder comes before it may be closed.
+    pub(super) fn folders(&self) -> Result<()> {
+        let mut folders = std::mem::take(&mut self.kept().folders);
+        folders.sort_by_key(|(depth, _)| std::cmp::Reverse(*depth));
+        for (_, folder) in folders {
+            self.engine.cancel.check()?;
+            let folder = self.record(folder)?;
+            self.apply(&folder.place, &folder.path, &folder.blob, EntryKind::Folder);
+        }
+        Ok(())
+    }
+
+    /// Removes temporary files of ended runs from all folders that this one writes into.
+    pub(super) fn leftovers(&self) -> Result<()> {
+        if self.plan.fresh {
+            return Ok(());
+        }
+        // Lists are mostly in order, so that a folder follows what it lies in.
+        let mut seen: Vec<Vec<u8>> = Vec::new();
+        let mut removed = 0;
+        self.selected.each(|_, entry| {
+            let Some(place) = self.layout.place(&entry.path) else {
+                return Ok(());
+            };
+            let folder = match entry.kind {
+                EntryKind::Folder => place.as_slice(),
+                EntryKind::File | EntryKind::Symlink => parent(&place).unwrap_or_default(),
+            };
+            if seen.iter().any(|seen| seen == folder) {
+                return Ok(());
+            }
+            match self.root.remove_leftovers(folder) {
+                Ok(count) => removed += count,
+                Err(error) => self.engine.reporter.verbose(
+                    "LeftoversNotRead",
+                    format!("{}: {error}", self.folder_path(folder)),
+                ),
+            }
+            if seen.len() >= REMEMBERED {
+                seen.remove(0);
+            }
+            seen.push(folder.to_vec());
+            Ok(())
+        })?;
+        if removed > 0 {
+            self.engine.reporter.info(
+                "LeftoversRemoved",
+                format!("unfinished files of earlier restores were removed: {removed}"),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Folders remembered.
+const REMEMBERED: usize = 64;

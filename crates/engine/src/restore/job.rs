@@ -1,0 +1,149 @@
+//! One entry whose blocks are being fetched.
+
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use larder_source::Step;
+use larder_volume::{EntryKind, FileEntry, Hash};
+
+use super::content_hash::ContentHash;
+use super::plan::{Item, Mark, Source, Sources};
+use super::restoring::Restoring;
+use super::target::place_of_copy;
+
+/// An entry in work.
+pub(super) struct Job {
+    pub(super) number: u32,
+    pub(super) kind: EntryKind,
+    /// Its path in the version.
+    pub(super) path: Box<[u8]>,
+    /// Its place below the target folder.
+    pub(super) place: Box<[u8]>,
+    pub(super) size: u64,
+    pub(super) hash: Option<Hash>,
+    /// Its only block has the hash of the file, so that nothing is left to check.
+    pub(super) is_checked_by_block: bool,
+    /// For files of several blocks.
+    pub(super) content: Option<Box<ContentHash>>,
+    state: Mutex<State>,
+}
+
+/// What changes while blocks arrive.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) file: Option<Arc<File>>,
+    /// The metadata blob that came before the content was complete.
+    pub(super) metadata: Option<Box<[u8]>>,
+    is_counted: bool,
+}
+
+impl Job {
+    /// `is_there` tells of a source whether its block is in the temporary file already.
+    pub(super) fn new(
+        run: &Restoring<'_>,
+        number: u32,
+        entry: &FileEntry,
+        sources: Sources,
+        is_there: impl Fn(Source) -> bool,
+    ) -> Self {
+        let place = run.layout.place(&entry.path).unwrap_or_default();
+        let copy = run.item(number).map_or(0, |item| item.copy);
+        let content = (sources.blocks > 1 && run.rules.verify).then(|| {
+            run.take_content(number).unwrap_or_else(|| {
+                let content = Box::new(ContentHash::new(run.format.file_hash));
+                for index in 0..u32::try_from(sources.blocks).unwrap_or(0) {
+                    if is_there(run.plan.source(sources.first + index as usize)) {
+                        content.is_there(index);
+                    }
+                }
+                content
+            })
+        });
+        Self {
+            number,
+            kind: entry.kind,
+            path: entry.path.as_slice().into(),
+            place: place_of_copy(&place, &run.plan.date, copy).into(),
+            size: entry.size,
+            hash: entry.hash,
+            is_checked_by_block: entry.blocklists.is_empty() && entry.blockhash.is_none(),
+            content,
+            state: Mutex::default(),
+        }
+    }
+
+    /// What the plan says about it.
+    pub(super) fn item<'r>(&self, run: &'r Restoring<'_>) -> &'r Item {
+        run.item(self.number).unwrap_or(&run.nothing)
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The temporary file, opened when needed. At most [`OPEN_FILES`] stay open between blocks.
+    pub(super) fn file(&self, run: &Restoring<'_>) -> io::Result<Arc<File>> {
+        self.file_in(run, &mut self.state())
+    }
+
+    /// The same for whoever holds the state.
+    pub(super) fn file_in(&self, run: &Restoring<'_>, state: &mut State) -> io::Result<Arc<File>> {
+        if let Some(file) = &state.file {
+            return Ok(file.clone());
+        }
+        let item = self.item(run);
+        let opened = run.root.open_temporary(&self.place)?;
+        let file = Arc::new(opened.file);
+        if item.set(Mark::Started) {
+            if opened.left_over.is_none() && self.size > 0 {
+                return Err(io::Error::other("its temporary file was removed"));
+            }
+        } else {
+            if !item.is(Mark::Resumes) && opened.left_over.is_some_and(|len| len > 0) {
+                file.set_len(0)?;
+            }
+            // Where zeros are left out the length has to be set.
+            if self.size >= SPARSE_BYTES || item.is(Mark::Resumes) {
+                run.root.watch(Step::Write, &self.place)?;
+                if run.rules.preallocate {
+                    larder_source::allocate(&file, self.size)?;
+                } else {
+                    file.set_len(self.size)?;
+                }
+            }
+        }
+        let is_last = item.open.load(Ordering::SeqCst) <= 1;
+        if !is_last && run.kept_open.load(Ordering::SeqCst) < OPEN_FILES {
+            run.kept_open.fetch_add(1, Ordering::SeqCst);
+            state.is_counted = true;
+            state.file = Some(file.clone());
+        } else if is_last {
+            // It is needed once more, to be moved to its place.
+            state.file = Some(file.clone());
+        }
+        Ok(file)
+    }
+
+    /// Lets the file go.
+    pub(super) fn close(&self, run: &Restoring<'_>) {
+        self.close_in(run, &mut self.state());
+    }
+
+    /// The same for whoever holds the state.
+    pub(super) fn close_in(&self, run: &Restoring<'_>, state: &mut State) {
+        state.file = None;
+        if std::mem::take(&mut state.is_counted) {
+            run.kept_open.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Number of files that are open between their blocks.
+pub(super) type OpenFiles = AtomicU32;
+
+/// Files kept open between their blocks.
+const OPEN_FILES: u32 = 256;
+/// Blocks from this length on may have holes.
+const SPARSE_BYTES: u64 = 1 << 14;

@@ -1,0 +1,361 @@
+//! The first steps that change the target: folders, then the files that need nothing from a volume.
+
+use std::collections::HashMap;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
+
+use larder_source::{Step, write_sparse};
+use larder_volume::{EntryKind, FileEntry, Hash, Metadata, blocklist_hashes};
+
+use super::content::{content_of, metadata_block};
+use super::job::Job;
+use super::plan::{Cursor, Item, Mark, Source, Sources};
+use super::restoring::Restoring;
+use super::target::{self, Present};
+use crate::Result;
+
+/// Goes through all entries once.
+pub(super) struct Prepare<'a, 'r> {
+    run: &'r Restoring<'a>,
+    /// Folders that exist now, the last ones only: lists are mostly in order.
+    made: Vec<Vec<u8>>,
+    /// Places that several entries may have, with the path of the first. Memory: those only.
+    places: HashMap<Vec<u8>, Vec<u8>>,
+    large: Large,
+}
+
+/// Metadata blobs of several blocks, which are rare, put together some at a time.
+#[derive(Default)]
+struct Large {
+    blobs: Vec<(u32, FileEntry)>,
+    bytes: u64,
+}
+
+impl<'a, 'r> Prepare<'a, 'r> {
+    pub(super) fn all(run: &'r Restoring<'a>) -> Result<()> {
+        let mut prepare = Self {
+            run,
+            made: Vec::new(),
+            places: HashMap::new(),
+            large: Large::default(),
+        };
+        let mut cursor = Cursor::new(&run.plan, run.format, run.rules);
+        run.selected.each(|number, entry| {
+            let Some(item) = run.plan.items.get(number as usize) else {
+                return Ok(());
+            };
+            let sources = cursor.next(item, entry);
+            prepare.entry(number, item, entry, sources)
+        })?;
+        prepare.load_large()
+    }
+
+    fn entry(
+        &mut self,
+        number: u32,
+        item: &Item,
+        entry: &FileEntry,
+        sources: Sources,
+    ) -> Result<()> {
+        let run = self.run;
+        let Some(place) = run.layout.place(&entry.path) else {
+            if entry.kind != EntryKind::Folder {
+                run.refuse(entry, "it has the place of the target folder itself");
+            }
+            return Ok(());
+        };
+        if item.is(Mark::Refused) {
+            return self.tell_refused(entry);
+        }
+        if item.is(Mark::Doubted) && self.is_double(item, entry, &place) {
+            return Ok(());
+        }
+        let folder = match entry.kind {
+            EntryKind::Folder => Some(place.as_slice()),
+            EntryKind::File | EntryKind::Symlink => parent(&place),
+        };
+        if let Some(folder) = folder
+            && let Err(error) = self.make_folder(folder)
+        {
+            run.stop_when_full(&error)?;
+            item.set(Mark::Failed);
+            run.local_failure(entry, &error);
+            return Ok(());
+        }
+        match entry.kind {
+            EntryKind::Folder => {
+                run.tally.folders.fetch_add(1, Ordering::Relaxed);
+            }
+            EntryKind::Symlink => {}
+            EntryKind::File => self.file(number, item, entry, &place, sources)?,
+        }
+        if !item.is(Mark::Failed) {
+            self.metadata(number, entry, sources)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a folder unless it was one of the last ones.
+    fn make_folder(&mut self, folder: &[u8]) -> std::io::Result<()> {
+        if self.made.iter().any(|made| made == folder) {
+            return Ok(());
+        }
+        self.run.root.create_folder(folder)?;
+        if self.made.len() >= REMEMBERED {
+            self.made.remove(0);
+        }
+        self.made.push(folder.to_vec());
+        Ok(())
+    }
+
+    /// Says why the version list is not believed.
+    fn tell_refused(&self, entry: &FileEntry) -> Result<()> {
+        let run = self.run;
+        match content_of(entry, &run.format) {
+            Err(why) => run.remote_failure(entry, why),
+            Ok(content) => match run.engine.each_block(content, |_, _, _| Ok(()))? {
+                Err(why) => run.remote_failure(entry, &why),
+                Ok(()) => run.remote_failure(entry, "its list of blocks cannot be read"),
+            },
+        }
+        Ok(())
+    }
+
+    /// Whether an earlier entry has the same place; it is told then.
+    fn is_double(&mut self, item: &Item, entry: &FileEntry, place: &[u8]) -> bool {
+        let place = target::place_of_copy(place, &self.run.plan.date, item.copy);
+        match self.places.get(&place) {
+            Some(first) => {
+                let first = String::from_utf8_lossy(first).into_owned();
+                item.set(Mark::Failed);
+                self.run.refuse(
+                    entry,
+                    &format!("the version list has another entry for its place, {first:?}"),
+                );
+                true
+            }
+            None => {
+                self.places.insert(place, entry.path.clone());
+                false
+            }
+        }
+    }
+
+    fn file(
+        &mut self,
+        number: u32,
+        item: &Item,
+        entry: &FileEntry,
+        place: &[u8],
+        sources: Sources,
+    ) -> Result<()> {
+        let (run, size) = (self.run, entry.size);
+        if item.is(Mark::Failed) {
+            self.tell_failed(entry, place, sources)?;
+            return Ok(());
+        }
+        if item.copy > 0 {
+            run.tell_copy(entry, place, item);
+        }
+        if item.is(Mark::Right) {
+            item.set(Mark::Complete);
+            run.tally.unchanged.fetch_add(1, Ordering::Relaxed);
+            run.tally.unchanged_bytes.fetch_add(size, Ordering::Relaxed);
+            run.done();
+            return Ok(());
+        }
+        let is_local = |source| matches!(source, Source::Present | Source::Original);
+        let mut blocks = sources.first..sources.first + sources.blocks;
+        let has_local = blocks.any(|at| is_local(run.plan.source(at)));
+        if has_local || item.open.load(Ordering::SeqCst) == 0 {
+            let there = |source| source == Source::Unfinished;
+            let job = Job::new(run, number, entry, sources, there);
+            if has_local {
+                self.copy_blocks(&job, entry, place, sources)?;
+            }
+            if job.item(run).open.load(Ordering::SeqCst) == 0 {
+                run.finish(&job)?;
+            }
+            job.close(run);
+        }
+        Ok(())
+    }
+
+    /// Why nothing can be written for a file: something in the way, or a block that no volume has.
+    fn tell_failed(&self, entry: &FileEntry, place: &[u8], sources: Sources) -> Result<()> {
+        let run = self.run;
+        let lost = (sources.first..sources.first + sources.blocks)
+            .any(|at| run.plan.source(at) == Source::Lost);
+        if lost {
+            run.remote_failure(entry, "a part of its content is in no data file any more");
+            return Ok(());
+        }
+        let looked = target::look(run.root, place, run.rules.overwrite).and_then(|seen| {
+            if matches!(seen, Present::Nothing) || run.rules.overwrite {
+                return Ok(());
+            }
+            target::choose_copy(run.engine, run.root, place, entry, &run.plan.date).map(|_| ())
+        });
+        let error = match looked {
+            Err(error) => error,
+            Ok(()) => std::io::Error::other("something stood in its place and is gone now"),
+        };
+        run.local_failure(entry, &error);
+        Ok(())
+    }
+
+    /// Copies the blocks that were found on this machine into the temporary file; each is compared once more.
+    fn copy_blocks(
+        &self,
+        job: &Job,
+        entry: &FileEntry,
+        place: &[u8],
+        sources: Sources,
+    ) -> Result<()> {
+        let run = self.run;
+        let mut old = None;
+        if let Ok(Present::File { file, .. }) = target::look(run.root, place, false) {
+            old = Some(file);
+        }
+        let original = target::open_original(&entry.path);
+        let (mut buffer, mut is_gone) = (Vec::new(), false);
+        let Ok(content) = content_of(entry, &run.format) else {
+            return Ok(());
+        };
+        let read = run.engine.each_block(content, |index, hash, len| {
+            let file = match run.plan.source(sources.first + index as usize) {
+                Source::Present => old.as_ref(),
+                Source::Original => original.as_ref(),
+                _ => return Ok(()),
+            };
+            let at = u64::from(index) * run.format.blocksize;
+            let wanted = (run.format.block_hash, hash);
+            match file {
+                Some(file) if target::has_block(file, at, len, wanted, &mut buffer) => {
+                    run.write(job, index, &buffer)?;
+                }
+                _ => is_gone = true,
+            }
+            Ok(())
+        })?;
+        if let Err(why) = read {
+            run.fail_remote(job, &why);
+        }
+        if is_gone {
+            let error = std::io::Error::other("a file on this machine changed while it was copied");
+            run.fail_local(job, &error)?;
+        }
+        Ok(())
+    }
+
+    /// Tells of metadata that is lost, and takes note of that in several blocks.
+    fn metadata(&mut self, number: u32, entry: &FileEntry, sources: Sources) -> Result<()> {
+        let run = self.run;
+        let is_wanted = run.rules.metadata || entry.kind == EntryKind::Symlink;
+        if !is_wanted || entry.metahash.is_none() {
+            if entry.kind == EntryKind::Symlink {
+                run.lose_metadata(entry.kind, &entry.path);
+            }
+            return Ok(());
+        }
+        match sources.metadata {
+            Some((at, _, _)) if run.plan.source(at) == Source::Lost => {
+                run.lose_metadata(entry.kind, &entry.path);
+            }
+            Some(_) => {}
+            None if entry.metablocklists.is_empty() => {
+                // Two algorithms and no hash of the block: it cannot be found.
+                debug_assert!(metadata_block(entry, &run.format).is_none());
+                run.lose_metadata(entry.kind, &entry.path);
+            }
+            None => {
+                let size = entry.metasize;
+                let lists = larder_volume::blocklists_of(
+                    size,
+                    run.format.blocksize,
+                    run.format.block_hash.len(),
+                );
+                if size > LARGEST_BLOB || entry.metablocklists.len() as u64 != lists.max(1) {
+                    run.lose_metadata(entry.kind, &entry.path);
+                    return Ok(());
+                }
+                self.large.bytes += size;
+                self.large.blobs.push((number, entry.clone()));
+                if self.large.bytes >= LARGEST_BLOB {
+                    self.load_large()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Fetches and joins the metadata blobs that have several blocks.
+    fn load_large(&mut self) -> Result<()> {
+        let (run, large) = (self.run, std::mem::take(&mut self.large));
+        let mut by_volume: HashMap<i64, Vec<Hash>> = HashMap::new();
+        let mut blobs: Vec<(u32, FileEntry, Vec<Hash>)> = Vec::new();
+        for (number, entry) in large.blobs {
+            let mut blocks = Vec::new();
+            for list in &entry.metablocklists {
+                let bytes = run.engine.catalog(|c| c.blocklist(list))?;
+                let found =
+                    bytes.and_then(|b| blocklist_hashes(&b, run.format.block_hash.len()).ok());
+                blocks.extend(found.unwrap_or_default());
+            }
+            for block in &blocks {
+                let volumes = run.engine.catalog(|c| c.find_blocks_by_hash(block))?;
+                if let Some((_, volume)) = volumes.first() {
+                    by_volume.entry(*volume).or_default().push(*block);
+                }
+            }
+            blobs.push((number, entry, blocks));
+        }
+        for hashes in by_volume.values_mut() {
+            hashes.sort_unstable();
+            hashes.dedup();
+        }
+        let found: HashMap<Hash, Vec<u8>> =
+            run.engine.fetch_blocks(by_volume)?.into_iter().collect();
+        for (number, entry, blocks) in blobs {
+            let mut bytes = Vec::new();
+            for block in &blocks {
+                bytes.extend(found.get(block).map(Vec::as_slice).unwrap_or_default());
+            }
+            let is_right = Some(run.format.file_hash.digest(&bytes)) == entry.metahash;
+            if !is_right || Metadata::parse(&bytes).is_err() {
+                run.lose_metadata(entry.kind, &entry.path);
+                continue;
+            }
+            run.keep_metadata(number, &entry, &bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// The folder that an entry lies in; `None` for the target folder itself.
+pub(super) fn parent(place: &[u8]) -> Option<&[u8]> {
+    let at = place.iter().rposition(|b| *b == b'/')?;
+    place.get(..at)
+}
+
+/// Writes a block into a temporary file. Where nothing was written before, zeros become holes.
+pub(super) fn write_block(
+    run: &Restoring<'_>,
+    job: &Job,
+    file: &std::fs::File,
+    at: u64,
+    bytes: &[u8],
+) -> std::io::Result<()> {
+    run.root.watch(Step::Write, &job.place)?;
+    if job.item(run).is(Mark::Resumes) {
+        file.write_all_at(bytes, at)
+    } else {
+        write_sparse(file, bytes, at)
+    }
+}
+
+/// Folders remembered.
+const REMEMBERED: usize = 64;
+/// The largest metadata blob that is put together, and the most bytes of blobs at a time: attributes of Linux are
+/// 64 KiB each.
+const LARGEST_BLOB: u64 = 16 << 20;

@@ -1,0 +1,519 @@
+//! A running restore: what all threads share, and what is said about single entries.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use larder_catalog::VolumeRow;
+use larder_source::{Replace, Step, TargetRoot};
+use larder_volume::{EntryKind, FileEntry, Format, Metadata};
+
+use super::content_hash::{ContentHash, rest_of_file};
+use super::job::{Job, OpenFiles, State};
+use super::layout::Layout;
+use super::plan::{Item, Mark, Plan};
+use super::prepare::{Prepare, write_block};
+use super::selected::Selected;
+use super::spool::{Kept, Spool};
+use super::{Rules, Tally, target};
+use crate::context::Phase;
+use crate::run::Run;
+use crate::{Error, Fault, Result};
+
+/// One restore of one version.
+pub(super) struct Restoring<'a> {
+    pub(super) engine: &'a Run,
+    pub(super) root: &'a TargetRoot,
+    pub(super) selected: &'a Selected<'a>,
+    pub(super) layout: &'a Layout,
+    pub(super) rules: &'a Rules,
+    pub(super) tally: &'a Tally,
+    pub(super) plan: Plan,
+    pub(super) format: Format,
+    pub(super) rows: HashMap<i64, VolumeRow>,
+    pub(super) kept_open: OpenFiles,
+    kept: Mutex<KeptMetadata>,
+    /// Hashes of files that are in several batches.
+    contents: Mutex<HashMap<u32, Box<ContentHash>>>,
+    /// In the place of an item that does not exist.
+    pub(super) nothing: Item,
+}
+
+/// Metadata that is set later: of links and folders when all files are there, of files when their content is complete.
+/// Memory: 24 bytes per record.
+#[derive(Default)]
+pub(super) struct KeptMetadata {
+    spool: Spool,
+    files: HashMap<u32, Kept>,
+    pub(super) links: Vec<Kept>,
+    /// With the depth, because what lies in a folder comes before it may be closed.
+    pub(super) folders: Vec<(u16, Kept)>,
+}
+
+/// A link or folder with its metadata.
+pub(super) struct Record {
+    pub(super) place: Vec<u8>,
+    pub(super) path: Vec<u8>,
+    pub(super) blob: Vec<u8>,
+}
+
+impl<'a> Restoring<'a> {
+    pub(super) fn new(
+        engine: &'a Run,
+        root: &'a TargetRoot,
+        selected: &'a Selected<'a>,
+        (layout, plan): (&'a Layout, Plan),
+        rules: &'a Rules,
+        tally: &'a Tally,
+    ) -> Result<Self> {
+        let volumes = engine.catalog(|c| c.volumes())?;
+        Ok(Self {
+            engine,
+            root,
+            selected,
+            layout,
+            rules,
+            tally,
+            plan,
+            format: engine.format()?,
+            rows: volumes.into_iter().map(|row| (row.id, row)).collect(),
+            kept_open: OpenFiles::new(0),
+            kept: Mutex::default(),
+            contents: Mutex::default(),
+            nothing: Item::default(),
+        })
+    }
+
+    /// All steps after the plan.
+    pub(super) fn run(&self) -> Result<()> {
+        let outcome = self.steps();
+        if outcome.is_err() {
+            let is_unfinished = |item: &&Item| {
+                item.is(Mark::Started) && !item.is(Mark::Complete) && !item.is(Mark::Failed)
+            };
+            let count = self.plan.items.iter().filter(is_unfinished).count();
+            if count > 0 {
+                self.engine.reporter.info(
+                    "UnfinishedFilesKept",
+                    format!(
+                        "unfinished files kept under temporary names (.larder-….unfinished): {count}; the same command goes on with them"
+                    ),
+                );
+            }
+        }
+        outcome
+    }
+
+    fn steps(&self) -> Result<()> {
+        let reporter = &self.engine.reporter;
+        reporter.phase(Phase::Restoring);
+        Prepare::all(self)?;
+        self.fetch()?;
+        reporter.phase(Phase::Metadata);
+        self.links()?;
+        self.leftovers()?;
+        self.folders()
+    }
+
+    pub(super) fn item(&self, number: u32) -> Option<&Item> {
+        self.plan.items.get(number as usize)
+    }
+
+    pub(super) fn kept(&self) -> MutexGuard<'_, KeptMetadata> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One more file is finished.
+    pub(super) fn done(&self) {
+        let progress = &self.engine.reporter.progress;
+        progress.files_done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The hash of a file of an earlier batch.
+    pub(super) fn take_content(&self, number: u32) -> Option<Box<ContentHash>> {
+        self.contents
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&number)
+    }
+
+    /// Lets a job go at the end of a batch; what the next one needs of it is kept.
+    pub(super) fn put_aside(&self, mut job: Job) -> Result<()> {
+        job.close(self);
+        let item = job.item(self);
+        if job.kind != EntryKind::File || item.is(Mark::Failed) || item.is(Mark::Complete) {
+            return Ok(());
+        }
+        if let Some(content) = job.content.take() {
+            let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+            // The others are read from their files again.
+            if contents.len() < KEPT_CONTENTS {
+                contents.insert(job.number, content);
+            }
+        }
+        let metadata = job.state().metadata.take();
+        match metadata {
+            Some(bytes) => self.keep(job.number, job.kind, (&job.place, &job.path), &bytes),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps the metadata of an entry for later.
+    pub(super) fn keep_metadata(&self, number: u32, entry: &FileEntry, blob: &[u8]) -> Result<()> {
+        let place = self.layout.place(&entry.path).unwrap_or_default();
+        let copy = self.item(number).map_or(0, |item| item.copy);
+        let place = target::place_of_copy(&place, &self.plan.date, copy);
+        if self
+            .item(number)
+            .is_some_and(|item| item.is(Mark::Complete))
+        {
+            self.apply(&place, &entry.path, blob, entry.kind);
+            return Ok(());
+        }
+        self.keep(number, entry.kind, (&place, &entry.path), blob)
+    }
+
+    pub(super) fn keep(
+        &self,
+        number: u32,
+        kind: EntryKind,
+        (place, path): (&[u8], &[u8]),
+        blob: &[u8],
+    ) -> Result<()> {
+        let mut kept = self.kept();
+        let mut push = |bytes: &[u8]| {
+            kept.spool
+                .push(bytes)
+                .map_err(|error| Error::io("temporary file", error))
+        };
+        if kind == EntryKind::File {
+            let record = push(blob)?;
+            kept.files.insert(number, record);
+            return Ok(());
+        }
+        let mut bytes = Vec::with_capacity(8 + place.len() + path.len() + blob.len());
+        for part in [place, path] {
+            let len = u32::try_from(part.len()).unwrap_or(0);
+            bytes.extend_from_slice(&len.to_le_bytes());
+            bytes.extend_from_slice(part);
+        }
+        bytes.extend_from_slice(blob);
+        let record = push(&bytes)?;
+        if kind == EntryKind::Symlink {
+            kept.links.push(record);
+        } else {
+            let depth = place.iter().filter(|b| **b == b'/').count();
+            let depth = u16::try_from(depth).unwrap_or(u16::MAX);
+            kept.folders.push((depth, record));
+        }
+        Ok(())
+    }
+
+    /// The metadata of a file that was kept.
+    pub(super) fn take_metadata(&self, number: u32) -> Option<Box<[u8]>> {
+        let mut kept = self.kept();
+        let record = kept.files.remove(&number)?;
+        kept.spool.read(record).ok().map(Vec::into_boxed_slice)
+    }
+
+    /// A link or folder that was kept.
+    pub(super) fn record(&self, record: Kept) -> Result<Record> {
+        let bytes = self.kept().spool.read(record);
+        let bytes = bytes.map_err(|error| Error::io("temporary file", error))?;
+        let mut rest = bytes.as_slice();
+        let mut part = || -> Option<Vec<u8>> {
+            let (len, tail) = rest.split_first_chunk::<4>()?;
+            let (part, tail) = tail.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+            rest = tail;
+            Some(part.to_vec())
+        };
+        let (place, path) = (part(), part());
+        match (place, path) {
+            (Some(place), Some(path)) => Ok(Record {
+                place,
+                path,
+                blob: rest.to_vec(),
+            }),
+            _ => Err(Error::Bug("a record of the temporary file is cut".into())),
+        }
+    }
+
+    /// Writes a block at its place in a file.
+    pub(super) fn write(&self, job: &Job, index: u32, bytes: &[u8]) -> Result<()> {
+        if job.item(self).is(Mark::Failed) {
+            return Ok(());
+        }
+        let at = u64::from(index) * self.format.blocksize;
+        let written = job
+            .file(self)
+            .and_then(|file| write_block(self, job, &file, at, bytes));
+        match written {
+            Ok(()) => {
+                if let Some(content) = &job.content {
+                    content.wrote(index, bytes);
+                }
+                let progress = &self.engine.reporter.progress;
+                let len = bytes.len() as u64;
+                progress.bytes_done.fetch_add(len, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => self.fail_local(job, &error),
+        }
+    }
+
+    /// All blocks are written: the whole is checked and gets its final name.
+    pub(super) fn finish(&self, job: &Job) -> Result<()> {
+        if job.item(self).is(Mark::Failed) {
+            job.close(self);
+            return Ok(());
+        }
+        match self.check(job) {
+            Ok(true) => {}
+            Ok(false) => {
+                job.close(self);
+                self.fail(
+                    job,
+                    "HashMismatch",
+                    "the restored content is not what was backed up",
+                );
+                return Ok(());
+            }
+            Err(error) => return self.fail_local(job, &error),
+        }
+        let mut state = job.state();
+        let moved = self.put_in_place(job, &mut state);
+        job.close_in(self, &mut state);
+        drop(state);
+        match moved {
+            Ok(()) => {
+                self.tally.files.fetch_add(1, Ordering::Relaxed);
+                self.tally.bytes.fetch_add(job.size, Ordering::Relaxed);
+                if job.item(self).is(Mark::Replaces) {
+                    self.tally.patched.fetch_add(1, Ordering::Relaxed);
+                }
+                self.done();
+                Ok(())
+            }
+            Err(error) => self.fail_local(job, &error),
+        }
+    }
+
+    /// Whether the content is what was backed up.
+    fn check(&self, job: &Job) -> io::Result<bool> {
+        if job.size == 0 || job.is_checked_by_block || !self.rules.verify {
+            return Ok(true);
+        }
+        let file = job.file(self)?;
+        let found = match &job.content {
+            Some(content) => content.finish(&file, self.format.blocksize)?,
+            None => rest_of_file(&file, self.format.file_hash.hasher(), 0)?,
+        };
+        Ok(Some(found) == job.hash)
+    }
+
+    fn put_in_place(&self, job: &Job, state: &mut State) -> io::Result<()> {
+        let file = job.file_in(self, state)?;
+        let replaces = job.item(self).is(Mark::Replaces);
+        if replaces {
+            self.root.inherit(&file, &job.place)?;
+        }
+        let blob = state
+            .metadata
+            .take()
+            .or_else(|| self.take_metadata(job.number));
+        if let Some(blob) = blob
+            && self.rules.metadata
+            && let Some(blob) = self.parsed(&blob, job.kind, &job.path)
+        {
+            self.root.watch(Step::Facts, &job.place)?;
+            let restore = target::restore_facts(&blob, self.rules, job.kind);
+            self.tell_facts(self.root.apply_file(&file, &restore), &job.path);
+        }
+        let replace = if replaces { Replace::Yes } else { Replace::No };
+        self.root
+            .finish_temporary(&file, &job.place, replace)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => io::Error::new(
+                    error.kind(),
+                    "another program made a file of this name meanwhile; it is kept",
+                ),
+                _ => error,
+            })?;
+        job.item(self).set(Mark::Complete);
+        Ok(())
+    }
+
+    /// The metadata of an entry has come.
+    pub(super) fn metadata(&self, job: &Job, blob: &[u8]) -> Result<()> {
+        if job.kind != EntryKind::File {
+            return self.keep(job.number, job.kind, (&job.place, &job.path), blob);
+        }
+        let mut state = job.state();
+        let item = job.item(self);
+        if item.is(Mark::Failed) {
+            return Ok(());
+        }
+        if !item.is(Mark::Complete) {
+            state.metadata = Some(blob.into());
+            return Ok(());
+        }
+        drop(state);
+        self.apply(&job.place, &job.path, blob, job.kind);
+        Ok(())
+    }
+
+    /// Sets what a metadata blob holds on an entry that is in its place; what fails is a warning.
+    pub(super) fn apply(&self, place: &[u8], path: &[u8], blob: &[u8], kind: EntryKind) {
+        if !self.rules.metadata {
+            return;
+        }
+        if let Some(blob) = self.parsed(blob, kind, path) {
+            let restore = target::restore_facts(&blob, self.rules, kind);
+            self.tell_facts(self.root.apply(place, &restore), path);
+        }
+    }
+
+    /// A metadata blob; one that cannot be read is told.
+    pub(super) fn parsed(&self, blob: &[u8], kind: EntryKind, path: &[u8]) -> Option<Metadata> {
+        let parsed = Metadata::parse(blob);
+        if parsed.is_err() {
+            self.lose_metadata(kind, path);
+        }
+        parsed.ok()
+    }
+
+    fn tell_facts(&self, failures: Vec<(String, io::Error)>, path: &[u8]) {
+        for (what, error) in failures {
+            self.engine.reporter.warn(
+                "MetadataWriteFailed",
+                format!("{}: {what}: {error}", String::from_utf8_lossy(path)),
+            );
+        }
+    }
+
+    /// The metadata of an entry is nowhere to be had.
+    pub(super) fn lose_metadata(&self, kind: EntryKind, path: &[u8]) {
+        let (reporter, path_text) = (&self.engine.reporter, String::from_utf8_lossy(path));
+        if kind == EntryKind::Symlink {
+            reporter.error(
+                "MissingMetadata",
+                format!("{path_text}: the link's target cannot be read"),
+            );
+            self.tally.remote(path);
+            return;
+        }
+        self.tally.no_metadata.fetch_add(1, Ordering::Relaxed);
+        reporter.error(
+            "MissingMetadata",
+            format!(
+                "{path_text}: its time, permissions and attributes are damaged or missing and were not restored"
+            ),
+        );
+    }
+
+    /// The version list is not to be believed about an entry.
+    pub(super) fn refuse(&self, entry: &FileEntry, why: &str) {
+        self.remote_failure(entry, why);
+    }
+
+    pub(super) fn local_failure(&self, entry: &FileEntry, error: &io::Error) {
+        self.say_failed(&entry.path, &error.to_string());
+        self.tally.local(&entry.path);
+    }
+
+    pub(super) fn remote_failure(&self, entry: &FileEntry, why: &str) {
+        self.say_failed(&entry.path, why);
+        self.tally.remote(&entry.path);
+    }
+
+    fn say_failed(&self, path: &[u8], why: &str) {
+        self.engine.reporter.error(
+            "RestoreFailed",
+            format!("{}: {why}", String::from_utf8_lossy(path)),
+        );
+    }
+
+    /// A file cannot be written here. Without room the whole run ends.
+    pub(super) fn fail_local(&self, job: &Job, error: &io::Error) -> Result<()> {
+        self.stop_when_full(error)?;
+        if !job.item(self).set(Mark::Failed) {
+            self.say_failed(&job.path, &error.to_string());
+            self.tally.local(&job.path);
+            self.discard(job);
+        }
+        Ok(())
+    }
+
+    /// The content of a file cannot be had.
+    pub(super) fn fail_remote(&self, job: &Job, why: &str) {
+        self.fail(job, "RestoreFailed", why);
+    }
+
+    fn fail(&self, job: &Job, id: &'static str, why: &str) {
+        if !job.item(self).set(Mark::Failed) {
+            let path = String::from_utf8_lossy(&job.path);
+            self.engine.reporter.error(id, format!("{path}: {why}"));
+            self.tally.remote(&job.path);
+            self.discard(job);
+        }
+    }
+
+    /// Removes the temporary file of a job that failed.
+    fn discard(&self, job: &Job) {
+        job.close(self);
+        let item = job.item(self);
+        if (item.is(Mark::Started) || item.is(Mark::Resumes))
+            && let Err(error) = self.root.discard_temporary(&job.place)
+        {
+            self.engine.reporter.warn(
+                "TemporaryFileLeft",
+                format!(
+                    "{}: its unfinished file cannot be removed: {error}",
+                    String::from_utf8_lossy(&job.path)
+                ),
+            );
+        }
+    }
+
+    /// Ends the run when the disk is full: every further file would fail as well.
+    pub(super) fn stop_when_full(&self, error: &io::Error) -> Result<()> {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Err(Error::Known {
+                id: "TargetFull",
+                fault: Fault::Environment,
+                message: format!("{} has no room left: {error}", self.layout.folder.display()),
+                hint: "free some space and run the same command again; it goes on with what is missing"
+                    .into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says that the present file is kept and where the restored one is.
+    pub(super) fn tell_copy(&self, entry: &FileEntry, place: &[u8], item: &Item) {
+        let copy = target::place_of_copy(place, &self.plan.date, item.copy);
+        self.tally.copies.fetch_add(1, Ordering::Relaxed);
+        self.engine.reporter.info(
+            "KeptPresentFile",
+            format!(
+                "{} is kept as it is; the restored file is {}",
+                self.folder_path(place),
+                self.folder_path(&copy),
+            ),
+        );
+        debug_assert!(entry.kind == EntryKind::File);
+    }
+
+    /// A place for people.
+    pub(super) fn folder_path(&self, place: &[u8]) -> String {
+        let path = self
+            .layout
+            .folder
+            .join(String::from_utf8_lossy(place).as_ref());
+        path.display().to_string()
+    }
+}
+
+/// The hashes of files kept between batches, some 200 bytes each.
+const KEPT_CONTENTS: usize = 4096;
