@@ -33,7 +33,8 @@ pub trait Space: Send + Sync {
     /// Total and free space.
     ///
     /// # Errors
-    /// [`ErrorKind::FolderMissing`](crate::ErrorKind::FolderMissing) when the folder does not exist.
+    /// [`ErrorKind::FolderMissing`](crate::ErrorKind::FolderMissing) when the folder does not exist,
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when this server of a kind that may tell does not.
     async fn space(&self) -> Result<Capacity>;
 }
 

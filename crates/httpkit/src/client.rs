@@ -239,7 +239,7 @@ fn on_the_wire(request: Request, progress: &Progress) -> reqwest::Request {
             Some(tap) => tap.listen(body.stream(), body.len()),
             None => body.stream(),
         };
-        reqwest::Body::wrap_stream(transfer::outgoing(source, progress))
+        reqwest::Body::wrap_stream(transfer::outgoing(source, body.len(), progress))
     };
     let body = match payload {
         Payload::Empty => has_body.then(|| reqwest::Body::from(Bytes::new())),

@@ -97,23 +97,62 @@ impl Progress {
     }
 }
 
-/// The same stream, noting its progress.
+/// The same stream of `len` bytes, noting its progress.
+///
+/// Nobody asks a stream for its end when its length is known. So the last piece is held back until the source has come
+/// to its end, or a source that is too long or breaks off there would pass for a good one.
 pub(crate) fn outgoing(
     mut source: BoxStream<'static, std::io::Result<Bytes>>,
+    len: u64,
     progress: &Progress,
 ) -> BoxStream<'static, std::io::Result<Bytes>> {
     let progress = progress.clone();
+    let mut left = len;
+    let mut last: Option<Bytes> = None;
     futures_util::stream::poll_fn(move |context| {
-        let next = source.poll_next_unpin(context);
-        match &next {
-            Poll::Pending => progress.wait(),
-            Poll::Ready(Some(Ok(piece))) => progress.advance(piece.len() as u64),
-            Poll::Ready(Some(Err(_))) => progress.fail(),
-            Poll::Ready(None) => {}
+        loop {
+            match source.poll_next_unpin(context) {
+                Poll::Pending => {
+                    progress.wait();
+                    return Poll::Pending;
+                }
+                Poll::Ready(Some(Ok(piece))) if piece.is_empty() => {}
+                Poll::Ready(Some(Ok(piece))) => {
+                    let Some(rest) = left.checked_sub(piece.len() as u64) else {
+                        progress.fail();
+                        return Poll::Ready(Some(Err(wrong_length())));
+                    };
+                    left = rest;
+                    if left == 0 {
+                        last = Some(piece);
+                        continue;
+                    }
+                    progress.advance(piece.len() as u64);
+                    return Poll::Ready(Some(Ok(piece)));
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    progress.fail();
+                    return Poll::Ready(Some(Err(error)));
+                }
+                Poll::Ready(None) if left > 0 => {
+                    progress.fail();
+                    return Poll::Ready(Some(Err(wrong_length())));
+                }
+                Poll::Ready(None) => {
+                    let piece = last.take();
+                    progress.advance(piece.as_ref().map_or(0, |piece| piece.len() as u64));
+                    return Poll::Ready(piece.map(Ok));
+                }
+            }
         }
-        next
     })
+    .fuse()
     .boxed()
+}
+
+fn wrong_length() -> std::io::Error {
+    let text = "the content to send does not have the announced length";
+    std::io::Error::new(std::io::ErrorKind::UnexpectedEof, text)
 }
 
 /// A reply's body being read.
