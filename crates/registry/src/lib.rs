@@ -21,6 +21,8 @@ pub fn providers() -> &'static [Provider] {
         larder_file::PROVIDER,
         #[cfg(feature = "s3")]
         larder_s3::PROVIDER,
+        #[cfg(feature = "webdav")]
+        larder_webdav::PROVIDER,
     ]
 }
 

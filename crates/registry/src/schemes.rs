@@ -36,8 +36,8 @@ pub(crate) fn unknown(scheme: &str, providers: &[Provider]) -> String {
             ""
         };
         return format!(
-            "{scheme}:// is not a kind of destination; a WebDAV server is written webdav://host/folder{tls} \
-             (not in this version yet); this version knows {list}"
+            "{scheme}:// is not a kind of destination; a WebDAV server is written webdav://host/folder{tls}; \
+             this version knows {list}"
         );
     }
     match planned(scheme) {
@@ -160,7 +160,6 @@ const PLANNED: &[Planned] = &[
     planned_service("tahoe", "Tahoe-LAFS"),
     planned_service("tardigrade", "Storj"),
     planned_service("telegram", "Telegram"),
-    planned_service("webdav", "WebDAV"),
     planned_service("cloudfiles", "Rackspace CloudFiles"),
     planned_service("sia", "Sia"),
     closed("hubic", "HubiC"),

@@ -100,35 +100,35 @@ fn other_schemes_are_explained() {
     for (url, expected) in [
         (
             "http://h/p",
-            "destination open: http:// is not a kind of destination; a WebDAV server is written webdav://host/folder (not in this version yet); this version knows file, s3",
+            "destination open: http:// is not a kind of destination; a WebDAV server is written webdav://host/folder; this version knows file, s3, webdav",
         ),
         (
             "https://h/p",
-            "destination open: https:// is not a kind of destination; a WebDAV server is written webdav://host/folder?use-ssl=true (not in this version yet); this version knows file, s3",
+            "destination open: https:// is not a kind of destination; a WebDAV server is written webdav://host/folder?use-ssl=true; this version knows file, s3, webdav",
         ),
         (
             "b2://u:geheim@b",
-            "destination open: b2:// (Backblaze B2) is not in this version yet; this version knows file, s3",
+            "destination open: b2:// (Backblaze B2) is not in this version yet; this version knows file, s3, webdav",
         ),
         (
-            "webdavs://h",
-            "destination open: webdavs:// (WebDAV) is not in this version yet; this version knows file, s3",
+            "ftps://h",
+            "destination open: ftps:// (FTP) is not in this version yet; this version knows file, s3, webdav",
         ),
         (
             "hubic://x",
-            "destination open: hubic:// (HubiC) is a service that has closed; this version knows file, s3",
+            "destination open: hubic:// (HubiC) is a service that has closed; this version knows file, s3, webdav",
         ),
         (
             "fiel://x",
-            "destination open: the scheme fiel:// is unknown, did you mean file://? Known are file, s3",
+            "destination open: the scheme fiel:// is unknown, did you mean file://? Known are file, s3, webdav",
         ),
         (
             "flie2://x",
-            "destination open: the scheme flie2:// is unknown; known are file, s3",
+            "destination open: the scheme flie2:// is unknown; known are file, s3, webdav",
         ),
         (
             "fil://x",
-            "destination open: the scheme fil:// is unknown, did you mean file://? Known are file, s3",
+            "destination open: the scheme fil:// is unknown, did you mean file://? Known are file, s3, webdav",
         ),
         ("", "destination open: the storage URL is empty"),
     ] {

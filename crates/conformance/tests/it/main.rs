@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use larder_testkit::behaviour::{self, Site};
 
-use sites::{LocalFolder, Memory, Remote};
+use sites::{Folders, LocalFolder, Memory, Remote};
 
 /// What is to be run for one provider.
 enum Plan {
@@ -38,7 +38,14 @@ async fn main() -> ExitCode {
         }
         match plan {
             Plan::Run(site) => {
-                let summary = behaviour::run(site).await;
+                let mut summary = behaviour::run(site).await;
+                for (site, case, reason) in KNOWN_LACKS {
+                    let lacks = |(failed, _): &(&str, String)| *site == name && failed == case;
+                    if let Some(at) = summary.failed.iter().position(lacks) {
+                        let (case, _) = summary.failed.remove(at);
+                        summary.skipped.push((case, reason));
+                    }
+                }
                 print!("{name}: {summary}");
                 is_fine &= summary.failed.is_empty() && !summary.passed.is_empty();
             }
@@ -68,12 +75,46 @@ fn plans() -> Vec<(&'static str, Plan)> {
                 Ok(url) => run(Remote::new(url)),
                 Err(_) => Plan::LeftOut("LARDER_TEST_S3_URL is not set"),
             },
+            "webdav" => {
+                plans.extend(dav_servers());
+                continue;
+            }
             _ => Plan::LeftOut("crates/conformance/tests/it/main.rs has no line for it"),
         };
         plans.push((name, plan));
     }
     plans
 }
+
+/// The WebDAV servers that are running.
+fn dav_servers() -> Vec<(&'static str, Plan)> {
+    DAV_SERVERS
+        .iter()
+        .map(|(name, variable)| match std::env::var(variable) {
+            Ok(url) => (*name, run(Folders::new(url))),
+            Err(_) => (
+                *name,
+                Plan::LeftOut("its LARDER_TEST_WEBDAV…_URL is not set"),
+            ),
+        })
+        .collect()
+}
+
+const DAV_SERVERS: &[(&str, &str)] = &[
+    ("webdav (Apache, Basic)", "LARDER_TEST_WEBDAV_URL"),
+    ("webdav (Apache, Digest)", "LARDER_TEST_WEBDAV_DIGEST_URL"),
+    ("webdav (Apache, TLS)", "LARDER_TEST_WEBDAV_TLS_URL"),
+    ("webdav (nginx)", "LARDER_TEST_WEBDAV_NGINX_URL"),
+    ("webdav (lighttpd)", "LARDER_TEST_WEBDAV_LIGHTTPD_URL"),
+    ("webdav (WsgiDAV)", "LARDER_TEST_WEBDAV_WSGIDAV_URL"),
+];
+
+/// What servers cannot do, through no fault of the provider: server, case, reason.
+const KNOWN_LACKS: &[(&str, &str, &str)] = &[(
+    "webdav (WsgiDAV)",
+    "keeps unusual names",
+    "WsgiDAV drops what follows a semicolon in a name (observed with 4.4.0)",
+)];
 
 fn run(site: impl Site + 'static) -> Plan {
     Plan::Run(Arc::new(site))

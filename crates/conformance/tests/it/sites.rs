@@ -136,3 +136,29 @@ fn open(url: &str, working_folder: &Path) -> Result<Arc<dyn Destination>, Error>
     let opened = larder_registry::open(url, &Values::new(), working_folder, &Tools::system())?;
     Ok(opened.destination)
 }
+
+/// A service named by a URL: each case gets its own folder.
+pub struct Folders(Remote);
+
+impl Folders {
+    pub fn new(url: String) -> Self {
+        Self(Remote::new(url))
+    }
+
+    fn open(&self) -> Result<Arc<dyn Destination>, Error> {
+        open(&self.0.below(&self.0.name()), Path::new("/"))
+    }
+}
+
+#[async_trait]
+impl Site for Folders {
+    async fn empty(&self) -> Result<Arc<dyn Destination>, Error> {
+        let destination = self.open()?;
+        destination.create_folder().await?;
+        Ok(destination)
+    }
+
+    async fn missing(&self) -> Result<Arc<dyn Destination>, &'static str> {
+        self.open().map_err(|_| "the URL cannot be opened")
+    }
+}

@@ -1,0 +1,39 @@
+//! Tests of the WebDAV destination over the wire: against servers that misbehave to order, and against the real ones
+//! of `scripts/test-servers` that the environment names.
+
+mod misbehaving;
+mod real;
+
+use std::path::{Path, PathBuf};
+
+use futures_util::TryStreamExt;
+use larder_destination::{Config, Destination, Error, ErrorKind, Opened, Result, Tools, Url};
+use larder_options::Values;
+
+type Test = std::result::Result<(), Box<dyn std::error::Error>>;
+
+/// Opens a destination by URL.
+fn open(url: &str) -> Result<Opened> {
+    (larder_webdav::PROVIDER.open)(&config(url)?, &Tools::system())
+}
+
+fn config(url: &str) -> Result<Config> {
+    let url = Url::parse(url, Path::new("/"))
+        .map_err(|error| Error::config("webdav", error.to_string()))?;
+    Ok(Config::with_options(
+        url,
+        Values::new(),
+        PathBuf::from("/"),
+        larder_webdav::PROVIDER.options,
+    ))
+}
+
+async fn names(store: &dyn Destination) -> Result<Vec<String>> {
+    let mut names: Vec<_> = store.list().map_ok(|file| file.name).try_collect().await?;
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn kind<T>(outcome: Result<T>) -> Option<ErrorKind> {
+    outcome.err().map(|error| error.kind().clone())
+}
