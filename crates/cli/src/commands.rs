@@ -105,6 +105,10 @@ fn execute(call: &mut Invocation) -> Result<i32, Failure> {
     if call.values.get(opt::DEBUG_OUTPUT).unwrap_or(false) {
         echo(call);
     }
+    if let Some(folder) = call.values.find(opt::TEMPDIR)?.filter(|f| !f.is_empty()) {
+        // All temporary files of this process, whichever part makes them.
+        let _ = tempfile::env::override_temp_dir(std::path::Path::new(&folder));
+    }
     if call.verb == "repair" {
         // The folder of a mistyped URL must not come into being; only a backup makes one.
         let option = opt::DISABLE_AUTOCREATE_FOLDER.decl.name;

@@ -165,6 +165,10 @@ impl Monitor for Console {
         }
     }
 
+    fn wants(&self, level: Level) -> bool {
+        self.chooser.may_want(level) || self.log.as_ref().is_some_and(|log| log.may_want(level))
+    }
+
     fn phase(&self, phase: Phase) {
         let (work, text) = match phase {
             Phase::CheckingRemote => (Work::None, "Checking remote backup ..."),

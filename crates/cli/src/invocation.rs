@@ -5,8 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use larder_engine::source::Action;
+use larder_engine::{Level, MIN_DBLOCK_BYTES};
 use larder_options::command_line::{self, CommandLine, Filter, FilterAction};
 use larder_options::parameters_file::{self, ParametersFile};
+use larder_options::value::format_size;
 use larder_options::{
     Kind, Origin, Problem, Severity, Status, Values, check, engine as opt, find_decl,
 };
@@ -229,6 +231,13 @@ impl Invocation {
         })
     }
 
+    /// Puts the result of the command into the log file.
+    pub fn log_result(&self, text: &str) {
+        if let Some(log) = &self.log {
+            log.say(Level::Information, "Result", text);
+        }
+    }
+
     /// Whether the result is wanted as JSON.
     pub fn json(&self) -> bool {
         self.values.get(opt::JSON).unwrap_or(false)
@@ -321,6 +330,7 @@ fn problems(values: &Values, verb: &str) -> (Vec<Problem>, Vec<Problem>) {
     let tables = tables();
     let mut problems = check::check(values, &tables);
     problems.extend(applies::problems(values, verb));
+    problems.extend(raised_volume_size(values));
     // For these commands the option is a yes or no.
     if matches!(verb, "list" | "find" | "restore") {
         problems.retain(|p| p.option != opt::CONTROL_FILES.decl.name);
@@ -333,6 +343,23 @@ fn problems(values: &Values, verb: &str) -> (Vec<Problem>, Vec<Problem>) {
     problems
         .into_iter()
         .partition(|problem| problem.severity > Severity::Information)
+}
+
+/// The complaint about volumes that are smaller than any may be.
+fn raised_volume_size(values: &Values) -> Option<Problem> {
+    let setting = values.setting(opt::DBLOCK_SIZE.decl)?;
+    let size = values.get(opt::DBLOCK_SIZE).ok()?;
+    (size < MIN_DBLOCK_BYTES).then(|| Problem {
+        id: check::INVALID,
+        option: setting.name.to_owned(),
+        message: format!(
+            "option --{}: {} is too small, {} is used",
+            setting.name,
+            format_size(size),
+            format_size(MIN_DBLOCK_BYTES)
+        ),
+        severity: Severity::Warning,
+    })
 }
 
 fn engine_filter((action, text): Filter) -> (Action, String) {

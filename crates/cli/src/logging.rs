@@ -101,6 +101,11 @@ impl Chooser {
         by_level
     }
 
+    /// Whether messages of a level may be wanted: by the level, or by a filter that lets some of them through.
+    pub fn may_want(&self, level: Level) -> bool {
+        !self.filter.is_empty() || self.shows(level)
+    }
+
     /// Whether messages of a level are wanted at all.
     pub fn shows(&self, level: Level) -> bool {
         level >= self.threshold
@@ -184,6 +189,11 @@ impl LogFile {
             id,
             text: text.to_owned(),
         });
+    }
+
+    /// Whether messages of a level may be wanted.
+    pub fn may_want(&self, level: Level) -> bool {
+        self.chooser.may_want(level)
     }
 
     /// Why the file does not hold all it should.

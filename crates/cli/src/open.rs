@@ -50,7 +50,7 @@ pub struct Opened {
     pub run: Run,
     console: Arc<Console>,
     /// The catalog's file.
-    catalog: PathBuf,
+    pub catalog: PathBuf,
     /// Removed when the run is over.
     state: Option<TemporaryState>,
 }

@@ -39,6 +39,14 @@ fn text_wanted<T: Serialize>(report: &T, call: &Invocation) -> Result<bool, Fail
 
 /// The closing block of a backup and its exit code.
 pub fn backup(report: &BackupReport, call: &Invocation) -> Result<i32, Failure> {
+    call.log_result(&format!(
+        "{:?}: {} added, {} deleted, {} changed, {} sent",
+        report.common.parsed_result,
+        counted(report.added_files, "file"),
+        report.deleted_files,
+        report.modified_files,
+        format_size(report.common.backend_statistics.bytes_uploaded)
+    ));
     if text_wanted(report, call)? {
         if call.values.get(opt::FULL_RESULT)? {
             print_text(&full_result::text(report)?);
@@ -97,6 +105,12 @@ fn backup_block(report: &BackupReport) {
 
 /// The closing lines of a restore and its exit code.
 pub fn restore(report: &RestoreReport, call: &Invocation) -> Result<i32, Failure> {
+    call.log_result(&format!(
+        "{:?}: {} restored, {} received",
+        report.common.parsed_result,
+        counted(report.restored_files, "file"),
+        format_size(report.common.backend_statistics.bytes_downloaded)
+    ));
     if text_wanted(report, call)? {
         if call.values.get(opt::FULL_RESULT)? {
             print_text(&full_result::text(report)?);
@@ -266,6 +280,10 @@ pub fn test(report: &TestReport, call: &Invocation) -> Result<i32, Failure> {
         ));
     }
     let damaged = report.damaged();
+    call.log_result(&format!(
+        "{} examined, {damaged} damaged",
+        counted(report.verifications.len() as u64, "volume")
+    ));
     let code = if damaged == 0 { 0 } else { 3 };
     if call.json() {
         json(report)?;
@@ -331,6 +349,12 @@ fn more(all: usize, most: usize, call: &Invocation) -> Result<(), Failure> {
 
 /// What `repair` did.
 pub fn repair(report: &RepairReport, call: &Invocation) -> Result<i32, Failure> {
+    call.log_result(&format!(
+        "{}, {}, {} written",
+        counted(report.volumes, "volume"),
+        counted(report.versions, "version"),
+        counted(report.indexes_written, "index file")
+    ));
     if !text_wanted(report, call)? {
         return Ok(0);
     }

@@ -184,6 +184,10 @@ pub struct Progress {
 pub trait Monitor: Send + Sync {
     /// A message.
     fn message(&self, message: &Message);
+    /// Whether messages of a level may be wanted; where they are not, those about single paths are not even made.
+    fn wants(&self, _: Level) -> bool {
+        true
+    }
     /// A new phase.
     fn phase(&self, phase: Phase);
     /// A remote call begins.
@@ -278,6 +282,19 @@ impl Reporter {
     /// A detail.
     pub fn verbose(&self, id: &'static str, text: impl Into<String>) {
         self.say(Level::Verbose, id, text);
+    }
+
+    /// What a backup does with one path, or would do in a dry run.
+    pub fn path(&self, dry_run: bool, id: &'static str, what: &str, path: &[u8]) {
+        let level = if dry_run {
+            Level::DryRun
+        } else {
+            Level::Verbose
+        };
+        if self.inner.wants(level) {
+            let path = String::from_utf8_lossy(path);
+            self.say(level, id, format!("{what} {path}"));
+        }
     }
 
     /// A new phase.

@@ -41,6 +41,7 @@ pub use report::{
 pub use repository::{Repository, Setup, network_runtime};
 pub use restore::RestoreRequest;
 pub use run::Run;
+pub use settings::MIN_DBLOCK_BYTES;
 pub use verify::Samples;
 // What callers need to fill a request.
 pub use larder_source as source;

@@ -7,7 +7,6 @@ use larder_options::engine::choices::{
     AesFileVersion, Container, EncryptionModule, HashChoice, IndexContent, RemoteVerification,
     ZipMethod,
 };
-use larder_options::value::format_size;
 use larder_options::{Opt, OptionValue, Values, engine as opt};
 use larder_volume::{AesVersion, Compression, HashAlgorithm, PackMethod, check_prefix};
 
@@ -85,8 +84,8 @@ pub(crate) struct Settings {
 
 /// Zstandard level of new volumes; measured in docs/decisions/0004-compression.md.
 const ZSTD_LEVEL: i32 = 2;
-/// Smallest allowed volume.
-const MIN_DBLOCK_BYTES: u64 = 1 << 20;
+/// Smallest allowed volume; a smaller wish means this.
+pub const MIN_DBLOCK_BYTES: u64 = 1 << 20;
 
 impl Settings {
     /// True for two remote names that mean the same file.
@@ -117,7 +116,7 @@ impl Settings {
             blocksize,
             block_hash: only_if_set(values, opt::BLOCK_HASH_ALGORITHM)?.map(hash),
             file_hash: only_if_set(values, opt::FILE_HASH_ALGORITHM)?.map(hash),
-            dblock_size: check_dblock_size(values.get(opt::DBLOCK_SIZE)?)?,
+            dblock_size: values.get(opt::DBLOCK_SIZE)?.max(MIN_DBLOCK_BYTES),
             compression,
             tar_level: tar_level(values, compression)?,
             zip_method: values
@@ -254,21 +253,6 @@ pub(crate) fn check_blocksize(bytes: u64) -> Result<u64> {
         "OptionValidationError",
         format!("a block size of {bytes} bytes is outside 1 KiB to 2 GiB"),
         "use --blocksize=1mb",
-    ))
-}
-
-fn check_dblock_size(bytes: u64) -> Result<u64> {
-    if bytes >= MIN_DBLOCK_BYTES {
-        return Ok(bytes);
-    }
-    Err(Error::user(
-        "OptionValidationError",
-        format!(
-            "option --dblock-size: {} is too small, at least {} are needed",
-            format_size(bytes),
-            format_size(MIN_DBLOCK_BYTES)
-        ),
-        "use --dblock-size=50mb",
     ))
 }
 

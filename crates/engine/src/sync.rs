@@ -167,17 +167,20 @@ impl Run {
         self.reporter.phase(Phase::CheckingRemote);
         let mut rows = self.catalog(|c| c.volumes())?;
         let is_new = !rows.iter().any(is_stored);
-        let mut view = match self.view(false) {
-            Err(Error::Destination(error))
-                if is_new
-                    && self.settings.create_folder
-                    && *error.kind() == ErrorKind::FolderMissing =>
+        let creates = is_new && self.settings.create_folder;
+        // What cannot become a backup leaves no folder behind.
+        let format = if creates {
+            self.new_format().map(drop)
+        } else {
+            Ok(())
+        };
+        let mut view = match (self.view(creates && format.is_ok()), format) {
+            (Err(Error::Destination(error)), Err(wrong))
+                if *error.kind() == ErrorKind::FolderMissing =>
             {
-                // What cannot become a backup leaves no folder behind.
-                self.new_format()?;
-                self.view(true)?
+                return Err(wrong);
             }
-            other => other?,
+            (view, _) => view?,
         };
         for name in &view.strays {
             self.reporter.warn(

@@ -272,16 +272,17 @@ impl Remote {
             return Ok(false);
         }
         self.counts.retries.fetch_add(1, Ordering::Relaxed);
+        let wait = self.retry.pause(attempt, class);
         self.reporter.say(
             Level::Retry,
             "RetryTransfer",
             format!(
-                "attempt {attempt} of {} for {what}: {error}",
-                self.retry.retries + 1
+                "attempt {attempt} of {} for {what} failed, the next follows in {} s: {error}",
+                self.retry.retries + 1,
+                wait.as_secs_f32().ceil()
             ),
         );
-        self.runtime
-            .block_on(pause(&self.cancel, self.retry.pause(attempt, class)))?;
+        self.runtime.block_on(pause(&self.cancel, wait))?;
         Ok(true)
     }
 

@@ -24,7 +24,7 @@ use crate::filter::Verdict;
 use folder::{Child, Listed, Names, Xattrs, open_folder, read_names, reopen_parent};
 use roots::{ReadyRoot, ready};
 
-pub use options::{EXCLUSION_XATTRS, HardlinkPolicy, SymlinkPolicy, WalkOptions};
+pub use options::{EXCLUSION_XATTRS, HardlinkPolicy, OwnFiles, SymlinkPolicy, WalkOptions};
 pub use roots::Root;
 
 /// One result of a walk.
@@ -84,6 +84,29 @@ pub enum SkipReason {
     Loop,
     /// It is a folder without recorded entries, and those are left out.
     Empty,
+    /// It is among [`WalkOptions::own_files`].
+    Own,
+}
+
+impl std::fmt::Display for SkipReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            SkipReason::Special(kind) => return write!(f, "it is a {kind}"),
+            SkipReason::Filter(Some(rule)) => {
+                return write!(f, "filter number {} excludes it", rule + 1);
+            }
+            SkipReason::Filter(None) => "no filter includes it",
+            SkipReason::Attribute => "it has an excluded attribute",
+            SkipReason::ExclusionXattr => "an extended attribute asks for it",
+            SkipReason::Marker => "it holds a file that marks folders to leave out",
+            SkipReason::Symlink => "it is a symbolic link",
+            SkipReason::Hardlink => "it is a further name of a file",
+            SkipReason::TooLarge => "it is too large",
+            SkipReason::Loop => "it leads back to a folder above it",
+            SkipReason::Empty => "it is empty",
+            SkipReason::Own => "the backup itself keeps it",
+        })
+    }
 }
 
 /// A walk over roots; an iterator that ends after the last entry of the last root.
@@ -105,6 +128,7 @@ pub struct Walk {
     buffer: Vec<MaybeUninit<u8>>,
     xattrs: Xattrs,
     seen: HashSet<(u64, u64)>,
+    own: Vec<((u64, u64), Vec<u8>)>,
 }
 
 /// A folder on the current path.
@@ -132,6 +156,18 @@ struct Entering {
     is_root: bool,
 }
 
+/// The folders of the files to leave out, by their identity: a path may lead to one in several ways.
+fn own_files(files: &[OwnFiles]) -> Vec<((u64, u64), Vec<u8>)> {
+    files
+        .iter()
+        .filter_map(|own| {
+            let stat = rustix::fs::stat(&own.folder).ok()?;
+            let facts = Facts::from_stat(&stat, false);
+            Some(((facts.dev, facts.ino), own.begins_with.clone()))
+        })
+        .collect()
+}
+
 impl Walk {
     /// A walk over these paths, stored under the same names. They need not be sorted; one that lies
     /// in another is passed over (see [`crate::prepare_sources`] for the rules about that).
@@ -154,6 +190,7 @@ impl Walk {
             buffer: vec![MaybeUninit::uninit(); LISTING_BYTES],
             xattrs: Xattrs::default(),
             seen: HashSet::new(),
+            own: own_files(&options.own_files),
             options,
         }
     }
@@ -250,7 +287,9 @@ impl Walk {
             return self.skip(SkipReason::Marker);
         }
         let mut held = None;
-        if folder.recorded {
+        // Its time changes whenever the backup writes there, so that no run would find everything unchanged.
+        let changes_by_itself = self.own.iter().any(|(place, _)| *place == identity);
+        if folder.recorded && !changes_by_itself {
             let entry = self.entry(folder.facts);
             if self.options.exclude_empty_folders && !folder.is_root && failure.is_none() {
                 held = Some(entry);
@@ -339,7 +378,18 @@ impl Walk {
         }
     }
 
+    /// True for a name of the current folder that the backup itself keeps there.
+    fn is_own(&self, name: &[u8]) -> bool {
+        let folder = self.stack.last().map(|frame| frame.identity);
+        self.own
+            .iter()
+            .any(|(place, start)| folder == Some(*place) && name.starts_with(start))
+    }
+
     fn visit(&mut self, parent: &OwnedFd, path_len: usize, child: Child) {
+        if self.is_own(self.path.get(path_len..).unwrap_or_default()) {
+            return self.skip(SkipReason::Own);
+        }
         if let Listed::Special(kind) = child.listed
             && matches!(
                 kind,

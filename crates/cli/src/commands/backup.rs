@@ -1,20 +1,23 @@
 //! `backup`, and what it shares with `test-filters`: sources and filters.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use larder_engine::source::{
-    Filter, HardlinkPolicy, Places, SymlinkPolicy, WalkOptions, is_empty_folder, prepare_sources,
+    Filter, HardlinkPolicy, OwnFiles, Places, SymlinkPolicy, WalkOptions, is_empty_folder,
+    prepare_sources,
 };
 use larder_engine::{BackupRequest, Level, Message, Monitor};
 use larder_options::engine::choices::{HardlinkChoice, SnapshotChoice, SymlinkChoice};
 use larder_options::{Values, engine as opt};
+use larder_registry::destination::Url;
 
 use crate::console::RunKind;
 use crate::failure::Failure;
 use crate::invocation::Invocation;
 use crate::open::{Access, Forward, Session};
 use crate::output;
-use crate::paths::{absolute, expand_path, shown};
+use crate::paths::{absolute, expand_path, folder_of_url, shown};
 use crate::secrets::{self, Times};
 use crate::state;
 use crate::words::now;
@@ -37,7 +40,11 @@ pub fn run(call: &Invocation) -> Result<i32, Failure> {
         .console
         .line(&format!("Backup started at {}", now()));
     let opened = session.open(Access::Writes, passphrase)?;
-    let result = match sources(call, &Forward(&opened.run)) {
+    let request = sources(call, &Forward(&opened.run)).and_then(|mut request| {
+        request.options.own_files = own_files(call, &opened.catalog)?;
+        Ok(request)
+    });
+    let result = match request {
         Ok(request) => opened.run.backup(&request),
         Err(failure) => {
             session.finish(opened, Ok(()))?;
@@ -179,7 +186,29 @@ fn walk_options(values: &Values, filter: Filter) -> Result<WalkOptions, Failure>
         hardlinks,
         exclusion_xattrs: !values.get(opt::DISABLE_BACKUP_EXCLUSION_XATTR)?,
         exclude_empty_folders: values.get(opt::EXCLUDE_EMPTY_FOLDERS)?,
+        own_files: Vec::new(),
     })
+}
+
+/// What this backup itself keeps in local folders: its catalog, with the files beside it, and at a local destination its
+/// volumes. Backed up, they would change at every run.
+fn own_files(call: &Invocation, catalog: &Path) -> Result<Vec<OwnFiles>, Failure> {
+    let mut own = Vec::new();
+    if let (Some(folder), Some(name)) = (catalog.parent(), catalog.file_name()) {
+        own.push(OwnFiles {
+            folder: folder.to_owned(),
+            begins_with: name.as_bytes().to_vec(),
+        });
+    }
+    let text = call.need_url()?;
+    let url = Url::parse(text, &folder_of_url(text)?);
+    if let Some(folder) = url.ok().as_ref().and_then(Url::local_path) {
+        own.push(OwnFiles {
+            folder: folder.to_owned(),
+            begins_with: format!("{}-", call.values.get(opt::PREFIX)?).into_bytes(),
+        });
+    }
+    Ok(own)
 }
 
 /// The filters of the call, with the folders that groups refer to.

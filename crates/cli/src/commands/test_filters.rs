@@ -101,15 +101,9 @@ fn rule_text(filter: &Filter, rule: Option<usize>) -> String {
 
 fn reason(filter: &Filter, why: SkipReason) -> String {
     match why {
-        SkipReason::Special(kind) => format!("it is a {kind}"),
         SkipReason::Filter(rule) => rule_text(filter, rule),
-        SkipReason::Attribute => "it has an excluded attribute".into(),
-        SkipReason::ExclusionXattr => "an extended attribute asks for it".into(),
-        SkipReason::Marker => "it holds a file named in --ignore-filenames".into(),
-        SkipReason::Symlink => "it is a symbolic link".into(),
-        SkipReason::Hardlink => "it is a further name of a file".into(),
         SkipReason::TooLarge => "it is larger than --skip-files-larger-than".into(),
-        SkipReason::Loop => "it leads back to a folder above it".into(),
-        SkipReason::Empty => "it is empty".into(),
+        SkipReason::Marker => "it holds a file named in --ignore-filenames".into(),
+        other => other.to_string(),
     }
 }

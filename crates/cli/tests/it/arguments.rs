@@ -257,7 +257,8 @@ fn a_size_that_cannot_be_is_refused_before_anything_is_made() {
         .backup(&["--dblock-size=10kb"])
         .code(100)
         .fails_with("OptionValidationError")
-        .complains("--dblock-size: 10.00 KiB is too small, at least 1.00 MiB");
+        .complains("option --dblock-size: 10.00 KiB is too small, 1.00 MiB is used")
+        .complains("a volume size of 1.00 MiB is less than two blocks of 1.00 MiB");
     place
         .backup(&["--dblock-size=1mb", "--blocksize=1mb"])
         .code(100)

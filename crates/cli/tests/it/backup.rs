@@ -1,6 +1,6 @@
 //! `backup`: output and exit codes (commands spec 1.2 and 1.4).
 
-use super::support::{Place, as_plain_user, open_to_all};
+use super::support::{PASSPHRASE, Place, as_plain_user, open_to_all};
 
 /// Lines with sizes, times and names of volumes made equal.
 fn shape(text: &str) -> String {
@@ -238,6 +238,29 @@ fn groups_and_variables_in_filters_and_sources() {
     super::support::Ran::of(command.output().expect("it starts"))
         .code(0)
         .says("Files added: 4");
+}
+
+#[test]
+fn the_backup_does_not_back_itself_up() {
+    let place = Place::with_source();
+    let url = format!("file://{}/store", place.text("source"));
+    let passphrase = format!("--passphrase={PASSPHRASE}");
+    let data = "--server-datafolder=source/data";
+    let backup = |options: &[&str]| {
+        place.run([&["backup", &url, "source", &passphrase, data], options].concat())
+    };
+    std::fs::create_dir_all(place.path("source/store")).expect("a folder");
+    backup(&["--console-log-level=Information"])
+        .code(0)
+        .says("the local catalog and the volumes of this backup lie in the source");
+    // dbconfig.json is written once.
+    backup(&[]);
+    backup(&[]).code(1);
+    let listed = place.run(["list", &url, "*", &passphrase, data]).code(0);
+    for left_out in ["duplicati-", ".sqlite"] {
+        assert!(!listed.out.contains(left_out), "{}", listed.out);
+    }
+    listed.says("letter.txt").says("dbconfig.json");
 }
 
 #[test]

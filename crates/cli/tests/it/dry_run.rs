@@ -9,6 +9,10 @@ fn of_a_first_backup() {
         .backup(&["--dry-run"])
         .code(1)
         .says("[Dryrun]: would create the remote folder")
+        .says(&format!(
+            "[Dryrun]: would store the new {}/letter.txt\n",
+            place.text("source")
+        ))
         .says("  Files added: 3\n")
         .says("Dry run completed; nothing was stored");
     assert!(!ran.out.contains("Uploading file"), "{}", ran.out);
@@ -31,11 +35,19 @@ fn of_everything_else() {
     place
         .backup(&["--dry-run"])
         .code(1)
-        .says("Files changed: 1");
+        .says("Files changed: 1")
+        .says(&format!(
+            "[Dryrun]: would store the changed {}/letter.txt\n",
+            place.text("source")
+        ));
     place.on("repair", ["--dry-run"]).code(0);
     place
         .restore("out", &["--dry-run"])
         .code(0)
+        .says(&format!(
+            "[Dryrun]: would restore {}/notes/one.txt",
+            place.text("source")
+        ))
         .says("would restore 3 files");
     assert!(!place.path("out").exists());
     assert!(place.snapshot("state") == state, "the local state changed");

@@ -16,6 +16,7 @@ mod json;
 mod kill;
 mod listing;
 mod local_state;
+mod output;
 mod restore;
 mod secrets;
 mod signals;

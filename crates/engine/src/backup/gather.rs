@@ -6,7 +6,7 @@ use std::thread::ScopedJoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use larder_catalog::{Counts, EntryCursor, EntryWriter};
-use larder_source::{FileKind, Root, Walk, WalkEntry, WalkItem, WalkOptions};
+use larder_source::{FileKind, Root, SkipReason, Walk, WalkEntry, WalkItem, WalkOptions};
 use larder_volume::{FileEntry, VolumeTime};
 
 use super::counters::{Counters, bump};
@@ -195,6 +195,7 @@ impl Run {
         let mut previous = Previous::new(cursor)?;
         let mut batch = Vec::with_capacity(BATCH);
         let progress = &self.reporter.progress;
+        let mut own_told = false;
         for item in walk {
             self.cancel.check()?;
             if store.failed.load(Ordering::Relaxed) {
@@ -212,14 +213,18 @@ impl Run {
                 }
                 WalkItem::Skipped { path, why } => {
                     match why {
-                        larder_source::SkipReason::TooLarge => bump(&counters.too_large, 1),
-                        larder_source::SkipReason::Special(_) => bump(&counters.skipped, 1),
+                        SkipReason::TooLarge => bump(&counters.too_large, 1),
+                        SkipReason::Special(_) => bump(&counters.skipped, 1),
+                        SkipReason::Own if !std::mem::replace(&mut own_told, true) => {
+                            self.reporter.info(
+                                "OwnFilesLeftOut",
+                                "the local catalog and the volumes of this backup lie in the source and are left out",
+                            );
+                        }
                         _ => {}
                     }
-                    self.reporter.verbose(
-                        "PathSkipped",
-                        format!("{}: {why:?}", String::from_utf8_lossy(&path)),
-                    );
+                    self.reporter
+                        .path(false, "PathSkipped", &format!("left out, {why}:"), &path);
                 }
                 WalkItem::Problem { path, error } => {
                     bump(&counters.with_error, 1);

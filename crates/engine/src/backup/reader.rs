@@ -208,6 +208,11 @@ impl<'s, 'e> Worker<'s, 'e> {
         } else {
             self.with_metadata(kind, entry, &blob)?
         };
+        let tell = |id, what, would| {
+            let dry_run = engine.settings.dry_run;
+            let what = if dry_run { would } else { what };
+            engine.reporter.path(dry_run, id, what, &entry.path);
+        };
         match previous {
             // Without metadata a new time alone makes no new version, as in Duplicati (format spec 9.1).
             Some(previous) if same_but_time(previous, &done) => {}
@@ -216,12 +221,14 @@ impl<'s, 'e> Worker<'s, 'e> {
                     bump(counter, 1);
                 }
                 bump(&counters.modified_bytes, done.size);
+                tell("PathChanged", "changed:", "would store the changed");
             }
             None => {
                 if let Some(counter) = counters.added.get(slot(kind)) {
                     bump(counter, 1);
                 }
                 bump(&counters.added_bytes, done.size);
+                tell("PathAdded", "new:", "would store the new");
             }
         }
         Ok(done)

@@ -46,6 +46,17 @@ pub struct WalkOptions {
     pub exclusion_xattrs: bool,
     /// Whether to leave out folders below which nothing else is recorded, except a root.
     pub exclude_empty_folders: bool,
+    /// Files that the backup itself keeps and changes, such as its catalog.
+    pub own_files: Vec<OwnFiles>,
+}
+
+/// Files of one folder that the backup itself keeps there. The entry of the folder is left out, too.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OwnFiles {
+    /// The folder. It may come into being until the walk begins.
+    pub folder: std::path::PathBuf,
+    /// What the names begin with.
+    pub begins_with: Vec<u8>,
 }
 
 impl Default for WalkOptions {
@@ -60,6 +71,7 @@ impl Default for WalkOptions {
             hardlinks: HardlinkPolicy::All,
             exclusion_xattrs: true,
             exclude_empty_folders: false,
+            own_files: Vec::new(),
         }
     }
 }
