@@ -7,6 +7,7 @@
 
 mod arguments;
 mod backup;
+mod coming;
 mod declared_options;
 mod documents;
 mod dry_run;
