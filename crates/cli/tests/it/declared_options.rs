@@ -103,7 +103,9 @@ fn collect(code: &str, names: &mut BTreeSet<String>) {
         let word_len = rest[at..].find(|c| !is_part(c)).unwrap_or(rest.len() - at);
         let word = &rest[at..at + word_len];
         let after = &rest[at + word_len..];
-        let declared = before.trim_end().ends_with("const") && after.starts_with(':');
+        let in_table =
+            before.trim().is_empty() && after.starts_with(": ") && after.contains("= \"");
+        let declared = (before.trim_end().ends_with("const") && after.starts_with(':')) || in_table;
         let tabled = after.starts_with(".decl,") || after == ".decl";
         if !declared && !tabled {
             names.insert(word.to_owned());

@@ -45,8 +45,8 @@ fn of_everything_else() {
         .restore("out", &["--dry-run"])
         .code(0)
         .says(&format!(
-            "[Dryrun]: would restore {}/notes/one.txt",
-            place.text("source")
+            "[Dryrun]: would restore {}/notes/one.txt (4 bytes",
+            place.text("out")
         ))
         .says("would restore 3 files");
     assert!(!place.path("out").exists());
