@@ -13,7 +13,6 @@ mod list;
 mod previous;
 mod reader;
 mod store;
-mod upload;
 
 use std::sync::atomic::Ordering;
 
@@ -22,7 +21,6 @@ use larder_source::{Root, WalkOptions};
 use larder_volume::{BlockVolume, Compression, PackMethod, VolumeKind, VolumeName, VolumeTime};
 
 use self::counters::Counters;
-pub(crate) use self::upload::Stored;
 use crate::context::{Level, Phase};
 use crate::report::BackupReport;
 use crate::run::Run;

@@ -26,6 +26,7 @@ mod transfer;
 mod verification_file;
 mod verify;
 mod versions;
+mod volumes;
 mod workers;
 
 pub use backup::BackupRequest;

@@ -9,11 +9,11 @@ use larder_destination::Existing;
 use larder_volume::VolumeKind;
 use serde::Serialize;
 
-use crate::backup::Stored;
 use crate::data::VolumeData;
 use crate::report::TestReport;
 use crate::run::Run;
 use crate::sync::{View, describe};
+use crate::volumes::StoredVolume;
 use crate::{Error, Result};
 
 /// One volume in the file.
@@ -36,7 +36,7 @@ impl Run {
     /// What follows the upload of a version: the verification file, then the check of what is stored.
     pub(crate) fn after_backup(
         &self,
-        stored: &[Stored],
+        stored: &[StoredVolume],
         wrote: bool,
         view: View,
     ) -> Option<TestReport> {

@@ -13,7 +13,6 @@ use larder_catalog::VolumeRow;
 use larder_volume::{Hash, VolumeKind};
 
 use crate::Result;
-use crate::backup::Stored;
 use crate::context::Phase;
 use crate::error::Reach;
 use crate::report::{Finding, Outcome as Parsed, TestReport, Verification as Checked};
@@ -22,6 +21,7 @@ use crate::settings::Verification;
 use crate::settle::LostKind;
 use crate::sync::{Mode, Need, RemoteVolume, View, describe};
 use crate::versions::Unsaid;
+use crate::volumes::StoredVolume;
 use crate::workers::for_each_parallel;
 
 /// How many volumes to check.
@@ -71,7 +71,7 @@ impl Run {
     /// List check and samples after a backup. `view` is what was there before it; it does when nothing was sent.
     pub(crate) fn verify_after_backup(
         &self,
-        stored: &[Stored],
+        stored: &[StoredVolume],
         wrote: bool,
         view: View,
     ) -> Result<Option<TestReport>> {

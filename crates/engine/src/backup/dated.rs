@@ -17,7 +17,7 @@ use crate::{Error, Result};
 
 /// Reads stored metadata back, a few volumes in a run.
 pub(crate) struct StoredMetadata<'e> {
-    engine: &'e Run,
+    run: &'e Run,
     /// Volumes that may still be fetched: storing the metadata anew costs a few hundred bytes an entry.
     left: AtomicU32,
     /// The volume fetched last; neighbours in time are neighbours in volumes.
@@ -28,9 +28,9 @@ pub(crate) struct StoredMetadata<'e> {
 const FETCHED_VOLUMES: u32 = 4;
 
 impl<'e> StoredMetadata<'e> {
-    pub(crate) fn new(engine: &'e Run) -> Self {
+    pub(crate) fn new(run: &'e Run) -> Self {
         Self {
-            engine,
+            run,
             left: AtomicU32::new(FETCHED_VOLUMES),
             last: Mutex::new(None),
         }
@@ -46,7 +46,7 @@ impl<'e> StoredMetadata<'e> {
         if facts.mtime <= facts.ctime || !stored.metablocklists.is_empty() {
             return Ok(false);
         }
-        let format = self.engine.format()?;
+        let format = self.run.format()?;
         let block = stored.metablockhash.or_else(|| {
             stored
                 .metahash
@@ -69,16 +69,16 @@ impl<'e> StoredMetadata<'e> {
     }
 
     fn read(&self, block: &Hash, size: u64) -> Result<Option<Vec<u8>>> {
-        let engine = self.engine;
-        let Some(volume) = engine.catalog(|c| c.find_block(block, size))? else {
+        let run = self.run;
+        let Some(volume) = run.catalog(|c| c.find_block(block, size))? else {
             return Ok(None);
         };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.as_ref().is_none_or(|(id, _)| *id != volume) {
-            let rows = engine.catalog(|c| c.volumes())?;
+            let rows = run.catalog(|c| c.volumes())?;
             let row = rows.into_iter().find(|row| row.id == volume);
             let named = row.and_then(|row| {
-                let name = VolumeName::parse(&row.name, engine.settings.case_insensitive)?;
+                let name = VolumeName::parse(&row.name, run.settings.case_insensitive)?;
                 Some((name, row.size, row.hash))
             });
             let spend = |left: u32| left.checked_sub(1);
@@ -89,7 +89,7 @@ impl<'e> StoredMetadata<'e> {
             let Some((name, size, hash)) = named.filter(|_| may) else {
                 return Ok(None);
             };
-            *last = Some((volume, engine.fetch_volume(&name, size, hash)?));
+            *last = Some((volume, run.fetch_volume(&name, size, hash)?));
         }
         let Some((_, archive)) = last.as_ref() else {
             return Ok(None);
@@ -97,7 +97,7 @@ impl<'e> StoredMetadata<'e> {
         let bytes = archive
             .find(&block.to_url_base64())
             .and_then(|entry| archive.read(entry, size).ok());
-        let algorithm = engine.format()?.block_hash;
+        let algorithm = run.format()?.block_hash;
         Ok(bytes.filter(|bytes| algorithm.digest(bytes) == *block))
     }
 }

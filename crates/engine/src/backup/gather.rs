@@ -13,10 +13,10 @@ use super::counters::{Counters, bump};
 use super::dated::StoredMetadata;
 use super::previous::{Previous, send_full};
 use super::reader::{Shared, Worker};
-use super::store::{BlockStore, Sealed};
-use super::upload::Stored;
+use super::store::BlockStore;
 use crate::data::VolumeData;
 use crate::run::Run;
+use crate::volumes::{SealedVolume, StoredVolume};
 use crate::{Error, Result};
 
 /// One entry on its way from the walk to a worker.
@@ -33,7 +33,7 @@ pub(super) const BATCH: usize = 48;
 pub(super) struct Gathered {
     pub(super) list: VolumeData,
     pub(super) list_hash: larder_volume::Hash,
-    pub(super) stored: Vec<Stored>,
+    pub(super) stored: Vec<StoredVolume>,
     pub(super) counts: Counts,
     pub(super) entries: EntryWriter,
 }
@@ -61,7 +61,7 @@ impl Run {
         let filesets = self.catalog(|c| c.filesets())?;
         let begun = filesets.iter().find(|f| Some(f.id) == previous);
         let shared = Shared {
-            engine: self,
+            run: self,
             store: &store,
             counters,
             dated: StoredMetadata::new(self),
@@ -85,7 +85,7 @@ impl Run {
             drop(first);
             store.fail();
         };
-        let uploaded: Mutex<Vec<Stored>> = Mutex::new(Vec::new());
+        let uploaded: Mutex<Vec<StoredVolume>> = Mutex::new(Vec::new());
         let active = AtomicUsize::new(threads);
         let gathered = std::thread::scope(|scope| {
             let (batches_out, batches_in) = bounded::<Vec<Item>>(threads * 4);
@@ -164,8 +164,8 @@ impl Run {
     fn upload_pairs(
         &self,
         store: &BlockStore<'_>,
-        sealed: &Receiver<Sealed>,
-        uploaded: &Mutex<Vec<Stored>>,
+        sealed: &Receiver<SealedVolume>,
+        uploaded: &Mutex<Vec<StoredVolume>>,
         fail: &impl Fn(Error),
     ) {
         let _alarm = store.alarm();
@@ -173,7 +173,7 @@ impl Run {
             if store.failed.load(Ordering::SeqCst) {
                 continue;
             }
-            match self.upload_pair(store, volume) {
+            match self.upload_pair(volume, store) {
                 Ok(pair) => uploaded
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
@@ -302,7 +302,7 @@ fn work_until_done(
 ) -> Result<()> {
     let mut own = Active(Some(active));
     let mut worker = Worker::new(shared);
-    let progress = &shared.engine.reporter.progress;
+    let progress = &shared.run.reporter.progress;
     loop {
         if let Ok(job) = shared.waiting.try_recv() {
             worker.run_job(job);
@@ -317,7 +317,7 @@ fn work_until_done(
                     if shared.store.failed.load(Ordering::Relaxed) {
                         return Err(Error::Cancelled);
                     }
-                    shared.engine.cancel.check()?;
+                    shared.run.cancel.check()?;
                     match item {
                         Item::Carried(entry) => done.extend(worker.carry(entry)?),
                         Item::Present(entry, old) => {

@@ -4,12 +4,12 @@ use crossbeam_channel::Receiver;
 use larder_catalog::{Counts, EntryWriter, StoredEntry, VolumeState};
 use larder_volume::{DlistWriter, FileEntry, VolumeKind, VolumeName, VolumeTime};
 
-use super::upload::Stored;
 use crate::crypt::IN_MEMORY_BYTES;
 use crate::data::{Sink, VolumeData};
 use crate::error::VolumeContext;
 use crate::run::Run;
 use crate::sync::count;
+use crate::volumes::StoredVolume;
 use crate::{Error, Result};
 
 /// Version lists stay in memory up to this size.
@@ -63,7 +63,7 @@ impl Run {
         list: VolumeData,
         hash: larder_volume::Hash,
         counts: Counts,
-        stored: &mut Vec<Stored>,
+        stored: &mut Vec<StoredVolume>,
     ) -> Result<VolumeName> {
         let make = |time| {
             VolumeName::list(
@@ -92,7 +92,7 @@ impl Run {
             c.set_volume(id, VolumeState::Uploaded, Some(size), Some(hash))?;
             c.add_fileset(id, final_time.0, true, counts)
         })?;
-        stored.push(Stored {
+        stored.push(StoredVolume {
             name: name.as_str().to_owned(),
             size,
         });

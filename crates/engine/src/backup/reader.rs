@@ -26,7 +26,7 @@ use crate::{Error, Result};
 
 /// What all workers share.
 pub(crate) struct Shared<'e> {
-    pub(crate) engine: &'e Run,
+    pub(crate) run: &'e Run,
     pub(crate) store: &'e BlockStore<'e>,
     pub(crate) counters: &'e Counters,
     pub(crate) dated: StoredMetadata<'e>,
@@ -105,7 +105,7 @@ impl<'s, 'e> Worker<'s, 'e> {
                 let path = String::from_utf8_lossy(&entry.path);
                 if error.kind() == std::io::ErrorKind::NotFound {
                     self.shared
-                        .engine
+                        .run
                         .reporter
                         .warn("PathProcessingErrorNotFound", format!("{path} vanished"));
                     return Ok(None);
@@ -116,7 +116,7 @@ impl<'s, 'e> Worker<'s, 'e> {
                 } else {
                     ""
                 };
-                self.shared.engine.reporter.warn(
+                self.shared.run.reporter.warn(
                     "FileAccessError",
                     format!("{path}: {}{kept}", describe(&error)),
                 );
@@ -133,7 +133,7 @@ impl<'s, 'e> Worker<'s, 'e> {
         if !self.shared.is_suspect() || self.stored(&entry)? != Stored::NotAll {
             return Ok(Some(entry));
         }
-        self.shared.engine.reporter.warn(
+        self.shared.run.reporter.warn(
             "StoredContentLost",
             format!(
                 "{}: what was stored of it is in no data file any more, so the new version is without it",
@@ -151,7 +151,7 @@ impl<'s, 'e> Worker<'s, 'e> {
         entry: &WalkEntry,
         previous: Option<&FileEntry>,
     ) -> std::result::Result<FileEntry, Trouble> {
-        let engine = self.shared.engine;
+        let run = self.shared.run;
         let counters = self.shared.counters;
         let kind = match entry.facts.kind {
             FileKind::File => EntryKind::File,
@@ -166,13 +166,13 @@ impl<'s, 'e> Worker<'s, 'e> {
             bump(&counters.examined_bytes, entry.facts.size);
         }
         let seconds = VolumeTime(entry.facts.mtime.0).clamped();
-        if engine.settings.check_filetime_only
+        if run.settings.check_filetime_only
             && let Some(previous) = previous
             && kind == EntryKind::File
             && self.surely_same_time(previous, seconds)
             && !self.shared.is_suspect()
         {
-            bump(&engine.reporter.progress.bytes_done, entry.facts.size);
+            bump(&run.reporter.progress.bytes_done, entry.facts.size);
             return Ok(previous.clone());
         }
         let blob = self.blob(&entry.os_path, &entry.facts)?;
@@ -187,10 +187,9 @@ impl<'s, 'e> Worker<'s, 'e> {
             None => false,
         };
         if let Some(previous) = previous {
-            let same_time =
-                !engine.settings.skip_metadata || self.surely_same_time(previous, seconds);
+            let same_time = !run.settings.skip_metadata || self.surely_same_time(previous, seconds);
             let same_size = kind != EntryKind::File || previous.size == entry.facts.size;
-            let read_anyway = engine.settings.disable_filetime_check && kind == EntryKind::File;
+            let read_anyway = run.settings.disable_filetime_check && kind == EntryKind::File;
             if same_metadata
                 && same_size
                 && (kind != EntryKind::File || same_time)
@@ -198,7 +197,7 @@ impl<'s, 'e> Worker<'s, 'e> {
                 && (!self.shared.is_suspect() || self.may_rest_on(previous)?)
             {
                 if kind == EntryKind::File {
-                    bump(&engine.reporter.progress.bytes_done, entry.facts.size);
+                    bump(&run.reporter.progress.bytes_done, entry.facts.size);
                 }
                 return Ok(previous.clone());
             }
@@ -263,8 +262,8 @@ impl<'s, 'e> Worker<'s, 'e> {
     }
 
     fn blob(&mut self, path: &Path, facts: &Facts) -> std::result::Result<Blob, Trouble> {
-        let engine = self.shared.engine;
-        let metadata = match (engine.settings.skip_metadata, facts.kind) {
+        let run = self.shared.run;
+        let metadata = match (run.settings.skip_metadata, facts.kind) {
             (false, _) => metadata(&self.facts.full(path, facts)?),
             // A link is nothing without its target (*observed*: fixtures/no-metadata).
             (true, FileKind::Symlink { .. }) => Metadata {
@@ -278,7 +277,7 @@ impl<'s, 'e> Worker<'s, 'e> {
         let limit = hashes_per_blocklist(format.blocksize, format.block_hash.len())
             .saturating_mul(format.blocksize);
         if bytes.len() as u64 > limit {
-            engine.reporter.warn(
+            run.reporter.warn(
                 "MetadataTooLarge",
                 format!(
                     "{}: its metadata has {} bytes and is left out",
@@ -380,7 +379,7 @@ impl<'s, 'e> Worker<'s, 'e> {
         let (size, hash, blocks) = self.read_blocks(&mut file, opened.size, hint)?;
         let after = Facts::of_file(&file)?;
         if after.mtime != opened.mtime || after.size != size {
-            shared.engine.reporter.warn(
+            shared.run.reporter.warn(
                 "FileChangedWhileRead",
                 format!(
                     "{} changed while it was read",
@@ -416,7 +415,7 @@ impl<'s, 'e> Worker<'s, 'e> {
         else {
             return Hint::Compressible;
         };
-        let known = &self.shared.engine.settings.stored_extensions;
+        let known = &self.shared.run.settings.stored_extensions;
         if known.iter().any(|e| e.eq_ignore_ascii_case(ending)) {
             Hint::Stored
         } else {

@@ -4,40 +4,21 @@
 //! A further volume is opened only after enough was written, so that small runs leave one small volume.
 
 use std::collections::HashSet;
-use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
 use crossbeam_channel::Sender;
 use larder_catalog::Fingerprints;
-use larder_volume::{
-    Compression, DblockWriter, Format, Hash, Hint, NewVolume, PackMethod, Packer, VolumeKind,
-    VolumeName, VolumeTime,
-};
+use larder_volume::{Compression, Format, Hash, Hint, NewVolume, PackMethod, Packer, VolumeTime};
 
-use crate::crypt::{IN_MEMORY_BYTES, SealWriter};
-use crate::data::{Sink, VolumeData};
-use crate::error::VolumeContext;
 use crate::run::Run;
+use crate::volumes::{SealedVolume, UploadSteps, VolumeBuilder};
 use crate::{Error, Result};
 
-/// A finished data volume on its way to the destination.
-pub(crate) struct Sealed {
-    pub(crate) name: VolumeName,
-    pub(crate) data: VolumeData,
-    pub(crate) hash: Hash,
-    pub(crate) blocks: Vec<(Hash, u64)>,
-    pub(crate) blocklists: Vec<(Hash, Vec<u8>)>,
-}
-
-/// A volume being filled.
-struct OpenVolume {
-    name: VolumeName,
-    writer: DblockWriter<SealWriter>,
-    blocks: Vec<(Hash, u64)>,
-    blocklists: Vec<(Hash, Vec<u8>)>,
-    /// Who wrote to it last.
+/// A volume being filled, and who wrote to it last.
+struct Filling {
+    builder: VolumeBuilder,
     thread: ThreadId,
 }
 
@@ -49,20 +30,20 @@ struct Index {
 }
 
 struct Pool {
-    idle: Vec<OpenVolume>,
+    idle: Vec<Filling>,
     open: usize,
     written: u64,
 }
 
 /// Takes blocks from all workers.
 pub(crate) struct BlockStore<'e> {
-    engine: &'e Run,
+    run: &'e Run,
     pub(crate) format: Format,
     new_volume: NewVolume<'static>,
     index: Mutex<Index>,
     pool: Mutex<Pool>,
     returned: Condvar,
-    sealed: Mutex<Option<Sender<Sealed>>>,
+    sealed: Mutex<Option<Sender<SealedVolume>>>,
     /// Bytes of sealed volumes in memory.
     sealed_memory: Mutex<u64>,
     memory_freed: Condvar,
@@ -77,16 +58,16 @@ const SEALED_MEMORY_BYTES: u64 = 160 << 20;
 
 impl<'e> BlockStore<'e> {
     pub(crate) fn new(
-        engine: &'e Run,
+        run: &'e Run,
         compression: Compression,
         method: PackMethod,
         created: VolumeTime,
-        sealed: Sender<Sealed>,
+        sealed: Sender<SealedVolume>,
     ) -> Result<Self> {
         Ok(Self {
-            engine,
-            format: engine.format()?,
-            new_volume: engine.new_volume(compression, method, created)?,
+            run,
+            format: run.format()?,
+            new_volume: run.new_volume(compression, method, created)?,
             index: Mutex::new(Index {
                 fingerprints: None,
                 pending: HashSet::new(),
@@ -129,7 +110,7 @@ impl<'e> BlockStore<'e> {
         self.new_blocks.fetch_add(1, Ordering::Relaxed);
         self.new_bytes
             .fetch_add(data.len() as u64, Ordering::Relaxed);
-        if self.engine.settings.dry_run {
+        if self.run.settings.dry_run {
             return Ok(true);
         }
         let outcome = self.append(packer, data, hash, hint, blocklist);
@@ -151,15 +132,10 @@ impl<'e> BlockStore<'e> {
     ) -> Result<()> {
         let packed = packer.pack(data, hint);
         let mut volume = self.take_volume()?;
-        let name = volume.name.as_str().to_owned();
-        volume.writer.add(&hash, &packed).in_volume(&name)?;
-        volume.blocks.push((hash, data.len() as u64));
-        if blocklist {
-            volume.blocklists.push((hash, data.to_vec()));
-        }
-        let full = volume.writer.estimated_len()
+        volume.builder.add(hash, data, &packed, blocklist)?;
+        let full = volume.builder.estimated_len()
             > self
-                .engine
+                .run
                 .settings
                 .dblock_size
                 .saturating_sub(self.format.blocksize);
@@ -178,17 +154,14 @@ impl<'e> BlockStore<'e> {
         if self.lock_index().pending.contains(&(hash, size)) {
             return Ok(true);
         }
-        Ok(self
-            .engine
-            .catalog(|c| c.find_block(&hash, size))?
-            .is_some())
+        Ok(self.run.catalog(|c| c.find_block(&hash, size))?.is_some())
     }
 
     /// Takes responsibility for a new block; false when it is known.
     fn claim(&self, hash: Hash, size: u64) -> Result<bool> {
         let mut index = self.lock_index();
         if index.fingerprints.is_none() {
-            index.fingerprints = Some(self.engine.catalog(|c| c.fingerprints())?);
+            index.fingerprints = Some(self.run.catalog(|c| c.fingerprints())?);
         }
         let surely_new = match index.fingerprints.as_mut() {
             Some(fingerprints) => {
@@ -204,30 +177,12 @@ impl<'e> BlockStore<'e> {
             if index.pending.contains(&(hash, size)) {
                 return Ok(false);
             }
-            if self
-                .engine
-                .catalog(|c| c.find_block(&hash, size))?
-                .is_some()
-            {
+            if self.run.catalog(|c| c.find_block(&hash, size))?.is_some() {
                 return Ok(false);
             }
         }
         index.pending.insert((hash, size));
         Ok(true)
-    }
-
-    /// The catalog knows these blocks now.
-    pub(crate) fn recorded(&self, blocks: &[(Hash, u64)]) {
-        let mut index = self.lock_index();
-        for block in blocks {
-            index.pending.remove(block);
-        }
-    }
-
-    /// A sealed volume has left memory.
-    pub(crate) fn released(&self, bytes: u64) {
-        *self.lock_memory() -= bytes;
-        self.memory_freed.notify_all();
     }
 
     /// Waits until the uploads have made room for another sealed volume; one always fits.
@@ -260,7 +215,7 @@ impl<'e> BlockStore<'e> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_volume(&self) -> Result<OpenVolume> {
+    fn take_volume(&self) -> Result<Filling> {
         let mut pool = self.lock_pool();
         loop {
             // Everybody keeps to one volume, so that a large file's blocks stay in their order.
@@ -272,10 +227,10 @@ impl<'e> BlockStore<'e> {
                 return Ok(volume);
             }
             // A second volume only after half a volume was written, a third after one and a half, …
-            let worth = self.engine.settings.dblock_size / 2;
+            let worth = self.run.settings.dblock_size / 2;
             let allowed =
                 1 + usize::try_from(pool.written.saturating_add(worth) / (2 * worth)).unwrap_or(1);
-            if pool.open < allowed.min(self.engine.settings.threads) {
+            if pool.open < allowed.min(self.run.settings.threads) {
                 pool.open += 1;
                 drop(pool);
                 return self.create_volume();
@@ -290,7 +245,7 @@ impl<'e> BlockStore<'e> {
         }
     }
 
-    fn give_back(&self, volume: Option<OpenVolume>, added: u64) {
+    fn give_back(&self, volume: Option<Filling>, added: u64) {
         let mut pool = self.lock_pool();
         pool.written += added;
         match volume {
@@ -316,39 +271,16 @@ impl<'e> BlockStore<'e> {
         self.memory_freed.notify_all();
     }
 
-    fn create_volume(&self) -> Result<OpenVolume> {
-        let name = self
-            .engine
-            .new_name(VolumeKind::Blocks, self.new_volume.container)?;
-        let bound = if self.engine.settings.dblock_size <= IN_MEMORY_BYTES {
-            IN_MEMORY_BYTES
-        } else {
-            0
-        };
-        let sink = Sink::new(bound, self.engine.settings.upload_folder.clone());
-        let writer = self.engine.crypt.writer(sink, self.format.file_hash)?;
-        let writer = DblockWriter::create(writer, &self.new_volume).in_volume(name.as_str())?;
-        Ok(OpenVolume {
-            name,
-            writer,
-            blocks: Vec::new(),
-            blocklists: Vec::new(),
+    fn create_volume(&self) -> Result<Filling> {
+        Ok(Filling {
+            builder: VolumeBuilder::create(self.run, &self.new_volume)?,
             thread: std::thread::current().id(),
         })
     }
 
-    fn seal(&self, volume: OpenVolume) -> Result<()> {
-        let mut writer = volume.writer.finish().in_volume(volume.name.as_str())?;
-        writer.flush().map_err(crate::data::temporary_error)?;
-        let (data, hash) = self.engine.crypt.seal(writer)?;
-        self.wait_for_memory(data.memory())?;
-        let sealed = Sealed {
-            name: volume.name,
-            data,
-            hash,
-            blocks: volume.blocks,
-            blocklists: volume.blocklists,
-        };
+    fn seal(&self, volume: Filling) -> Result<()> {
+        let sealed = volume.builder.seal(self.run)?;
+        self.wait_for_memory(sealed.data.memory())?;
         let queue = self
             .sealed
             .lock()
@@ -388,21 +320,16 @@ impl Drop for Alarm<'_, '_> {
     }
 }
 
-impl Run {
-    /// How a new volume is packed and described.
-    pub(crate) fn new_volume(
-        &self,
-        container: Compression,
-        method: PackMethod,
-        created: VolumeTime,
-    ) -> Result<NewVolume<'static>> {
-        Ok(NewVolume {
-            format: self.format()?,
-            container,
-            tar_level: self.settings.tar_level,
-            method,
-            created,
-            app_version: concat!("Larder ", env!("CARGO_PKG_VERSION")),
-        })
+impl UploadSteps for BlockStore<'_> {
+    fn recorded(&self, blocks: &[(Hash, u64)]) {
+        let mut index = self.lock_index();
+        for block in blocks {
+            index.pending.remove(block);
+        }
+    }
+
+    fn released(&self, bytes: u64) {
+        *self.lock_memory() -= bytes;
+        self.memory_freed.notify_all();
     }
 }

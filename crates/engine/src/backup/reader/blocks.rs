@@ -60,7 +60,7 @@ impl Worker<'_, '_> {
                 let hash = format.file_hash.digest(&first);
                 let size = first.len() as u64;
                 bump(&shared.counters.opened_bytes, size);
-                bump(&shared.engine.reporter.progress.bytes_done, size);
+                bump(&shared.run.reporter.progress.bytes_done, size);
                 if first.is_empty() {
                     self.spare.push_back(first);
                     return Ok((0, hash, Vec::new()));
@@ -111,7 +111,7 @@ impl Worker<'_, '_> {
                 self.spare.push_back(data);
                 break;
             }
-            if let Err(error) = shared.engine.cancel.check() {
+            if let Err(error) = shared.run.cancel.check() {
                 failed = Some(Trouble::Run(error));
                 break;
             }
@@ -121,7 +121,7 @@ impl Worker<'_, '_> {
             }
             // Hashing the block together with the file takes less of the processor than doing so later, but more of
             // the reader, who should not let the others wait.
-            let hash = if shared.jobs.is_empty() && shared.engine.settings.threads > 1 {
+            let hash = if shared.jobs.is_empty() && shared.run.settings.threads > 1 {
                 hasher.update(&data);
                 None
             } else {
@@ -130,10 +130,7 @@ impl Worker<'_, '_> {
             };
             size += data.len() as u64;
             bump(&shared.counters.opened_bytes, data.len() as u64);
-            bump(
-                &shared.engine.reporter.progress.bytes_done,
-                data.len() as u64,
-            );
+            bump(&shared.run.reporter.progress.bytes_done, data.len() as u64);
             blocks.open.fetch_add(1, Ordering::SeqCst);
             let job = BlockJob {
                 data,

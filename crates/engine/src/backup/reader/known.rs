@@ -51,7 +51,7 @@ impl Worker<'_, '_> {
     }
 
     fn stream_stored(&self, size: u64, only: Option<Hash>, lists: &[Hash]) -> Result<Stored> {
-        let (store, engine) = (self.shared.store, self.shared.engine);
+        let (store, run) = (self.shared.store, self.shared.run);
         if size == 0 {
             return Ok(Stored::Whole);
         }
@@ -65,10 +65,10 @@ impl Worker<'_, '_> {
         let (mut left, width) = (size, store.format.block_hash.len());
         let mut stored = Stored::Whole;
         for list in lists {
-            if engine.catalog(|c| c.find_blocks_by_hash(list))?.is_empty() {
+            if run.catalog(|c| c.find_blocks_by_hash(list))?.is_empty() {
                 return Ok(Stored::NotAll);
             }
-            let Some(bytes) = engine.catalog(|c| c.blocklist(list))? else {
+            let Some(bytes) = run.catalog(|c| c.blocklist(list))? else {
                 // No index repeats it: what it names is not known.
                 stored = Stored::Unclear;
                 continue;

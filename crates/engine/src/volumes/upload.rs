@@ -6,7 +6,7 @@ use larder_volume::{
     BlockVolume, Compression, DindexWriter, Hash, VolumeKind, VolumeName, VolumeTime,
 };
 
-use super::store::{BlockStore, Sealed};
+use super::builder::SealedVolume;
 use crate::crypt::IN_MEMORY_BYTES;
 use crate::data::{Sink, VolumeData};
 use crate::error::VolumeContext;
@@ -16,19 +16,27 @@ use crate::{Error, Result};
 
 /// A stored volume, as the final check expects it.
 #[derive(Clone, Debug)]
-pub(crate) struct Stored {
+pub(crate) struct StoredVolume {
     pub(crate) name: String,
     pub(crate) size: u64,
+}
+
+/// Hears how far the upload of a data volume has come.
+pub(crate) trait UploadSteps {
+    /// The catalog knows these blocks now, durably.
+    fn recorded(&self, blocks: &[(Hash, u64)]);
+    /// The volume was sent, and its bytes of memory are free.
+    fn released(&self, bytes: u64);
 }
 
 impl Run {
     /// Sends a data volume and its index.
     pub(crate) fn upload_pair(
         &self,
-        store: &BlockStore<'_>,
-        sealed: Sealed,
-    ) -> Result<Vec<Stored>> {
-        let Sealed {
+        sealed: SealedVolume,
+        steps: &impl UploadSteps,
+    ) -> Result<Vec<StoredVolume>> {
+        let SealedVolume {
             mut name,
             data,
             hash,
@@ -49,16 +57,17 @@ impl Run {
             }
             Ok(id)
         })?;
-        store.recorded(&blocks);
+        steps.recorded(&blocks);
         let compression = name.compression().unwrap_or(Compression::Zip);
         self.put_with_new_names(id, &mut name, &data, |_| {
             self.new_name(VolumeKind::Blocks, compression)
         })?;
         let size = data.len();
-        store.released(data.memory());
+        let held = data.memory();
         drop(data);
+        steps.released(held);
         self.catalog(|c| c.set_volume(id, VolumeState::Uploaded, Some(size), Some(hash)))?;
-        let mut stored = vec![Stored {
+        let mut stored = vec![StoredVolume {
             name: name.as_str().to_owned(),
             size,
         }];
@@ -81,7 +90,7 @@ impl Run {
         described: &BlockVolume,
         blocklists: &[(Hash, Vec<u8>)],
         compression: Compression,
-    ) -> Result<Stored> {
+    ) -> Result<StoredVolume> {
         let created = VolumeTime(self.clock.seconds());
         let mut name = self.new_name(VolumeKind::Index, compression)?;
         let text = name.as_str().to_owned();
@@ -113,7 +122,7 @@ impl Run {
             self.new_name(VolumeKind::Index, compression)
         })?;
         self.catalog(|c| c.set_volume(id, VolumeState::Uploaded, Some(size), Some(hash)))?;
-        Ok(Stored {
+        Ok(StoredVolume {
             name: name.as_str().to_owned(),
             size,
         })
