@@ -199,14 +199,15 @@ impl Run {
             file_hash: self.settings.file_hash.unwrap_or(HashAlgorithm::Sha256),
         };
         if self.settings.dblock_size < 2 * format.blocksize {
+            let asked = self.values.get(larder_options::engine::DBLOCK_SIZE)?;
             return Err(Error::user(
                 "OptionValidationError",
                 format!(
-                    "a volume size of {} is less than two blocks of {}",
-                    larder_options::value::format_size(self.settings.dblock_size),
+                    "option --dblock-size: {} is too small, at least two blocks of {} are needed",
+                    larder_options::value::format_size(asked),
                     larder_options::value::format_size(format.blocksize)
                 ),
-                "raise --dblock-size or lower --blocksize",
+                "use --dblock-size=50mb, or lower --blocksize",
             ));
         }
         Ok(format)

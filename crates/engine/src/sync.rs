@@ -102,7 +102,15 @@ const UNSEEN: &str = "2";
 impl Run {
     /// Lists the destination and sorts out this backup's volumes. A missing folder is created only on demand.
     pub(crate) fn view(&self, create_folder: bool) -> Result<View> {
-        let files = match self.remote.list(create_folder) {
+        let mut listed = self.remote.list(false);
+        if create_folder
+            && matches!(&listed, Err(Error::Destination(error)) if *error.kind() == ErrorKind::FolderMissing)
+        {
+            // What cannot become a backup leaves no folder behind.
+            self.new_format()?;
+            listed = self.remote.list(true);
+        }
+        let files = match listed {
             Err(Error::Destination(error))
                 if self.settings.dry_run && *error.kind() == ErrorKind::FolderMissing =>
             {

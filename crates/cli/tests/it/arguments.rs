@@ -258,12 +258,12 @@ fn a_size_that_cannot_be_is_refused_before_anything_is_made() {
         .code(100)
         .fails_with("OptionValidationError")
         .complains("option --dblock-size: 10.00 KiB is too small, 1.00 MiB is used")
-        .complains("a volume size of 1.00 MiB is less than two blocks of 1.00 MiB");
+        .complains("at least two blocks of 1.00 MiB are needed");
     place
         .backup(&["--dblock-size=1mb", "--blocksize=1mb"])
         .code(100)
         .fails_with("OptionValidationError")
-        .complains("a volume size of 1.00 MiB is less than two blocks of 1.00 MiB");
+        .complains("--dblock-size: 1.00 MiB is too small, at least two blocks of 1.00 MiB");
     place
         .backup(&["--dblock-size=1.5gb"])
         .code(100)

@@ -208,9 +208,9 @@ impl<'s, 'e> Worker<'s, 'e> {
             self.with_metadata(kind, entry, &blob)?
         };
         let tell = |id, what, would| {
-            let dry_run = engine.settings.dry_run;
+            let dry_run = run.settings.dry_run;
             let what = if dry_run { would } else { what };
-            engine.reporter.path(dry_run, id, what, &entry.path);
+            run.reporter.path(dry_run, id, what, &entry.path);
         };
         match previous {
             // Without metadata a new time alone makes no new version, as in Duplicati (format spec 9.1).
