@@ -19,6 +19,7 @@ mod listing;
 mod local_state;
 mod output;
 mod restore;
+mod restore_kill;
 mod secrets;
 mod signals;
 mod support;

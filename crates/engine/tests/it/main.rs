@@ -11,6 +11,7 @@ mod hostile;
 mod lint;
 mod model;
 mod options;
+mod restoring;
 mod review;
 mod rig;
 mod safety;

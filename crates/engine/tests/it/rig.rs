@@ -29,6 +29,12 @@ impl Log {
         list.iter().filter(|m| m.id == id).count()
     }
 
+    /// Texts of all messages.
+    pub fn texts(&self) -> Vec<String> {
+        let list = self.0.lock().expect("no test panicked in here");
+        list.iter().map(|m| m.text.clone()).collect()
+    }
+
     /// Texts of all warnings and errors, for failed tests and for searching.
     pub fn complaints(&self) -> Vec<String> {
         let list = self.0.lock().expect("no test panicked in here");

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// Writes bytes at a place where the file has nothing but zeros so far. Runs of zeros of [`HOLE_BYTES`] and more are
-/// left out; whoever calls it sets the file's length.
+/// Writes bytes at a place where the file has nothing but zeros so far. Runs of zeros of about [`HOLE_BYTES`] are left
+/// out; whoever calls it sets the file's length.
 ///
 /// # Errors
 ///
@@ -16,8 +16,7 @@ pub fn write_sparse(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
     }
     let (mut start, mut end) = (0, 0);
     for piece in bytes.chunks(HOLE_BYTES) {
-        let is_hole = piece.len() == HOLE_BYTES && is_zero(piece);
-        if is_hole {
+        if is_zero(piece) {
             write_range(file, bytes, start, end, at)?;
             start = end + piece.len();
         }

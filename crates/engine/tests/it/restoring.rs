@@ -1,0 +1,656 @@
+//! A restore cannot hurt: it is stopped at each of its steps, in every way, and never a file bears its name with wrong
+//! content; the same command run again ends right.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use larder_destination::ErrorKind;
+use larder_engine::source::{Step, Watch};
+use larder_engine::{Cancel, Error, Outcome, RestoreReport, RestoreRequest};
+use larder_testkit::Failure;
+use larder_testkit::tree::Manifest;
+use larder_volume::HashAlgorithm;
+
+use crate::forge::Forge;
+use crate::rig::{Rig, chain, differences_of};
+
+/// Counts the steps of a restore and does something at one of them.
+struct Sweep {
+    steps: AtomicU64,
+    at: u64,
+    what: What,
+    seen: Mutex<Vec<Step>>,
+}
+
+enum What {
+    Nothing,
+    /// The step fails.
+    Fail(io::ErrorKind),
+    /// All steps from there on fail: the disk is full.
+    Full,
+    /// The user stops the run.
+    Cancel(Mutex<Option<Cancel>>),
+}
+
+impl Sweep {
+    fn new(at: u64, what: What) -> Arc<Self> {
+        Arc::new(Self {
+            steps: AtomicU64::new(0),
+            at,
+            what,
+            seen: Mutex::default(),
+        })
+    }
+}
+
+impl Watch for Sweep {
+    fn before(&self, step: Step, _: &[u8]) -> io::Result<()> {
+        let number = 1 + self.steps.fetch_add(1, Ordering::SeqCst);
+        self.seen.lock().expect("no panic").push(step);
+        match &self.what {
+            What::Fail(kind) if number == self.at => Err(io::Error::from(*kind)),
+            What::Full if number >= self.at && matches!(step, Step::Create | Step::Write) => {
+                Err(io::Error::from(io::ErrorKind::StorageFull))
+            }
+            What::Cancel(cancel) if number == self.at => {
+                if let Some(cancel) = &*cancel.lock().expect("no panic") {
+                    cancel.cancel();
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn request(target: &Path) -> RestoreRequest {
+    RestoreRequest {
+        patterns: Vec::new(),
+        filters: Vec::new(),
+        target: Some(target.to_owned()),
+    }
+}
+
+fn restore(rig: &mut Rig, target: &Path, sweep: &Arc<Sweep>) -> Result<RestoreReport, Error> {
+    let run = rig.open()?;
+    if let What::Cancel(cancel) = &sweep.what {
+        *cancel.lock().expect("no panic") = Some(rig.cancel.clone());
+    }
+    let outcome = run.restore_watched(&request(target), Some(sweep.clone()));
+    run.repository().close().expect("the catalog closes");
+    outcome
+}
+
+/// Two versions in several volumes: small files, files of many blocks, an empty one, links.
+fn set() -> Rig {
+    let mut rig = Rig::new();
+    rig.fill(31, 6, 20_000);
+    rig.write("a/large", noise(1, 700_000));
+    rig.write("a/middle", noise(2, 5_000));
+    rig.write("b/large too", noise(3, 600_000));
+    rig.write("empty", "");
+    rig.backup();
+    rig.write("a/large", noise(4, 650_000));
+    rig.write("a/middle", noise(5, 6_000));
+    rig.write("b/new", "new");
+    rig.backup();
+    rig
+}
+
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    larder_testkit::Rng::new(seed).bytes(len)
+}
+
+/// Regular files below a folder with their content.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut waiting = vec![folder.to_owned()];
+    while let Some(path) = waiting.pop() {
+        let Ok(facts) = path.symlink_metadata() else {
+            continue;
+        };
+        if facts.is_dir() {
+            let entries = std::fs::read_dir(&path).expect("a folder");
+            waiting.extend(entries.map(|entry| entry.expect("an entry").path()));
+        } else if facts.is_file() {
+            let rel = path.strip_prefix(folder).expect("below").to_owned();
+            found.insert(rel, std::fs::read(&path).expect("a file"));
+        }
+    }
+    found
+}
+
+fn is_temporary(path: &Path) -> bool {
+    let name = path.file_name().expect("a name").to_string_lossy();
+    name.starts_with(".larder-") && name.ends_with(".unfinished")
+}
+
+/// What a target holds before a restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    Nothing,
+    /// The older version, to be overwritten.
+    Older,
+}
+
+struct Case {
+    rig: Rig,
+    before: Before,
+    older: BTreeMap<PathBuf, Vec<u8>>,
+    newer: BTreeMap<PathBuf, Vec<u8>>,
+    /// A folder with the older version.
+    template: PathBuf,
+}
+
+impl Case {
+    fn new(before: Before) -> Self {
+        let mut rig = set();
+        let (template, _) = rig.try_restore(1).expect("the older version");
+        let newer = files(&rig.source());
+        Self {
+            older: files(&template),
+            newer,
+            rig,
+            before,
+            template,
+        }
+    }
+
+    fn target(&self) -> tempfile::TempDir {
+        let folder = tempfile::tempdir_in(self.rig.fast.path()).expect("a folder");
+        if self.before == Before::Older {
+            let mut copy = std::process::Command::new("cp");
+            let copied = copy
+                .arg("-a")
+                .arg(&self.template)
+                .arg(folder.path().join("t"))
+                .status();
+            assert!(copied.expect("cp runs").success());
+        }
+        folder
+    }
+
+    /// No file bears its name with anything but its old or its new content.
+    fn check_names(&self, target: &Path, when: &str) {
+        let found = files(target);
+        for (path, content) in &found {
+            if is_temporary(path) {
+                continue;
+            }
+            let old = self.before == Before::Older && self.older.get(path) == Some(content);
+            assert!(
+                old || self.newer.get(path) == Some(content),
+                "{when}: {} has {} bytes of neither content",
+                path.display(),
+                content.len()
+            );
+        }
+        if self.before == Before::Older {
+            for path in self.older.keys() {
+                assert!(
+                    found.contains_key(path),
+                    "{when}: {} is gone",
+                    path.display()
+                );
+            }
+        }
+    }
+
+    /// The same command again ends right, and leaves nothing behind.
+    fn check_again(&mut self, target: &Path, when: &str) {
+        self.rig.plan.clear();
+        self.rig.log.clear();
+        let report = match restore(&mut self.rig, target, &Sweep::new(0, What::Nothing)) {
+            Ok(report) => report,
+            Err(error) => panic!("{when}: again: {}", chain(&error)),
+        };
+        assert_eq!(
+            (report.common.parsed_result, report.kept_files),
+            (Outcome::Success, 0),
+            "{when}: {:?}",
+            self.rig.log.complaints()
+        );
+        let mut found = Manifest::of(target).expect("the tree");
+        let held = self.rig.versions.last().expect("a version");
+        if self.before == Before::Older {
+            // What only the older version has stays.
+            found
+                .entries
+                .retain(|path, _| held.entries.contains_key(path));
+        }
+        let differences = differences_of(held, &found);
+        assert_eq!(differences, Vec::<String>::new(), "{when}");
+        let left: Vec<_> = files(target)
+            .into_keys()
+            .filter(|p| is_temporary(p))
+            .collect();
+        assert_eq!(left, Vec::<PathBuf>::new(), "{when}");
+    }
+
+    fn steps(&mut self) -> u64 {
+        let folder = self.target();
+        let sweep = Sweep::new(0, What::Nothing);
+        let target = folder.path().join("t");
+        restore(&mut self.rig, &target, &sweep).expect("undisturbed");
+        self.check_names(&target, "undisturbed");
+        let seen = sweep.seen.lock().expect("no panic").clone();
+        for step in [
+            Step::Folder,
+            Step::Create,
+            Step::Write,
+            Step::Rename,
+            Step::Facts,
+        ] {
+            assert!(seen.contains(&step), "{step:?}");
+        }
+        sweep.steps.load(Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn each_step_of_a_restore_fails_once() {
+    for before in [Before::Nothing, Before::Older] {
+        let mut case = Case::new(before);
+        let steps = case.steps();
+        // A large file has hundreds of like steps; a prime stride meets every kind at every place in turn.
+        let stride = if steps > 400 { 7 } else { 1 };
+        for n in (1..=steps).step_by(stride) {
+            for kind in [io::ErrorKind::Other, io::ErrorKind::StorageFull] {
+                let folder = case.target();
+                let target = folder.path().join("t");
+                let outcome = restore(&mut case.rig, &target, &Sweep::new(n, What::Fail(kind)));
+                let when = format!("{before:?}, step {n} of {steps}, {kind:?}");
+                match &outcome {
+                    Ok(report) => {
+                        assert_ne!(report.common.parsed_result, Outcome::Success, "{when}");
+                    }
+                    Err(error) => assert_eq!(error.id(), Some("TargetFull"), "{when}: {error}"),
+                }
+                case.check_names(&target, &when);
+                if n % 3 == 0 || steps < 100 {
+                    case.check_again(&target, &when);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_stops_a_restore_and_the_same_command_goes_on() {
+    for before in [Before::Nothing, Before::Older] {
+        let mut case = Case::new(before);
+        let steps = case.steps();
+        for n in (1..=steps).step_by(11) {
+            let folder = case.target();
+            let target = folder.path().join("t");
+            let outcome = restore(&mut case.rig, &target, &Sweep::new(n, What::Full));
+            let when = format!("{before:?}, full from step {n} of {steps} on");
+            if let Err(error) = outcome {
+                assert_eq!(error.id(), Some("TargetFull"), "{when}: {error}");
+                assert!(error.hint().contains("same command again"), "{when}");
+            }
+            case.check_names(&target, &when);
+            case.check_again(&target, &when);
+        }
+    }
+}
+
+#[test]
+fn a_restore_is_stopped_at_each_step() {
+    for before in [Before::Nothing, Before::Older] {
+        let mut case = Case::new(before);
+        let steps = case.steps();
+        let mut stopped = 0;
+        for n in (1..=steps).step_by(7) {
+            let folder = case.target();
+            let target = folder.path().join("t");
+            let sweep = Sweep::new(n, What::Cancel(Mutex::default()));
+            let outcome = restore(&mut case.rig, &target, &sweep);
+            let when = format!("{before:?}, stopped at step {n} of {steps}");
+            match outcome {
+                Err(Error::Cancelled) => stopped += 1,
+                Err(error) => panic!("{when}: {}", chain(&error)),
+                Ok(_) => {}
+            }
+            case.check_names(&target, &when);
+            if n % 2 == 0 {
+                case.check_again(&target, &when);
+            }
+        }
+        assert!(stopped * 7 * 2 > steps, "{stopped} of {steps} steps");
+    }
+}
+
+#[test]
+fn each_remote_call_of_a_restore_fails() {
+    for before in [Before::Nothing, Before::Older] {
+        let mut case = Case::new(before);
+        case.rig.set("number-of-retries", "0");
+        let calls = {
+            let folder = case.target();
+            case.rig.plan.clear();
+            let first = case.rig.plan.calls();
+            let sweep = Sweep::new(0, What::Nothing);
+            restore(&mut case.rig, &folder.path().join("t"), &sweep).expect("undisturbed");
+            case.rig.plan.calls() - first
+        };
+        assert!(calls >= 4, "{calls} calls");
+        for n in 1..=calls {
+            for failure in [
+                Failure::Before(ErrorKind::Network),
+                Failure::Before(ErrorKind::NotFound),
+                Failure::Cut(500),
+                Failure::Flip(3000),
+                Failure::Before(ErrorKind::Cancelled),
+            ] {
+                let folder = case.target();
+                let target = folder.path().join("t");
+                let base = case.rig.plan.calls();
+                case.rig.plan.fail_at(base + n, failure);
+                let _ = restore(&mut case.rig, &target, &Sweep::new(0, What::Nothing));
+                let when = format!("{before:?}, call {n}: {:?}", case.rig.plan.injected());
+                case.check_names(&target, &when);
+                case.check_again(&target, &when);
+            }
+        }
+    }
+}
+
+/// The destination is damaged for good: with `--overwrite` the user's file stays what it was.
+#[test]
+fn a_file_that_cannot_be_restored_leaves_the_present_one_alone() {
+    let mut forge = Forge::default();
+    let claimed = HashAlgorithm::Sha256.digest(b"the truth");
+    forge.raw_block(&claimed.to_url_base64(), b"something");
+    forge
+        .folder("/src/")
+        .file("/src/lie", "the truth")
+        .file("/src/good", "good");
+    let mut rig = Rig::new();
+    forge.store(&rig.store);
+    let target = rig.temp.path().join("target");
+    std::fs::create_dir(&target).expect("a folder");
+    std::fs::write(target.join("lie"), "mine").expect("a file");
+    std::fs::write(target.join("good"), "mine too").expect("a file");
+    std::fs::hard_link(target.join("good"), target.join("second name")).expect("a link");
+    std::fs::set_permissions(target.join("good"), std::fs::Permissions::from_mode(0o604))
+        .expect("permissions");
+    rig.set("skip-metadata", "true");
+    let report = rig.restore_into(&target, 0, &[]).expect("the rest");
+    assert_eq!(report.broken_remote_files, ["/src/lie"]);
+    let read = |name: &str| std::fs::read_to_string(target.join(name)).expect("a file");
+    assert_eq!((read("lie"), read("good")), ("mine".into(), "good".into()));
+    assert_eq!(read("second name"), "mine too");
+    let mode = target.join("good").metadata().expect("facts").mode();
+    assert_eq!(mode & 0o777, 0o604, "as the file that was replaced");
+    assert_eq!(files(&target).len(), 3, "nothing else is left");
+}
+
+#[test]
+fn entries_of_one_place_are_errors_of_those_entries() {
+    for (paths, place) in [
+        (["/s/x", "/s//x"], "x"),
+        (["/s//x", "/s/x"], "x"),
+        (["C:\\s\\x", "C:\\s/x"], "s/x"),
+    ] {
+        let mut forge = Forge::default();
+        let last = if paths[0].starts_with('C') {
+            "C:\\s\\y"
+        } else {
+            "/s/y"
+        };
+        forge
+            .file(paths[0], "first")
+            .file(paths[1], "second")
+            .file(last, "other");
+        let mut rig = Rig::new();
+        forge.store(&rig.store);
+        let (target, report) = rig.try_restore(0).expect("a restore");
+        assert_eq!(report.broken_remote_files, [paths[1]]);
+        assert_eq!(report.restored_files, 2);
+        let content = std::fs::read_to_string(target.join(place)).expect("the first");
+        assert_eq!(content, "first");
+        assert!(
+            rig.log
+                .complaints()
+                .iter()
+                .any(|c| c.contains("another entry for its place")),
+            "{:?}",
+            rig.log.complaints()
+        );
+    }
+    let mut forge = Forge::default();
+    forge
+        .folder("/s/x/")
+        .file("/s/x", "a file")
+        .file("/s/y", "y")
+        .file("/", "root");
+    let mut rig = Rig::new();
+    forge.store(&rig.store);
+    rig.set("dont-compress-restore-paths", "true");
+    let (target, report) = rig.try_restore(0).expect("a restore");
+    assert_eq!(report.broken_remote_files, ["/", "/s/x"]);
+    assert!(target.join("s/x").is_dir() && target.join("s/y").is_file());
+}
+
+#[test]
+fn an_empty_file_with_the_hash_of_something_is_an_error() {
+    let mut forge = Forge::default();
+    forge
+        .file("/s/x", "content")
+        .change(|entry| entry.size = 0)
+        .file("/s/y", "y");
+    let mut rig = Rig::new();
+    forge.store(&rig.store);
+    let (target, report) = rig.try_restore(0).expect("a restore");
+    assert_eq!(report.broken_remote_files, ["/s/x"]);
+    assert!(!target.join("x").exists() && target.join("y").exists());
+}
+
+#[test]
+fn a_path_of_half_a_million_folders_costs_nothing() {
+    let mut forge = Forge::default();
+    let deep = format!("/s/{}x", "d/".repeat(40_000));
+    forge.file(&deep, "deep").file("/s/y", "y");
+    let mut rig = Rig::new();
+    forge.store(&rig.store);
+    let (target, report) = rig.try_restore(0).expect("a restore");
+    assert_eq!(report.broken_local_files.len(), 1);
+    assert!(target.join("y").exists() && !target.join("d").exists());
+}
+
+#[test]
+fn lost_metadata_is_named_and_counted() {
+    let mut forge = Forge::default();
+    forge.folder("/s/").file("/s/good", "good");
+    let mut damaged = None;
+    forge.file("/s/x", "content").change(|entry| {
+        let hash = HashAlgorithm::Sha256.digest(b"other metadata");
+        entry.metahash = Some(hash);
+        entry.metasize = 14;
+        damaged = Some(hash);
+    });
+    let name = damaged.expect("a hash").to_url_base64();
+    forge.raw_block(&name, b"other metadatA");
+    let mut rig = Rig::new();
+    forge.store(&rig.store);
+    let (target, report) = rig.try_restore(0).expect("a restore");
+    assert_eq!(report.entries_without_metadata, 1);
+    assert_eq!(report.restored_files, 2);
+    assert_ne!(report.common.parsed_result, Outcome::Success);
+    let complaints = rig.log.complaints().join("\n");
+    assert!(
+        complaints.contains("/s/x: its time, permissions"),
+        "{complaints}"
+    );
+    assert!(target.join("x").is_file());
+}
+
+#[test]
+fn a_kept_file_is_told_with_the_name_of_the_restored_one() {
+    let mut rig = Rig::new();
+    rig.set("overwrite", "false");
+    let long = format!("{}.txt", "n".repeat(251));
+    rig.write("letter.odt", "stored");
+    rig.write(&long, "stored");
+    rig.backup();
+    let target = rig.temp.path().join("target");
+    std::fs::create_dir(&target).expect("a folder");
+    for name in ["letter.odt", &long] {
+        std::fs::write(target.join(name), "mine").expect("a file");
+    }
+    let report = rig.restore_into(&target, 0, &[]).expect("a restore");
+    assert_eq!((report.kept_files, report.restored_files), (2, 2));
+    assert_eq!(report.common.parsed_result, Outcome::Success);
+    let copy = target.join("letter.2025-10-09.odt");
+    assert_eq!(std::fs::read(copy).expect("the copy"), b"stored");
+    let said = rig.log.texts().join("\n");
+    assert!(
+        said.contains("letter.odt is kept as it is; the restored file is")
+            && said.contains("letter.2025-10-09.odt"),
+        "{said}"
+    );
+    // Again nothing is written: the copies are right already.
+    let report = rig.restore_into(&target, 0, &[]).expect("a restore");
+    assert_eq!((report.restored_files, report.unmodified_files), (0, 2));
+    assert_eq!(files(&target).len(), 4);
+}
+
+#[test]
+fn sparse_files_come_back_sparse() {
+    let mut rig = Rig::new();
+    rig.set("blocksize", "100kb");
+    rig.set("dblock-size", "10mb");
+    let mut content = vec![0; 8 << 20];
+    content[3 << 20] = 1;
+    rig.write("sparse", &content);
+    rig.write("zeros", vec![0; 70_000]);
+    rig.backup();
+    let (target, _) = rig.try_restore(0).expect("a restore");
+    assert_eq!(std::fs::read(target.join("sparse")).expect("it"), content);
+    assert_eq!(
+        std::fs::read(target.join("zeros")).expect("it"),
+        vec![0; 70_000]
+    );
+    let facts = target.join("sparse").metadata().expect("facts");
+    assert!(facts.blocks() * 512 < 200_000, "{} units", facts.blocks());
+}
+
+#[test]
+fn what_a_killed_run_left_is_removed() {
+    let mut rig = set();
+    let (target, _) = rig.try_restore(0).expect("a restore");
+    let name = format!(".larder-{}.unfinished", "0".repeat(32));
+    for folder in ["", "a", "b"] {
+        std::fs::write(target.join(folder).join(&name), "half").expect("a file");
+    }
+    let stranger = target.join("a/.larder-notes");
+    std::fs::write(&stranger, "mine").expect("a file");
+    let report = rig.restore_into(&target, 0, &[]).expect("again");
+    assert_eq!(report.restored_files, 0);
+    assert!(files(&target).keys().all(|path| !is_temporary(path)));
+    assert!(stranger.exists());
+}
+
+/// Two sources, one of them behind a link that is the user's.
+#[test]
+fn original_places_are_reached_through_links_above_a_source() {
+    let mut rig = Rig::new();
+    let top = rig.temp.path().canonicalize().expect("a path");
+    std::fs::create_dir_all(top.join("disk/data")).expect("folders");
+    std::fs::create_dir_all(top.join("etc")).expect("a folder");
+    std::os::unix::fs::symlink("disk", top.join("mnt")).expect("a link");
+    std::fs::write(top.join("disk/data/x"), "d").expect("a file");
+    std::fs::write(top.join("etc/y"), "e").expect("a file");
+    let run = rig.open().expect("an engine");
+    let mut backup = rig.request();
+    backup.sources = vec![top.join("mnt/data"), top.join("etc")];
+    run.backup(&backup).expect("a backup");
+    run.repository().close().expect("closed");
+    std::fs::remove_file(top.join("mnt/data/x")).expect("removed");
+    std::fs::remove_file(top.join("etc/y")).expect("removed");
+    let run = rig.open().expect("an engine");
+    let report = run
+        .restore(&RestoreRequest {
+            patterns: Vec::new(),
+            filters: Vec::new(),
+            target: None,
+        })
+        .expect("a restore");
+    run.repository().close().expect("closed");
+    assert_eq!(report.restored_files, 2, "{:?}", rig.log.complaints());
+    assert_eq!(std::fs::read(top.join("disk/data/x")).expect("x"), b"d");
+    assert_eq!(std::fs::read(top.join("etc/y")).expect("y"), b"e");
+    // Within a source a link is not followed.
+    std::fs::remove_file(top.join("etc/y")).expect("removed");
+    std::fs::remove_dir(top.join("etc")).expect("removed");
+    std::fs::create_dir(top.join("elsewhere")).expect("a folder");
+    std::os::unix::fs::symlink("elsewhere", top.join("etc")).expect("a link");
+}
+
+#[test]
+fn a_dry_run_names_every_file_and_changes_nothing() {
+    let mut rig = set();
+    let (target, _) = rig.try_restore(1).expect("the older version");
+    let before = Manifest::of(&target).expect("the tree");
+    rig.set("dry-run", "true");
+    rig.log.clear();
+    let report = rig.restore_into(&target, 0, &[]).expect("a dry run");
+    assert_eq!(report.restored_files, 0);
+    let after = Manifest::of(&target).expect("the tree");
+    assert_eq!(differences_of(&before, &after), Vec::<String>::new());
+    let said = rig.log.texts().join("\n");
+    let path = |name: &str| target.join(name).display().to_string();
+    for text in [
+        format!("would replace {}", path("a/large")),
+        format!("{} is right already", path("b/large too")),
+        format!("would restore {}", path("b/new")),
+        "would restore 3 files and fetch".to_owned(),
+    ] {
+        assert!(said.contains(&text), "{text}\n{said}");
+    }
+    let nowhere = rig.temp.path().join("nowhere");
+    rig.restore_into(&nowhere, 0, &[]).expect("a dry run");
+    assert!(!nowhere.exists());
+}
+
+#[test]
+fn patterns_that_match_nothing_are_told() {
+    let mut rig = set();
+    let source = rig.source();
+    let path = |name: &str| source.join(name).display().to_string();
+    let (folder, gone) = (path("a"), path("gone"));
+    let patterns = [folder.as_str(), gone.as_str()];
+    let (target, report) = rig.try_restore_of(0, &patterns).expect("a restore");
+    assert_eq!(report.restored_files, 2);
+    assert!(target.join("large").is_file());
+    assert_eq!(report.common.parsed_result, Outcome::Warning);
+    let complaints = rig.log.complaints();
+    assert_eq!(complaints.len(), 1, "{complaints:?}");
+    assert!(complaints[0].contains("PatternWithoutMatch") && complaints[0].contains("gone"));
+}
+
+#[test]
+fn a_time_before_the_first_version_is_refused() {
+    let rig = set();
+    let target = rig.temp.path().join("target");
+    std::fs::create_dir(&target).expect("a folder");
+    for (name, value, id) in [
+        ("time", "2001-01-01T00:00:00Z", "NoVersionThatOld"),
+        ("version", "7", "NoSuchVersion"),
+    ] {
+        let mut other = rig.fork();
+        other.set(name, value);
+        let run = other.open().expect("an engine");
+        let error = run
+            .restore(&request(&target))
+            .expect_err("nothing that old");
+        assert_eq!(error.id(), Some(id), "{error}");
+        assert!(format!("{error} {}", error.hint()).contains("oldest"));
+    }
+    assert_eq!(files(&target).len(), 0);
+}
