@@ -48,7 +48,7 @@ pub fn run(args: Vec<OsString>) -> i32 {
 /// The topic that help is asked about; the inner `None` is the overview.
 fn help_topic(call: &Invocation) -> Option<Option<String>> {
     let alone = call.verb.is_empty();
-    let asks_version = alone && call.first_option.as_deref() == Some("version");
+    let asks_version = alone && !call.wants_help && call.first_option.as_deref() == Some("version");
     if asks_version || !(call.wants_help || alone || call.verb == "help") {
         return None;
     }
@@ -126,9 +126,8 @@ fn say(call: &Invocation, level: Level, id: &'static str, text: &str) {
 
 /// Adds what this call knows to a failure.
 fn explained(call: &Invocation, failure: Failure) -> Failure {
-    let query = call.url.as_deref().and_then(|url| url.split_once('?'));
     let refused = matches!(failure.id(), Some("DestinationDenied" | "SignInNeeded"));
-    if refused && query.is_some_and(|(_, query)| query.contains('+')) {
+    if refused && holds_raw_plus(call.url.as_deref().unwrap_or_default()) {
         return failure.with_hint(
             "a + in the query of a storage URL means a blank: write %2B for a plus sign in a name or password",
         );
@@ -137,6 +136,12 @@ fn explained(call: &Invocation, failure: Failure) -> Failure {
         return failure.or_hint(|| help_hint(&call.program, &call.verb));
     }
     failure
+}
+
+/// True for a storage URL with a plus sign in its query, as keys of services often have one.
+fn holds_raw_plus(url: &str) -> bool {
+    url.split_once('?')
+        .is_some_and(|(_, query)| query.contains('+'))
 }
 
 /// Where wrong use of a command is explained.
@@ -257,4 +262,16 @@ fn completion(call: &Invocation) -> Result<i32, Failure> {
     };
     print_text(&text);
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plus_sign_in_a_query_is_found() {
+        assert!(holds_raw_plus("s3://b/x?aws-secret-access-key=a+b"));
+        assert!(!holds_raw_plus("s3://b/x?aws-secret-access-key=a%2Bb"));
+        assert!(!holds_raw_plus("file:///a+b"));
+    }
 }

@@ -128,9 +128,15 @@ impl Run {
             .to_zoned(self.clock.zone());
         let limit = value::parse_time(text, &now, direction)?.as_second();
         if limit > seconds {
+            // A span was probably meant to count backwards; of a date there is nothing to say.
+            let hint = if value::parse_timespan(text).is_ok() {
+                format!("; write -{text} for the past")
+            } else {
+                String::new()
+            };
             self.reporter.warn(
                 "TimeInFuture",
-                format!("the time {text} lies in the future, so the newest version is meant; write -{text} for the past"),
+                format!("the time {text} lies in the future, so the newest version is meant{hint}"),
             );
         }
         if let Some(version) = all.iter().find(|v| v.time.0 <= limit) {

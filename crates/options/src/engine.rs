@@ -15,6 +15,7 @@ mod reports;
 mod restore;
 mod retired;
 mod scripts;
+mod shared;
 mod sources;
 mod throughput;
 mod versions;
@@ -35,7 +36,7 @@ pub use throughput::*;
 pub use versions::*;
 pub use volumes::*;
 
-use crate::decl::{OptionDecl, Status};
+use crate::decl::OptionDecl;
 
 /// All options of the engine, of reports and scripts, and the retired names.
 pub const TABLE: &[&OptionDecl] = &joined::<{ count(PARTS) }>(PARTS);
@@ -96,13 +97,3 @@ const fn joined<const N: usize>(parts: &[&[&'static OptionDecl]]) -> [&'static O
     }
     all
 }
-
-/// Status of options that belong to Windows.
-const WINDOWS: Status = Status::NoEffect {
-    why: "it belongs to Windows",
-};
-
-/// Status of options that belong to macOS.
-const MACOS: Status = Status::NoEffect {
-    why: "it belongs to macOS",
-};

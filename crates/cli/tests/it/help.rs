@@ -13,6 +13,8 @@ fn help_is_found_in_many_ways_and_ends_with_0() {
         &["--help"],
         &["usage"],
         &["-h"],
+        &["help", "-h"],
+        &["help", "usage"],
         &["examples"],
     ] {
         place
@@ -25,6 +27,7 @@ fn help_is_found_in_many_ways_and_ends_with_0() {
         &["help", "backup"][..],
         &["backup", "--help"],
         &["backup", "file:///x", "/h"],
+        &["-h", "backup"],
     ] {
         place
             .run(args)
@@ -33,6 +36,14 @@ fn help_is_found_in_many_ways_and_ends_with_0() {
             .says("--passphrase");
     }
     place.run(["help", "verify"]).code(0).says("larder test ");
+    let version = concat!("larder ", env!("CARGO_PKG_VERSION"), "\n");
+    for args in [&["--version"][..], &["version"]] {
+        assert_eq!(place.run(args).code(0).out, version);
+    }
+    place
+        .run(["help", "--version"])
+        .code(0)
+        .says("--version=<versions>");
 }
 
 #[test]
@@ -56,6 +67,15 @@ fn topics_and_options_are_explained() {
         ("options", "--asynchronous-upload-limit"),
         ("keep-versions", "not acted on in this version"),
         ("delete", "not in this version"),
+        ("ssh", "The destination ssh is not in this version"),
+        ("mail", "--send-mail-to"),
+        ("scripts", "--run-script-before"),
+        ("retention", "--retention-policy"),
+        ("destinations", "write %2B for a plus sign"),
+        (
+            "zip-compression-method",
+            "choose Deflate to keep them as a way out",
+        ),
     ] {
         place.run(["help", topic]).code(0).says(text);
     }
@@ -101,13 +121,18 @@ fn bash_completes_commands_and_options() {
     let script = place.run(["completion", "bash"]).code(0).out;
     let try_it = format!(
         "{script}\nCOMP_WORDS=(larder ba); COMP_CWORD=1; _larder; echo \"${{COMPREPLY[@]}}\"\n\
-         COMP_WORDS=(larder backup --dry); COMP_CWORD=2; _larder; echo \"${{COMPREPLY[@]}}\"\n"
+         COMP_WORDS=(larder backup --dry); COMP_CWORD=2; _larder; echo \"${{COMPREPLY[@]}}\"\n\
+         COMP_WORDS=(larder help fil); COMP_CWORD=2; _larder; echo \"${{COMPREPLY[@]}}\"\n\
+         complete -p duplicati-cli\n"
     );
     let Ok(output) = Command::new("bash").args(["-c", &try_it]).output() else {
         return;
     };
     let out = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(out, "backup\n--dry-run\n");
+    assert_eq!(
+        out,
+        "backup\n--dry-run\nfilters filter-groups file\ncomplete -F _larder duplicati-cli\n"
+    );
 }
 
 #[test]

@@ -1,11 +1,8 @@
 //! Messages and identity.
 
 use super::choices::LogLevel;
-use super::reports::PART_OF_REPORTS;
-use crate::{Choice, Group, Kind, Status};
-
-/// The levels of messages; a target shows its level and all that follow.
-pub(in crate::engine) const LEVELS: Kind = Kind::Choice(LogLevel::NAMES);
+use super::shared::{LEVELS, PART_OF_REPORTS};
+use crate::{Group, Kind, Status};
 
 table! { Group::Logging;
     LOG_FILE: String = "log-file", Kind::Path,

@@ -1,8 +1,7 @@
 //! Scripts run around an operation.
 
 use super::choices::LogLevel;
-use super::logging::LEVELS;
-use super::reports::FORMATS;
+use super::shared::{FORMATS, LEVELS};
 use crate::{Group, Kind, Status};
 
 /// Status of options that say how scripts are run.

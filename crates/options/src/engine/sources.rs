@@ -1,7 +1,7 @@
 //! What is backed up and how changes are found.
 
 use super::choices::{HardlinkChoice, SnapshotChoice, SymlinkChoice};
-use super::{MACOS, WINDOWS};
+use super::shared::{MACOS, WINDOWS};
 use crate::{Choice, Group, Kind, SizeUnit, Status};
 
 const POLICY: Kind = Kind::Choice(SnapshotChoice::NAMES);

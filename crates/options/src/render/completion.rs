@@ -3,7 +3,7 @@
 //!
 //! Retired options and those without effect are not offered.
 
-use super::{Verb, offered};
+use super::shared::{Verb, offered};
 use crate::decl::{Kind, OptionDecl};
 
 /// What can be completed behind the equals sign.
@@ -218,7 +218,7 @@ fn fish_escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::examples::{VERBS, tables};
+    use super::super::shared::examples::{VERBS, tables};
     use super::*;
 
     #[test]

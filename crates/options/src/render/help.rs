@@ -1,6 +1,6 @@
 //! Help for the terminal.
 
-use super::{by_group, describe_kind, describe_status, placeholder, wrap};
+use super::shared::{by_group, describe_kind, describe_status, placeholder, wrap};
 use crate::decl::{OptionDecl, Status, find_decl};
 use crate::secrecy::is_secret_in;
 use crate::values::{Setting, Values};
@@ -108,7 +108,7 @@ fn line(decl: &OptionDecl) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::examples::tables;
+    use super::super::shared::examples::tables;
     use super::*;
 
     #[test]

@@ -1,6 +1,6 @@
 //! The description of all options that forms are built from.
 
-use super::by_group;
+use super::shared::by_group;
 use crate::decl::{Kind, OptionDecl, Status};
 
 /// All options as a JSON array of objects, by group and name.
@@ -96,7 +96,7 @@ fn string(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::examples::tables;
+    use super::super::shared::examples::tables;
     use super::*;
 
     #[test]

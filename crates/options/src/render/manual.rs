@@ -1,6 +1,6 @@
 //! The manual page in roff (man macros).
 
-use super::{Verb, by_group, describe_kind, describe_status, placeholder};
+use super::shared::{Verb, by_group, describe_kind, describe_status, placeholder};
 use crate::decl::OptionDecl;
 
 /// The manual page of the program: name, synopsis, commands, options by group. Retired names are left out.
@@ -103,7 +103,7 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::examples::{VERBS, tables};
+    use super::super::shared::examples::{VERBS, tables};
     use super::*;
 
     #[test]

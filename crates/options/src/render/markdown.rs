@@ -1,6 +1,6 @@
 //! The reference page.
 
-use super::{by_group, describe_kind, describe_status, wrap};
+use super::shared::{by_group, describe_kind, describe_status, wrap};
 use crate::decl::OptionDecl;
 
 /// The whole reference: the engine's tables by group, then one section for each provider with its title.
@@ -77,7 +77,7 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::examples::tables;
+    use super::super::shared::examples::tables;
     use super::*;
 
     #[test]

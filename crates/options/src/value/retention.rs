@@ -1,6 +1,7 @@
 //! Retention policies: how versions are thinned out with age.
 
-use super::{parse_timespan, split_list};
+use super::list::split_list;
+use super::span::parse_timespan;
 use crate::error::{Error, Result};
 
 /// One rule of a retention policy.

@@ -38,7 +38,12 @@ pub fn parse_time(text: &str, now: &Zoned, direction: Direction) -> Result<Times
         if interval.bytes().all(|b| b.is_ascii_digit()) {
             return seconds_from(text, interval, now, direction);
         }
-        if interval.ends_with(['s', 'm', 'h', 'D', 'W', 'M', 'Y']) && !interval.contains([':', '/'])
+        let begins_like_a_date = interval
+            .get(4..5)
+            .is_some_and(|sign| matches!(sign, "-" | "/"));
+        if interval.ends_with(['s', 'm', 'h', 'D', 'W', 'M', 'Y'])
+            && !begins_like_a_date
+            && !interval.contains([':', '/'])
         {
             return interval_from(text, interval, now, direction);
         }
@@ -230,6 +235,15 @@ mod tests {
             .expect("valid")
             .to_zoned(zone);
         parse_time(text, &now, direction).map(|time| time.to_string())
+    }
+
+    #[test]
+    fn a_wrong_date_is_not_taken_for_a_span() {
+        let now = Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC);
+        for text in ["2026-12-01T10h", "2026-12-01TM", "2026/12/01 10h"] {
+            let error = parse_time(text, &now, Direction::Backwards).unwrap_err();
+            assert!(error.to_string().contains("or a date like"), "{error}");
+        }
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! Reports to web addresses, after an operation and while it runs.
 
-use super::{FORMATS, RESULTS};
 use crate::engine::choices::LogLevel;
-use crate::engine::logging::LEVELS;
+use crate::engine::shared::{FORMATS, LEVELS, RESULTS};
 use crate::{Group, Kind, Status};
 
 const PART_OF_HTTP: Status = Status::PartOf {

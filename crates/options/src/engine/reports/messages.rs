@@ -1,8 +1,7 @@
 //! Reports by message services.
 
-use super::{FORMATS, RESULTS};
 use crate::engine::choices::LogLevel;
-use crate::engine::logging::LEVELS;
+use crate::engine::shared::{FORMATS, LEVELS, RESULTS};
 use crate::{Group, Kind, Secret, Status};
 
 const PART_OF_TELEGRAM: Status = Status::PartOf {
