@@ -1,12 +1,12 @@
-//! Measures the catalog: bulk loading, normal adding, entries, fingerprints, opening. Prints rates and peak memory.
+//! Measures the catalog: bulk loading, normal adding, versions, fingerprints, opening. Prints rates and peak memory.
 //!
-//! `cargo run --release -p larder-catalog --example bulk [blocks] [entries]` (default a million of each). Works in a
-//! temporary folder.
+//! `cargo run --release -p larder-catalog --example bulk [blocks] [entries] [versions]` (default a million, a million and a
+//! hundred). One entry in a hundred, evenly spread, is changed from version to version. Works in a temporary folder.
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
 use std::time::Instant;
 
-use larder_catalog::{Catalog, Counts, StoredEntry, VolumeState};
+use larder_catalog::{BlockRules, Catalog, Counts, StoredEntry, VolumeState};
 use larder_volume::{EntryKind, FileEntry, Hash, VolumeKind, VolumeTime};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -17,32 +17,33 @@ fn main() -> Outcome {
         .filter_map(|text| text.parse().ok());
     let block_count: u64 = arguments.next().unwrap_or(1_000_000);
     let entry_count: u64 = arguments.next().unwrap_or(1_000_000);
+    let version_count: u64 = arguments.next().unwrap_or(100);
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("catalog.db");
     let (catalog, _) = Catalog::open(&path)?;
-    bulk(&catalog, block_count, entry_count)?;
+    bulk(&catalog, block_count)?;
     println!("peak memory after bulk loading: {} MiB", peak_mib());
     everyday(&catalog, block_count)?;
-    let start = Instant::now();
     catalog.close()?;
-    println!(
-        "closing: {:?}, {} MiB on disk",
-        start.elapsed(),
-        std::fs::metadata(&path)?.len() >> 20
-    );
-    let start = Instant::now();
-    let (catalog, opened) = Catalog::open(&path)?;
-    println!("opening after closing: {:?} ({opened:?})", start.elapsed());
-    drop(catalog);
+    let before = std::fs::metadata(&path)?.len();
+    println!("without versions: {} MiB on disk", before >> 20);
+    let (catalog, _) = Catalog::open(&path)?;
+    let filesets = versions(&catalog, entry_count, version_count)?;
+    println!("peak memory after taking in versions: {} MiB", peak_mib());
+    timed("closing", || catalog.close())?;
+    let len = std::fs::metadata(&path)?.len();
+    println!("all versions: {} MiB on disk", (len - before) >> 20);
+    let (catalog, _) = timed("opening after closing", || Catalog::open(&path))?;
+    questions(&catalog, &filesets, entry_count)?;
+    catalog.close()?;
     std::fs::remove_file(format!("{}.sum", path.display()))?;
-    let start = Instant::now();
-    let (_, opened) = Catalog::open(&path)?;
-    println!("opening after a crash: {:?} ({opened:?})", start.elapsed());
+    timed("opening after a crash", || Catalog::open(&path).map(drop))?;
+    println!("peak memory of all: {} MiB", peak_mib());
     Ok(())
 }
 
-/// A rebuild: volumes of 500 blocks, entries in the order Duplicati writes them (folders, then files unsorted).
-fn bulk(catalog: &Catalog, block_count: u64, entry_count: u64) -> Outcome {
+/// The blocks of a rebuild: volumes of 500.
+fn bulk(catalog: &Catalog, block_count: u64) -> Outcome {
     let mut volumes = Vec::new();
     catalog.batch(|catalog| {
         for number in 0..block_count.div_ceil(500) {
@@ -57,28 +58,118 @@ fn bulk(catalog: &Catalog, block_count: u64, entry_count: u64) -> Outcome {
         }
         Ok(())
     })?;
-    let fileset = fileset(catalog, 1)?;
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), cpu_seconds());
     let mut loader = catalog.bulk()?;
     for (volume, first) in volumes.iter().zip((0..block_count).step_by(500)) {
         loader.add_blocks(*volume, &blocks(first..block_count.min(first + 500)))?;
     }
-    println!("bulk blocks given: {:?}", start.elapsed());
-    for n in 0..entry_count {
-        // A multiplication by an odd number modulo a power of two visits every number once, in no useful order.
-        let n = n.wrapping_mul(0x9e37_79b1) % entry_count.next_power_of_two();
-        if n < entry_count {
-            loader.add_entry(&entry(n))?;
-        }
-    }
-    println!("bulk entries given: {:?}", start.elapsed());
-    let totals = loader.finish(Some(fileset))?;
+    let totals = loader.finish()?;
     let seconds = start.elapsed().as_secs_f64();
     println!(
-        "bulk load in all: {seconds:.2} s, {:.0} rows/s, {totals:?}",
-        (block_count + entry_count) as f64 / seconds
+        "bulk load: {seconds:.2} s ({:.2} s CPU), {totals:?}",
+        cpu_seconds() - cpu
     );
     Ok(())
+}
+
+/// Takes in versions: the first in the unsorted order of Duplicati's lists, the others in path order.
+fn versions(catalog: &Catalog, count: u64, versions: u64) -> larder_catalog::Result<Vec<i64>> {
+    let mut filesets = Vec::new();
+    for version in 0..versions {
+        let fileset = fileset(catalog, 1000 + version as i64)?;
+        let (start, cpu) = (Instant::now(), cpu_seconds());
+        let mut writer = catalog.begin_entries()?;
+        if version == 0 {
+            for n in 0..count {
+                // A multiplication by an odd number modulo a power of two visits every number once, in no useful order.
+                let n = n.wrapping_mul(0x9e37_79b1) % count.next_power_of_two();
+                if n < count {
+                    writer.add(&entry_of(n, version))?;
+                }
+            }
+        } else {
+            (0..count).try_for_each(|n| writer.add(&entry_of(n, version)))?;
+        }
+        let totals = writer.finish(fileset, None)?;
+        if version < 3 || version + 1 == versions {
+            println!(
+                "take in version {version}: {:?} ({:.2} s CPU), {totals:?}",
+                start.elapsed(),
+                cpu_seconds() - cpu
+            );
+        }
+        filesets.push(fileset);
+    }
+    Ok(filesets)
+}
+
+/// What commands ask of a catalog with many versions.
+fn questions(catalog: &Catalog, filesets: &[i64], entry_count: u64) -> larder_catalog::Result<()> {
+    let (Some(first), Some(last)) = (filesets.first().copied(), filesets.last().copied()) else {
+        return Ok(());
+    };
+    let middle = filesets.get(filesets.len() / 2).copied().unwrap_or(first);
+    for folder in [
+        "/home/somebody/projects/",
+        "/home/somebody/projects/folder00007/source/",
+    ] {
+        for (name, fileset) in [("first", first), ("middle", middle), ("last", last)] {
+            timed(&format!("list {folder} of the {name} version"), || {
+                let items = catalog.folder(fileset, folder.as_bytes(), b'/')?;
+                println!("  {} items", items.len());
+                Ok(())
+            })?;
+        }
+    }
+    timed("read the middle version in order", || {
+        catalog
+            .entries(middle)?
+            .try_for_each(|entry| entry.map(drop))
+    })?;
+    let before = filesets.iter().rev().nth(1).copied().unwrap_or(first);
+    for (name, old) in [("the one before", before), ("the first", first)] {
+        timed(&format!("compare the last version with {name}"), || {
+            let mut count = 0;
+            catalog.differences(old, last, &mut |_| {
+                count += 1;
+                Ok(())
+            })?;
+            println!("  {count} paths differ");
+            Ok(())
+        })?;
+    }
+    let (_, kept) = filesets.split_at(filesets.len() / 2);
+    timed("delete half of the versions and plan a compact", || {
+        catalog.batch(|catalog| {
+            let gone = filesets.iter().take(filesets.len() - kept.len());
+            gone.copied()
+                .try_for_each(|fileset| catalog.remove_fileset(fileset))
+        })?;
+        let rules = BlockRules {
+            blocksize: 102_400,
+            hash_len: 32,
+            one_algorithm: true,
+        };
+        let used = catalog.used_blocks(kept, rules)?;
+        let usage = catalog.volume_usage(&used)?;
+        let wasted: u64 = usage
+            .iter()
+            .map(|usage| usage.blocks - usage.used_blocks)
+            .sum();
+        println!(
+            "  {} blocks in use (complete: {}), {wasted} unused in {} volumes",
+            used.len(),
+            used.is_complete(),
+            usage.len()
+        );
+        Ok(())
+    })?;
+    println!("peak memory with the plan: {} MiB", peak_mib());
+    timed("drop unused entries", || {
+        catalog
+            .drop_unused_entries()
+            .map(|dropped| println!("  {dropped} of {entry_count} and their states"))
+    })
 }
 
 /// What an ordinary backup of 40,000 files does.
@@ -107,29 +198,21 @@ fn everyday(catalog: &Catalog, block_count: u64) -> Outcome {
             .map(|set| println!("  {} of them in {} MiB", set.len(), set.memory() >> 20))
     })?;
     let fileset = fileset(catalog, 2)?;
-    let entries: Vec<StoredEntry> = (0..40_000).map(entry).collect();
-    timed("write 40,000 entries", || {
-        let mut writer = catalog.begin_entries()?;
-        entries.iter().try_for_each(|entry| writer.add(entry))?;
-        writer.finish(fileset)
-    })?;
-    timed("write 40,000 entries again", || {
-        let mut writer = catalog.begin_entries()?;
-        entries.iter().try_for_each(|entry| writer.add(entry))?;
-        writer.finish(fileset)
-    })?;
+    let entries: Vec<StoredEntry> = (0..40_000).map(|n| entry_of(n, 0)).collect();
+    for what in ["write 40,000 entries", "write 40,000 unchanged entries"] {
+        timed(what, || {
+            let mut writer = catalog.begin_entries()?;
+            entries.iter().try_for_each(|entry| writer.add(entry))?;
+            writer.finish(fileset, None)
+        })?;
+    }
     timed("read 40,000 entries", || {
         catalog
             .previous_entries()?
             .try_for_each(|entry| entry.map(drop))
     })?;
-    let times: Vec<(&[u8], i64)> = entries
-        .iter()
-        .map(|entry| (entry.entry.path.as_slice(), 5))
-        .collect();
-    timed("change 40,000 times", || {
-        catalog.update_entry_times(&times).map(drop)
-    })?;
+    catalog.remove_fileset(fileset)?;
+    catalog.drop_unused_entries()?;
     timed("1000 small transactions", || {
         (0..1000).try_for_each(|n| catalog.set_param("n", &n.to_string()))
     })?;
@@ -142,14 +225,26 @@ fn everyday(catalog: &Catalog, block_count: u64) -> Outcome {
     Ok(())
 }
 
+/// Prints how long something took, and the processor time of it.
 fn timed<R>(
     what: &str,
     work: impl FnOnce() -> larder_catalog::Result<R>,
 ) -> larder_catalog::Result<R> {
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), cpu_seconds());
     let result = work()?;
-    println!("{what}: {:?}", start.elapsed());
+    println!(
+        "{what}: {:?} ({:.2} s CPU)",
+        start.elapsed(),
+        cpu_seconds() - cpu
+    );
     Ok(result)
+}
+
+/// Processor time so far, from the system's own count; 0 where there is none.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let nanos = text.split_whitespace().next().and_then(|n| n.parse().ok());
+    nanos.unwrap_or(0.0) / 1e9
 }
 
 fn fileset(catalog: &Catalog, time: i64) -> larder_catalog::Result<i64> {
@@ -159,7 +254,7 @@ fn fileset(catalog: &Catalog, time: i64) -> larder_catalog::Result<i64> {
 }
 
 fn blocks(range: std::ops::Range<u64>) -> Vec<(Hash, u64)> {
-    range.map(|n| (hash(n), 102_400)).collect()
+    range.map(|n| (hash(n), BLOCK_LEN)).collect()
 }
 
 /// Looks random, costs nothing.
@@ -178,32 +273,25 @@ fn hash(n: u64) -> Hash {
     Hash::from_bytes(&bytes).unwrap_or_else(|_| unreachable!("32 bytes are a hash"))
 }
 
-fn entry(n: u64) -> StoredEntry {
+/// Entry `n` of a version; every hundredth is another one in each version.
+fn entry_of(n: u64, version: u64) -> StoredEntry {
+    let changes =
+        version.saturating_sub(n % 100) / 100 + u64::from((1..=version).contains(&(n % 100)));
     let path = format!(
         "/home/somebody/projects/folder{:05}/source/file{:03}.txt",
         n / 40,
         n % 40
-    )
-    .into_bytes();
-    let entry = FileEntry {
-        kind: EntryKind::File,
-        path,
-        hash: Some(hash(n)),
-        size: n,
-        time: Some(VolumeTime(1_700_000_000)),
-        metahash: Some(hash(n ^ 1 << 40)),
-        metasize: 189,
-        metablockhash: None,
-        metablocklists: Vec::new(),
-        blocklists: Vec::new(),
-        blockhash: None,
-        blocksize: None,
-    };
-    StoredEntry {
-        entry,
-        mtime_ticks: Some(638_396_640_000_000_000),
-    }
+    );
+    let mut entry = FileEntry::new(EntryKind::File, path);
+    entry.hash = Some(hash(n ^ changes << 40));
+    entry.size = BLOCK_LEN;
+    entry.time = Some(VolumeTime(1_700_000_000 + changes as i64));
+    entry.metahash = Some(hash(n ^ 1 << 60 ^ changes << 40));
+    entry.metasize = 189;
+    StoredEntry { entry, seen: None }
 }
+
+const BLOCK_LEN: u64 = 60_000;
 
 /// Highest resident size so far, from the system's own count; 0 where there is none.
 fn peak_mib() -> u64 {

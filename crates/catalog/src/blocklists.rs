@@ -17,14 +17,7 @@ impl Catalog {
 
     /// The bytes of a blocklist.
     pub fn blocklist(&self, hash: &Hash) -> Result<Option<Vec<u8>>> {
-        self.read(|conn| {
-            let mut statement = conn
-                .prepare_cached("SELECT hash, volume, crc, data FROM blocklist WHERE hash = ?1")?;
-            let mut rows = statement.query(params![hash.as_bytes()])?;
-            rows.next()?
-                .map(|row| parse(row).map(|(_, data)| data.to_vec()))
-                .transpose()
-        })
+        self.read(|conn| find(conn, hash))
     }
 
     /// The blocklists a volume holds, with their bytes, in the order they were added.
@@ -56,6 +49,16 @@ impl Catalog {
             Ok(missing)
         })
     }
+}
+
+/// The bytes of a blocklist.
+pub(crate) fn find(conn: &Connection, hash: &Hash) -> Result<Option<Vec<u8>>> {
+    let mut statement =
+        conn.prepare_cached("SELECT hash, volume, crc, data FROM blocklist WHERE hash = ?1")?;
+    let mut rows = statement.query(params![hash.as_bytes()])?;
+    rows.next()?
+        .map(|row| parse(row).map(|(_, data)| data.to_vec()))
+        .transpose()
 }
 
 /// Stores a blocklist over any connection.

@@ -274,12 +274,10 @@ pub(crate) fn verify(conn: &Connection, known: &HashSet<i64>) -> Result<()> {
         }
         Ok(())
     })?;
-    let mut statement = conn.prepare("SELECT hash, size, place FROM block_copy")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let (hash, size): (&[u8], i64) = (row.get_ref(0)?.as_blob()?, row.get(1)?);
-        by_hash.add(hash, size, unpack_place(hash, size, row.get(2)?)?);
-    }
+    each_copy(conn, |hash, size, volume| {
+        by_hash.add(hash, size, volume);
+        Ok(())
+    })?;
     let mut by_volume = Tally::default();
     each_list(conn, &mut |volume, data| {
         if !known.contains(&volume) {
@@ -332,6 +330,20 @@ impl Tally {
     }
 }
 
+/// Hands every further copy of a block (hash, size, volume) to `take`.
+pub(crate) fn each_copy(
+    conn: &Connection,
+    mut take: impl FnMut(&[u8], i64, i64) -> Result<()>,
+) -> Result<()> {
+    let mut statement = conn.prepare("SELECT hash, size, place FROM block_copy")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (hash, size): (&[u8], i64) = (row.get_ref(0)?.as_blob()?, row.get(1)?);
+        take(hash, size, unpack_place(hash, size, row.get(2)?)?)?;
+    }
+    Ok(())
+}
+
 fn scan(conn: &Connection, mut take: impl FnMut(&[u8], i64, i64) -> Result<()>) -> Result<()> {
     let mut statement =
         conn.prepare_cached("SELECT hash, size, place FROM block ORDER BY hash, size")?;
@@ -343,7 +355,11 @@ fn scan(conn: &Connection, mut take: impl FnMut(&[u8], i64, i64) -> Result<()>) 
     Ok(())
 }
 
-fn each_list(conn: &Connection, take: &mut dyn FnMut(i64, &[u8]) -> Result<()>) -> Result<()> {
+/// Hands the packed lists of all volumes to `take`.
+pub(crate) fn each_list(
+    conn: &Connection,
+    take: &mut dyn FnMut(i64, &[u8]) -> Result<()>,
+) -> Result<()> {
     let mut statement = conn.prepare_cached("SELECT volume, data FROM volume_block ORDER BY id")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -352,7 +368,8 @@ fn each_list(conn: &Connection, take: &mut dyn FnMut(i64, &[u8]) -> Result<()>) 
     Ok(())
 }
 
-fn primary(conn: &Connection, hash: &[u8], size: i64) -> Result<Option<i64>> {
+/// The volume a block is read from, in whatever state.
+pub(crate) fn primary(conn: &Connection, hash: &[u8], size: i64) -> Result<Option<i64>> {
     let place = conn
         .prepare_cached("SELECT place FROM block WHERE hash = ?1 AND size = ?2")?
         .query_row(params![hash, size], |row| row.get(0))

@@ -6,16 +6,15 @@ use larder_volume::Hash;
 use rusqlite::Connection;
 
 use crate::blocks::{self, Inserter};
-use crate::catalog::{self, transact};
-use crate::codec::{StoredEntry, encode_fields};
-use crate::entries::{EntryTotals, Staging, prune, swap};
+use crate::catalog::transact;
+use crate::entries::Staging;
 use crate::files::SIDE_CACHE_KIB;
 use crate::sort::Sorter;
 use crate::wire::to_stored;
-use crate::{Catalog, Error, Result, blocklists, volumes};
+use crate::{Catalog, Error, Result, blocklists, handles, params, volumes};
 
 impl Catalog {
-    /// Starts to load blocks, blocklists and entries in bulk, in any order.
+    /// Starts to load blocks and blocklists in bulk, in any order.
     ///
     /// Volumes, links and versions are added to the catalog itself meanwhile. Until [`BulkLoader::finish`] the catalog is
     /// marked as half-made: if the process ends before, or the loader is dropped, the next opening replaces it.
@@ -29,25 +28,22 @@ impl Catalog {
         conn.execute_batch("PRAGMA synchronous=OFF")?;
         Ok(BulkLoader {
             blocks: Sorter::new(staging.0.spill(), BLOCK_MEMORY),
-            entries: Sorter::new(staging.0.spill(), ENTRY_MEMORY),
             conn,
             dead: self.dead_volumes()?,
             seen: HashSet::new(),
             waiting: Vec::new(),
             waiting_len: 0,
-            fields: Vec::new(),
             staging,
         })
     }
 }
 
-/// Takes everything a rebuild reads; memory stays below about 60 MiB whatever comes.
+/// Takes the blocks that a rebuild reads; memory stays below about 40 MiB whatever comes.
 ///
-/// Blocks and entries are sorted outside the database and inserted in order at the end, which is what makes it quick. It
+/// Blocks are sorted outside the database and inserted in order at the end, which is what makes it quick. It
 /// writes over a connection of its own: do not use it inside [`Catalog::durable`].
 pub struct BulkLoader {
     blocks: Sorter,
-    entries: Sorter,
     conn: Connection,
     dead: HashSet<i64>,
     /// Volumes that have blocks already.
@@ -55,7 +51,6 @@ pub struct BulkLoader {
     /// What goes into the database with the next transaction.
     waiting: Vec<Waiting>,
     waiting_len: usize,
-    fields: Vec<u8>,
     // Last: the lock must outlive the connection.
     staging: Staging,
 }
@@ -72,8 +67,6 @@ pub struct BulkTotals {
     pub blocks: u64,
     /// Further copies of blocks in other volumes.
     pub copies: u64,
-    /// The entries.
-    pub entries: EntryTotals,
 }
 
 impl BulkLoader {
@@ -117,29 +110,19 @@ impl BulkLoader {
         )
     }
 
-    /// Takes an entry of the newest version, in any order. Of several with one path the first stays.
-    pub fn add_entry(&mut self, entry: &StoredEntry) -> Result<()> {
-        self.fields.clear();
-        encode_fields(&mut self.fields, entry);
-        self.entries.push(&entry.entry.path, &self.fields)
-    }
-
-    /// Puts everything in place and makes it durable; `fileset` is the version the entries belong to.
-    ///
-    /// Without `fileset` no entries are stored and those of before stay.
+    /// Puts everything in place and makes it durable.
     ///
     /// # Errors
-    /// [`Error::Missing`] when there is no such version. After any error the catalog stays marked as half-made.
-    pub fn finish(mut self, fileset: Option<i64>) -> Result<BulkTotals> {
+    /// After any error the catalog stays marked as half-made.
+    pub fn finish(mut self) -> Result<BulkTotals> {
         self.flush()?;
         let files = std::sync::Arc::clone(&self.staging.0);
-        files.guard(self.load(fileset))
+        files.guard(self.load())
     }
 
-    fn load(self, fileset: Option<i64>) -> Result<BulkTotals> {
+    fn load(self) -> Result<BulkTotals> {
         let Self {
             blocks,
-            entries,
             conn,
             dead,
             staging,
@@ -147,18 +130,16 @@ impl BulkLoader {
         } = self;
         let mut totals = BulkTotals::default();
         insert_blocks(&conn, &dead, blocks, &mut totals)?;
-        if let Some(fileset) = fileset {
-            totals.entries = transact(&conn, |conn| swap(conn, fileset, entries))?;
-            prune(&conn, &staging.0)?;
-        }
         // Nothing was flushed so far. Move what can be moved, flush both files, and only then call it complete.
         conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
-        for path in [staging.0.path.clone(), staging.0.side("-wal")] {
-            let flushed = std::fs::File::open(&path).and_then(|file| file.sync_all());
-            flushed.map_err(|error| Error::io(&path, error))?;
-        }
+        let (database, log) = (&staging.0.path, staging.0.side("-wal"));
+        handles::with_file(database, std::fs::File::sync_all)
+            .map_err(|error| Error::io(database, error))?;
+        std::fs::File::open(&log)
+            .and_then(|file| file.sync_all())
+            .map_err(|error| Error::io(&log, error))?;
         conn.execute_batch("PRAGMA synchronous=FULL")?;
-        transact(&conn, |conn| catalog::remove_param(conn, RUNNING))?;
+        transact(&conn, |conn| params::remove(conn, RUNNING))?;
         Ok(totals)
     }
 
@@ -254,6 +235,5 @@ fn split_block_key(key: &[u8]) -> Result<(&[u8], i64)> {
 /// Setting that marks a catalog as half-made.
 pub(crate) const RUNNING: &str = "catalog.bulk";
 const BLOCK_MEMORY: usize = 12 << 20;
-const ENTRY_MEMORY: usize = 16 << 20;
 const WAITING_MEMORY: usize = 4 << 20;
 const BATCH: u32 = 50_000;

@@ -1,23 +1,22 @@
-//! The catalog handle: connection, transactions, settings, closing.
+//! The catalog handle: connection, transactions, closing.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::Connection;
 
-use crate::check::RowCheck;
 use crate::files::{Files, SUMS, SUMS_BUILDING};
-use crate::lock::Access;
-use crate::open::{self, Opened};
 use crate::{Error, Result, sums};
 
 /// An open catalog.
 ///
 /// All changes are transactions: a method that fails has changed nothing. Changes outside [`Catalog::durable`] may be
 /// lost in a power cut (never torn), changes inside are on disk when it returns. Dropping the catalog closes it;
-/// [`Catalog::close`] does the same and reports errors.
+/// [`Catalog::close`] does the same and reports errors. How it is opened: [`Catalog::open`] and
+/// [`Catalog::open_for_reading`].
 pub struct Catalog {
     // Dropped first: the database file is complete only after that, and `closer` then sums it.
     pub(crate) conn: Connection,
@@ -29,25 +28,6 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Opens the catalog at `path` for reading and writing, making or replacing it when need be.
-    ///
-    /// A missing folder is made. The file is checked as described at the head of the crate; the cost of that is reading
-    /// it once (cleanly closed), or about a second per million blocks (left open by a crash).
-    ///
-    /// # Errors
-    /// [`Error::Busy`] when another process holds it, [`Error::Io`] when the path is a folder or may not be used.
-    pub fn open(path: &Path) -> Result<(Catalog, Opened)> {
-        Catalog::open_as(path, Access::Exclusive)
-    }
-
-    /// Opens the catalog with the given access.
-    ///
-    /// # Errors
-    /// As [`Catalog::open`]; with [`Access::Shared`] also [`Error::Absent`] and [`Error::Damaged`].
-    pub fn open_as(path: &Path, access: Access) -> Result<(Catalog, Opened)> {
-        open::open(path, access)
-    }
-
     /// Puts the pieces together; `proven` tells that the checksum file describes the database as it is.
     pub(crate) fn assemble(conn: Connection, files: Arc<Files>, proven: bool) -> Catalog {
         files.set_changed(!proven);
@@ -70,26 +50,11 @@ impl Catalog {
         &self.closer.files.path
     }
 
-    /// Reads a setting.
-    pub fn param(&self, key: &str) -> Result<Option<String>> {
-        self.read(|conn| param(conn, key))
-    }
-
-    /// Stores a setting, replacing an earlier value.
-    pub fn set_param(&self, key: &str, value: &str) -> Result<()> {
-        self.write(|conn| set_param(conn, key, value))
-    }
-
-    /// Forgets a setting; unknown ones are no error.
-    pub fn remove_param(&self, key: &str) -> Result<()> {
-        self.write(|conn| remove_param(conn, key))
-    }
-
     /// Runs `change` as one transaction that is on disk when this returns.
     ///
     /// Everything committed earlier is on disk then, too. Costs one flush of the disk. May be nested. Do not use an
     /// [`crate::EntryWriter`] or [`crate::BulkLoader`] inside: they write over connections of their own and would wait for
-    /// the transaction that waits for them (use [`crate::EntryWriter::finish_in`]).
+    /// the transaction that waits for them.
     ///
     /// # Errors
     /// Those of `change`; then nothing of it remains.
@@ -144,20 +109,6 @@ impl Catalog {
         std::mem::replace(&mut *outcome, Ok(()))
     }
 
-    /// Sets a damaged catalog aside and returns its new path; the next [`Catalog::open`] makes an empty one.
-    ///
-    /// # Errors
-    /// [`Error::Misuse`] when it was opened [`Access::Shared`], [`Error::Io`] when it cannot be renamed.
-    pub fn discard(self) -> Result<PathBuf> {
-        if self.closer.files.access == Access::Shared {
-            return Err(Error::Misuse("a shared catalog cannot be discarded"));
-        }
-        let files = Arc::clone(&self.closer.files);
-        files.set_damaged();
-        drop(self);
-        open::set_aside(&files, true)
-    }
-
     /// Runs a read, remembering damage that it finds.
     pub(crate) fn read<R>(&self, query: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
         self.guard(query(&self.conn))
@@ -192,6 +143,9 @@ impl Catalog {
         if Arc::strong_count(files) != 1 || !files.to_be_summed() {
             return Ok(false);
         }
+        // A reader in the middle of a question is waited for, but not for long: without the checksum file the next
+        // opening examines everything, and that is all.
+        self.conn.busy_timeout(CLOSING_TIMEOUT)?;
         let blocked: i64 = self
             .conn
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
@@ -240,49 +194,6 @@ pub(crate) fn transact<R>(
     result
 }
 
-/// Reads a setting over any connection.
-pub(crate) fn param(conn: &Connection, key: &str) -> Result<Option<String>> {
-    let mut statement = conn.prepare_cached("SELECT value, crc FROM param WHERE key = ?1")?;
-    let row: Option<(String, i64)> = statement
-        .query_row(params![key], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    row.map(|(value, crc)| {
-        RowCheck::new("param")
-            .bytes(key.as_bytes())
-            .bytes(value.as_bytes())
-            .compare(crc, "setting")?;
-        Ok(value)
-    })
-    .transpose()
-}
-
-/// Compares the checksums of all settings.
-pub(crate) fn verify_params(conn: &Connection) -> Result<()> {
-    let mut statement = conn.prepare("SELECT key FROM param")?;
-    let keys = statement
-        .query_map([], |row| row.get(0))?
-        .collect::<rusqlite::Result<Vec<String>>>()?;
-    keys.iter().try_for_each(|key| param(conn, key).map(drop))
-}
-
-/// Stores a setting over any connection.
-pub(crate) fn set_param(conn: &Connection, key: &str, value: &str) -> Result<()> {
-    let crc = RowCheck::new("param")
-        .bytes(key.as_bytes())
-        .bytes(value.as_bytes())
-        .finish();
-    conn.prepare_cached("INSERT OR REPLACE INTO param(key, value, crc) VALUES(?1, ?2, ?3)")?
-        .execute(params![key, value, crc])?;
-    Ok(())
-}
-
-/// Forgets a setting over any connection.
-pub(crate) fn remove_param(conn: &Connection, key: &str) -> Result<()> {
-    conn.prepare_cached("DELETE FROM param WHERE key = ?1")?
-        .execute(params![key])?;
-    Ok(())
-}
-
 /// Writes the checksum file after the connection is gone.
 struct Closer {
     files: Arc<Files>,
@@ -300,3 +211,6 @@ impl Drop for Closer {
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = written;
     }
 }
+
+/// How long closing waits for readers.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,37 +1,73 @@
-//! Reading the stored entries in path order, over a connection of its own.
+//! Reading the entries of one version in path order, over a connection of its own.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
-use crate::codec::{ChunkReader, StoredEntry};
+use crate::codec::StoredEntry;
 use crate::files::{Files, SIDE_CACHE_KIB};
-use crate::{Catalog, Error, Result, entries};
+use crate::segment::Segment;
+use crate::segments::{self, EntryVersion};
+use crate::{Catalog, Error, Result, filesets, slots};
 
 impl Catalog {
-    /// Reads the stored entries in ascending order of their path bytes.
-    ///
-    /// The cursor gives the entries of the version that is stored now, even when another takes its place meanwhile, and
-    /// holds one chunk in memory. ([`Catalog::update_entry_times`] shows in chunks it has not reached yet.)
+    /// The newest version whose entries are stored, if any. The engine compares it with the newest of
+    /// [`Catalog::filesets`].
+    pub fn previous(&self) -> Result<Option<i64>> {
+        self.read(|conn| {
+            let stored = segments::versions(conn)?;
+            let filesets = filesets::select(conn)?.into_iter();
+            let mut ids = filesets.map(|row| row.id);
+            Ok(ids.find(|id| stored.iter().any(|version| version.fileset == *id)))
+        })
+    }
+
+    /// The versions whose entries are stored.
+    pub fn filesets_with_entries(&self) -> Result<Vec<i64>> {
+        let stored = self.read(segments::versions)?;
+        Ok(stored.into_iter().map(|version| version.fileset).collect())
+    }
+
+    /// Reads the entries of [`Catalog::previous`]; none when there is no such version.
     pub fn previous_entries(&self) -> Result<EntryCursor> {
-        self.files().guard(EntryCursor::open(self.files()))
+        let previous = self.previous()?;
+        self.files()
+            .guard(EntryCursor::open(self.files(), previous))
+    }
+
+    /// Reads the entries of a version in ascending order of their path bytes.
+    ///
+    /// The cursor is not disturbed by the entries of other versions being taken in or dropped, and holds one segment in
+    /// memory.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] when the entries of this version are not stored; from the cursor itself, too, when the version
+    /// is removed while it is read.
+    pub fn entries(&self, fileset: i64) -> Result<EntryCursor> {
+        self.files()
+            .guard(EntryCursor::open(self.files(), Some(fileset)))
     }
 }
 
-/// Gives the stored entries one after the other; see [`Catalog::previous_entries`]. After an error it ends.
+/// Gives the entries of a version one after the other; see [`Catalog::entries`]. After an error it ends.
 pub struct EntryCursor {
-    // In this order: the connection is closed, the chunks may be deleted, the lock may be released.
+    // Before `files`: the connection is closed before the lock is released.
     conn: Connection,
     walk: EntryWalk,
-    claim: Claim,
+    files: Arc<Files>,
 }
 
 impl EntryCursor {
-    fn open(files: &Arc<Files>) -> Result<EntryCursor> {
+    fn open(files: &Arc<Files>, fileset: Option<i64>) -> Result<EntryCursor> {
         let conn = files.connect(SIDE_CACHE_KIB)?;
-        let claim = Claim::take(files);
-        let walk = EntryWalk::start(&conn)?;
-        Ok(EntryCursor { conn, walk, claim })
+        let version = fileset
+            .map(|fileset| required(&conn, fileset))
+            .transpose()?;
+        Ok(EntryCursor {
+            conn,
+            walk: EntryWalk::new(version),
+            files: Arc::clone(files),
+        })
     }
 
     /// Number of entries not yet given.
@@ -46,107 +82,89 @@ impl Iterator for EntryCursor {
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.walk.next(&self.conn).transpose();
         if let Some(Err(_)) = &next {
-            self.walk.stop();
+            self.walk = EntryWalk::new(None);
         }
-        next.map(|item| self.claim.0.guard(item))
+        next.map(|item| self.files.guard(item))
     }
 }
 
-/// Keeps chunks from being deleted while it exists.
-struct Claim(Arc<Files>);
-
-impl Claim {
-    fn take(files: &Arc<Files>) -> Claim {
-        // Waits for a deletion under way; the head read afterwards is of chunks that stay.
-        *files.cursors.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        Claim(Arc::clone(files))
-    }
+/// The entries of a version, which must be stored.
+pub(crate) fn required(conn: &Connection, fileset: i64) -> Result<EntryVersion> {
+    segments::version_of(conn, fileset)?.ok_or(Error::Missing {
+        what: "list of entries of the fileset",
+        id: fileset,
+    })
 }
 
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let mut cursors = self
-            .0
-            .cursors
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *cursors = cursors.saturating_sub(1);
-    }
-}
-
-/// Steps through the chunks that are current when it starts.
+/// Steps through the segments for one version.
 struct EntryWalk {
-    chunk: ChunkReader,
-    /// Chunks not yet read: those after the first of these up to the second.
-    chunks: (i64, i64),
+    version: Option<EntryVersion>,
+    segment: Segment,
+    /// Where the next segment begins; `None` after the last.
+    from: Option<Vec<u8>>,
+    /// The path given last: a segment that was split since may begin before it.
+    last: Option<Vec<u8>>,
     remaining: u64,
 }
 
 impl EntryWalk {
-    fn start(conn: &Connection) -> Result<EntryWalk> {
-        let (chunks, remaining) = match entries::head(conn)? {
-            Some(head) => (
-                (head.first_chunk.saturating_sub(1), head.last_chunk),
-                head.entries,
-            ),
-            None => ((0, 0), 0),
-        };
-        Ok(EntryWalk {
-            chunk: ChunkReader::empty(),
-            chunks,
-            remaining,
-        })
+    fn new(version: Option<EntryVersion>) -> EntryWalk {
+        EntryWalk {
+            version,
+            segment: Segment::default(),
+            from: version.map(|_| Vec::new()),
+            last: None,
+            remaining: version.map_or(0, |version| version.entries),
+        }
     }
 
     fn next(&mut self, conn: &Connection) -> Result<Option<StoredEntry>> {
+        let Some(version) = self.version else {
+            return Ok(None);
+        };
         loop {
-            if let Some(entry) = self.chunk.next()? {
-                self.remaining = self
-                    .remaining
-                    .checked_sub(1)
-                    .ok_or_else(|| Error::damaged("there are too many entries"))?;
-                return Ok(Some(entry));
+            while let Some(row) = self.segment.next()? {
+                let given = self.last.as_deref();
+                if !slots::contains(row.runs, version.slot)
+                    || given.is_some_and(|last| last >= row.path)
+                {
+                    continue;
+                }
+                let stored = row.stored()?;
+                self.last.get_or_insert_default().clear();
+                self.last
+                    .get_or_insert_default()
+                    .extend_from_slice(row.path);
+                self.remaining = match self.remaining.checked_sub(1) {
+                    Some(remaining) => remaining,
+                    None => return Err(incomplete(conn, &version)),
+                };
+                return Ok(Some(stored));
             }
-            let (after, last) = self.chunks;
-            if after >= last {
-                break;
-            }
-            let mut statement = conn.prepare_cached(
-                "SELECT id, first, data FROM entry_chunk WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT 1",
-            )?;
-            let mut rows = statement.query(params![after, last])?;
-            let Some(row) = rows.next()? else {
+            let Some(from) = self.from.take() else {
                 break;
             };
-            self.chunks.0 = row.get(0)?;
-            self.chunk
-                .load(row.get_ref(1)?.as_blob()?, row.get_ref(2)?.as_blob()?)?;
+            if segments::seek(conn, &from, &mut self.segment)? {
+                self.from = self.segment.upper.take();
+            }
         }
         match self.remaining {
             0 => Ok(None),
-            _ => Err(Error::damaged("there are entries missing")),
+            _ => Err(incomplete(conn, &version)),
         }
-    }
-
-    /// Gives nothing more.
-    fn stop(&mut self) {
-        *self = EntryWalk {
-            chunk: ChunkReader::empty(),
-            chunks: (0, 0),
-            remaining: 0,
-        };
     }
 }
 
-/// Compares all checksums, the number of entries and their order.
-pub(crate) fn verify(conn: &Connection) -> Result<()> {
-    let mut walk = EntryWalk::start(conn)?;
-    let mut last: Option<Vec<u8>> = None;
-    while let Some(stored) = walk.next(conn)? {
-        if last.as_ref().is_some_and(|last| *last >= stored.entry.path) {
-            return Err(Error::damaged("the entries are out of order"));
+/// Why a version has not as many entries as it should: it was removed, or the catalog is damaged.
+pub(crate) fn incomplete(conn: &Connection, version: &EntryVersion) -> Error {
+    match required(conn, version.fileset) {
+        Ok(found) if found.slot == version.slot => {
+            Error::damaged("the entries of a version are not complete")
         }
-        last = Some(stored.entry.path);
+        Ok(_) => Error::Missing {
+            what: "list of entries of the fileset",
+            id: version.fileset,
+        },
+        Err(error) => error,
     }
-    Ok(())
 }

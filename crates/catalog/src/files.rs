@@ -9,37 +9,49 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::lock::{Access, Lock};
+use crate::lock::Lock;
 use crate::{Error, Result, sums};
+
+/// What a catalog is opened for.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum OpenFor {
+    /// For reading and writing; no other process writes meanwhile. A missing catalog is made, a damaged one replaced.
+    Writing,
+    /// For reading, beside other readers and one writer, whose committed changes are seen. A missing catalog is
+    /// [`Error::Absent`], a damaged one [`Error::Damaged`], writing is [`Error::Misuse`].
+    Reading,
+}
 
 /// The files of a catalog and the lock on them; shared by everything that has a connection.
 pub(crate) struct Files {
     pub(crate) path: PathBuf,
-    pub(crate) access: Access,
+    pub(crate) purpose: OpenFor,
     /// The database differs, or may soon differ, from the checksum file.
     changed: Mutex<bool>,
     /// Damage was found, so the database must be examined before it is used again.
     damaged: AtomicBool,
     /// An entry writer or bulk loader exists.
     pub(crate) staging: AtomicBool,
-    /// Number of entry cursors; held while chunks are deleted.
-    pub(crate) cursors: Mutex<usize>,
     next_spill: AtomicU32,
-    _lock: Lock,
+    /// Held by the writer.
+    lock: Option<Lock>,
 }
 
 impl Files {
-    /// Notes the path and keeps the lock.
-    pub(crate) fn new(path: &Path, access: Access, lock: Lock) -> Files {
+    /// Notes the path and keeps the writer's lock.
+    pub(crate) fn new(path: &Path, lock: Option<Lock>) -> Files {
+        let purpose = match lock {
+            Some(_) => OpenFor::Writing,
+            None => OpenFor::Reading,
+        };
         Files {
             path: path.to_owned(),
-            access,
+            purpose,
             changed: Mutex::new(true),
             damaged: AtomicBool::new(false),
             staging: AtomicBool::new(false),
-            cursors: Mutex::new(0),
             next_spill: AtomicU32::new(0),
-            _lock: lock,
+            lock,
         }
     }
 
@@ -71,11 +83,19 @@ impl Files {
         if mode != "wal" {
             return Err(Error::damaged(format!("its journal mode is {mode}")));
         }
-        if self.access == Access::Shared {
+        if self.purpose == OpenFor::Reading {
             conn.execute_batch("PRAGMA query_only=ON")?;
             conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         }
         Ok(conn)
+    }
+
+    /// Tells readers that the catalog was examined.
+    pub(crate) fn set_ready(&self) -> Result<()> {
+        match self.lock.as_ref().map(Lock::set_ready) {
+            None | Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(Error::io(&self.side(LOCK), error)),
+        }
     }
 
     /// Notes whether the database may differ from the checksum file.
@@ -91,13 +111,15 @@ impl Files {
     /// Tells whether closing has to leave a new checksum file.
     pub(crate) fn to_be_summed(&self) -> bool {
         let changed = *self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        changed && self.access == Access::Exclusive && !self.damaged.load(Ordering::Relaxed)
+        changed && self.purpose == OpenFor::Writing && !self.damaged.load(Ordering::Relaxed)
     }
 
     /// To be called before anything is changed: from here on the catalog is not closed.
     pub(crate) fn mark_changed(&self) -> Result<()> {
-        if self.access == Access::Shared {
-            return Err(Error::Misuse("a shared catalog cannot be changed"));
+        if self.purpose == OpenFor::Reading {
+            return Err(Error::Misuse(
+                "a catalog opened for reading cannot be changed",
+            ));
         }
         let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
         if !*changed {

@@ -4,7 +4,7 @@ use rusqlite::{Connection, Row, params};
 
 use crate::check::RowCheck;
 use crate::wire::{from_stored, to_stored};
-use crate::{Catalog, Error, Result, entries, volumes};
+use crate::{Catalog, Error, Result, volumes};
 
 /// How much a version holds.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
@@ -97,20 +97,6 @@ impl Catalog {
             )
         })
     }
-
-    /// Forgets a version, and its entries when they are the stored ones.
-    ///
-    /// # Errors
-    /// [`Error::Missing`] when there is no such version.
-    pub fn remove_fileset(&self, id: i64) -> Result<()> {
-        self.write(|conn| {
-            find(conn, id)?.ok_or(Error::Missing {
-                what: "fileset",
-                id,
-            })?;
-            remove(conn, id)
-        })
-    }
 }
 
 /// The version with this id.
@@ -118,14 +104,6 @@ pub(crate) fn find(conn: &Connection, id: i64) -> Result<Option<FilesetRow>> {
     let mut statement = conn.prepare_cached(&format!("{SELECT} WHERE id = ?1"))?;
     let mut rows = statement.query(params![id])?;
     rows.next()?.map(parse).transpose()
-}
-
-/// Forgets the versions stored in a volume.
-pub(crate) fn remove_of_volume(conn: &Connection, volume: i64) -> Result<()> {
-    let rows = select(conn)?;
-    rows.iter()
-        .filter(|row| row.volume == volume)
-        .try_for_each(|row| remove(conn, row.id))
 }
 
 /// Compares all checksums.
@@ -141,16 +119,8 @@ pub(crate) fn verify(conn: &Connection) -> Result<()> {
     Ok(())
 }
 
-fn remove(conn: &Connection, id: i64) -> Result<()> {
-    conn.prepare_cached("DELETE FROM fileset WHERE id = ?1")?
-        .execute(params![id])?;
-    if entries::head(conn)?.is_some_and(|head| head.fileset == id) {
-        entries::clear(conn)?;
-    }
-    Ok(())
-}
-
-fn select(conn: &Connection) -> Result<Vec<FilesetRow>> {
+/// All versions, the newest first.
+pub(crate) fn select(conn: &Connection) -> Result<Vec<FilesetRow>> {
     let mut statement = conn.prepare_cached(&format!("{SELECT} ORDER BY time DESC, id DESC"))?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();

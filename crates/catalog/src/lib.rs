@@ -11,39 +11,56 @@
 //!   [`Catalog::durable`] before the remote call is made.
 //!
 //! The crate is synchronous and the only user of SQL in the workspace. A [`Catalog`] is `Send` but not `Sync`: one
-//! thread at a time uses it, and one process at a time holds it ([`Access`]). Why SQLite, and what else was
-//! considered: docs/decisions/0002-sqlite-as-a-cache.md.
+//! thread at a time uses it. One process at a time writes; any number read beside it ([`Catalog::open_for_reading`]). Why
+//! SQLite, and what else was considered: docs/decisions/0002-sqlite-as-a-cache.md. How the entries of all versions are
+//! kept: docs/decisions/0012-all-versions-in-the-catalog.md.
 
+mod batch;
 mod blocklists;
 mod blocks;
+mod browse;
 mod bulk;
 mod catalog;
 mod check;
 mod codec;
+mod compare;
 mod cursor;
 mod entries;
 mod error;
 mod files;
 mod filesets;
 mod fingerprints;
+mod handles;
 mod links;
 mod lock;
+mod losses;
+mod merge;
 mod open;
 mod packed;
+mod params;
+mod removal;
 mod schema;
+mod segment;
+mod segments;
+mod slots;
 mod sort;
 mod sums;
+mod usage;
 mod volumes;
 mod wire;
 
+pub use browse::FolderItem;
 pub use bulk::{BulkLoader, BulkTotals};
 pub use catalog::Catalog;
-pub use codec::StoredEntry;
+pub use codec::{Seen, StoredEntry};
+pub use compare::Difference;
 pub use cursor::EntryCursor;
-pub use entries::{EntryTotals, EntryWriter};
+pub use entries::EntryWriter;
 pub use error::{Error, Result};
 pub use filesets::{Counts, FilesetRow};
 pub use fingerprints::Fingerprints;
-pub use lock::Access;
+pub use losses::{Loss, LossKind};
+pub use merge::EntryTotals;
 pub use open::Opened;
+pub use usage::{BlockRules, UsedBlocks, VolumeUsage};
 pub use volumes::{VolumeRow, VolumeState};

@@ -10,15 +10,16 @@
 //! | `volume_block` | up to 4096 blocks of a volume in the order they were added, packed | blocks / 4096 |
 //! | `blocklist` | the bytes of a blocklist block | one per large file |
 //! | `fileset` | a version | hundreds |
-//! | `entry_head` | whose entries are stored, how many, in which chunks (at most one row) | 1 |
-//! | `entry_chunk` | some hundred entries, packed, ids ascending with the paths | files / 200 |
+//! | `entry_slot` | the last slot given out (at most one row) | 1 |
+//! | `entry_version` | a version whose entries are stored, under its slot | hundreds |
+//! | `segment` | the entries of all versions in a stretch of the path order, packed | files / 200 |
+//! | `loss` | a volume that is gone or damaged | few |
+//! | `loss_block` | up to 4096 blocks of a lost volume, packed | few |
 //!
 //! `block` is the only table that is large and in random order, so its rows are small: a `WITHOUT ROWID` tree whose value
 //! is one integer, volume and row checksum together (`place`). A second index by volume would double it; `volume_block`
 //! gives the blocks of a volume at a fraction of that cost, and the two are compared when a catalog is examined.
-//! New entries are written behind the old ones and become current when `entry_head` changes, in one transaction. The old
-//! chunks are deleted later, when no cursor can be reading them; so a cursor needs no lasting read transaction, which would
-//! keep the write-ahead log from being emptied for as long as a backup runs.
+//! How the entries of all versions share segments: [`crate::entries`] and docs/decisions/0012-all-versions-in-the-catalog.md.
 //!
 //! `crc` is the row checksum everywhere else; packed blobs begin with theirs. All tables are `STRICT`, which lets SQLite's
 //! own check find values of the wrong type.
@@ -34,7 +35,7 @@ pub(crate) const APPLICATION_ID: u32 = 0x4c41_5244;
 
 /// `user_version` in the file header. A catalog of another version is replaced: reading the destination again is always
 /// possible and simpler to get right than a migration. A version worth migrating would be handled in `open`.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Page size of every catalog.
 pub(crate) const PAGE_LEN: u64 = 4096;
@@ -95,18 +96,31 @@ pub(crate) const TABLES: &[(&str, &str)] = &[
          bytes INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT",
     ),
     (
-        "entry_head",
-        "CREATE TABLE entry_head(id INTEGER PRIMARY KEY CHECK(id = 1), fileset INTEGER NOT NULL, \
-         entries INTEGER NOT NULL, first_chunk INTEGER NOT NULL, last_chunk INTEGER NOT NULL, \
-         crc INTEGER NOT NULL) STRICT",
+        "entry_slot",
+        "CREATE TABLE entry_slot(id INTEGER PRIMARY KEY CHECK(id = 1), last INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT",
     ),
     (
-        "entry_chunk",
-        "CREATE TABLE entry_chunk(id INTEGER PRIMARY KEY, first BLOB NOT NULL, data BLOB NOT NULL) STRICT",
+        "entry_version",
+        "CREATE TABLE entry_version(slot INTEGER PRIMARY KEY, fileset INTEGER NOT NULL UNIQUE, entries INTEGER NOT NULL, \
+         list BLOB, crc INTEGER NOT NULL) STRICT",
     ),
     (
-        "entry_chunk_first",
-        "CREATE INDEX entry_chunk_first ON entry_chunk(first)",
+        "segment",
+        "CREATE TABLE segment(id INTEGER PRIMARY KEY, first BLOB NOT NULL UNIQUE, data BLOB NOT NULL) STRICT",
+    ),
+    (
+        "loss",
+        "CREATE TABLE loss(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, kind INTEGER NOT NULL, \
+         what INTEGER NOT NULL, found INTEGER, detail TEXT, noticed INTEGER NOT NULL, size INTEGER, hash BLOB, \
+         version INTEGER, files INTEGER, crc INTEGER NOT NULL) STRICT",
+    ),
+    (
+        "loss_block",
+        "CREATE TABLE loss_block(id INTEGER PRIMARY KEY, loss INTEGER NOT NULL, data BLOB NOT NULL) STRICT",
+    ),
+    (
+        "loss_block_loss",
+        "CREATE INDEX loss_block_loss ON loss_block(loss)",
     ),
 ];
 

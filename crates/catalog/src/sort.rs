@@ -1,7 +1,6 @@
 //! Sorts any number of records by key in bounded memory, spilling to one temporary file.
 //!
-//! Input that is ascending already, such as the entries of a backup in path order, is recognised: it becomes a single
-//! run that is only copied. Equal keys come out in the order they were pushed.
+//! Input that is ascending already is recognised: it becomes a single run that is only copied. Equal keys come out in the order they were pushed.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -22,7 +21,6 @@ pub(crate) struct Sorter {
     /// Whether the buffered rows are in order as they stand.
     ascending: bool,
     spill: Option<Spill>,
-    len: u64,
 }
 
 /// Where a buffered record lies in the arena: key, then payload.
@@ -45,13 +43,7 @@ impl Sorter {
             rows: Vec::new(),
             ascending: true,
             spill: None,
-            len: 0,
         }
-    }
-
-    /// Number of records pushed.
-    pub(crate) fn len(&self) -> u64 {
-        self.len
     }
 
     /// Takes one record.
@@ -79,7 +71,6 @@ impl Sorter {
             self.ascending = compare_rows(&self.arena, last, &row) == Ordering::Less;
         }
         self.rows.push(row);
-        self.len += 1;
         Ok(())
     }
 

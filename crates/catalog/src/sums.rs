@@ -8,9 +8,10 @@
 //! so it is done at every opening and for the whole file, whatever its size.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use crate::handles;
 use crate::lock::private;
 use crate::{Error, Result};
 
@@ -41,7 +42,7 @@ pub(crate) fn verify(database: &Path, sums: &Path) -> Result<Verdict> {
     let Some((len, expected)) = parse(&stored) else {
         return Ok(Verdict::Unknown);
     };
-    let found = match File::open(database).and_then(|mut file| compute(&mut file)) {
+    let found = match handles::with_file(database, compute) {
         Ok(found) => found,
         Err(error) if denied(&error) => return Err(Error::io(database, error)),
         Err(error) => return Ok(Verdict::Changed(error.to_string())),
@@ -67,9 +68,8 @@ pub(crate) fn verify(database: &Path, sums: &Path) -> Result<Verdict> {
 
 /// Sums a closed database and puts the checksum file in place, atomically.
 pub(crate) fn write(database: &Path, sums: &Path, temporary: &Path) -> Result<()> {
-    let (len, crcs) = File::open(database)
-        .and_then(|mut file| compute(&mut file))
-        .map_err(|error| Error::io(database, error))?;
+    let (len, crcs) =
+        handles::with_file(database, compute).map_err(|error| Error::io(database, error))?;
     let mut out = Vec::with_capacity(20 + crcs.len() * 4);
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&len.to_le_bytes());
@@ -121,7 +121,8 @@ pub(crate) fn denied(error: &io::Error) -> bool {
     )
 }
 
-fn compute(file: &mut impl Read) -> io::Result<(u64, Vec<u32>)> {
+fn compute(mut file: &File) -> io::Result<(u64, Vec<u32>)> {
+    file.seek(SeekFrom::Start(0))?;
     let mut buffer = vec![0u8; CHUNK_LEN];
     let mut crcs = Vec::new();
     let mut len = 0u64;

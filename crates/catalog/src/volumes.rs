@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode, Row, params};
 
 use crate::check::RowCheck;
 use crate::wire::{from_stored, parse_hash, to_stored};
-use crate::{Catalog, Error, Result, blocks, links};
+use crate::{Catalog, Error, Result};
 
 /// What is known about a remote file. The numbers are those of Duplicati's verification file (docs/format).
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Ord, PartialOrd, Debug)]
@@ -166,25 +166,6 @@ impl Catalog {
         self.alter_volume(id, |row| row.verified = row.verified.saturating_add(1))
     }
 
-    /// Forgets a volume with its blocks, blocklists, links and versions. Blocks and blocklists that another live volume
-    /// holds too are taken over by that one.
-    ///
-    /// # Errors
-    /// [`Error::Missing`] when there is no such volume.
-    pub fn remove_volume(&self, id: i64) -> Result<()> {
-        let dead = self.dead_volumes()?;
-        self.dead.take();
-        self.write(|conn| {
-            find(conn, id)?.ok_or(Error::Missing { what: "volume", id })?;
-            blocks::remove_volume(conn, id, &dead)?;
-            links::remove_of_volume(conn, id)?;
-            crate::filesets::remove_of_volume(conn, id)?;
-            conn.prepare_cached("DELETE FROM volume WHERE id = ?1")?
-                .execute(params![id])?;
-            Ok(())
-        })
-    }
-
     /// Ids of the volumes whose blocks do not count, from memory when known.
     pub(crate) fn dead_volumes(&self) -> Result<HashSet<i64>> {
         if self.dead.borrow().is_none() {
@@ -304,7 +285,8 @@ fn parse(row: &Row) -> Result<VolumeRow> {
     Ok(volume)
 }
 
-fn kind_to_stored(kind: VolumeKind) -> i64 {
+/// The number of a kind of volume.
+pub(crate) fn kind_to_stored(kind: VolumeKind) -> i64 {
     match kind {
         VolumeKind::Blocks => 0,
         VolumeKind::List => 1,
@@ -312,7 +294,8 @@ fn kind_to_stored(kind: VolumeKind) -> i64 {
     }
 }
 
-fn kind_from_stored(value: i64) -> Result<VolumeKind> {
+/// The kind of volume with this number.
+pub(crate) fn kind_from_stored(value: i64) -> Result<VolumeKind> {
     match value {
         0 => Ok(VolumeKind::Blocks),
         1 => Ok(VolumeKind::List),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use larder_catalog::{Access, Catalog, Opened};
+use larder_catalog::{Catalog, Opened};
 use larder_destination::{Clock, Destination, Random};
 use larder_options::{Secret, Values};
 use larder_volume::Format;
@@ -102,11 +102,10 @@ impl Repository {
         if let Some(folder) = self.state_path.parent() {
             std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         }
-        let (catalog, opened) =
-            Catalog::open_as(&self.state_path, Access::Exclusive).map_err(|error| match error {
-                larder_catalog::Error::Busy { pid } => in_use(pid),
-                other => Error::Catalog(other),
-            })?;
+        let (catalog, opened) = Catalog::open(&self.state_path).map_err(|error| match error {
+            larder_catalog::Error::Busy { pid } => in_use(pid),
+            other => Error::Catalog(other),
+        })?;
         if let Opened::Replaced { reason, .. } = &opened {
             *locked(&self.replaced) = Some(reason.to_string());
         }

@@ -1,6 +1,6 @@
-//! The entries of the newest version, and loading in bulk.
+//! The entries of versions, and loading in bulk.
 
-use larder_catalog::{Catalog, Counts, EntryTotals, Error, StoredEntry, VolumeState};
+use larder_catalog::{Catalog, Counts, EntryTotals, Error, Seen, StoredEntry, VolumeState};
 use larder_volume::VolumeKind;
 
 use crate::support::{Numbers, blocks, dump, entries, entry, fill, hash, side};
@@ -24,7 +24,7 @@ fn fileset(catalog: &Catalog, time: i64) -> i64 {
 fn store(catalog: &Catalog, fileset: i64, entries: &[StoredEntry]) -> EntryTotals {
     let mut writer = catalog.begin_entries().unwrap();
     entries.iter().for_each(|entry| writer.add(entry).unwrap());
-    writer.finish(fileset).unwrap()
+    writer.finish(fileset, None).unwrap()
 }
 
 fn stored(catalog: &Catalog) -> Vec<StoredEntry> {
@@ -106,44 +106,71 @@ fn a_cursor_is_not_disturbed_by_the_writer_that_replaces_what_it_reads() {
     for entry in cursor.by_ref().take(2000) {
         let mut entry = entry.unwrap();
         seen.push(entry.clone());
-        entry.mtime_ticks = Some(5);
+        entry.entry.size += 5;
         writer.add(&entry).unwrap();
         catalog.set_param("busy", "meanwhile").unwrap();
     }
-    assert_eq!(writer.finish(second).unwrap().entries, 2000);
-    catalog
-        .update_entry_times(&[(&old[3000].entry.path, 1)])
-        .unwrap();
+    assert_eq!(writer.finish(second, None).unwrap().entries, 2000);
     seen.extend(cursor.map(|entry| entry.unwrap()));
     assert!(seen == old);
     assert_eq!(catalog.previous().unwrap(), Some(second));
     let new = stored(&catalog);
     assert_eq!(new.len(), 2000);
-    assert!(new.iter().all(|entry| entry.mtime_ticks == Some(5)));
+    assert!(
+        new.iter()
+            .zip(&old)
+            .all(|(new, old)| new.entry.size == old.entry.size + 5)
+    );
+    let again: Vec<_> = catalog
+        .entries(first)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .collect();
+    assert!(again == old);
 }
 
 #[test]
-fn old_entries_are_deleted_once_nobody_reads_them() {
+fn a_version_that_is_removed_while_it_is_read_says_so() {
+    let (_folder, catalog) = open();
+    let (first, second) = (fileset(&catalog, 1), fileset(&catalog, 2));
+    let all = entries(5000);
+    store(&catalog, first, &all);
+    store(&catalog, second, &all[..2000]);
+    let mut cursor = catalog.entries(first).unwrap();
+    assert!(cursor.by_ref().take(10).all(|entry| entry.is_ok()));
+    catalog.remove_fileset(first).unwrap();
+    assert_eq!(catalog.drop_unused_entries().unwrap(), 3000);
+    let last = cursor.last().unwrap();
+    assert!(
+        matches!(last, Err(Error::Missing { id, .. }) if id == first),
+        "{last:?}"
+    );
+    assert!(matches!(catalog.entries(first), Err(Error::Missing { .. })));
+    assert!(stored(&catalog) == all[..2000]);
+}
+
+#[test]
+fn room_of_removed_versions_is_used_again() {
     let (folder, catalog) = open();
     let path = folder.path().join("catalog.db");
-    let set = fileset(&catalog, 1);
-    let all = entries(20_000);
-    store(&catalog, set, &all);
-    let cursor = catalog.previous_entries().unwrap();
-    for _ in 0..3 {
+    let mut all = entries(20_000);
+    for time in 0..12 {
+        let set = fileset(&catalog, time);
+        all.iter_mut().for_each(|entry| entry.entry.size += 1);
         store(&catalog, set, &all);
-    }
-    catalog.remove_fileset(set).unwrap();
-    assert_eq!(cursor.filter(|entry| entry.is_ok()).count(), 20_000);
-    let set = fileset(&catalog, 2);
-    for _ in 0..10 {
-        store(&catalog, set, &all);
+        if time > 0 {
+            catalog.remove_fileset(set - 1).unwrap();
+        }
     }
     assert!(stored(&catalog) == all);
+    // Those of the version removed last.
+    assert_eq!(catalog.drop_unused_entries().unwrap(), 20_000);
+    assert_eq!(catalog.drop_unused_entries().unwrap(), 0);
+    assert!(stored(&catalog) == all);
     drop(catalog);
-    // Four generations at most were there at a time; each takes more than 2 MB.
+    // At most two states of each entry were there at a time; each takes 3 MB.
     let len = std::fs::metadata(path).unwrap().len();
-    assert!(len < 5 * 3_500_000, "{len}");
+    assert!(len < 3 * 3_500_000, "{len}");
 }
 
 #[test]
@@ -187,7 +214,7 @@ fn blocks_and_entries_may_be_written_by_different_threads() {
             for entry in cursor {
                 writer.add(&entry.unwrap()).unwrap();
             }
-            writer.finish(second).unwrap();
+            writer.finish(second, None).unwrap();
         });
         for round in 0..100 {
             catalog
@@ -221,7 +248,10 @@ fn a_dropped_writer_changes_nothing() {
     drop(writer);
     assert!(stored(&catalog) == all);
     let writer = catalog.begin_entries().unwrap();
-    assert!(matches!(writer.finish(set + 1), Err(Error::Missing { .. })));
+    assert!(matches!(
+        writer.finish(set + 1, None),
+        Err(Error::Missing { .. })
+    ));
     assert!(stored(&catalog) == all);
     catalog.remove_fileset(set).unwrap();
     assert_eq!(catalog.previous().unwrap(), None);
@@ -229,60 +259,50 @@ fn a_dropped_writer_changes_nothing() {
 }
 
 #[test]
-fn the_swap_may_be_part_of_a_transaction() {
-    let (folder, catalog) = open();
-    let first = fileset(&catalog, 1);
-    let all = entries(100);
-    store(&catalog, first, &all);
-    let failed: Result<(), Error> = catalog.durable(|catalog| {
-        let second = fileset(catalog, 2);
-        let mut writer = catalog.begin_entries()?;
-        writer.add(&entry(b"/new", 1))?;
-        writer.finish_in(catalog, second)?;
-        assert_eq!(catalog.previous()?, Some(second));
-        Err(Error::Misuse("on purpose"))
-    });
-    assert!(failed.is_err());
-    assert_eq!(catalog.previous().unwrap(), Some(first));
-    assert!(stored(&catalog) == all);
-    let (other, _) = Catalog::open(&folder.path().join("other.db")).unwrap();
-    assert!(matches!(
-        catalog.begin_entries().unwrap().finish_in(&other, 1),
-        Err(Error::Misuse(_))
-    ));
-}
-
-#[test]
-fn times_alone_can_be_changed() {
+fn what_was_seen_of_a_file_is_no_part_of_its_versions() {
     let (_folder, catalog) = open();
-    let set = fileset(&catalog, 1);
+    let (first, second) = (fileset(&catalog, 1), fileset(&catalog, 2));
     let mut all = entries(3000);
-    store(&catalog, set, &all);
-    let mut times: Vec<(Vec<u8>, i64)> = Vec::new();
-    for at in [0, 1, 500, 511, 512, 513, 1777, 2999] {
-        all[at].mtime_ticks = Some(at as i64 * 3 - 7);
-        times.push((all[at].entry.path.clone(), at as i64 * 3 - 7));
+    all.iter_mut().for_each(|entry| entry.seen = None);
+    store(&catalog, first, &all);
+    for (n, entry) in all.iter_mut().enumerate().step_by(7) {
+        entry.seen = Some(Seen {
+            ctime_ticks: -(n as i64),
+            inode: u64::MAX - n as u64,
+            device: 5,
+        });
     }
-    for path in [
-        "",
-        "/",
-        "/home/someone/folder000/file 000000.txt1",
-        "/home/someone/folder070/zz",
-        "zzz",
-    ] {
-        times.push((path.as_bytes().to_vec(), 1));
-    }
-    times.reverse();
-    assert_eq!(catalog.update_entry_times(&times).unwrap(), 8);
+    store(&catalog, second, &all);
     assert!(stored(&catalog) == all);
-    assert_eq!(catalog.update_entry_times::<&[u8]>(&[]).unwrap(), 0);
+    // Who does not know keeps what was known.
+    let unseen: Vec<StoredEntry> = all
+        .iter()
+        .map(|entry| StoredEntry {
+            seen: None,
+            ..entry.clone()
+        })
+        .collect();
+    store(&catalog, fileset(&catalog, 3), &unseen);
+    assert!(stored(&catalog) == all);
+    let mut differences = 0;
+    catalog
+        .differences(first, second, &mut |_| {
+            differences += 1;
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(differences, 0);
 }
 
 #[test]
 fn bulk_loading_equals_adding_one_by_one() {
     let (_folder, slow) = open();
     let (folder, quick) = open();
-    fill(&slow, 3000, 2000);
+    fill(&slow, 3000, 0);
+    for fileset in slow.filesets().unwrap() {
+        slow.remove_fileset(fileset.id).unwrap();
+    }
+    slow.remove_loss("p-b04.dblock.zip").unwrap();
     // The same content in another order.
     let volume = |name: &str, kind, state| {
         quick
@@ -332,27 +352,11 @@ fn bulk_loading_equals_adding_one_by_one() {
         bulk.add_blocks(list, &blocks(0..1)),
         Err(Error::Misuse(_))
     ));
-    entries(2000)
-        .iter()
-        .rev()
-        .for_each(|entry| bulk.add_entry(entry).unwrap());
     quick.count_verification(first).unwrap();
     quick.link_index(index, first).unwrap();
     quick.set_param("blocksize", "102400").unwrap();
-    let counts = Counts {
-        files: 1,
-        folders: 2,
-        symlinks: 3,
-        bytes: 4,
-    };
-    let set = quick
-        .add_fileset(list, 1_704_067_200, true, counts)
-        .unwrap();
-    let totals = bulk.finish(Some(set)).unwrap();
-    assert_eq!(
-        (totals.blocks, totals.copies, totals.entries.entries),
-        (3000, 320, 2000)
-    );
+    let totals = bulk.finish().unwrap();
+    assert_eq!((totals.blocks, totals.copies), (3000, 320));
     let sorted = |catalog: &Catalog| {
         let mut lines: Vec<String> = dump(catalog).unwrap().lines().map(str::to_owned).collect();
         lines.sort();

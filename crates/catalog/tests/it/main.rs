@@ -7,6 +7,7 @@ mod damage;
 mod entries;
 mod model;
 mod opening;
+mod versions;
 
 #[test]
 fn no_file_is_forgotten() {

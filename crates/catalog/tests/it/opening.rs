@@ -1,6 +1,6 @@
 //! What opening makes of files it did not expect.
 
-use larder_catalog::{Access, Catalog, Error, Opened};
+use larder_catalog::{Catalog, Error, Opened};
 
 use crate::support::{copy, dump, fill, side};
 
@@ -169,47 +169,136 @@ fn leftovers_of_a_killed_process_are_removed() {
 }
 
 #[test]
-fn one_writer_or_many_readers() {
+fn readers_beside_one_writer() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("catalog.db");
     assert!(matches!(
-        Catalog::open_as(&path, Access::Shared),
+        Catalog::open_for_reading(&path),
         Err(Error::Absent { .. })
     ));
-    let (catalog, _) = Catalog::open(&path).unwrap();
-    fill(&catalog, 100, 50);
-    let before = dump(&catalog).unwrap();
+    assert!(!side(&path, ".lock").exists());
+    let (writer, _) = Catalog::open(&path).unwrap();
+    fill(&writer, 100, 50);
+    let before = dump(&writer).unwrap();
     assert!(
         matches!(Catalog::open(&path), Err(Error::Busy { pid: Some(pid) }) if pid == std::process::id())
     );
-    assert!(matches!(
-        Catalog::open_as(&path, Access::Shared),
-        Err(Error::Busy { .. })
-    ));
-    drop(catalog);
-    let (first, opened) = Catalog::open_as(&path, Access::Shared).unwrap();
-    assert_eq!(opened, Opened::Existing);
-    let (second, _) = Catalog::open_as(&path, Access::Shared).unwrap();
+    let first = Catalog::open_for_reading(&path).unwrap();
     assert_eq!(dump(&first).unwrap(), before);
-    assert_eq!(dump(&second).unwrap(), before);
     assert!(matches!(first.set_param("a", "b"), Err(Error::Misuse(_))));
     assert!(matches!(first.begin_entries(), Err(Error::Misuse(_))));
-    assert!(matches!(Catalog::open(&path), Err(Error::Busy { .. })));
-    drop((first, second));
-    let (catalog, opened) = Catalog::open(&path).unwrap();
+    assert!(matches!(first.bulk(), Err(Error::Misuse(_))));
+    // What is committed is seen, what is not is not.
+    let mut cursor = first.previous_entries().unwrap();
+    cursor.next().unwrap().unwrap();
+    writer
+        .batch(|writer| {
+            writer.set_param("blocksize", "1")?;
+            assert_eq!(dump(&first).unwrap(), before);
+            Ok(())
+        })
+        .unwrap();
+    let after = dump(&writer).unwrap();
+    assert_ne!(after, before);
+    assert_eq!(dump(&first).unwrap(), after);
+    // A reader does not keep the writer from closing with its checksum, nor the next from opening.
+    writer.close().unwrap();
+    assert!(side(&path, ".sum").exists());
+    assert_eq!(cursor.count(), 49);
+    let second = Catalog::open_for_reading(&path).unwrap();
+    assert_eq!(dump(&second).unwrap(), after);
+    let (writer, opened) = Catalog::open(&path).unwrap();
     assert_eq!(opened, Opened::Existing);
-    drop(catalog);
+    writer.set_param("blocksize", "2").unwrap();
+    let after = dump(&writer).unwrap();
+    assert_eq!(dump(&first).unwrap(), after);
+    assert_eq!(dump(&second).unwrap(), after);
+    drop((first, second, writer));
+    assert_eq!(Catalog::open(&path).unwrap().1, Opened::Existing);
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[5000] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     assert!(matches!(
-        Catalog::open_as(&path, Access::Shared),
+        Catalog::open_for_reading(&path),
         Err(Error::Damaged { .. })
     ));
+    assert!(path.exists(), "a reader sets nothing aside");
 }
 
 #[test]
-fn a_shared_reader_sees_what_a_killed_writer_committed() {
+fn a_reader_never_sees_a_version_half_taken_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    let (writer, _) = Catalog::open(&path).unwrap();
+    fill(&writer, 100, 9000);
+    let truth = dump(&writer).unwrap();
+    let list = writer
+        .add_volume(
+            "l",
+            larder_volume::VolumeKind::List,
+            larder_catalog::VolumeState::Verified,
+            None,
+            None,
+        )
+        .unwrap();
+    let next = writer
+        .add_fileset(list, 1_800_000_000, true, larder_catalog::Counts::default())
+        .unwrap();
+    let ended = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !ended.load(std::sync::atomic::Ordering::SeqCst) {
+                    let reader = Catalog::open_for_reading(&path).unwrap();
+                    for fileset in [1, 2] {
+                        let mut count = 0;
+                        for stored in reader.entries(fileset).unwrap() {
+                            let path = stored.unwrap().entry.path;
+                            count += 1;
+                            if count % 500 == 0 {
+                                assert!(reader.entry(fileset, &path).unwrap().is_some());
+                            }
+                        }
+                        assert!(truth.contains(&format!("entries of {fileset}\n")));
+                        assert_eq!(count, if fileset == 1 { 9000 } else { 4500 });
+                    }
+                }
+            });
+        }
+        for round in 0..4u64 {
+            let mut entries = writer.begin_entries().unwrap();
+            for n in 0..60_000 {
+                let path = format!("/home/someone/folder{:03}/file {n:06} {round}", n / 40);
+                entries
+                    .add(&crate::support::entry(path.as_bytes(), n + round))
+                    .unwrap();
+            }
+            match round {
+                3 => drop(entries.finish(next, None).unwrap()),
+                _ => drop(entries),
+            }
+        }
+        ended.store(true, std::sync::atomic::Ordering::SeqCst);
+    });
+    assert_eq!(writer.entries(next).unwrap().count(), 60_000);
+}
+
+#[test]
+fn a_reader_waits_for_a_rebuild() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    let (catalog, _) = Catalog::open(&path).unwrap();
+    let loader = catalog.bulk().unwrap();
+    assert!(matches!(
+        Catalog::open_for_reading(&path),
+        Err(Error::Busy { pid: Some(_) })
+    ));
+    loader.finish().unwrap();
+    Catalog::open_for_reading(&path).unwrap();
+}
+
+#[test]
+fn a_reader_sees_what_a_killed_writer_committed() {
     let folder = tempfile::tempdir().unwrap();
     let [path, copied] = ["catalog.db", "copied.db"].map(|name| folder.path().join(name));
     let (catalog, _) = Catalog::open(&path).unwrap();
@@ -217,7 +306,7 @@ fn a_shared_reader_sees_what_a_killed_writer_committed() {
     let before = dump(&catalog).unwrap();
     copy(&path, &copied);
     for _ in 0..2 {
-        let (reader, _) = Catalog::open_as(&copied, Access::Shared).unwrap();
+        let reader = Catalog::open_for_reading(&copied).unwrap();
         assert_eq!(dump(&reader).unwrap(), before);
     }
     let (catalog, opened) = Catalog::open(&copied).unwrap();
@@ -254,7 +343,7 @@ fn an_interrupted_rebuild_is_not_believed() {
         matches!(&opened, Opened::Replaced { reason, .. } if reason.contains("rebuild")),
         "{opened:?}"
     );
-    catalog.bulk().unwrap().finish(None).unwrap();
+    catalog.bulk().unwrap().finish().unwrap();
     drop(catalog);
     assert_eq!(Catalog::open(&path).unwrap().1, Opened::Existing);
 }

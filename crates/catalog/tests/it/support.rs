@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use larder_catalog::{Catalog, Counts, StoredEntry, VolumeState};
+use larder_catalog::{Catalog, Counts, Loss, LossKind, Seen, StoredEntry, VolumeState};
 use larder_volume::{EntryKind, FileEntry, Hash, HashAlgorithm, VolumeKind, VolumeTime};
 
 /// A hash that depends on `n` only.
@@ -47,9 +47,11 @@ pub fn entry(path: &[u8], n: u64) -> StoredEntry {
     };
     StoredEntry {
         entry,
-        mtime_ticks: n
-            .is_multiple_of(2)
-            .then_some(638_396_640_000_000_000 + n as i64),
+        seen: n.is_multiple_of(2).then_some(Seen {
+            ctime_ticks: 638_396_640_000_000_000 + n as i64,
+            inode: n * 3,
+            device: 2,
+        }),
     }
 }
 
@@ -125,11 +127,38 @@ pub fn fill(catalog: &Catalog, block_count: u64, entry_count: u64) {
     let fileset = catalog
         .add_fileset(list, 1_704_067_200, true, counts)
         .unwrap();
-    let mut writer = catalog.begin_entries().unwrap();
-    entries(entry_count)
-        .iter()
-        .for_each(|entry| writer.add(entry).unwrap());
-    writer.finish(fileset).unwrap();
+    let older = catalog
+        .add_fileset(list, 1_600_000_000, false, counts)
+        .unwrap();
+    let all = entries(entry_count);
+    // The older version has some entries less and others in another state.
+    let mut before: Vec<StoredEntry> = all.iter().step_by(2).cloned().collect();
+    before
+        .iter_mut()
+        .step_by(9)
+        .for_each(|stored| stored.entry.size += 1);
+    for (fileset, entries) in [(older, before), (fileset, all)] {
+        let mut writer = catalog.begin_entries().unwrap();
+        entries.iter().for_each(|entry| writer.add(entry).unwrap());
+        writer.finish(fileset, Some(hash(3))).unwrap();
+    }
+    catalog
+        .add_loss(&loss("p-b04.dblock.zip"), &blocks(0..block_count / 20))
+        .unwrap();
+}
+
+/// A loss of this name.
+pub fn loss(name: &str) -> Loss {
+    Loss {
+        name: name.to_owned(),
+        kind: VolumeKind::Blocks,
+        what: LossKind::Resized(77),
+        noticed: 1_700_000_000,
+        size: Some(1000),
+        hash: Some(hash(8)),
+        version: None,
+        files: Some(3),
+    }
 }
 
 /// Everything a catalog says, as one text; any error ends it.
@@ -172,25 +201,14 @@ pub fn dump(catalog: &Catalog) -> larder_catalog::Result<String> {
         catalog.block_count()?,
         catalog.previous()?
     ));
-    for stored in catalog.previous_entries()? {
-        let StoredEntry { entry, mtime_ticks } = stored?;
-        let kind = match entry.kind {
-            EntryKind::File => "file",
-            EntryKind::Folder => "folder",
-            EntryKind::Symlink => "symlink",
-        };
-        line(format!(
-            "{kind} {:?} {:?} {} {mtime_ticks:?}",
-            entry.path, entry.hash, entry.size
-        ));
-        line(format!(
-            "  {:?} {} {:?} {:?}",
-            entry.metahash, entry.metasize, entry.metablockhash, entry.time
-        ));
-        line(format!(
-            "  {:?} {:?} {:?} {:?}",
-            entry.metablocklists, entry.blocklists, entry.blockhash, entry.blocksize
-        ));
+    for loss in catalog.losses()? {
+        line(format!("{loss:?} {:?}", catalog.lost_blocks(&loss.name)?));
+    }
+    for fileset in catalog.filesets_with_entries()? {
+        line(format!("entries of {fileset}"));
+        for stored in catalog.entries(fileset)? {
+            line(format!("{:?}", stored?));
+        }
     }
     Ok(out)
 }

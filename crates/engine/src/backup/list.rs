@@ -41,10 +41,7 @@ impl Run {
                     for entry in batch {
                         count(&mut counts, entry.kind, entry.size);
                         list.add(&entry)?;
-                        let stored = StoredEntry {
-                            entry,
-                            mtime_ticks: None,
-                        };
+                        let stored = StoredEntry { entry, seen: None };
                         entries.add(&stored).map_err(std::io::Error::other)?;
                     }
                 }
@@ -109,7 +106,7 @@ impl Run {
             .into_iter()
             .find(|f| f.time == time.0)
             .ok_or_else(|| Error::Bug("the version just written is not in the catalog".into()))?;
-        entries.finish(fileset.id)?;
+        entries.finish(fileset.id, None)?;
         Ok(())
     }
 }

@@ -91,7 +91,7 @@ impl Run {
         );
         outcome?;
         if let Some(bulk) = bulk {
-            bulk.finish(None)?;
+            bulk.finish()?;
         }
         Ok(())
     }

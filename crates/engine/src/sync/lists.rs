@@ -55,10 +55,7 @@ impl Run {
         let mut counts = Counts::default();
         self.entries_of(&archive, name, |entry| {
             count(&mut counts, entry.kind, entry.size);
-            writer.add(&StoredEntry {
-                entry,
-                mtime_ticks: None,
-            })?;
+            writer.add(&StoredEntry { entry, seen: None })?;
             Ok(())
         })?;
         let fileset = self.catalog(|c| {
@@ -84,7 +81,7 @@ impl Run {
         if !self.blocks_may_be_missing()? {
             self.catalog(|c| c.set_param(SUSPECT, UNSEEN))?;
         }
-        writer.finish(fileset)?;
+        writer.finish(fileset, None)?;
         let method = match entry.method() {
             Some(Method::Zstd) => "zstd",
             Some(Method::Stored) => "stored",

@@ -1,0 +1,70 @@
+//! What differs between two versions.
+
+use crate::codec::StoredEntry;
+use crate::cursor::required;
+use crate::{Catalog, Result, segments, slots};
+
+/// A path that is not the same in two versions.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Difference {
+    /// Its entry in the first version; `None` when it is not there.
+    pub old: Option<StoredEntry>,
+    /// Its entry in the second version; `None` when it is not there.
+    pub new: Option<StoredEntry>,
+}
+
+impl Catalog {
+    /// Calls `take` for every path whose entry is not the same in two versions, in ascending order of the paths.
+    ///
+    /// The rows of all versions are looked through; only those that differ are unpacked.
+    ///
+    /// # Errors
+    /// [`crate::Error::Missing`] when the entries of one of them are not stored; those of `take`.
+    pub fn differences(
+        &self,
+        old: i64,
+        new: i64,
+        take: &mut dyn FnMut(Difference) -> Result<()>,
+    ) -> Result<()> {
+        self.read(|conn| {
+            let (old, new) = (required(conn, old)?.slot, required(conn, new)?.slot);
+            segments::each(conn, |segment| {
+                // Both states of a path lie in one segment, one after the other.
+                let mut waiting: Option<Difference> = None;
+                while let Some(row) = segment.next()? {
+                    let in_old = slots::contains(row.runs, old);
+                    if in_old == slots::contains(row.runs, new) {
+                        continue;
+                    }
+                    let stored = row.stored()?;
+                    let difference = match waiting.take() {
+                        Some(before) if path_of(&before) == Some(row.path) => before,
+                        before => {
+                            before.map(&mut *take).transpose()?;
+                            Difference {
+                                old: None,
+                                new: None,
+                            }
+                        }
+                    };
+                    waiting = Some(match in_old {
+                        true => Difference {
+                            old: Some(stored),
+                            ..difference
+                        },
+                        false => Difference {
+                            new: Some(stored),
+                            ..difference
+                        },
+                    });
+                }
+                waiting.map(&mut *take).transpose().map(drop)
+            })
+        })
+    }
+}
+
+fn path_of(difference: &Difference) -> Option<&[u8]> {
+    let entry = difference.old.as_ref().or(difference.new.as_ref())?;
+    Some(&entry.entry.path)
+}

@@ -1,0 +1,254 @@
+//! Which blocks the versions use, and how much of each volume that is.
+
+use larder_volume::{EntryKind, FileEntry, Hash};
+use rusqlite::Connection;
+
+use crate::cursor::required;
+use crate::slots::SlotSet;
+use crate::wire::{from_stored, parse_hash, to_stored};
+use crate::{Catalog, Fingerprints, Result, blocklists, blocks, packed, segments, volumes};
+
+/// How the streams of a backup are cut into blocks; fixed for its life.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct BlockRules {
+    /// Bytes of a block.
+    pub blocksize: u64,
+    /// Bytes of a block hash.
+    pub hash_len: usize,
+    /// Blocks and whole streams are hashed with one algorithm, so the hash of a stream of one block is that of the block.
+    pub one_algorithm: bool,
+}
+
+/// The blocks that some versions use; see [`Catalog::used_blocks`].
+pub struct UsedBlocks {
+    prints: Fingerprints,
+    /// Blocklists whose content the catalog does not have.
+    unknown_lists: Vec<Hash>,
+    unclear: u64,
+}
+
+impl UsedBlocks {
+    /// False when the block is surely not in use; true when it is, or, about as likely as two equal 64-bit random
+    /// numbers, looks like one that is.
+    pub fn contains(&self, hash: &Hash, size: u64) -> bool {
+        self.prints.contains(hash, size)
+    }
+
+    /// Number of different blocks.
+    pub fn len(&self) -> u64 {
+        self.prints.len()
+    }
+
+    /// Tells whether no block is in use.
+    pub fn is_empty(&self) -> bool {
+        self.prints.is_empty()
+    }
+
+    /// Tells whether nothing but these blocks is in use. Otherwise no block may be taken for unused.
+    pub fn is_complete(&self) -> bool {
+        self.unknown_lists.is_empty() && self.unclear == 0 && !self.prints.is_unknown()
+    }
+
+    /// Blocklists that have to be read before it is complete (a thousand at most).
+    pub fn unknown_lists(&self) -> &[Hash] {
+        &self.unknown_lists
+    }
+
+    /// Number of streams of which the entry does not tell the blocks.
+    pub fn unclear(&self) -> u64 {
+        self.unclear
+    }
+
+    fn insert(&mut self, hash: &Hash, size: u64) {
+        self.prints.insert(hash, size);
+    }
+}
+
+/// How much of a block volume is in use.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct VolumeUsage {
+    /// The volume.
+    pub volume: i64,
+    /// Blocks in it.
+    pub blocks: u64,
+    /// Bytes of these blocks, uncompressed.
+    pub bytes: u64,
+    /// Those that are in use and read from this volume.
+    pub used_blocks: u64,
+    /// Bytes of these.
+    pub used_bytes: u64,
+}
+
+impl Catalog {
+    /// Finds the blocks that the entries of these versions use: those of contents, of metadata, and blocklists.
+    ///
+    /// What removing a version frees is what the versions that are left do not use. Reads all entries once, however many
+    /// versions there are; memory is at most 16 bytes per block.
+    ///
+    /// # Errors
+    /// [`crate::Error::Missing`] when the entries of one of the versions are not stored.
+    pub fn used_blocks(&self, filesets: &[i64], rules: BlockRules) -> Result<UsedBlocks> {
+        self.read(|conn| {
+            let slots = filesets
+                .iter()
+                .map(|fileset| required(conn, *fileset).map(|version| version.slot))
+                .collect::<Result<Vec<_>>>()?;
+            let slots = SlotSet::new(slots);
+            let mut search = Search {
+                conn,
+                rules,
+                used: UsedBlocks {
+                    prints: Fingerprints::with_room(0, u64::MAX),
+                    unknown_lists: Vec::new(),
+                    unclear: 0,
+                },
+            };
+            segments::each(conn, |segment| {
+                while let Some(row) = segment.next()? {
+                    if slots.meets(row.runs) {
+                        search.entry(&row.entry()?)?;
+                    }
+                }
+                Ok(())
+            })?;
+            Ok(search.used)
+        })
+    }
+
+    /// Tells for every live block volume how much of it is in use. A block that is read from another volume is not.
+    pub fn volume_usage(&self, used: &UsedBlocks) -> Result<Vec<VolumeUsage>> {
+        self.read(|conn| {
+            let copies = Copies::load(conn)?;
+            let mut usages: Vec<VolumeUsage> = volumes::select(conn, "ORDER BY id")?
+                .into_iter()
+                .filter(|row| row.kind == larder_volume::VolumeKind::Blocks && row.state.is_live())
+                .map(|row| VolumeUsage {
+                    volume: row.id,
+                    ..VolumeUsage::default()
+                })
+                .collect();
+            blocks::each_list(conn, &mut |volume, data| {
+                let Ok(at) = usages.binary_search_by_key(&volume, |usage| usage.volume) else {
+                    return Ok(());
+                };
+                let Some(usage) = usages.get_mut(at) else {
+                    return Ok(());
+                };
+                let mut outcome = Ok(());
+                packed::unpack(volume, data, &mut |hash, size| {
+                    usage.blocks += 1;
+                    usage.bytes = usage.bytes.saturating_add(size);
+                    let is_copy = used
+                        .contains(&hash, size)
+                        .then(|| copies.is_copy(conn, &hash, size, volume));
+                    match is_copy {
+                        None | Some(Ok(true)) => {}
+                        Some(Ok(false)) => {
+                            usage.used_blocks += 1;
+                            usage.used_bytes = usage.used_bytes.saturating_add(size);
+                        }
+                        Some(Err(error)) => outcome = Err(error),
+                    }
+                })?;
+                outcome
+            })?;
+            Ok(usages)
+        })
+    }
+}
+
+/// Collects the blocks of entries.
+struct Search<'c> {
+    conn: &'c Connection,
+    rules: BlockRules,
+    used: UsedBlocks,
+}
+
+impl Search<'_> {
+    fn entry(&mut self, entry: &FileEntry) -> Result<()> {
+        let of_block = |hash: Option<Hash>| hash.filter(|_| self.rules.one_algorithm);
+        let metadata = entry.metablockhash.or(of_block(entry.metahash));
+        let content = entry.blockhash.or(of_block(entry.hash));
+        self.stream(entry.metasize, metadata, &entry.metablocklists)?;
+        match entry.kind {
+            EntryKind::File => self.stream(entry.size, content, &entry.blocklists),
+            EntryKind::Folder | EntryKind::Symlink => Ok(()),
+        }
+    }
+
+    fn stream(&mut self, size: u64, only: Option<Hash>, lists: &[Hash]) -> Result<()> {
+        if size == 0 {
+            return Ok(());
+        }
+        if lists.is_empty() {
+            match only.filter(|_| size <= self.rules.blocksize) {
+                Some(hash) => self.used.insert(&hash, size),
+                None => self.used.unclear += 1,
+            }
+            return Ok(());
+        }
+        let width = self.rules.hash_len.max(1) as u64;
+        let per_list = (self.rules.blocksize / width).max(1);
+        let mut left = size;
+        for list in lists {
+            let count = left.div_ceil(self.rules.blocksize.max(1)).min(per_list);
+            if count == 0 {
+                self.used.unclear += 1;
+                return Ok(());
+            }
+            self.used.insert(list, count * width);
+            left = self.blocks_of(list, count, left)?;
+        }
+        self.used.unclear += u64::from(left > 0);
+        Ok(())
+    }
+
+    /// Adds the blocks that a blocklist names; gives how many bytes of the stream come after them.
+    fn blocks_of(&mut self, list: &Hash, count: u64, left: u64) -> Result<u64> {
+        let blocksize = self.rules.blocksize;
+        let after = left.saturating_sub(count.saturating_mul(blocksize));
+        let Some(bytes) = blocklists::find(self.conn, list)? else {
+            let unknown = &mut self.used.unknown_lists;
+            if unknown.len() < UNKNOWN_LISTS && !unknown.contains(list) {
+                unknown.push(*list);
+            }
+            return Ok(after);
+        };
+        let mut left = left;
+        let mut found = 0;
+        for raw in bytes.chunks(self.rules.hash_len.max(1)) {
+            let len = left.min(blocksize);
+            left -= len;
+            found += 1;
+            self.used.insert(&parse_hash(raw)?, len);
+        }
+        self.used.unclear += u64::from(found != count);
+        Ok(after)
+    }
+}
+
+/// The blocks that several volumes hold.
+struct Copies(Fingerprints);
+
+impl Copies {
+    fn load(conn: &Connection) -> Result<Copies> {
+        let mut prints = Fingerprints::with_room(0, u64::MAX);
+        blocks::each_copy(conn, |hash, size, _| {
+            prints.insert(&parse_hash(hash)?, from_stored(size)?);
+            Ok(())
+        })?;
+        Ok(Copies(prints))
+    }
+
+    /// Tells whether the block is read from another volume than this one.
+    fn is_copy(&self, conn: &Connection, hash: &Hash, size: u64, volume: i64) -> Result<bool> {
+        if self.0.is_empty() || !self.0.contains(hash, size) {
+            return Ok(false);
+        }
+        let first = blocks::primary(conn, hash.as_bytes(), to_stored(size)?)?;
+        Ok(first.is_some_and(|first| first != volume))
+    }
+}
+
+/// Unknown blocklists that are named.
+const UNKNOWN_LISTS: usize = 1000;
