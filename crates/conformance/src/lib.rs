@@ -1,11 +1,14 @@
-//! Every provider against every behaviour case; the program is in `tests/it`.
+//! Every provider against every behaviour case; the program is in `tests/it`, the list of providers in its `sites.rs`.
 //!
-//! `cargo test -p larder-conformance` always runs the destination in memory and the local folder. Services need a
-//! place to work in, named by an environment variable:
+//! `cargo test -p larder-conformance` always runs the destination in memory, the local folder and the simulators. A
+//! server is named by a variable, as `scripts/test.sh` sets them:
 //!
 //! | variable | meaning |
 //! | --- | --- |
-//! | `LARDER_TEST_S3_URL` | a bucket with credentials and server, e.g. `s3://key:secret@bucket?s3-server-name=127.0.0.1:9000` |
-//! | `LARDER_TEST_REQUIRE_ALL` | `1` makes a left-out provider a failure |
+//! | `LARDER_TEST_<SCHEME>_URL` | a storage URL with everything that is needed to sign in; the cases make folders below it |
+//! | `LARDER_TEST_<SCHEME>_<WHICH>_URL` | a further server of that kind |
+//! | `LARDER_TEST_REQUIRE_ALL` | `1` makes a missing server a failure, and compares the table with `docs/reference/destinations.md` |
+//! | `LARDER_TEST_WRITE_TABLE` | `1` writes that page |
 //!
-//! The cases themselves are in `larder_testkit::behaviour`.
+//! Arguments: words that the name of a server must hold, and `--case=text` for cases. The cases themselves are in
+//! `larder_testkit::behaviour`.

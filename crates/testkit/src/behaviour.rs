@@ -1,10 +1,12 @@
 //! What every destination must do, as cases that run over any of them.
 //!
-//! `conformance` runs all cases for every provider; a provider's own tests may run some. A [`Site`] opens the
+//! `conformance` runs all cases for every provider; a provider's own tests may run some. A [`Folders`] opens the
 //! destinations for a case, [`run`] runs all cases on it and says what passed, what was left out and why, and what
-//! failed. Cases are chosen by what a destination says it can do, never by its name.
+//! failed. What a destination does not promise is no failure: cases look at its abilities and limits, never at its name.
 
 mod cases;
+mod promises;
+mod summary;
 mod transfers;
 
 use std::fmt;
@@ -15,19 +17,50 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
-use larder_destination::{Body, Destination, Error, ErrorKind, Existing, RemoteFile};
+use larder_destination::{Body, Destination, Error, ErrorKind, Existing, Place, RemoteFile};
+
+pub use summary::Summary;
 
 /// Where the destinations of the cases come from.
 #[async_trait]
-pub trait Site: Send + Sync {
+pub trait Folders: Send + Sync {
     /// Opens a destination whose folder exists and is empty, apart from all others.
     ///
     /// # Errors
-    /// Whatever keeps the site from working.
+    /// Whatever keeps it from working.
     async fn empty(&self) -> Result<Arc<dyn Destination>, Error>;
 
-    /// Opens a destination whose folder does not exist but can be created; the reason when this site has none.
+    /// Opens a destination whose folder does not exist but can be created; the reason when there is none.
     async fn missing(&self) -> Result<Arc<dyn Destination>, &'static str>;
+
+    /// Opens an empty folder, and then the folder that it has or will have below it, called `name`; the reason when
+    /// that cannot be opened.
+    async fn nested(
+        &self,
+        name: &str,
+    ) -> Result<(Arc<dyn Destination>, Arc<dyn Destination>), &'static str> {
+        let _ = name;
+        Err("it has no folders in folders")
+    }
+
+    /// The places of several spellings of one folder, and those of other folders; the reason when it has no URLs.
+    fn places(&self) -> Result<Places, &'static str> {
+        Err("it has no URLs")
+    }
+
+    /// What must never show, such as the password in the URL.
+    fn secrets(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Spellings of places, each with what was written.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// All of one folder.
+    pub same: Vec<(String, Place)>,
+    /// Each another folder.
+    pub others: Vec<(String, Place)>,
 }
 
 /// One thing a destination must do.
@@ -35,7 +68,6 @@ pub trait Site: Send + Sync {
 pub struct Case {
     /// What it must do, as part of a sentence.
     pub name: &'static str,
-    needs: Needs,
     run: fn(Bench) -> Pin<Box<dyn Future<Output = Outcome> + Send>>,
 }
 
@@ -45,56 +77,52 @@ impl fmt::Debug for Case {
     }
 }
 
-/// What a case asks of a destination.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Needs {
-    Nothing,
-    MissingFolder,
-    Rename,
-    Space,
+/// Declares a case by its name and its function.
+macro_rules! case {
+    ($name:literal, $run:path) => {
+        $crate::behaviour::Case {
+            name: $name,
+            run: |bench| Box::pin($run(bench)),
+        }
+    };
 }
+use case;
 
-impl Needs {
-    /// The reason to leave a case out.
-    fn lacking(self, destination: &dyn Destination) -> Option<&'static str> {
-        let extra = destination.extra();
-        let (renames, knows_space) = (extra.rename.is_some(), extra.space.is_some());
-        let (is_there, reason) = match self {
-            Self::Nothing | Self::MissingFolder => return None,
-            Self::Rename => (renames, "it cannot rename"),
-            Self::Space => (knows_space, "it does not know its space"),
-        };
-        (!is_there).then_some(reason)
-    }
-}
-
-/// Why a case failed.
+/// Why a case did not pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failed(String);
+pub enum Stop {
+    /// The destination did something wrong.
+    Failed(String),
+    /// It does not promise what the case is about.
+    LeftOut(&'static str),
+}
 
-type Outcome = Result<(), Failed>;
+type Outcome = Result<(), Stop>;
 
-impl fmt::Display for Failed {
+impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            Self::Failed(message) => f.write_str(message),
+            Self::LeftOut(reason) => f.write_str(reason),
+        }
     }
 }
 
-impl From<Error> for Failed {
+impl From<Error> for Stop {
     fn from(error: Error) -> Self {
-        Self(format!("{error} ({:?})", error.kind()))
+        Self::Failed(format!("{error} ({:?})", error.kind()))
     }
 }
 
-impl From<String> for Failed {
+impl From<String> for Stop {
     fn from(message: String) -> Self {
-        Self(message)
+        Self::Failed(message)
     }
 }
 
-impl From<std::io::Error> for Failed {
+impl From<std::io::Error> for Stop {
     fn from(error: std::io::Error) -> Self {
-        Self(error.to_string())
+        Self::Failed(error.to_string())
     }
 }
 
@@ -102,7 +130,7 @@ impl From<std::io::Error> for Failed {
 macro_rules! check {
     ($holds:expr, $($message:tt)+) => {
         if !$holds {
-            return Err($crate::behaviour::Failed::from(format!($($message)+)));
+            return Err($crate::behaviour::Stop::from(format!($($message)+)));
         }
     };
 }
@@ -111,23 +139,27 @@ use check;
 /// The destinations of one case.
 #[derive(Clone)]
 struct Bench {
-    site: Arc<dyn Site>,
+    folders: Arc<dyn Folders>,
     opened: Arc<Mutex<Vec<Arc<dyn Destination>>>>,
 }
 
 impl Bench {
-    async fn empty(&self) -> Result<Arc<dyn Destination>, Failed> {
-        let destination = self.site.empty().await?;
+    async fn empty(&self) -> Result<Arc<dyn Destination>, Stop> {
+        let destination = self.folders.empty().await?;
         Ok(self.keep(destination))
     }
 
-    async fn missing(&self) -> Result<Arc<dyn Destination>, Failed> {
-        let destination = self
-            .site
-            .missing()
-            .await
-            .map_err(|reason| Failed(reason.to_owned()))?;
+    async fn missing(&self) -> Result<Arc<dyn Destination>, Stop> {
+        let destination = self.folders.missing().await.map_err(Stop::LeftOut)?;
         Ok(self.keep(destination))
+    }
+
+    async fn nested(
+        &self,
+        name: &str,
+    ) -> Result<(Arc<dyn Destination>, Arc<dyn Destination>), Stop> {
+        let (outer, inner) = self.folders.nested(name).await.map_err(Stop::LeftOut)?;
+        Ok((self.keep(outer), self.keep(inner)))
     }
 
     fn keep(&self, destination: Arc<dyn Destination>) -> Arc<dyn Destination> {
@@ -142,93 +174,51 @@ impl Bench {
             std::mem::take(&mut *self.opened.lock().unwrap_or_else(PoisonError::into_inner));
         for destination in opened {
             let names = names(destination.as_ref()).await.unwrap_or_default();
-            let removals = names.iter().map(|name| destination.delete(name));
-            futures_util::future::join_all(removals).await;
+            for some in names.chunks(AT_ONCE) {
+                let removals = some.iter().map(|name| destination.delete(name));
+                futures_util::future::join_all(removals).await;
+            }
         }
-    }
-}
-
-/// The outcome of all cases on one site.
-#[derive(Clone, Debug, Default)]
-pub struct Summary {
-    /// Names of the cases that passed.
-    pub passed: Vec<&'static str>,
-    /// Cases that were left out, each with the reason.
-    pub skipped: Vec<(&'static str, &'static str)>,
-    /// Cases that failed, each with what went wrong.
-    pub failed: Vec<(&'static str, String)>,
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (passed, skipped) = (self.passed.len(), self.skipped.len());
-        writeln!(
-            f,
-            "{passed} passed, {skipped} left out, {} failed",
-            self.failed.len()
-        )?;
-        for (name, reason) in &self.skipped {
-            writeln!(f, "  left out: {name}: {reason}")?;
-        }
-        for (name, message) in &self.failed {
-            writeln!(f, "  FAILED: {name}: {message}")?;
-        }
-        Ok(())
     }
 }
 
 /// All cases, the simple ones first.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    cases::CASES
-        .iter()
-        .chain(transfers::CASES)
-        .copied()
-        .collect()
+    [cases::CASES, transfers::CASES, promises::CASES].concat()
 }
 
 /// Runs all cases one after the other; needs the runtime of tokio.
-pub async fn run(site: Arc<dyn Site>) -> Summary {
+///
+/// `skips` names cases that are not run, each with the reason. A name that is no case, and a reason that is none, count
+/// as failures.
+pub async fn run(folders: Arc<dyn Folders>, skips: &[(&str, &str)]) -> Summary {
     let mut summary = Summary::default();
+    for (name, reason) in skips {
+        if !cases().iter().any(|case| case.name == *name) {
+            summary.fail(*name, "a reason is given for a case that does not exist");
+        } else if reason.split_whitespace().count() < SHORTEST_REASON {
+            summary.fail(*name, format!("it is skipped, and {reason:?} is no reason"));
+        }
+    }
     for case in cases() {
-        match run_case(case, Arc::clone(&site)).await {
-            Ok(None) => summary.passed.push(case.name),
-            Ok(Some(reason)) => summary.skipped.push((case.name, reason)),
-            Err(Failed(message)) => summary.failed.push((case.name, message)),
+        match skips.iter().find(|(name, _)| *name == case.name) {
+            Some((_, reason)) => summary.skip(case.name, *reason),
+            None => run_case(case, Arc::clone(&folders), &mut summary).await,
         }
     }
     summary
 }
 
-/// Runs one case: `None` when it passed, the reason when it was left out.
-///
-/// # Errors
-/// What the destination did wrong.
-pub async fn run_case(case: Case, site: Arc<dyn Site>) -> Result<Option<&'static str>, Failed> {
-    let lacking = if case.needs == Needs::MissingFolder {
-        site.missing().await.err()
-    } else {
-        case.needs.lacking(site.empty().await?.as_ref())
-    };
-    if lacking.is_some() {
-        return Ok(lacking);
-    }
+/// Runs one case and adds its outcome.
+pub async fn run_case(case: Case, folders: Arc<dyn Folders>, summary: &mut Summary) {
     let bench = Bench {
-        site,
+        folders,
         opened: Arc::default(),
     };
-    // A task of its own turns a panic in a provider into a failed case.
-    let task = tokio::spawn((case.run)(bench.clone()));
-    let outcome = match tokio::time::timeout(LONGEST_CASE, task).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(error)) => Err(Failed(error.to_string())),
-        Err(_) => Err(Failed(format!(
-            "it did not end within {} s",
-            LONGEST_CASE.as_secs()
-        ))),
-    };
+    let work = (case.run)(bench.clone());
+    summary.take(case.name, LONGEST_CASE, work).await;
     bench.clean().await;
-    outcome.map(|()| None)
 }
 
 /// The names in a listing, in order.
@@ -314,7 +304,7 @@ async fn expect_content(destination: &dyn Destination, name: &str, expected: &[u
 /// Checks that a call failed with one of the kinds.
 fn expect_error<T>(what: &str, result: Result<T, Error>, kinds: &[ErrorKind]) -> Outcome {
     match result {
-        Ok(_) => Err(Failed(format!(
+        Ok(_) => Err(Stop::Failed(format!(
             "{what} succeeded instead of failing with {kinds:?}"
         ))),
         Err(error) => {
@@ -328,7 +318,11 @@ fn expect_error<T>(what: &str, result: Result<T, Error>, kinds: &[ErrorKind]) ->
     }
 }
 
+/// Files that are put or deleted at the same time, at most.
+const AT_ONCE: usize = 16;
 const LONGEST_CASE: Duration = Duration::from_secs(180);
+/// Words in a reason.
+const SHORTEST_REASON: usize = 4;
 
 #[cfg(test)]
 mod tests;

@@ -4,11 +4,13 @@
 //! - [`behaviour`]: what every destination must do, as a library of cases
 //! - [`tree`]: source trees from a seed, and their comparison
 //! - [`simulators`]: services that nobody can run at home
+//! - [`misbehaviour`]: what a destination makes of a server that misbehaves
 //! - [`linter`]: does a folder of volumes keep the writer's checklist?
 
 pub mod behaviour;
 pub mod linter;
 mod memory;
+pub mod misbehaviour;
 mod rng;
 pub mod simulators;
 pub mod tree;

@@ -1,65 +1,52 @@
 //! Folders, names and errors.
 
 use futures_util::TryStreamExt;
-use larder_destination::{Body, ErrorKind};
+use larder_destination::{Body, ErrorKind, Existing};
 
 use super::*;
 
-macro_rules! case {
-    ($name:literal, $run:path, $needs:ident) => {
-        Case {
-            name: $name,
-            needs: Needs::$needs,
-            run: |bench| Box::pin($run(bench)),
-        }
-    };
-}
-pub(super) use case;
-
 pub(super) const CASES: &[Case] = &[
-    case!("lists an empty folder as empty", empty_folder, Nothing),
-    case!("tests an existing folder", tests_folder, Nothing),
-    case!(
-        "tells a missing folder from missing files",
-        missing_folder,
-        MissingFolder
-    ),
-    case!("creates a folder", creates_folder, MissingFolder),
-    case!(
-        "creates an existing folder without harm",
-        creates_twice,
-        Nothing
-    ),
-    case!("lists names, sizes and times", lists_facts, Nothing),
-    case!("keeps unusual names", unusual_names, Nothing),
-    case!(
-        "refuses names that lead out of the folder",
-        refused_names,
-        Nothing
-    ),
-    case!("deletes", deletes, Nothing),
+    case!("lists an empty folder as empty", empty_folder),
+    case!("has a name and shows no secret", tells_itself),
+    case!("tells a missing folder from missing files", missing_folder),
+    case!("creates a folder", creates_folder),
+    case!("creates an existing folder without harm", creates_twice),
+    case!("lists names, sizes and times", lists_facts),
+    case!("shows a folder as one and not what is in it", lists_folders),
+    case!("keeps unusual names, or refuses them", unusual_names),
+    case!("keeps the names of volumes", volume_names),
+    case!("refuses names that lead out of the folder", refused_names),
+    case!("deletes", deletes),
     case!(
         "does not lose other files when deleting what is not there",
-        deletes_missing,
-        Nothing
+        deletes_missing
     ),
-    case!("says not found for a missing file", gets_missing, Nothing),
-    case!("renames", renames, Rename),
-    case!("tells its space", tells_space, Space),
+    case!("says not found for a missing file", gets_missing),
+    case!("renames", renames),
+    case!("tells its space", tells_space),
+    case!("removes leftovers and nothing else", removes_leftovers),
+    case!("knows one folder by one place", one_place),
 ];
 
 async fn empty_folder(bench: Bench) -> Outcome {
     expect_names(bench.empty().await?.as_ref(), &[]).await
 }
 
-async fn tests_folder(bench: Bench) -> Outcome {
+async fn tells_itself(bench: Bench) -> Outcome {
     let destination = bench.empty().await?;
     larder_destination::test(destination.as_ref()).await?;
     expect_names(destination.as_ref(), &[]).await?;
+    let about = destination.about();
     check!(
-        !destination.about().display.is_empty() && !destination.about().scheme.is_empty(),
+        !about.display.is_empty() && !about.scheme.is_empty(),
         "it has no name"
     );
+    for secret in bench.folders.secrets() {
+        check!(
+            !format!("{about:?}").contains(&secret),
+            "its name shows a secret"
+        );
+    }
     Ok(())
 }
 
@@ -69,12 +56,20 @@ async fn missing_folder(bench: Bench) -> Outcome {
     expect_error("list", names(destination.as_ref()).await, missing)?;
     expect_error("get", destination.get("a").await, missing)?;
     expect_error("put", put(destination.as_ref(), "a", b"a").await, missing)?;
+    let body = Body::from_bytes("a");
+    let refusing = destination.put("a", body, Existing::Refuse).await;
+    expect_error("put of a new name", refusing, missing)?;
     expect_error("delete", destination.delete("a").await, missing)?;
-    expect_error(
-        "test",
-        larder_destination::test(destination.as_ref()).await,
-        missing,
-    )
+    let tested = larder_destination::test(destination.as_ref()).await;
+    expect_error("test", tested, missing)?;
+    let extra = destination.extra();
+    if let Some(verb) = extra.space {
+        expect_error("space", verb.space().await, missing)?;
+    }
+    if let Some(verb) = extra.rename {
+        expect_error("rename", verb.rename("a", "b").await, missing)?;
+    }
+    Ok(())
 }
 
 async fn creates_folder(bench: Bench) -> Outcome {
@@ -132,6 +127,39 @@ async fn lists_facts(bench: Bench) -> Outcome {
     Ok(())
 }
 
+async fn lists_folders(bench: Bench) -> Outcome {
+    let (outer, inner) = bench.nested("inner").await?;
+    let (_, beside) = bench.nested("inner").await?;
+    put(outer.as_ref(), "a", b"a").await?;
+    put(outer.as_ref(), "inner-b", b"b").await?;
+    inner.create_folder().await?;
+    put(inner.as_ref(), "c", b"c").await?;
+    put(inner.as_ref(), "a", b"another").await?;
+    let files = listing(outer.as_ref(), |files| files.len() == 3).await?;
+    for file in &files {
+        let is_folder = file.name == "inner";
+        check!(
+            file.is_folder == is_folder,
+            "{} is_folder={}",
+            file.name,
+            file.is_folder
+        );
+    }
+    let found: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();
+    // Where folders are nothing but beginnings of names, an empty one need not show.
+    check!(
+        found == ["a", "inner", "inner-b"],
+        "the listing shows {found:?}"
+    );
+    expect_names(inner.as_ref(), &["a", "c"]).await?;
+    expect_content(outer.as_ref(), "a", b"a").await?;
+    inner.delete("a").await?;
+    expect_content(outer.as_ref(), "a", b"a").await?;
+    // A folder of that name elsewhere is another one.
+    beside.create_folder().await?;
+    expect_names(beside.as_ref(), &[]).await
+}
+
 const UNUSUAL: &[&str] = &[
     "two words",
     " edge ",
@@ -148,25 +176,72 @@ const UNUSUAL: &[&str] = &[
     "semi;colon,comma",
     "a.b.zip.aes",
     "UPPER lower",
+    "question?mark",
+    "star*",
+    "co:lon",
+    "<angle>",
+    "\"quoted\"",
+    "pi|pe",
+    ".hidden",
+    "dot at the end.",
     "\u{dc}bersicht \u{65e5}\u{672c} \u{1f600}",
-    "duplicati-b0123456789abcdef0123456789abcdef.dblock.zip.aes",
 ];
 
+/// Names that the service stores by its own rules come back as they went; others are refused and leave nothing.
 async fn unusual_names(bench: Bench) -> Outcome {
     let destination = bench.empty().await?;
-    for name in UNUSUAL {
-        put(destination.as_ref(), name, name.as_bytes())
-            .await
-            .map_err(|error| format!("{name:?}: {error}"))?;
+    let rules = destination.about().limits.names;
+    let (mut stored, refused): (Vec<_>, Vec<_>) =
+        UNUSUAL.iter().partition(|name| rules.allow(name));
+    if rules.case_sensitive {
+        stored.push("upper LOWER");
+        stored.push("UPPER LOWER");
     }
-    expect_names(destination.as_ref(), UNUSUAL).await?;
-    for name in UNUSUAL {
+    for name in &stored {
+        let put = put(destination.as_ref(), name, name.as_bytes()).await;
+        put.map_err(|error| format!("{name:?}: {error}"))?;
+    }
+    for name in refused {
+        let put = put(destination.as_ref(), name, b"x").await;
+        expect_error(&format!("put {name:?}"), put, &[ErrorKind::Config])?;
+    }
+    expect_names(destination.as_ref(), &stored).await?;
+    for name in &stored {
         expect_content(destination.as_ref(), name, name.as_bytes()).await?;
     }
-    for name in UNUSUAL {
+    for name in &stored {
         destination.delete(name).await?;
     }
     expect_names(destination.as_ref(), &[]).await
+}
+
+/// What the engine writes has to be possible everywhere: its prefix, letters, digits, `-` and `.`.
+async fn volume_names(bench: Bench) -> Outcome {
+    let destination = bench.empty().await?;
+    let long = format!(
+        "{}-b0123456789abcdef0123456789abcdef.dblock.zip.aes",
+        "p".repeat(60)
+    );
+    let names = [
+        "duplicati-20261126T120000Z.dlist.zip.aes",
+        "duplicati-b0123456789abcdef0123456789abcdef.dblock.zip",
+        "duplicati-i0123456789abcdef0123456789abcdef.dindex.tzstd.gpg",
+        "duplicati-verification.json",
+        long.as_str(),
+    ];
+    for name in names {
+        check!(
+            destination.about().limits.names.allow(name),
+            "its rules refuse {name}"
+        );
+        let body = Body::from_bytes(name.as_bytes().to_vec());
+        destination.put(name, body, Existing::Refuse).await?;
+    }
+    expect_names(destination.as_ref(), &names).await?;
+    for name in names {
+        expect_content(destination.as_ref(), name, name.as_bytes()).await?;
+    }
+    Ok(())
 }
 
 async fn refused_names(bench: Bench) -> Outcome {
@@ -262,7 +337,7 @@ async fn renames(bench: Bench) -> Outcome {
     put(destination.as_ref(), "a", b"first").await?;
     put(destination.as_ref(), "b", b"second").await?;
     let Some(verb) = destination.extra().rename else {
-        return Err(Failed("it cannot rename".to_owned()));
+        return Err(Stop::LeftOut("it cannot rename"));
     };
     verb.rename("a", "new name").await?;
     expect_content(destination.as_ref(), "new name", b"first").await?;
@@ -280,11 +355,13 @@ async fn renames(bench: Bench) -> Outcome {
 async fn tells_space(bench: Bench) -> Outcome {
     let destination = bench.empty().await?;
     let Some(verb) = destination.extra().space else {
-        return Err(Failed("it does not know its space".to_owned()));
+        return Err(Stop::LeftOut("it does not know its space"));
     };
     let space = match verb.space().await {
         // Whether a server tells shows only when it is asked.
-        Err(error) if *error.kind() == ErrorKind::Unsupported => return Ok(()),
+        Err(error) if *error.kind() == ErrorKind::Unsupported => {
+            return Err(Stop::LeftOut("this server does not tell its space"));
+        }
         other => other?,
     };
     check!(
@@ -295,6 +372,46 @@ async fn tells_space(bench: Bench) -> Outcome {
         check!(
             free <= total && total > 0,
             "{free} of {total} bytes are free"
+        );
+    }
+    Ok(())
+}
+
+async fn removes_leftovers(bench: Bench) -> Outcome {
+    let destination = bench.empty().await?;
+    let Some(verb) = destination.extra().leftovers else {
+        return Err(Stop::LeftOut("its broken uploads leave nothing"));
+    };
+    put(destination.as_ref(), "a", b"a").await?;
+    verb.remove_leftovers().await?;
+    verb.remove_leftovers().await?;
+    expect_names(destination.as_ref(), &["a"]).await?;
+    expect_content(destination.as_ref(), "a", b"a").await
+}
+
+/// Local state is kept by the place: two spellings must not have two, and two folders must not share one.
+async fn one_place(bench: Bench) -> Outcome {
+    let places = bench.folders.places().map_err(Stop::LeftOut)?;
+    let Some((_, place)) = places.same.first() else {
+        return Err(Stop::LeftOut("its folder has one spelling only"));
+    };
+    for (spelling, found) in &places.same {
+        check!(found == place, "{spelling} is {found} and not {place}");
+    }
+    let mut all: Vec<_> = places.others.iter().map(|(_, place)| place).collect();
+    all.push(place);
+    let count = all.len();
+    all.sort_unstable();
+    all.dedup();
+    check!(
+        all.len() == count,
+        "{count} folders have {} places",
+        all.len()
+    );
+    for secret in bench.folders.secrets() {
+        check!(
+            !place.to_string().contains(&secret),
+            "its place shows a secret"
         );
     }
     Ok(())

@@ -54,6 +54,11 @@ pub enum Trouble {
         /// Bytes.
         after: u64,
     },
+    /// The answer has this status, and a body that does not end.
+    Endless {
+        /// The status.
+        status: u16,
+    },
     /// Nothing happens for so long, then the connection closes.
     Stall {
         /// How long.

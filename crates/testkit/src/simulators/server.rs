@@ -127,6 +127,12 @@ pub trait Simulator: Send + Sync + 'static {
 
     /// The body of a refusal that a fault orders, in the words of the service.
     fn refusal(&self, request: &Request, status: u16, reason: &str) -> Answer;
+
+    /// What goes wrong with a request for which no fault is ordered, by its head alone.
+    fn trouble(&self, request: &Request) -> Option<Trouble> {
+        let _ = request;
+        None
+    }
 }
 
 /// One line of the journal.
@@ -344,7 +350,8 @@ async fn respond(
     let trouble = if request.path.starts_with("/_") {
         None
     } else {
-        shared.faults.next(&request)
+        let ordered = shared.faults.next(&request);
+        ordered.or_else(|| shared.simulator.trouble(&request))
     };
     let limit = match trouble {
         Some(Trouble::CutRequest { after }) => Some(after),
@@ -367,6 +374,10 @@ async fn respond(
             answer
         }
         Some(Trouble::Html) => Answer::text(200, "text/html", "<html><body>Sign in</body></html>"),
+        Some(Trouble::Endless { status }) => {
+            shared.note(&request, *status);
+            return Ok(endless(*status));
+        }
         Some(Trouble::Stall { milliseconds }) => {
             shared.note(&request, 0);
             tokio::time::sleep(Duration::from_millis(*milliseconds)).await;
@@ -459,6 +470,15 @@ fn response(answer: Answer, cut: Option<u64>) -> hyper::Response<Body> {
             .headers_mut()
             .insert(CONTENT_LENGTH, HeaderValue::from(len));
     }
+    response
+}
+
+/// A reply whose body does not end.
+fn endless(status: u16) -> hyper::Response<Body> {
+    let piece = Bytes::from(vec![b' '; 64 * 1024]);
+    let pieces = futures_util::stream::repeat_with(move || Ok(Frame::data(piece.clone())));
+    let mut response = hyper::Response::new(StreamBody::new(pieces).boxed_unsync());
+    *response.status_mut() = Answer::empty(status).status;
     response
 }
 

@@ -1,0 +1,246 @@
+//! What a destination makes of a server that misbehaves: every trouble for every verb, over a real connection.
+//!
+//! A provider that speaks HTTP describes its protocol in a [`Dialect`] of some forty lines: which request is which verb,
+//! a good answer, a refusal, a page that names another. [`run`] then makes trouble for one verb after the other. It holds
+//! that no trouble is success, that its kind leads to the right help, that retries end and waits are capped, that no
+//! answer fills the memory, and that no secret shows in an error, even when the server sends it back.
+
+mod cases;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use larder_destination::{Body, Destination, ErrorKind, Existing, Operation, Result};
+
+use crate::behaviour::Summary;
+use crate::simulators::{Answer, Request, Server, Simulator, Trouble};
+
+/// The protocol of a provider, as far as the troubles need it.
+pub trait Dialect: Send + Sync + 'static {
+    /// Opens the destination at this server (`127.0.0.1:port`), with time-outs of a second and short pauses.
+    ///
+    /// # Errors
+    /// The provider's; no case runs then.
+    fn open(&self, server: &str) -> Result<Arc<dyn Destination>>;
+
+    /// What must never show: passwords, tokens, keys, as they were given.
+    fn secrets(&self) -> Vec<String>;
+
+    /// The verb whose main request this is, by method, path, query and headers; `None` for what goes along with it, such
+    /// as signing in.
+    fn verb(&self, request: &Request) -> Option<Operation>;
+
+    /// The good answer. The folder holds one file, `a`, with the content `x`, and takes others.
+    fn good(&self, request: &Request) -> Answer;
+
+    /// A refusal in the words of the service, with `message` where a reason for people stands.
+    fn refusal(&self, status: u16, message: &str) -> Answer;
+
+    /// A good page of a listing, without files, that names a further page by this number; `None` for a protocol without
+    /// pages.
+    fn page(&self, next: usize) -> Option<Answer> {
+        let _ = next;
+        None
+    }
+
+    /// The kinds that are right for this status besides the usual ones.
+    fn also(&self, verb: Operation, status: u16) -> &'static [ErrorKind] {
+        let _ = (verb, status);
+        &[]
+    }
+
+    /// Cases that do not apply, each by name (`get: cut`) with the reason.
+    fn skips(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+}
+
+/// The verbs that every destination has.
+const VERBS: &[Operation] = &[
+    Operation::List,
+    Operation::Get,
+    Operation::Put,
+    Operation::Delete,
+    Operation::CreateFolder,
+];
+
+/// Runs all cases, many at once since most of them wait; needs the runtime of tokio.
+pub async fn run(dialect: Arc<dyn Dialect>) -> Summary {
+    let mut summary = Summary::default();
+    let mut skips: BTreeMap<&str, &str> = dialect.skips().iter().copied().collect();
+    let mut running = Vec::new();
+    for case in cases::all() {
+        let name = case.to_string();
+        if let Some(reason) = skips.remove(name.as_str()) {
+            summary.skip(name, reason);
+        } else {
+            let dialect = Arc::clone(&dialect);
+            let work = async move { case.run(&Bench::start(dialect).await?).await };
+            running.push(async move {
+                let mut summary = Summary::default();
+                summary.take(name, LONGEST_CASE, work).await;
+                summary
+            });
+        }
+    }
+    let mut outcomes = stream::iter(running).buffered(AT_ONCE);
+    while let Some(outcome) = outcomes.next().await {
+        summary.add(outcome);
+    }
+    for (name, _) in skips {
+        summary.fail(name, "a reason is given for a case that does not exist");
+    }
+    summary
+}
+
+/// Cases that run at the same time.
+const AT_ONCE: usize = 24;
+/// No trouble may hold up an operation for longer, with time-outs of a second.
+const LONGEST_CASE: Duration = Duration::from_secs(60);
+
+/// One case at work: a server with nothing but good answers until something is ordered, and a destination at it.
+struct Bench {
+    order: Arc<Ordered>,
+    server: Server,
+    store: Arc<dyn Destination>,
+}
+
+impl Bench {
+    async fn start(dialect: Arc<dyn Dialect>) -> std::result::Result<Self, String> {
+        let order = Arc::new(Ordered {
+            dialect,
+            order: Mutex::default(),
+            seen: Mutex::default(),
+        });
+        let simulator = Arc::clone(&order) as Arc<dyn Simulator>;
+        let server = Server::start(simulator, "127.0.0.1:0", None)
+            .await
+            .map_err(|error| error.to_string())?;
+        let opened = order.dialect.open(&server.address());
+        let store = opened.map_err(|error| format!("it cannot be opened: {error}"))?;
+        Ok(Self {
+            order,
+            server,
+            store,
+        })
+    }
+
+    /// Makes trouble for the next `times` main requests of a verb.
+    fn order(&self, verb: Operation, times: usize, effect: Effect) {
+        *lock(&self.order.order) = Some(Order {
+            verb,
+            times,
+            effect,
+            applied: 0,
+        });
+    }
+
+    /// Main requests that the order was applied to.
+    fn applied(&self) -> usize {
+        lock(&self.order.order)
+            .as_ref()
+            .map_or(0, |order| order.applied)
+    }
+
+    /// Calls a verb; what was listed or read, as text.
+    async fn call(&self, verb: Operation) -> Result<String> {
+        match verb {
+            Operation::List => {
+                let names = self.store.list().map_ok(|file| file.name);
+                Ok(names.try_collect::<Vec<_>>().await?.join(","))
+            }
+            Operation::Get => {
+                let content = self.store.get("a").await?.bytes().await?;
+                Ok(String::from_utf8_lossy(&content).into_owned())
+            }
+            Operation::Put => {
+                let body = Body::from_bytes("content");
+                let put = self.store.put("b", body, Existing::Refuse).await;
+                put.map(|()| String::new())
+            }
+            Operation::Delete => self.store.delete("a").await.map(|()| String::new()),
+            _ => self.store.create_folder().await.map(|()| String::new()),
+        }
+    }
+
+    /// Everything that no error may show: the dialect's secrets, and credentials as they went over the wire.
+    fn secrets(&self) -> Vec<String> {
+        let mut secrets = self.order.dialect.secrets();
+        secrets.extend(lock(&self.order.seen).iter().cloned());
+        secrets
+    }
+}
+
+/// What is ordered for the main requests of a verb.
+struct Order {
+    verb: Operation,
+    times: usize,
+    effect: Effect,
+    applied: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Effect {
+    /// The exchange goes wrong.
+    Trouble(Trouble),
+    /// Pages that name a further one, from so many different ones; 0 is a new one each time.
+    Pages(usize),
+}
+
+/// Answers as the dialect does, unless something is ordered.
+struct Ordered {
+    dialect: Arc<dyn Dialect>,
+    order: Mutex<Option<Order>>,
+    /// Credentials that were sent.
+    seen: Mutex<Vec<String>>,
+}
+
+impl Simulator for Ordered {
+    fn answer(&self, request: &Request) -> Answer {
+        if self.dialect.verb(request) == Some(Operation::List)
+            && let Some(order) = lock(&self.order).as_mut()
+            && let Effect::Pages(different) = order.effect
+        {
+            order.applied += 1;
+            let number = match different {
+                0 => order.applied,
+                different => order.applied % different,
+            };
+            if let Some(page) = self.dialect.page(number) {
+                return page;
+            }
+        }
+        self.dialect.good(request)
+    }
+
+    fn refusal(&self, _: &Request, status: u16, reason: &str) -> Answer {
+        self.dialect.refusal(status, reason)
+    }
+
+    fn trouble(&self, request: &Request) -> Option<Trouble> {
+        for name in ["authorization", "x-authid", "cookie"] {
+            let sent = request.header(name).unwrap_or_default();
+            let credential = sent
+                .strip_prefix("Basic ")
+                .or_else(|| sent.strip_prefix("Bearer "));
+            lock(&self.seen).extend(credential.map(str::to_owned));
+        }
+        let mut order = lock(&self.order);
+        let order = order.as_mut()?;
+        if order.times == 0 || self.dialect.verb(request) != Some(order.verb) {
+            return None;
+        }
+        let Effect::Trouble(trouble) = &order.effect else {
+            return None;
+        };
+        order.times -= 1;
+        order.applied += 1;
+        Some(trouble.clone())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
