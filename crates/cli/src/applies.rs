@@ -17,6 +17,7 @@ fn commands(decl: &OptionDecl) -> Option<&'static [&'static str]> {
             Some(&["find", "list", "list-filesets", "restore", "test"])
         }
         "no-local-db" => Some(&["find", "list", "list-filesets", "restore", "test"]),
+        "overwrite" => Some(&["restore", "destination"]),
         "upload-unchanged-backups" => Some(&["backup"]),
         _ => match decl.group {
             Group::Restore => Some(&["restore"]),

@@ -1,6 +1,7 @@
 //! The verbs.
 
 mod backup;
+mod destination;
 mod listing;
 mod restore;
 mod test_filters;
@@ -23,7 +24,17 @@ use crate::tables::tables;
 use crate::terminal::{note, output_failure, print, print_text};
 
 /// Runs the program; gives its exit code.
-pub fn run(args: Vec<OsString>) -> i32 {
+pub fn run(mut args: Vec<OsString>) -> i32 {
+    let program = args
+        .first()
+        .map(std::path::PathBuf::from)
+        .unwrap_or_default();
+    let words =
+        destination::words_of_name(&program.file_name().unwrap_or_default().to_string_lossy());
+    args.splice(
+        args.len().min(1)..args.len().min(1),
+        words.iter().map(OsString::from),
+    );
     let mut call = match Invocation::read(&args) {
         Ok(call) => call,
         Err(failure) => {
@@ -109,6 +120,9 @@ fn execute(call: &mut Invocation) -> Result<i32, Failure> {
         // All temporary files of this process, whichever part makes them.
         let _ = tempfile::env::override_temp_dir(std::path::Path::new(&folder));
     }
+    if call.verb == "destination" {
+        destination::take_url(call)?;
+    }
     if call.verb == "repair" {
         // The folder of a mistyped URL must not come into being; only a backup makes one.
         let option = opt::DISABLE_AUTOCREATE_FOLDER.decl.name;
@@ -184,6 +198,7 @@ fn dispatch(call: &Invocation) -> Result<i32, Failure> {
         "test" => upkeep::test(call),
         "repair" => upkeep::repair(call),
         "test-filters" => test_filters::run(call),
+        "destination" => destination::run(call),
         "completion" => completion(call),
         "man" => {
             print_text(&man_page(

@@ -170,6 +170,28 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         verb: Verb {
+            name: "destination",
+            arguments: "test|list|get|put|delete|create-folder <storage-URL> [file]",
+            help: "Tests a destination, or works with its files.",
+        },
+        aliases: &["backend-tool"],
+        has_url: false,
+        about: "destination test does everything once that a backup does, with files of its own that it removes again: it stores, lists, \
+                fetches and compares them, and tries to replace one. A size after the storage URL is that of the largest file \
+                (10mb). A folder that does not exist is created.\n\n\
+                The other words work with files as they are, without encryption. get and put take the path of a local file; at the \
+                destination it has the same name without its folders. Neither replaces a file unless --overwrite is given.\n\n\
+                Started as duplicati-backend-tool or duplicati-backend-tester, the program takes the same words.",
+        options: &[
+            "overwrite",
+            "auth-username",
+            "auth-password",
+            "throttle-upload",
+            "throttle-download",
+        ],
+    },
+    Command {
+        verb: Verb {
             name: "help",
             arguments: "[topic]",
             help: "Explains a command, an option or a topic.",

@@ -99,6 +99,26 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// The destination alone, for commands that are not about a backup.
+    pub fn reach(&self, access: Access) -> Result<Arc<dyn Destination>, Failure> {
+        let reached = self.destination(access)?;
+        for problem in reached.problems {
+            self.console.message(&Message {
+                level: Level::Warning,
+                id: problem.id,
+                text: problem.message,
+            });
+        }
+        Ok(reached.destination)
+    }
+
+    /// Waits for remote calls; a signal ends them.
+    pub fn wait<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let outcome = self.runtime.block_on(self.cancel.race(work));
+        self.console.end();
+        outcome.map_err(|error| Failure::from_engine(&error))?
+    }
+
     /// Opens a run. Nothing remote is touched yet.
     ///
     /// A command that only reads does without the lasting catalog when that cannot be had: another run holds it, or

@@ -9,6 +9,7 @@ mod arguments;
 mod backup;
 mod coming;
 mod declared_options;
+mod destination;
 mod documents;
 mod dry_run;
 mod files;
