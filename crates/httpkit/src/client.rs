@@ -1,5 +1,6 @@
 //! The client: settings, one exchange, its reply.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -92,6 +93,17 @@ impl Default for Settings {
             idle_time: Duration::from_secs(50),
             no_delay: true,
         }
+    }
+}
+
+impl Settings {
+    /// The same for a server of this name: no proxy stands before one on this machine.
+    #[must_use]
+    pub fn for_host(mut self, host: &str) -> Self {
+        if crate::service::is_local(host) {
+            self.proxy = Proxy::Direct;
+        }
+        self
     }
 }
 
@@ -323,6 +335,15 @@ impl Reply {
     #[must_use]
     pub fn stream(self, call: &Call) -> BoxStream<'static, Result<Bytes>> {
         self.reading(call).stream()
+    }
+
+    /// As [`Reply::stream`], and writes what passes by to a file, from its beginning.
+    ///
+    /// # Errors
+    /// As [`Reply::stream`]; [`ErrorKind::Config`] when the file cannot be written, since it was asked for.
+    #[must_use]
+    pub fn stream_copied(self, call: &Call, path: PathBuf) -> BoxStream<'static, Result<Bytes>> {
+        transfer::copied(self.stream(call), call.clone(), path)
     }
 
     /// Hands the body over as it arrives, for as long as it moves; see [`Download`] for the length check.

@@ -22,6 +22,8 @@ pub struct Failure {
     pub status: u16,
     /// The service's own code; empty when there is none.
     pub code: String,
+    /// One more fact that the service named, as the provider's dialect understood it.
+    pub detail: Option<String>,
     /// The headers of the reply.
     pub headers: HeaderMap,
     /// True when the server was not reached at all: asking again at once gives the same.
@@ -60,6 +62,7 @@ impl From<Error> for Box<Failure> {
             error,
             status: 0,
             code: String::new(),
+            detail: None,
             headers: HeaderMap::new(),
             unreached: false,
         })

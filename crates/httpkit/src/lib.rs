@@ -7,7 +7,9 @@
 //! | need | here |
 //! | --- | --- |
 //! | send once, or again where that may help | [`Service::send`], [`Service::fetch`], [`Service::repeat`] |
-//! | a bounded reply as typed value | [`Service::json`], [`Service::xml`] |
+//! | a bounded reply as typed value | [`Service::json`], [`Service::xml`] and [`Element`] |
+//! | a long document, record by record | [`records`] |
+//! | a server and a folder from the URL | [`Site`] |
 //! | a listing in pages | [`pages()`] |
 //! | an upload in pieces | [`Chunked`], [`Session`] |
 //! | content hashes | [`Hashes`] before, [`Tap`] beside an upload, [`checked`] beside a download |
@@ -24,7 +26,6 @@ pub mod authorize;
 mod chunked;
 mod client;
 mod date;
-pub mod document;
 pub mod encode;
 mod failure;
 mod hash;
@@ -35,8 +36,10 @@ mod refused;
 mod request;
 mod retry;
 mod service;
+mod site;
 mod tls;
 mod transfer;
+mod xml;
 
 pub use authorize::Authorize;
 pub use chunked::{Chunked, Part, Session};
@@ -47,9 +50,11 @@ pub use hash::{Algorithm, Hashes, Tap, checked};
 pub use pages::{MOST_PAGES, Page, pages};
 pub use refused::{Dialect, Meaning, Refused, plain, sentence};
 pub use request::{Payload, Redirects, Request, Wait};
-pub use retry::{RETRIES_OF_REQUESTS, RetryPolicy};
+pub use retry::{RETRIES_OF_REQUESTS, RetryPolicy, random_name};
 pub use service::{Service, is_local, unreadable};
+pub use site::Site;
 pub use tls::{Fingerprint, Trust};
+pub use xml::{Element, records};
 
 /// Methods, headers and status codes, as the HTTP library below names them.
 pub mod http {

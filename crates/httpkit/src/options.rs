@@ -2,17 +2,82 @@
 
 use std::time::Duration;
 
-use larder_destination::{Error, Notice, Result};
-use larder_options::Values;
+use larder_destination::{Config, Error, Notice, Result};
 pub use larder_options::engine::{
     ACCEPT_ANY_SSL_CERTIFICATE, ACCEPT_SPECIFIED_SSL_HASH, AUTH_PASSWORD, AUTH_USERNAME,
     LIST_TIMEOUT, NUMBER_OF_RETRIES, READ_WRITE_TIMEOUT, SHORT_TIMEOUT, USE_SSL,
 };
+use larder_options::{Opt, OptionValue, Secret, Values};
 
 use crate::client::{Settings, Timeouts};
 use crate::retry::RetryPolicy;
 use crate::service::is_local;
 use crate::tls::{Fingerprint, Trust};
+
+/// Reads a provider's options; what is wrong with one is a wrong configuration of that provider.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    provider: &'static str,
+    config: &'a Config,
+}
+
+impl<'a> Options<'a> {
+    /// The options in `config`.
+    #[must_use]
+    pub fn new(provider: &'static str, config: &'a Config) -> Self {
+        Self { provider, config }
+    }
+
+    /// An option's value.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](larder_destination::ErrorKind::Config), naming the option.
+    pub fn get<T: OptionValue>(&self, option: Opt<T>) -> Result<T> {
+        self.checked(self.config.values.get(option))
+    }
+
+    /// An option's text without blanks around it; nothing for an empty one.
+    ///
+    /// # Errors
+    /// As [`Options::get`].
+    pub fn text(&self, option: Opt<String>) -> Result<Option<String>> {
+        let text = self.checked(self.config.values.find(option))?;
+        let text = text.map(|text| text.trim().to_owned());
+        Ok(text.filter(|text| !text.is_empty()))
+    }
+
+    /// True for an option that was given.
+    #[must_use]
+    pub fn is_set<T>(&self, option: Opt<T>) -> bool {
+        self.config.values.is_set(option)
+    }
+
+    /// The user name, see [`Config::user`].
+    ///
+    /// # Errors
+    /// As [`Options::get`].
+    pub fn user(&self, own: &[Opt<String>]) -> Result<Option<String>> {
+        self.checked(self.config.user(own))
+    }
+
+    /// The password, see [`Config::password`].
+    ///
+    /// # Errors
+    /// As [`Options::get`].
+    pub fn password(&self, own: &[Opt<Secret>]) -> Result<Option<Secret>> {
+        self.checked(self.config.password(own))
+    }
+
+    /// A wrong option or URL.
+    #[must_use]
+    pub fn wrong(&self, message: impl Into<String>) -> Error {
+        Error::config(self.provider, message)
+    }
+
+    fn checked<T>(&self, read: std::result::Result<T, larder_options::Error>) -> Result<T> {
+        read.map_err(|error| self.wrong(error.to_string()))
+    }
+}
 
 /// Settings for `provider` from the shared options; everything else has its default.
 ///

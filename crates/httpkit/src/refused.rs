@@ -7,6 +7,7 @@ use reqwest::header::HeaderMap;
 use crate::encode;
 use crate::failure::{Call, Failure};
 use crate::request::Request;
+use crate::xml::Element;
 
 /// A reply that is no success.
 #[derive(Clone, Debug)]
@@ -34,14 +35,15 @@ impl Refused {
 
     /// The body as a document in XML with `root` as its outermost element, whatever its name space.
     #[must_use]
-    pub fn xml<T: serde::de::DeserializeOwned>(&self, root: &str) -> Option<T> {
-        crate::document::xml(self.body.as_bytes(), root).ok()
+    pub fn xml(&self, root: &str) -> Option<Element> {
+        Element::parse(self.body.as_bytes(), root).ok()
     }
 
     /// The error as the provider's [`Dialect`] understands it, else by the status.
-    pub(crate) fn failure(self, call: &Call, dialect: Dialect) -> Box<Failure> {
+    #[must_use]
+    pub fn failure(self, call: &Call, dialect: Dialect) -> Box<Failure> {
         let by_status = call.status_error(self.status, &self.headers);
-        let (error, code) = match dialect(call, &self) {
+        let (error, code, detail) = match dialect(call, &self) {
             Some(meaning) => {
                 let kind = meaning.kind.unwrap_or_else(|| by_status.kind().clone());
                 let words = sentence(&meaning.words);
@@ -54,9 +56,9 @@ impl Refused {
                     Some(advice) => error.advice(advice),
                     None => error,
                 };
-                (error, meaning.code)
+                (error, meaning.code, meaning.detail)
             }
-            None => (by_status, String::new()),
+            None => (by_status, String::new(), None),
         };
         let error = match self.request_id() {
             Some(id) => error.request_id(sentence(id)),
@@ -66,6 +68,7 @@ impl Refused {
             error,
             status: self.status.as_u16(),
             code,
+            detail,
             headers: self.headers,
             unreached: false,
         })
@@ -89,6 +92,8 @@ pub struct Meaning {
     pub words: String,
     /// The service's own code, for the provider.
     pub code: String,
+    /// One more fact for the provider, such as the region to ask in.
+    pub detail: Option<String>,
     /// What helps, where the kind alone does not tell.
     pub advice: Option<&'static Advice>,
 }
@@ -171,7 +176,7 @@ mod tests {
             kind: (document["why"] == "full").then_some(ErrorKind::Quota),
             words: document["text"].as_str()?.to_owned(),
             code: document["why"].as_str()?.to_owned(),
-            advice: None,
+            ..Meaning::default()
         })
     }
 

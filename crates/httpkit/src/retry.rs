@@ -56,32 +56,6 @@ impl RetryPolicy {
         Self::under(0)
     }
 
-    /// As [`Service::repeat`](crate::Service::repeat), for a provider that has no service yet.
-    ///
-    /// # Errors
-    /// That of the last attempt.
-    pub async fn run<T, F>(
-        &self,
-        mut attempt: impl FnMut(u32) -> F,
-    ) -> larder_destination::Result<T>
-    where
-        F: Future<Output = larder_destination::Result<T>>,
-    {
-        let mut number = 0;
-        loop {
-            let failure = match attempt(number).await {
-                Ok(value) => return Ok(value),
-                Err(error) => Box::<Failure>::from(error),
-            };
-            let random = &larder_destination::SystemRandom;
-            let Some(pause) = self.pause(number, &failure, random) else {
-                return Err(failure.error);
-            };
-            tokio::time::sleep(pause).await;
-            number += 1;
-        }
-    }
-
     /// The pause after attempt `number` failed; `None` to give up.
     ///
     /// Repeated are broken exchanges, a busy server and damaged transfers. [`ErrorKind::Other`] is not: a refusal that
@@ -123,6 +97,16 @@ impl RetryPolicy {
             | ErrorKind::Other => None,
         }
     }
+}
+
+/// A name that no other program has chosen: `prefix` and sixteen hexadecimal digits.
+///
+/// # Errors
+/// Those of the source of randomness.
+pub fn random_name(random: &dyn Random, prefix: &str) -> std::io::Result<String> {
+    let mut bytes = [0; 8];
+    random.fill(&mut bytes)?;
+    Ok(format!("{prefix}{}", crate::encode::hex(&bytes)))
 }
 
 /// A number in 0..1; a missing source of randomness only costs the jitter.

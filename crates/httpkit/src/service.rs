@@ -9,12 +9,12 @@ use serde::de::DeserializeOwned;
 
 use crate::authorize::Authorize;
 use crate::client::{Client, Reply, Settings};
-use crate::document;
 use crate::failure::{Call, Outcome};
 use crate::pace::Pace;
 use crate::refused::{Dialect, Refused, blot};
 use crate::request::{Redirects, Request};
 use crate::retry::RetryPolicy;
+use crate::xml::Element;
 
 /// Sends the requests of one account to one service; to be shared by all its transfers.
 pub struct Service {
@@ -152,22 +152,28 @@ impl Service {
         request: &Request,
         max: usize,
     ) -> Outcome<T> {
-        self.document(call, request, max, |bytes| document::json(bytes))
-            .await
+        self.document(call, request, max, |bytes| {
+            serde_json::from_slice(bytes).map_err(|error| {
+                // Not what stands there, which may be a token.
+                let (line, column) = (error.line(), error.column());
+                format!("it is not the document expected here (line {line}, column {column})")
+            })
+        })
+        .await
     }
 
     /// As [`Service::json`] for a document in XML with `root` as its outermost element.
     ///
     /// # Errors
     /// As [`Service::json`].
-    pub async fn xml<T: DeserializeOwned>(
+    pub async fn xml(
         &self,
         call: &Call,
         request: &Request,
         max: usize,
         root: &str,
-    ) -> Outcome<T> {
-        self.document(call, request, max, |bytes| document::xml(bytes, root))
+    ) -> Outcome<Element> {
+        self.document(call, request, max, |bytes| Element::parse(bytes, root))
             .await
     }
 

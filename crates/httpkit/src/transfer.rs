@@ -1,5 +1,6 @@
 //! Bodies on their way: progress of an upload, stall detection, and the length check of a download.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -8,6 +9,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use larder_destination::{ErrorKind, Result};
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -153,6 +156,32 @@ pub(crate) fn outgoing(
 fn wrong_length() -> std::io::Error {
     let text = "the content to send does not have the announced length";
     std::io::Error::new(std::io::ErrorKind::UnexpectedEof, text)
+}
+
+/// The same stream, whose pieces are written to a file as well.
+pub(crate) fn copied(
+    source: BoxStream<'static, Result<Bytes>>,
+    call: Call,
+    path: PathBuf,
+) -> BoxStream<'static, Result<Bytes>> {
+    let wrong = move |error: std::io::Error| {
+        let text = "the file to write the reply to cannot be written";
+        call.error(ErrorKind::Config, text).caused_by(error)
+    };
+    let state = (source, None::<File>, path, wrong);
+    futures_util::stream::try_unfold(state, |(mut source, file, path, wrong)| async move {
+        let mut file = match file {
+            Some(file) => file,
+            None => File::create(&path).await.map_err(&wrong)?,
+        };
+        let Some(piece) = source.next().await.transpose()? else {
+            file.flush().await.map_err(&wrong)?;
+            return Ok(None);
+        };
+        file.write_all(&piece).await.map_err(&wrong)?;
+        Ok(Some((piece, (source, Some(file), path, wrong))))
+    })
+    .boxed()
 }
 
 /// A reply's body being read.

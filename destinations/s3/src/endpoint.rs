@@ -2,6 +2,7 @@
 
 use larder_destination::{Error, Result};
 use larder_httpkit::options::USE_SSL;
+use larder_httpkit::{encode, is_local};
 use larder_options::{Opt, Values};
 
 use crate::SCHEME;
@@ -10,7 +11,6 @@ use crate::options::{
     S3_EXT_FORCEPATHSTYLE, S3_EXT_SERVICEURL, S3_EXT_USEACCELERATEENDPOINT,
     S3_EXT_USEDUALSTACKENDPOINT, S3_EXT_USEHTTP, S3_LOCATION_CONSTRAINT, S3_SERVER_NAME,
 };
-use crate::sign::encode_key;
 
 /// Where one bucket is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl Endpoint {
         if self.path_style {
             (
                 self.host.clone(),
-                format!("{}/{}", self.base_path, encode_key(bucket)),
+                format!("{}/{}", self.base_path, encode::path(bucket)),
             )
         } else {
             (
@@ -137,12 +137,12 @@ impl Endpoint {
 
     /// The server and the encoded path of an object.
     pub(crate) fn object(&self, bucket: &str, key: &str) -> (String, String) {
-        let key = encode_key(key);
+        let key = encode::path(key);
         match &self.object_host {
             Some(host) => (host.clone(), format!("{}/{key}", self.base_path)),
             None if self.path_style => (
                 self.host.clone(),
-                format!("{}/{}/{key}", self.base_path, encode_key(bucket)),
+                format!("{}/{}/{key}", self.base_path, encode::path(bucket)),
             ),
             None => (
                 format!("{bucket}.{}", self.host),
@@ -153,12 +153,16 @@ impl Endpoint {
 
     /// True when the server is on this machine.
     pub(crate) fn is_local(&self) -> bool {
-        let name = without_port(&self.host);
-        name == "localhost"
-            || name
-                .trim_matches(['[', ']'])
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|address| address.is_loopback())
+        is_local(self.server_name())
+    }
+
+    /// The part of Amazon's world in which names of buckets are unique.
+    pub(crate) fn partition(&self) -> &'static str {
+        if self.host.ends_with(".cn") {
+            "amazonaws.com.cn"
+        } else {
+            "amazonaws.com"
+        }
     }
 
     /// The server's name without port.
@@ -239,7 +243,7 @@ impl Server {
         let base_path = if path.is_empty() {
             String::new()
         } else {
-            format!("/{}", encode_key(path))
+            format!("/{}", encode::path(path))
         };
         let tls = tls && !plain;
         let standard = if tls { ":443" } else { ":80" };

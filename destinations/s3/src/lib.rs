@@ -1,35 +1,29 @@
 //! Amazon S3 and everything that speaks its protocol: `s3://bucket/prefix`.
 //!
-//! The bucket is the host of the URL in the letter case that was typed, the path is a prefix that gets one slash at
-//! its end. [`PROVIDER`] describes the options; `api` makes requests, `store` gives them the meaning of a destination.
+//! The model for object stores over HTTP. The bucket is the host of the URL in the letter case that was typed, the path is
+//! a prefix that gets one slash at its end. [`PROVIDER`] describes the options; `endpoint` finds the server, `api` makes
+//! requests, `store` gives them the meaning of a destination.
 
 mod api;
-mod digest;
 mod endpoint;
-mod listing;
-mod multipart;
 mod options;
-mod refusal;
-mod replies;
-mod sender;
-mod sign;
-mod sign2;
 mod store;
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use larder_destination::{Config, Error, Opened, Place, Provider, Result, Url, UrlForm};
-use larder_httpkit::{Client, Proxy, RetryPolicy, Settings};
+use larder_destination::{
+    Abilities, About, Config, Error, Limits, Opened, Place, Provider, Result, Tools, Url, UrlForm,
+};
+use larder_httpkit::authorize::{Aws2, Aws4, Credentials};
+use larder_httpkit::{Authorize, Proxy, Redirects, RetryPolicy, Service, Settings};
 use larder_options::Values;
 
 use crate::api::Api;
 use crate::endpoint::{Endpoint, read, text};
-use crate::listing::Rules;
 use crate::options as o;
-use crate::sender::{Account, Sender};
-use crate::sign::{Credentials, SignatureVersion};
-use crate::store::Store;
+use crate::store::{Rules, Store};
 
 /// How this provider presents itself.
 pub const PROVIDER: Provider = Provider {
@@ -43,7 +37,7 @@ pub const PROVIDER: Provider = Provider {
         example: "s3://bucket/folder?s3-server-name=s3.example.org",
     },
     identity,
-    open: |config, _tools| open(config, Tuning::default()),
+    open: |config, tools| open(config, Tuning::default(), tools),
 };
 
 /// Sizes and pauses that users cannot choose.
@@ -55,14 +49,17 @@ pub struct Tuning {
     pub multipart_above: u64,
     /// Least length of a part in bytes, at least 5 MiB for most servers.
     pub part_bytes: u64,
+    /// Parts on their way at the same time, as long as they have their least length.
+    pub parts_at_once: usize,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
         Self {
             first_pause: RetryPolicy::default().first,
-            multipart_above: multipart::ABOVE_BYTES,
-            part_bytes: multipart::PART_BYTES,
+            multipart_above: 100 << 20,
+            part_bytes: 8 << 20,
+            parts_at_once: 3,
         }
     }
 }
@@ -71,41 +68,78 @@ impl Default for Tuning {
 ///
 /// # Errors
 /// [`larder_destination::ErrorKind::Config`] for a wrong URL or option.
-pub fn open(config: &Config, tuning: Tuning) -> Result<Opened> {
+pub fn open(config: &Config, tuning: Tuning, tools: &Tools) -> Result<Opened> {
     let values = &config.values;
-    let place = Folder::from_url(&config.url, values)?;
-    let endpoint = Endpoint::from_values(&place.bucket, values)?;
+    let Folder { bucket, prefix } = Folder::from_url(&config.url, values)?;
+    let endpoint = Endpoint::from_values(&bucket, values)?;
     let settings = settings(values, &endpoint, tuning)?;
-    let client = Client::new(SCHEME, &settings)?;
-    let account = account(config, &place, &endpoint)?;
+    let (authorize, aws4) = authorize(config, &bucket, &endpoint)?;
+    let notices = larder_httpkit::options::notices(&settings, endpoint.tls, endpoint.server_name());
+    let folder = format!("{bucket}/{prefix}");
+    let about = About::new(
+        SCHEME,
+        format!("{SCHEME}://{}", folder.trim_end_matches('/')),
+    )
+    .with_abilities(Abilities {
+        atomic_put: true,
+        // Since 2024 with Amazon (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
+        exclusive_put: endpoint.amazon,
+        // Since 2020 with Amazon (https://aws.amazon.com/s3/consistency/); other servers promise nothing.
+        consistent_list: endpoint.amazon,
+        unique_names: true,
+        checksummed_put: true,
+    })
+    .with_limits(Limits {
+        // https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+        largest_file: Some(5 << 40),
+        ..Limits::default()
+    });
+    let reduced = read(values, o::S3_USE_RRS)?.then(|| "REDUCED_REDUNDANCY".to_owned());
+    let follows = read(values, o::S3_EXT_ALLOWAUTOREDIRECT)?;
+    let api = Api {
+        service: Service::new(SCHEME, &settings, authorize, api::meaning, tools)?,
+        aws4,
+        bucket,
+        endpoint: RwLock::new(Arc::new(endpoint)),
+        class: text(values, o::S3_STORAGE_CLASS)?.or(reduced),
+        redirects: if follows {
+            Redirects::Signed
+        } else {
+            Redirects::Refuse
+        },
+    };
     let rules = Rules {
         version: text(values, o::S3_LIST_API_VERSION)?,
         recursive: read(values, o::S3_RECURSIVE_LIST)?,
         archive_classes: read(values, o::S3_ARCHIVE_CLASSES)?,
     };
-    let location = endpoint::location(values)?;
-    let api = Arc::new(Api::new(Sender::new(
-        client,
-        settings.retry,
-        account,
-        endpoint,
-    )));
-    Ok(Opened::new(Store::new(
-        api,
-        place.bucket,
-        place.prefix,
+    let store = Store {
+        api: Arc::new(api),
+        about,
+        prefix,
+        only_version_1: AtomicBool::new(rules.version.as_deref() == Some("v1")),
+        only_plain_names: AtomicBool::new(false),
         rules,
-        location,
+        location: endpoint::location(values)?,
         tuning,
-    )))
+    };
+    Ok(Opened {
+        notices,
+        ..Opened::new(store)
+    })
 }
 
-/// Server, bucket, folder. The account is no part of it: two keys of one bucket see the same files.
+/// Server, account, bucket, folder. Names of buckets are unique at Amazon; elsewhere each account may have its own.
 fn identity(config: &Config) -> Result<Place> {
     let folder = Folder::from_url(&config.url, &config.values)?;
     let endpoint = Endpoint::from_values(&folder.bucket, &config.values)?;
-    Ok(Place::new(SCHEME)
-        .with("server", endpoint.host.to_ascii_lowercase())
+    let place = if endpoint.amazon {
+        Place::new(SCHEME).with("server", endpoint.partition())
+    } else {
+        Place::new(SCHEME).with("server", endpoint.host.as_str())
+    };
+    Ok(place
+        .with("account", credentials(config)?.key_id)
         .with("bucket", folder.bucket)
         .with_folder(&folder.prefix))
 }
@@ -163,39 +197,43 @@ impl Folder {
     }
 }
 
-fn account(config: &Config, place: &Folder, endpoint: &Endpoint) -> Result<Account> {
-    let values = &config.values;
+fn credentials(config: &Config) -> Result<Credentials> {
     let wrong = |error: larder_options::Error| Error::config(SCHEME, error.to_string());
     let missing = |what: &str, option: &str| {
-        Error::config(
-            SCHEME,
-            format!("no {what} is given: use --{option}, or put it before the @ in the URL"),
-        )
+        let text = format!("no {what} is given: use --{option}, or put it before the @ in the URL");
+        Error::config(SCHEME, text)
     };
     let key_id = config.user(&[o::AWS_ACCESS_KEY_ID]).map_err(wrong)?;
     let secret = config
         .password(&[o::AWS_SECRET_ACCESS_KEY])
         .map_err(wrong)?;
-    let class = text(values, o::S3_STORAGE_CLASS)?;
-    let reduced = read(values, o::S3_USE_RRS)?.then(|| "REDUCED_REDUNDANCY".to_owned());
-    let signature = match read(values, o::S3_EXT_SIGNATUREVERSION)?.as_str() {
-        "2" => SignatureVersion::V2,
-        _ => SignatureVersion::V4,
-    };
-    Ok(Account {
-        credentials: Credentials {
-            key_id: key_id.ok_or_else(|| missing("key id", o::AWS_ACCESS_KEY_ID.decl.name))?,
-            secret: secret
-                .ok_or_else(|| missing("secret key", o::AWS_SECRET_ACCESS_KEY.decl.name))?,
-        },
-        service: read(values, o::S3_EXT_AUTHENTICATIONSERVICENAME)?,
-        bucket: place.bucket.clone(),
-        signature,
-        // Without TLS the signature is all that protects the content.
-        sign_payload: !(endpoint.tls && read(values, o::S3_DISABLE_PAYLOAD_SIGNING)?),
-        storage_class: class.or(reduced),
-        follow_redirects: read(values, o::S3_EXT_ALLOWAUTOREDIRECT)?,
+    Ok(Credentials {
+        key_id: key_id.ok_or_else(|| missing("key id", o::AWS_ACCESS_KEY_ID.decl.name))?,
+        secret: secret.ok_or_else(|| missing("secret key", o::AWS_SECRET_ACCESS_KEY.decl.name))?,
     })
+}
+
+/// A signature, and the same once more when its region can move.
+type Signature = (Arc<dyn Authorize>, Option<Arc<Aws4>>);
+
+/// The signature that the options ask for.
+fn authorize(config: &Config, bucket: &str, endpoint: &Endpoint) -> Result<Signature> {
+    let values = &config.values;
+    let credentials = credentials(config)?;
+    if read(values, o::S3_EXT_SIGNATUREVERSION)? == "2" {
+        let in_host = (!endpoint.path_style).then(|| bucket.to_owned());
+        return Ok((Arc::new(Aws2::new(credentials, in_host)), None));
+    }
+    let service = read(values, o::S3_EXT_AUTHENTICATIONSERVICENAME)?;
+    let aws4 = Aws4::new(credentials, service, endpoint.region.clone());
+    // Without TLS the signature is all that protects the content.
+    let unsigned = endpoint.tls && read(values, o::S3_DISABLE_PAYLOAD_SIGNING)?;
+    let aws4 = Arc::new(if unsigned {
+        aws4.without_payload()
+    } else {
+        aws4
+    });
+    Ok((Arc::clone(&aws4) as Arc<dyn Authorize>, Some(aws4)))
 }
 
 fn settings(values: &Values, endpoint: &Endpoint, tuning: Tuning) -> Result<Settings> {
@@ -296,7 +334,7 @@ mod tests {
 
     #[test]
     fn keys_are_needed_and_never_shown() -> Result<()> {
-        let open = |url: &str| open(&config(url)?, Tuning::default());
+        let open = |url: &str| open(&config(url)?, Tuning::default(), &Tools::system());
         let without = open("s3://b/p").map(|_| ());
         assert!(without.is_err_and(|error| error.to_string().contains("--aws-access-key-id")));
         let without = open("s3://b/p?aws-access-key-id=AK").map(|_| ());

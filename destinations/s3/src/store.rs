@@ -1,68 +1,49 @@
 //! The destination in terms of requests.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
 use larder_destination::{
-    Abilities, About, Body, Destination, Download, Error, ErrorKind, Existing, Extra, Operation,
+    About, Body, Destination, Download, ErrorKind, Existing, Extra, Leftovers, Operation,
     RemoteFile, Rename, Result,
 };
-use larder_httpkit::{Call, Payload, RetryPolicy};
+use larder_httpkit::{
+    Algorithm, Call, Chunked, Element, Hashes, Outcome, Page, Part, Session, checked, pages,
+};
 
-use crate::api::Api;
-use crate::digest::Digests;
-use crate::listing::{Listing, Rules};
+use crate::api::{Api, HASHES, ListStyle, md5_of};
 use crate::{SCHEME, Tuning};
 
-/// A prefix in a bucket.
+/// What the user wants of listings.
 #[derive(Debug)]
+pub(crate) struct Rules {
+    /// `v1` or `v2` when the user insists.
+    pub version: Option<String>,
+    /// Without a delimiter.
+    pub recursive: bool,
+    /// Classes of objects that cannot be read at once.
+    pub archive_classes: Vec<String>,
+}
+
+/// A prefix in a bucket.
 pub(crate) struct Store {
-    about: About,
     pub(crate) api: Arc<Api>,
-    prefix: String,
-    pub(crate) listing: Listing,
-    location: Option<String>,
+    pub(crate) about: About,
+    /// Empty or ends with a slash.
+    pub(crate) prefix: String,
+    pub(crate) rules: Rules,
+    pub(crate) location: Option<String>,
     pub(crate) tuning: Tuning,
+    /// The server has refused version 2 of the list call, or to encode names in listings.
+    pub(crate) only_version_1: AtomicBool,
+    pub(crate) only_plain_names: AtomicBool,
 }
 
 impl Store {
-    /// The store behind `prefix`, which is empty or ends with a slash.
-    pub(crate) fn new(
-        api: Arc<Api>,
-        bucket: String,
-        prefix: String,
-        rules: Rules,
-        location: Option<String>,
-        tuning: Tuning,
-    ) -> Self {
-        let listing = Listing::new(Arc::clone(&api), prefix.clone(), rules);
-        let folder = prefix.strip_suffix('/').unwrap_or(&prefix);
-        let slash = if folder.is_empty() { "" } else { "/" };
-        let about = About::new(SCHEME, format!("{SCHEME}://{bucket}{slash}{folder}"));
-        let about = about.with_abilities(Abilities {
-            atomic_put: true,
-            exclusive_put: false,
-            // Since 2020 with Amazon (https://aws.amazon.com/s3/consistency/); other servers promise nothing.
-            consistent_list: api.endpoint().amazon,
-            unique_names: true,
-            checksummed_put: true,
-        });
-        Self {
-            about,
-            api,
-            prefix,
-            listing,
-            location,
-            tuning,
-        }
-    }
-
-    /// When calls are worth repeating.
-    pub(crate) fn retry(&self) -> RetryPolicy {
-        self.api.retry()
-    }
-
     /// The key of a file; names that would lie elsewhere are refused.
     fn key(&self, call: &Call, name: &str) -> Result<String> {
         if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
@@ -71,31 +52,93 @@ impl Store {
         Ok(format!("{}{name}", self.prefix))
     }
 
-    /// Sends a body in one request.
-    async fn put_whole(&self, call: &Call, key: &str, body: &Body) -> Result<()> {
-        let digests = &Digests::of_body(call, body).await?;
-        let stored = self
-            .retry()
-            .run(|_| async move {
-                let payload = Payload::Body(body.clone());
-                let stored = self.api.put(call, key, payload, digests).await?;
-                if stored.encrypted || digests.agrees_with(&stored.etag) {
-                    return Ok(());
-                }
-                Err(call.error(
-                    ErrorKind::Corrupt,
-                    "the server's checksum is not that of what was sent",
-                ))
+    /// One page of the listing; a server that refuses the newer ways of asking is asked in the older ones, from then on.
+    async fn page(&self, call: &Call, from: Option<Start>) -> Outcome<(Element, bool)> {
+        loop {
+            let style = ListStyle {
+                version_2: match from {
+                    Some(Start::Token(_)) => true,
+                    Some(Start::Marker(_)) => false,
+                    None => !self.only_version_1.load(Ordering::Relaxed),
+                },
+                encoded: !self.only_plain_names.load(Ordering::Relaxed),
+                recursive: self.rules.recursive,
+            };
+            let cursor = from.as_ref().map(Start::text);
+            let failure = match self.api.list(call, style, &self.prefix, cursor).await {
+                Ok(page) => return Ok((page, style.version_2)),
+                Err(failure) => failure,
+            };
+            let refused = failure.status == 501
+                || (failure.status == 400 && *failure.kind() == ErrorKind::Other);
+            if refused && style.version_2 && from.is_none() && self.rules.version.is_none() {
+                self.only_version_1.store(true, Ordering::Relaxed);
+            } else if refused && style.encoded && from.is_none() {
+                self.only_plain_names.store(true, Ordering::Relaxed);
+            } else {
+                return Err(failure);
+            }
+        }
+    }
+
+    /// The entries of a page that lie directly below the prefix.
+    fn entries(&self, page: &Element) -> Vec<RemoteFile> {
+        let entry = |entry: &Element| {
+            let name = name_of(entry).strip_prefix(&self.prefix)?;
+            let (name, is_folder) = match name.split_once('/') {
+                Some((folder, _)) => (folder, true),
+                None => (name, false),
+            };
+            let class = entry.text_of("StorageClass");
+            let mut classes = self.rules.archive_classes.iter();
+            (!name.is_empty()).then(|| RemoteFile {
+                name: name.to_owned(),
+                size: entry.text_of("Size").parse().ok().filter(|_| !is_folder),
+                modified: seconds(entry.text_of("LastModified")).filter(|_| !is_folder),
+                is_folder,
+                is_archived: !is_folder && classes.any(|known| known.eq_ignore_ascii_case(class)),
             })
-            .await;
-        if stored
+        };
+        page.children.iter().filter_map(entry).collect()
+    }
+
+    /// Sends a body in one request.
+    async fn put_whole(&self, call: &Call, key: &str, body: Body, fresh: bool) -> Result<()> {
+        let hashes = Hashes::of_body(call, &body, HASHES).await?;
+        let outcome = self.api.put(call, key, body, &hashes, fresh).await;
+        if outcome
             .as_ref()
-            .is_err_and(|error| *error.kind() == ErrorKind::Corrupt)
+            .is_err_and(|failure| failure.status == 0 && *failure.kind() == ErrorKind::Corrupt)
         {
             // What lies there now is damaged; that removing it may fail does not make things worse.
             let _ = self.api.delete(call, key).await;
         }
-        stored
+        Ok(outcome.map(drop)?)
+    }
+
+    /// Sends a body in parts.
+    async fn put_in_parts(&self, call: &Call, key: &str, body: &Body, fresh: bool) -> Result<()> {
+        let begin = |_| self.api.create_upload(call, key);
+        let parts = Parts {
+            api: Arc::clone(&self.api),
+            key: key.to_owned(),
+            id: self.api.service.repeat(call, begin).await?,
+            len: body.len(),
+            fresh,
+            etags: Mutex::default(),
+        };
+        let part_len = part_len(body.len(), self.tuning.part_bytes);
+        let chunked = Chunked {
+            part_len,
+            at_once: if part_len > self.tuning.part_bytes {
+                1
+            } else {
+                self.tuning.parts_at_once
+            },
+        };
+        chunked
+            .put(&self.api.service, call, body, Arc::new(parts))
+            .await
     }
 }
 
@@ -106,38 +149,70 @@ impl Destination for Store {
     }
 
     fn list(&self) -> BoxStream<'_, Result<RemoteFile>> {
-        self.listing.entries()
+        let call = Call::new(SCHEME, Operation::List);
+        let last = Arc::new(Mutex::new(HashSet::new()));
+        pages(
+            call.clone(),
+            self.api.service.list_deadline(),
+            move |from: Option<Start>| {
+                let (call, last) = (call.clone(), Arc::clone(&last));
+                async move {
+                    let page = |_| self.page(&call, from.clone());
+                    let (page, version_2) = self.api.service.repeat(&call, page).await?;
+                    let next = next_page(&call, &page, version_2)?;
+                    // Pages may overlap; neighbours are as far as that goes.
+                    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut names = HashSet::new();
+                    let mut items = self.entries(&page);
+                    items.retain(|entry| {
+                        names.insert(entry.name.clone()) && !last.contains(&entry.name)
+                    });
+                    *last = names;
+                    Ok(Page { items, next })
+                }
+            },
+        )
     }
 
     async fn get(&self, name: &str) -> Result<Download> {
         let call = &Call::on(SCHEME, Operation::Get, name);
         let key = &self.key(call, name)?;
         let reply = self
-            .retry()
-            .run(|_| async move { Ok(self.api.get(call, key).await?) })
+            .api
+            .service
+            .repeat(call, |_| self.api.get(call, key))
             .await?;
-        Ok(reply.download(call.clone()))
+        let md5 = md5_of(&reply);
+        let download = reply.download(call.clone());
+        match md5 {
+            Some(md5) => checked(download, call, &[Algorithm::Md5], md5),
+            None => Ok(download),
+        }
     }
 
     async fn put(&self, name: &str, body: Body, existing: Existing) -> Result<()> {
         let call = &Call::on(SCHEME, Operation::Put, name);
         let key = &self.key(call, name)?;
-        if existing == Existing::Refuse && self.listing.find(call, key).await?.is_some() {
-            return Err(call.error(ErrorKind::Exists, "a file of this name is there already"));
+        let fresh = existing == Existing::Refuse;
+        // Other servers than Amazon's may overlook the condition that goes along.
+        if fresh && !self.about.abilities.exclusive_put {
+            let find = |_| self.api.head(call, key);
+            if self.api.service.repeat(call, find).await?.is_some() {
+                return Err(call.error(ErrorKind::Exists, "a file of this name is there already"));
+            }
         }
         if body.len() > self.tuning.multipart_above {
-            self.put_in_parts(call, key, &body).await
+            self.put_in_parts(call, key, &body, fresh).await
         } else {
-            self.put_whole(call, key, &body).await
+            self.put_whole(call, key, body, fresh).await
         }
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
         let call = &Call::on(SCHEME, Operation::Delete, name);
         let key = &self.key(call, name)?;
-        self.retry()
-            .run(|_| async move { Ok(self.api.delete(call, key).await?) })
-            .await
+        let delete = |_| self.api.delete(call, key);
+        Ok(self.api.service.repeat(call, delete).await?)
     }
 
     async fn create_folder(&self) -> Result<()> {
@@ -149,33 +224,32 @@ impl Destination for Store {
             other => other.as_deref(),
         };
         let wish = wish.filter(|region| *region != "us-east-1");
-        self.retry()
-            .run(|_| async move {
-                let mut outcome = self.api.create_bucket(call, wish).await;
-                let refuses_location = |failure: &crate::refusal::Failure| {
-                    matches!(
-                        failure.code.as_str(),
-                        "InvalidLocationConstraint" | "NotImplemented" | "MalformedXML"
-                    )
-                };
-                if wish.is_some()
-                    && !self.api.endpoint().amazon
-                    && outcome
-                        .as_ref()
-                        .is_err_and(|failure| refuses_location(failure))
-                {
-                    outcome = self.api.create_bucket(call, None).await;
-                }
-                match outcome {
-                    Err(failure) if failure.code == "BucketAlreadyOwnedByYou" => Ok(()),
-                    other => Ok(other?),
-                }
-            })
-            .await
+        let create = |_| async move {
+            let mut outcome = self.api.create_bucket(call, wish).await;
+            let code = outcome
+                .as_ref()
+                .err()
+                .map_or("", |failure| failure.code.as_str());
+            let refuses = [
+                "InvalidLocationConstraint",
+                "NotImplemented",
+                "MalformedXML",
+            ];
+            if wish.is_some() && !self.api.endpoint().amazon && refuses.contains(&code) {
+                outcome = self.api.create_bucket(call, None).await;
+            }
+            match outcome {
+                Err(failure) if failure.code == "BucketAlreadyOwnedByYou" => Ok(()),
+                other => other,
+            }
+        };
+        Ok(self.api.service.repeat(call, create).await?)
     }
+
     fn extra(&self) -> Extra<'_> {
         Extra {
             rename: Some(self),
+            leftovers: Some(self),
             ..Extra::default()
         }
     }
@@ -186,81 +260,186 @@ impl Rename for Store {
     async fn rename(&self, from: &str, to: &str) -> Result<()> {
         let call = &Call::on(SCHEME, Operation::Rename, from);
         let (old, new) = (&self.key(call, from)?, &self.key(call, to)?);
+        let service = &self.api.service;
         if old == new {
             // Copying onto itself is refused, and the removal would lose the file.
+            let found = service.repeat(call, |_| self.api.head(call, old)).await?;
             let missing = || call.error(ErrorKind::NotFound, "there is no such file");
-            return self
-                .listing
-                .find(call, old)
-                .await?
-                .map(drop)
-                .ok_or_else(missing);
+            return found.map(drop).ok_or_else(missing);
         }
-        let work = |_| async move { Ok::<_, Error>(self.api.copy(call, old, new).await?) };
-        self.retry().run(work).await?;
-        self.retry()
-            .run(|_| async move { Ok(self.api.delete(call, old).await?) })
-            .await
+        service
+            .repeat(call, |_| self.api.copy(call, old, new))
+            .await?;
+        Ok(service.repeat(call, |_| self.api.delete(call, old)).await?)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::path::{Path, PathBuf};
-
-    use larder_destination::{Config, Url};
-    use larder_options::Values;
-
-    use super::*;
-
-    fn renamer(store: &Arc<dyn Destination>) -> &dyn Rename {
-        store.extra().rename.expect("objects can be renamed")
-    }
-
-    fn store(url: &str) -> Result<Arc<dyn Destination>> {
-        let url = Url::parse(url, Path::new("/"))
-            .map_err(|error| Error::config(SCHEME, error.to_string()))?;
-        let config = Config::with_options(
-            url,
-            Values::new(),
-            PathBuf::from("/"),
-            crate::PROVIDER.options,
-        );
-        Ok(crate::open(&config, Tuning::default())?.destination)
-    }
-
-    #[tokio::test]
-    async fn names_that_leave_the_folder_are_refused_before_anything_is_sent() -> Result<()> {
-        let store = store("s3://AK:SK@b/p?s3-server-name=127.0.0.1%3A1")?;
-        for name in ["", ".", "..", "a/b", "/a", "a\0"] {
-            let refused = [
-                store.delete(name).await,
-                store.get(name).await.map(drop),
-                store
-                    .put(name, Body::from_bytes("x"), Existing::Replace)
-                    .await,
-                renamer(&store).rename("a", name).await,
-                renamer(&store).rename(name, "a").await,
-            ];
-            for outcome in refused {
-                assert!(
-                    outcome.is_err_and(|error| *error.kind() == ErrorKind::Config),
-                    "{name:?}"
-                );
+#[async_trait]
+impl Leftovers for Store {
+    async fn remove_leftovers(&self) -> Result<u64> {
+        let call = &Call::new(SCHEME, Operation::RemoveLeftovers);
+        let service = &self.api.service;
+        let oldest = service.now() - LEFTOVER_SECONDS;
+        let begun = pages(call.clone(), service.list_deadline(), |from| async move {
+            let page = |_| self.api.uploads(call, &self.prefix, from.as_ref());
+            let page = service.repeat(call, page).await?;
+            let next =
+                ["NextKeyMarker", "NextUploadIdMarker"].map(|name| page.text_of(name).to_owned());
+            Ok(Page {
+                items: page.all("Upload").cloned().collect(),
+                next: (page.text_of("IsTruncated") == "true").then_some(next),
+            })
+        });
+        let is_left = |upload: &Element| {
+            let name = upload.text_of("Key").strip_prefix(&self.prefix);
+            let begun = seconds(upload.text_of("Initiated"));
+            name.is_some_and(|name| !name.contains('/'))
+                && begun.is_some_and(|begun| begun < oldest)
+        };
+        let left: Vec<Element> = begun
+            .try_filter(|upload| std::future::ready(is_left(upload)))
+            .try_collect()
+            .await?;
+        for upload in &left {
+            let upload = (upload.text_of("Key"), upload.text_of("UploadId"));
+            match service
+                .repeat(call, |_| self.api.abort_upload(call, upload))
+                .await
+            {
+                Err(failure) if failure.code != "NoSuchUpload" => return Err(failure.into()),
+                _ => {}
             }
         }
-        Ok(())
-    }
-
-    #[test]
-    fn only_amazon_promises_consistent_listings() -> Result<()> {
-        assert!(store("s3://AK:SK@b/p")?.about().abilities.consistent_list);
-        assert!(
-            !store("s3://AK:SK@b/p?s3-server-name=h")?
-                .about()
-                .abilities
-                .consistent_list
-        );
-        Ok(())
+        Ok(left.len() as u64)
     }
 }
+
+/// An upload in parts (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html>): the object appears
+/// when all of them are there.
+struct Parts {
+    api: Arc<Api>,
+    key: String,
+    id: String,
+    len: u64,
+    fresh: bool,
+    /// By the numbers of the parts, which may come in any order.
+    etags: Mutex<BTreeMap<u64, String>>,
+}
+
+impl Parts {
+    fn upload(&self) -> (&str, &str) {
+        (&self.key, &self.id)
+    }
+}
+
+#[async_trait]
+impl Session for Parts {
+    async fn send(&self, call: &Call, part: &Part) -> Outcome<u64> {
+        let body = Body::from_bytes(part.bytes.clone());
+        let hashes = Hashes::of_body(call, &body, HASHES).await?;
+        let (number, bytes) = (part.number + 1, part.bytes.clone());
+        let etag = self
+            .api
+            .upload_part(call, self.upload(), number, bytes, &hashes)
+            .await?;
+        let mut etags = self.etags.lock().unwrap_or_else(PoisonError::into_inner);
+        etags.insert(number, etag);
+        Ok(part.end())
+    }
+
+    /// When the reply to a first attempt was lost, the second finds no upload any more; the object itself then tells
+    /// whether the first one succeeded.
+    async fn finish(&self, call: &Call) -> Result<()> {
+        let etags = self
+            .etags
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let etags: &Vec<_> = &etags.into_values().collect();
+        let complete = |attempt| async move {
+            match self
+                .api
+                .complete_upload(call, self.upload(), etags, self.fresh)
+                .await
+            {
+                Err(failure) if failure.code == "NoSuchUpload" && attempt > 0 => {
+                    match self.api.head(call, &self.key).await? {
+                        Some(found) if found == self.len => Ok(()),
+                        _ => Err(failure),
+                    }
+                }
+                other => other,
+            }
+        };
+        Ok(self.api.service.repeat(call, complete).await?)
+    }
+
+    async fn abort(&self, call: &Call) {
+        let abort = |_| self.api.abort_upload(call, self.upload());
+        let _ = self.api.service.repeat(call, abort).await;
+    }
+}
+
+/// Where a page of a listing begins.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Start {
+    /// The server's token, in version 2.
+    Token(String),
+    /// After this name, in version 1.
+    Marker(String),
+}
+
+impl Start {
+    fn text(&self) -> &str {
+        match self {
+            Self::Token(text) | Self::Marker(text) => text,
+        }
+    }
+}
+
+fn next_page(call: &Call, page: &Element, version_2: bool) -> Result<Option<Start>> {
+    let token = page.text_of("NextContinuationToken");
+    let marker = page.child("NextMarker").map_or("", |marker| &marker.text);
+    if page.text_of("IsTruncated") != "true" {
+        return Ok(None);
+    }
+    if version_2 && !token.is_empty() {
+        return Ok(Some(Start::Token(token.to_owned())));
+    }
+    // Some servers overlook the version asked for, and not all name a marker: it is the last name then.
+    let last = page.children.iter().map(name_of).max().unwrap_or_default();
+    match [marker, last].into_iter().find(|name| !name.is_empty()) {
+        Some(name) => Ok(Some(Start::Marker(name.to_owned()))),
+        None => {
+            let text = "the listing breaks off without saying where to go on";
+            Err(call.error(ErrorKind::Other, text))
+        }
+    }
+}
+
+/// The whole key of an object or of a folder in a listing; empty for what is neither.
+fn name_of(entry: &Element) -> &str {
+    let name = match entry.name.as_str() {
+        "Contents" => entry.child("Key"),
+        "CommonPrefixes" => entry.child("Prefix"),
+        _ => None,
+    };
+    name.map_or("", |name| &name.text)
+}
+
+/// Seconds since 1970 UTC of a time as in RFC 3339.
+fn seconds(text: &str) -> Option<i64> {
+    text.parse::<jiff::Timestamp>()
+        .ok()
+        .map(jiff::Timestamp::as_second)
+}
+
+/// The length of parts: `least`, or more where that would give too many, in whole MiB.
+fn part_len(len: u64, least: u64) -> u64 {
+    least.max(len.div_ceil(MOST_PARTS).next_multiple_of(1 << 20))
+}
+
+/// Most parts of an upload (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
+const MOST_PARTS: u64 = 10_000;
+/// An unfinished upload of this age belongs to no run that is still at work.
+const LEFTOVER_SECONDS: i64 = 86_400;

@@ -12,30 +12,24 @@ use larder_destination::{
     TEMPORARY_PREFIX,
 };
 use larder_httpkit::http::Url;
-use larder_httpkit::{Call, Failure, Outcome, encode};
+use larder_httpkit::{Call, Failure, Outcome, Site, random_name};
 
 use crate::SCHEME;
-use crate::api::{Api, BASIC};
-use crate::multistatus::Entry;
+use crate::api::{Api, BASIC, Entry, QUOTA};
 
 /// A folder on a WebDAV server.
 pub(crate) struct Store {
     api: Api,
     about: About,
-    folders: Vec<String>,
+    site: Site,
     random: Arc<dyn Random>,
     /// The server has refused to move a file: puts go to their name at once.
     cannot_move: AtomicBool,
 }
 
 impl Store {
-    /// The store in a folder, which `folders` name from the outermost on.
-    pub(crate) fn new(
-        api: Api,
-        folders: Vec<String>,
-        display: String,
-        random: Arc<dyn Random>,
-    ) -> Self {
+    /// The store in the folder of `site`.
+    pub(crate) fn new(api: Api, site: Site, random: Arc<dyn Random>) -> Self {
         let abilities = Abilities {
             // True of every server that can move files, but that shows only when one is put.
             atomic_put: false,
@@ -44,20 +38,20 @@ impl Store {
             unique_names: true,
             checksummed_put: false,
         };
+        let names = NameRules {
+            // Listings are XML, which cannot hold them.
+            control_characters: false,
+            ..NameRules::POSIX
+        };
         let limits = Limits {
-            names: NameRules {
-                // Listings are XML, which cannot hold them.
-                control_characters: false,
-                ..NameRules::POSIX
-            },
+            names,
             ..Limits::default()
         };
+        let about = About::new(SCHEME, site.display());
         Self {
             api,
-            about: About::new(SCHEME, display)
-                .with_abilities(abilities)
-                .with_limits(limits),
-            folders,
+            about: about.with_abilities(abilities).with_limits(limits),
+            site,
             random,
             cannot_move: AtomicBool::new(false),
         }
@@ -69,70 +63,74 @@ impl Store {
         if !matches!(failure.status, 403 | 404 | 409 | 410 | 500) {
             return failure.into();
         }
-        match self.api.facts(call, &self.api.folder, BASIC).await {
-            Ok(None) => folder_missing(call),
-            Ok(Some(_)) if failure.status == 409 => {
+        match self.api.exists(call, &self.api.folder).await {
+            Ok(false) => folder_missing(call),
+            Ok(true) if failure.status == 409 => {
                 call.error(ErrorKind::Other, "the server answered 409 Conflict")
             }
-            Ok(Some(_)) | Err(_) => failure.into(),
+            Ok(true) | Err(_) => failure.into(),
         }
     }
 
-    /// Sends a body under a temporary name and moves it to its own.
+    /// Sends a body under a temporary name and moves it to its own; false when the server cannot move.
     async fn put_and_move(
         &self,
         call: &Call,
         to: &Url,
         body: &Body,
-        existing: Existing,
-    ) -> Result<Moved> {
-        let temporary = self.api.file(call, &self.temporary_name(call)?)?;
-        let sent = self.api.put(call, &temporary, body.clone(), false).await;
-        let sent = match sent {
-            Ok(()) => self.check_size(call, &temporary, body.len()).await,
-            Err(failure) => Err(self.explain(call, failure).await),
-        };
-        if let Err(error) = sent {
-            self.discard(&temporary).await;
-            return Err(error);
+        overwrite: bool,
+    ) -> Result<bool> {
+        let temporary = random_name(self.random.as_ref(), TEMPORARY_PREFIX).map_err(|error| {
+            call.error(ErrorKind::Other, "there are no random numbers")
+                .caused_by(error)
+        })?;
+        let temporary = self.api.file(call, &temporary)?;
+        let mut sent = self.send(call, &temporary, body.clone(), false).await;
+        if sent.is_ok() {
+            sent = self
+                .rename_to(call, &temporary, to, overwrite, body.len())
+                .await;
         }
-        let overwrite = existing == Existing::Replace;
-        let moved = self.rename_to(call, &temporary, to, overwrite, body.len());
-        let Err(failure) = moved.await else {
-            return Ok(Moved::Yes);
+        let Err(failure) = sent else {
+            return Ok(true);
         };
         self.discard(&temporary).await;
         match failure.status {
-            405 | 501 => Ok(Moved::Cannot),
+            405 | 501 => Ok(false),
             412 => Err(exists(call)),
             _ => Err(self.explain(call, failure).await),
         }
     }
 
     /// Sends a body to its name at once, for servers that cannot move.
-    async fn put_directly(
-        &self,
-        call: &Call,
-        to: &Url,
-        body: Body,
-        existing: Existing,
-    ) -> Result<()> {
-        let fresh = existing == Existing::Refuse;
-        if fresh && self.api.facts(call, to, BASIC).await?.is_some() {
+    async fn put_directly(&self, call: &Call, to: &Url, body: Body, fresh: bool) -> Result<()> {
+        if fresh && self.api.exists(call, to).await? {
             return Err(exists(call));
         }
+        let Err(failure) = self.send(call, to, body, fresh).await else {
+            return Ok(());
+        };
+        if failure.status == 412 {
+            return Err(exists(call));
+        }
+        if fresh {
+            // Half a file may lie there, and it is ours: the name was free.
+            self.discard(to).await;
+        }
+        Err(self.explain(call, failure).await)
+    }
+
+    /// Sends a body and asks for its size, since no server sends a checksum.
+    async fn send(&self, call: &Call, to: &Url, body: Body, fresh: bool) -> Outcome<()> {
         let len = body.len();
-        match self.api.put(call, to, body, fresh).await {
-            Ok(()) => self.check_size(call, to, len).await,
-            Err(failure) if failure.status == 412 => Err(exists(call)),
-            Err(failure) => {
-                let error = self.explain(call, failure).await;
-                if fresh {
-                    // Half a file may lie there, and it is ours: the name was free.
-                    self.discard(to).await;
-                }
-                Err(error)
+        self.api.put(call, to, body, fresh).await?;
+        let found = self.api.facts(call, to, BASIC).await?;
+        match found.and_then(|facts| facts.size) {
+            Some(size) if size != len => {
+                let text = format!("the server has {size} bytes of the {len} that were sent");
+                Err(call.error(ErrorKind::Corrupt, text).into())
             }
+            _ => Ok(()),
         }
     }
 
@@ -146,7 +144,7 @@ impl Store {
         len: u64,
     ) -> Outcome<()> {
         let attempt = |number| async move {
-            if number > 0 && self.api.facts(call, from, BASIC).await?.is_none() {
+            if number > 0 && !self.api.exists(call, from).await? {
                 let found = self.api.facts(call, to, BASIC).await?;
                 return if found.is_some_and(|facts| facts.size == Some(len)) {
                     Ok(())
@@ -155,20 +153,16 @@ impl Store {
                     Err(call.error(ErrorKind::Exists, text).into())
                 };
             }
-            self.api.rename(call, from, to, overwrite).await
+            let moved = self.api.rename(call, from, to, overwrite).await;
+            // Apache removes the target first; two moves to one name then meet there (observed with 2.4).
+            let is_missing = moved.as_ref().is_err_and(|failure| failure.status == 404);
+            if is_missing && self.api.exists(call, from).await? {
+                let text = "another file took the name at this moment";
+                return Err(call.error(ErrorKind::Network, text).into());
+            }
+            moved
         };
         self.api.service.repeat(call, attempt).await
-    }
-
-    async fn check_size(&self, call: &Call, url: &Url, len: u64) -> Result<()> {
-        let found = self.api.facts(call, url, BASIC).await?;
-        match found.and_then(|facts| facts.size) {
-            Some(size) if size != len => {
-                let text = format!("the server has {size} bytes of the {len} that were sent");
-                Err(call.error(ErrorKind::Corrupt, text))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Removes what a failed put left; that failure is the one to report.
@@ -177,30 +171,18 @@ impl Store {
         let _ = self.api.delete(&call, url).await;
     }
 
-    fn temporary_name(&self, call: &Call) -> Result<String> {
-        let mut bytes = [0; 8];
-        self.random.fill(&mut bytes).map_err(|error| {
-            call.error(ErrorKind::Other, "there are no random numbers")
-                .caused_by(error)
-        })?;
-        Ok(format!("{TEMPORARY_PREFIX}{}", encode::hex(&bytes)))
-    }
-
     async fn entries(&self, call: &Call) -> Result<BoxStream<'_, Result<RemoteFile>>> {
-        let own = decoded(self.api.folder.path());
-        let entries = match self.api.list(call).await {
-            Ok(entries) => entries,
-            Err(failure) if matches!(failure.status, 404 | 409 | 410) => {
-                return Err(folder_missing(call));
+        match self.api.list(call).await {
+            Ok(entries) => {
+                let (call, own) = (call.clone(), self.site.folders.join("/"));
+                let files = entries.try_filter_map(move |entry| {
+                    std::future::ready(remote_file(&call, &own, entry))
+                });
+                Ok(files.boxed())
             }
-            Err(failure) => return Err(failure.into()),
-        };
-        let call = call.clone();
-        let files = entries.try_filter_map(move |entry| {
-            let file = remote_file(&call, &own, entry);
-            async move { file }
-        });
-        Ok(files.boxed())
+            Err(failure) if matches!(failure.status, 404 | 409 | 410) => Err(folder_missing(call)),
+            Err(failure) => Err(failure.into()),
+        }
     }
 }
 
@@ -214,10 +196,7 @@ impl Destination for Store {
         let call = Call::new(SCHEME, Operation::List);
         stream::once(async move { self.entries(&call).await })
             .try_flatten()
-            .try_filter(|file| {
-                let shown = !file.name.starts_with(TEMPORARY_PREFIX);
-                async move { shown }
-            })
+            .try_filter(|file| std::future::ready(!file.name.starts_with(TEMPORARY_PREFIX)))
             .boxed()
     }
 
@@ -228,7 +207,7 @@ impl Destination for Store {
             Ok(reply) => return Ok(reply.download(call.clone())),
             Err(failure) => failure,
         };
-        if failure.status == 404 && self.api.facts(call, &url, BASIC).await?.is_some() {
+        if failure.status == 404 && self.api.exists(call, &url).await? {
             let text = "the server lists the file and refuses to give it out: it may block names with this ending";
             return Err(call.error(ErrorKind::Denied, text));
         }
@@ -238,13 +217,14 @@ impl Destination for Store {
     async fn put(&self, name: &str, body: Body, existing: Existing) -> Result<()> {
         let call = &Call::on(SCHEME, Operation::Put, name);
         let url = self.api.file(call, name)?;
+        let fresh = existing == Existing::Refuse;
         if !self.cannot_move.load(Ordering::Relaxed) {
-            match self.put_and_move(call, &url, &body, existing).await? {
-                Moved::Yes => return Ok(()),
-                Moved::Cannot => self.cannot_move.store(true, Ordering::Relaxed),
+            if self.put_and_move(call, &url, &body, !fresh).await? {
+                return Ok(());
             }
+            self.cannot_move.store(true, Ordering::Relaxed);
         }
-        self.put_directly(call, &url, body, existing).await
+        self.put_directly(call, &url, body, fresh).await
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
@@ -258,32 +238,18 @@ impl Destination for Store {
 
     async fn create_folder(&self) -> Result<()> {
         let call = &Call::new(SCHEME, Operation::CreateFolder);
-        if self
-            .api
-            .facts(call, &self.api.folder, BASIC)
-            .await?
-            .is_some()
-        {
+        if self.api.exists(call, &self.api.folder).await? {
             return Ok(());
         }
-        let mut made = self.folders.len();
-        // Upwards until one can be made, then down again.
-        while let Some(folders) = self.folders.get(..made) {
-            match self.api.create(call, folders).await {
-                Ok(()) => break,
-                Err(failure) if failure.status == 405 => break,
-                Err(failure) if matches!(failure.status, 404 | 409) && made > 1 => made -= 1,
-                Err(failure) => return Err(failure.into()),
-            }
+        // The upper ones may be closed to us; only whether the last can be made counts. 405 says that it is there.
+        let mut made = Ok(());
+        for depth in 1..=self.site.folders.len() {
+            made = self.api.create(call, &self.site.path(depth)).await;
         }
-        for depth in made + 1..=self.folders.len() {
-            let folders = self.folders.get(..depth).unwrap_or_default();
-            match self.api.create(call, folders).await {
-                Err(failure) if failure.status != 405 => return Err(failure.into()),
-                _ => {}
-            }
+        match made {
+            Err(failure) if failure.status != 405 => Err(failure.into()),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn extra(&self) -> Extra<'_> {
@@ -299,7 +265,7 @@ impl Destination for Store {
 impl Space for Store {
     async fn space(&self) -> Result<Capacity> {
         let call = &Call::new(SCHEME, Operation::Space);
-        let facts = self.api.quota(call).await?;
+        let facts = self.api.facts(call, &self.api.folder, QUOTA).await?;
         let facts = facts.ok_or_else(|| folder_missing(call))?;
         if facts.available.is_none() && facts.used.is_none() {
             let text = "the server does not tell how much room there is";
@@ -319,9 +285,10 @@ impl Rename for Store {
         let call = &Call::on(SCHEME, Operation::Rename, from);
         let (old, new) = (self.api.file(call, from)?, self.api.file(call, to)?);
         let Some(facts) = self.api.facts(call, &old, BASIC).await? else {
-            let missing = call.error(ErrorKind::NotFound, "there is no such file");
-            let folder = self.api.facts(call, &self.api.folder, BASIC).await?;
-            return Err(folder.map_or_else(|| folder_missing(call), |_| missing));
+            return Err(match self.api.exists(call, &self.api.folder).await? {
+                true => call.error(ErrorKind::NotFound, "there is no such file"),
+                false => folder_missing(call),
+            });
         };
         if old == new {
             return Ok(());
@@ -358,43 +325,23 @@ impl Leftovers for Store {
     }
 }
 
-/// What became of a move.
-enum Moved {
-    Yes,
-    Cannot,
-}
-
 /// A resource of a listing; nothing for the folder itself.
 fn remote_file(call: &Call, own: &str, entry: Entry) -> Result<Option<RemoteFile>> {
-    let href = entry.href.as_str();
-    // An address of the form scheme://server/path: only the path says something, since a proxy may stand in between.
-    let path = match href.split_once("://") {
-        Some((_, rest)) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
-        None => href,
-    };
-    let path = decoded(path);
-    let is_own = path.trim_end_matches('/') == own.trim_end_matches('/');
-    if is_own && !entry.facts.is_folder {
+    let path = entry.path.trim_matches('/');
+    let is_own = path == own;
+    if is_own && !entry.is_folder {
         let text = "what the URL names is a file, not a folder";
         return Err(call.error(ErrorKind::Config, text));
     }
-    let name = path.trim_end_matches('/').rsplit('/').next();
-    let Some(name) = name.filter(|name| !name.is_empty() && !is_own) else {
-        return Ok(None);
-    };
-    Ok(Some(RemoteFile {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    Ok((!is_own && !name.is_empty()).then(|| RemoteFile {
         name: name.to_owned(),
         // lighttpd gives folders a length (observed with 1.4.69).
-        size: entry.facts.size.filter(|_| !entry.facts.is_folder),
-        modified: entry.facts.modified,
-        is_folder: entry.facts.is_folder,
+        size: entry.size.filter(|_| !entry.is_folder),
+        modified: entry.modified,
+        is_folder: entry.is_folder,
         is_archived: false,
     }))
-}
-
-/// A path without its encoding; `+` is a plus sign in it. What is no UTF-8 stays as it is.
-fn decoded(path: &str) -> String {
-    encode::decode(path).unwrap_or_else(|| path.to_owned())
 }
 
 fn folder_missing(call: &Call) -> Error {

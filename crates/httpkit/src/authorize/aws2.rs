@@ -8,18 +8,21 @@ use larder_destination::Result;
 use reqwest::header::HeaderMap;
 use sha1::Sha1;
 
+use super::aws4::Skew;
 use super::{Authorize, Credentials, authorization};
 use crate::date::format_http_date;
 use crate::encode;
 use crate::failure::Call;
+use crate::refused::Refused;
 use crate::request::Request;
 
 /// Signs the headers that the old signature covers; never the content.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Aws2 {
     credentials: Credentials,
     /// The bucket, where it stands in the server's name instead of the path.
     bucket: Option<String>,
+    skew: Skew,
 }
 
 impl Aws2 {
@@ -29,6 +32,7 @@ impl Aws2 {
         Self {
             credentials,
             bucket,
+            skew: Skew::default(),
         }
     }
 
@@ -89,11 +93,16 @@ impl Aws2 {
 impl Authorize for Aws2 {
     async fn sign(&self, _: &Call, request: &mut Request, now: i64) -> Result<()> {
         let dated = std::mem::replace(request, Request::get(request.url.clone(), request.wait));
-        *request = dated.header("date", &format_http_date(now));
+        *request = dated.header("date", &format_http_date(self.skew.apply(now)));
         let resource = self.resource(request.url.path(), request.url.query().unwrap_or_default());
         let value = self.value(request.method.as_str(), &request.headers, &resource);
         authorization(request, &value);
         Ok(())
+    }
+
+    /// A wrong clock is corrected by the server's.
+    async fn refused(&self, _: &Call, _: &Request, refused: &Refused, now: i64) -> Result<bool> {
+        Ok(self.skew.learn(refused, now))
     }
 
     fn secrets(&self) -> Vec<String> {

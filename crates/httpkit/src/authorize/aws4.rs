@@ -10,7 +10,6 @@ use async_trait::async_trait;
 use hmac::{Hmac, KeyInit, Mac};
 use larder_destination::Result;
 use larder_options::Secret;
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{Authorize, authorization};
@@ -37,8 +36,7 @@ pub struct Aws4 {
     region: RwLock<String>,
     /// Whether contents are part of the signature.
     sign_payload: bool,
-    /// Seconds that the server's clock is ahead of ours, as far as it complained.
-    skew: AtomicI64,
+    skew: Skew,
 }
 
 impl Aws4 {
@@ -50,7 +48,7 @@ impl Aws4 {
             service,
             region: RwLock::new(region),
             sign_payload: true,
-            skew: AtomicI64::new(0),
+            skew: Skew::default(),
         }
     }
 
@@ -77,7 +75,7 @@ impl Authorize for Aws4 {
             _ => UNSIGNED_PAYLOAD,
         }
         .to_owned();
-        let date = amz_date(now.saturating_add(self.skew.load(Ordering::Relaxed)));
+        let date = amz_date(self.skew.apply(now));
         let signed = std::mem::replace(request, Request::get(request.url.clone(), request.wait));
         *request = signed
             .header("x-amz-date", &date)
@@ -113,15 +111,7 @@ impl Authorize for Aws4 {
 
     /// A wrong clock is corrected by the server's.
     async fn refused(&self, _: &Call, _: &Request, refused: &Refused, now: i64) -> Result<bool> {
-        let code = refused.xml::<Code>("Error").unwrap_or_default().code;
-        let date = refused.header("date").and_then(http_date);
-        let Some(date) = date.filter(|_| code == "RequestTimeTooSkewed") else {
-            return Ok(false);
-        };
-        let skew = date.saturating_sub(now);
-        let known = self.skew.swap(skew, Ordering::Relaxed);
-        // The same correction again would be refused again.
-        Ok(known.abs_diff(skew) > SKEW_CHANGE_SECONDS)
+        Ok(self.skew.learn(refused, now))
     }
 
     fn secrets(&self) -> Vec<String> {
@@ -129,11 +119,29 @@ impl Authorize for Aws4 {
     }
 }
 
-/// The part of an error document that matters here.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct Code {
-    code: String,
+/// How far the server's clock is ahead of ours, as far as it complained. Both signatures hold a time.
+#[derive(Debug, Default)]
+pub(super) struct Skew(AtomicI64);
+
+impl Skew {
+    /// The server's time.
+    pub(super) fn apply(&self, now: i64) -> i64 {
+        now.saturating_add(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Corrects the clock by the server's when that is why it refused; true when that is worth another attempt.
+    pub(super) fn learn(&self, refused: &Refused, now: i64) -> bool {
+        let error = refused.xml("Error").unwrap_or_default();
+        let is_clock = error.text_of("Code") == "RequestTimeTooSkewed";
+        let date = refused.header("date").and_then(http_date);
+        let Some(date) = date.filter(|_| is_clock) else {
+            return false;
+        };
+        let skew = date.saturating_sub(now);
+        let known = self.0.swap(skew, Ordering::Relaxed);
+        // The same correction again would be refused again.
+        known.abs_diff(skew) > SKEW_CHANGE_SECONDS
+    }
 }
 
 /// The parts of a request that are signed.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder_destination::{Config, Destination, Error, RemoteFile, Result, Url};
+use larder_destination::{Config, Destination, Error, RemoteFile, Result, Tools, Url};
 use larder_options::Values;
 use larder_s3::Tuning;
 
@@ -27,15 +27,18 @@ fn open(url: &str) -> Result<Arc<dyn Destination>> {
 }
 
 fn open_tuned(url: &str, tuning: Tuning) -> Result<Arc<dyn Destination>> {
+    Ok(larder_s3::open(&config(url)?, tuning, &Tools::system())?.destination)
+}
+
+fn config(url: &str) -> Result<Config> {
     let url =
         Url::parse(url, Path::new("/")).map_err(|error| Error::config("s3", error.to_string()))?;
-    let config = Config::with_options(
+    Ok(Config::with_options(
         url,
         Values::new(),
         PathBuf::from("/"),
         larder_s3::PROVIDER.options,
-    );
-    Ok(larder_s3::open(&config, tuning)?.destination)
+    ))
 }
 
 /// The whole listing in the order of names.

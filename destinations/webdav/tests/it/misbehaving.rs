@@ -269,7 +269,7 @@ async fn something_else_than_webdav_is_no_empty_folder() -> Test {
     assert!(
         error
             .to_string()
-            .contains("not the answer of a WebDAV server"),
+            .contains("not a document of the kind multistatus"),
         "{error}"
     );
     let (_, server) = start(Folder {

