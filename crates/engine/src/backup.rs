@@ -74,7 +74,7 @@ impl Run {
                 "give --passphrase=… or set the environment variable PASSPHRASE (or say --no-encryption for a plain backup)",
             ));
         }
-        let mut view = self.synchronise(Mode::Writing, Need::BlocksAndEntries)?;
+        let view = self.synchronise(Mode::Writing, Need::BlocksAndEntries)?;
         self.check_encryption_kept(&view)?;
         self.report_vanished(&view)?;
         let time = self.version_time(&view)?;
@@ -139,7 +139,6 @@ impl Run {
         {
             return Err(error);
         }
-        view.lost.clear();
         let test = self.after_backup(&stored, write, view);
         Ok(self.backup_report(&counters, version, test, false))
     }
@@ -182,16 +181,8 @@ impl Run {
                         format!("{name} is gone; it is written anew when needed"),
                     );
                 }
-                VolumeKind::List => {
-                    self.reporter.info(
-                        "MissingList",
-                        format!("the version list {name} is gone, and its version with it"),
-                    );
-                }
-                VolumeKind::Blocks => {
-                    self.reporter
-                        .verbose("MissingDataFile", format!("the data file {name} is gone"));
-                }
+                // Told as losses.
+                VolumeKind::List | VolumeKind::Blocks => {}
             }
         }
         if suspect {

@@ -13,6 +13,7 @@ mod entries;
 mod error;
 mod identity;
 mod listing;
+mod losses;
 mod quota;
 mod repair;
 mod report;

@@ -24,6 +24,9 @@ impl Run {
             } else {
                 self.complete_indexes()?
             };
+            if !self.settings.dry_run {
+                self.accept_lost_lists()?;
+            }
             let volumes = self.catalog(|c| c.volumes())?;
             Ok(RepairReport {
                 rebuilt,

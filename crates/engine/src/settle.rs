@@ -2,35 +2,12 @@
 
 use std::collections::HashSet;
 
-use larder_catalog::{VolumeRow, VolumeState};
-use larder_volume::{Hash, VolumeKind};
+use larder_catalog::{LossKind, VolumeRow, VolumeState};
+use larder_volume::VolumeKind;
 
 use crate::run::Run;
 use crate::sync::{Mode, SUSPECT, View};
 use crate::{Error, Level, Result};
-
-/// A volume that is not what it was when it was stored, with the blocks it held.
-#[derive(Clone, Debug)]
-pub(crate) struct Lost {
-    pub(crate) name: String,
-    /// What is wrong with it.
-    pub(crate) what: LostKind,
-    pub(crate) blocks: Vec<(Hash, u64)>,
-}
-
-/// In which way a volume was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LostKind {
-    /// It is not there any more.
-    Gone,
-    /// It has another length.
-    Resized {
-        /// Bytes it has now.
-        found: u64,
-        /// Bytes it had.
-        expected: u64,
-    },
-}
 
 impl Run {
     /// A folder that held a backup and now holds none of it is a lost mount far more often than a wish.
@@ -122,6 +99,7 @@ impl Run {
         mode: Mode,
     ) -> Result<HashSet<String>> {
         let mut known = HashSet::new();
+        let by_others = others_wrote(view, &rows);
         for row in rows {
             let found = view.find(&row.name).map(|v| v.size);
             match (row.state, found) {
@@ -135,7 +113,8 @@ impl Run {
                                     row.name
                                 ),
                             );
-                            self.forget_lost(view, row, LostKind::Resized { found, expected })?;
+                            self.forget_lost(&row, LossKind::Resized(found), false)?;
+                            view.resized.push((row.name, found, expected));
                         }
                         _ => {
                             known.insert(row.name);
@@ -144,7 +123,7 @@ impl Run {
                 }
                 (VolumeState::Uploaded | VolumeState::Verified, None) => {
                     view.vanished.push((row.name.clone(), row.kind));
-                    self.forget_lost(view, row, LostKind::Gone)?;
+                    self.forget_lost(&row, LossKind::Gone, by_others)?;
                 }
                 (VolumeState::Uploading, Some(_)) if row.kind == VolumeKind::List => {
                     // It arrived although its run ended before noting it: read it like a new one.
@@ -167,43 +146,45 @@ impl Run {
         Ok(known)
     }
 
-    /// Forgets a volume that is not what it was. The suspicion comes first: it must outlive a run that ends here.
-    fn forget_lost(&self, view: &mut View, row: VolumeRow, what: LostKind) -> Result<()> {
-        if row.kind == VolumeKind::Blocks {
-            self.catalog(|c| c.set_param(SUSPECT, "1"))?;
-        }
-        let held: usize = view.lost.iter().map(|lost| lost.blocks.len()).sum();
-        let blocks = if held < LOST_BLOCKS {
-            self.catalog(|c| c.blocks_of_volume(row.id))?
-        } else {
-            Vec::new()
-        };
-        if row.kind == VolumeKind::List && what != LostKind::Gone {
-            // What is known of it stays, so that nothing else is ever taken for this version; only a backup does
-            // without it.
-            self.catalog(|c| {
+    /// Forgets a volume that is not what it was, and notes the loss. The suspicion comes first: it must outlive a run
+    /// that ends here.
+    fn forget_lost(&self, row: &VolumeRow, what: LossKind, by_others: bool) -> Result<()> {
+        self.durable(|c| {
+            if row.kind == VolumeKind::Blocks {
+                c.set_param(SUSPECT, "1")?;
+            }
+            let is_loss = match row.kind {
+                // It is written anew.
+                VolumeKind::Index => false,
+                // Another program that writes here may delete versions; only what vanishes without one is told.
+                VolumeKind::List => !by_others,
+                // Whether anything of it is missed shows when all indexes have been read.
+                VolumeKind::Blocks => true,
+            };
+            if is_loss {
+                self.note_loss(c, row, what.clone())?;
+            }
+            if row.kind == VolumeKind::List && what != LossKind::Gone {
+                // What is known of it stays, so that nothing else is ever taken for this version; only a backup does
+                // without it.
                 let of_it = c.filesets()?.into_iter().filter(|f| f.volume == row.id);
-                of_it.map(|f| f.id).try_for_each(|id| c.remove_fileset(id))
-            })?;
-        } else {
-            self.catalog(|c| c.remove_volume(row.id))?;
-        }
-        view.lost.push(Lost {
-            name: row.name,
-            what,
-            blocks,
-        });
-        Ok(())
+                return of_it.map(|f| f.id).try_for_each(|id| c.remove_fileset(id));
+            }
+            c.remove_volume(row.id)
+        })
     }
+}
+
+/// True when the destination holds volumes that this machine did not write.
+fn others_wrote(view: &View, rows: &[VolumeRow]) -> bool {
+    let own: HashSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+    view.volumes.keys().any(|name| !own.contains(name.as_str()))
 }
 
 /// True for volumes that are known to be in the destination.
 pub(crate) fn is_stored(row: &VolumeRow) -> bool {
     matches!(row.state, VolumeState::Uploaded | VolumeState::Verified)
 }
-
-/// Blocks of lost volumes that are remembered for the report.
-const LOST_BLOCKS: usize = 500_000;
 
 /// Takes out of the view what an earlier run of this machine left half-done; gives it with its sizes, and all other
 /// rows. Nothing is learned from such files, and versions among them are none.

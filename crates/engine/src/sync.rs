@@ -15,7 +15,7 @@ use larder_volume::{EntryKind, VolumeKind, VolumeName, VolumeTime, parity_owner}
 
 use crate::context::{Level, Phase};
 use crate::run::Run;
-use crate::settle::{Lost, is_stored, split_leftovers};
+use crate::settle::{is_stored, split_leftovers};
 use crate::transfer::doubled_names;
 use crate::{Error, Result};
 
@@ -38,8 +38,8 @@ pub(crate) struct View {
     pub(crate) foreign: BTreeMap<String, u64>,
     /// Volumes that the catalog knew as stored and that are gone.
     pub(crate) vanished: Vec<(String, VolumeKind)>,
-    /// These and the ones of another length, with the blocks they held as far as those are not too many.
-    pub(crate) lost: Vec<Lost>,
+    /// Volumes that have another length than when they were stored: name, bytes now, bytes then.
+    pub(crate) resized: Vec<(String, u64, u64)>,
     /// Names of the volumes by their lower-case form, with `--case-insensitive-remote`.
     folded: HashMap<String, String>,
 }
@@ -213,6 +213,7 @@ impl Run {
         if !view.volumes.is_empty() {
             self.remember_format()?;
         }
+        self.tell_losses(&view)?;
         Ok(view)
     }
 

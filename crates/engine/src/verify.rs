@@ -9,7 +9,7 @@ mod harm;
 
 use std::collections::{HashMap, HashSet};
 
-use larder_catalog::VolumeRow;
+use larder_catalog::{Loss, LossKind, VolumeRow};
 use larder_volume::{Hash, VolumeKind};
 
 use crate::Result;
@@ -18,7 +18,6 @@ use crate::error::Reach;
 use crate::report::{Finding, Outcome as Parsed, TestReport, Verification as Checked};
 use crate::run::Run;
 use crate::settings::Verification;
-use crate::settle::LostKind;
 use crate::sync::{Mode, Need, RemoteVolume, View, describe};
 use crate::versions::Unsaid;
 use crate::volumes::StoredVolume;
@@ -269,6 +268,7 @@ impl Run {
                 Ok(())
             },
         )?;
+        self.note_damage(&outcomes, &rows)?;
         self.add_lost_volumes(view, &mut outcomes)?;
         outcomes.sort_by(|a, b| a.name.cmp(&b.name));
         self.catalog(|c| {
@@ -299,6 +299,39 @@ impl Run {
         Ok(report)
     }
 
+    /// Notes data volumes whose blocks cannot be had, so that every run tells of them; forgets those that are whole again.
+    fn note_damage(&self, outcomes: &[Outcome], rows: &HashMap<String, VolumeRow>) -> Result<()> {
+        let noted: HashSet<String> = self
+            .catalog(|c| c.losses())?
+            .into_iter()
+            .map(|loss| loss.name)
+            .collect();
+        for outcome in outcomes {
+            if outcome.findings.is_empty() && noted.contains(&outcome.name) {
+                self.catalog(|c| c.remove_loss(&outcome.name))?;
+            }
+            let Some(row) = rows.get(&outcome.name) else {
+                continue;
+            };
+            if outcome.lost.is_empty() || row.kind != VolumeKind::Blocks {
+                continue;
+            }
+            let detail = outcome.findings.first().map(|f| f.detail.clone());
+            let loss = Loss {
+                name: row.name.clone(),
+                kind: row.kind,
+                what: LossKind::Damaged(detail.unwrap_or_default()),
+                noticed: self.clock.seconds(),
+                size: row.size,
+                hash: row.hash,
+                version: None,
+                files: None,
+            };
+            self.catalog(|c| c.add_loss(&loss, &outcome.lost))?;
+        }
+        Ok(())
+    }
+
     /// Adds what the listing and the indexes tell about volumes that are gone or have another length. Of their blocks
     /// those count as lost that no volume is known to hold by now.
     fn add_lost_volumes(&self, view: &View, outcomes: &mut Vec<Outcome>) -> Result<()> {
@@ -306,20 +339,32 @@ impl Run {
             .iter_mut()
             .flat_map(|outcome| std::mem::take(&mut outcome.described));
         let mut lost: Vec<Described> = told.collect();
-        lost.extend(view.lost.iter().map(|lost| Described {
-            name: lost.name.clone(),
-            finding: match lost.what {
-                LostKind::Gone => Finding {
-                    kind: "Missing",
-                    detail: "the file is not in the destination any more".into(),
+        let losses = self.catalog(|c| c.losses())?;
+        let gone = view.vanished.iter().map(|(name, _)| (name, missing()));
+        let resized = view.resized.iter();
+        let resized = resized.map(|(name, found, expected)| (name, resized_to(*found, *expected)));
+        for (name, finding) in gone.chain(resized) {
+            // A loss is told with its blocks, below.
+            if losses.iter().all(|loss| loss.name != *name) {
+                lost.push(Described {
+                    name: name.clone(),
+                    finding,
+                    blocks: Vec::new(),
+                });
+            }
+        }
+        for loss in losses {
+            lost.push(Described {
+                finding: match &loss.what {
+                    LossKind::Gone => missing(),
+                    LossKind::Resized(found) => resized_to(*found, loss.size.unwrap_or_default()),
+                    // Found again by the check itself, or not there any more.
+                    LossKind::Damaged(_) => continue,
                 },
-                LostKind::Resized { found, expected } => Finding {
-                    kind: "Modified",
-                    detail: format!("the file has {found} bytes instead of {expected}"),
-                },
-            },
-            blocks: lost.blocks.clone(),
-        }));
+                blocks: self.missed_blocks(&loss)?,
+                name: loss.name,
+            });
+        }
         for volume in lost {
             let mut blocks = volume.blocks;
             let found = self.catalog(|c| c.find_blocks(&blocks))?;
@@ -340,5 +385,21 @@ impl Run {
             }
         }
         Ok(())
+    }
+}
+
+/// What is said of a volume that is gone.
+fn missing() -> Finding {
+    Finding {
+        kind: "Missing",
+        detail: "the file is not in the destination any more".into(),
+    }
+}
+
+/// What is said of a volume of another length.
+fn resized_to(found: u64, expected: u64) -> Finding {
+    Finding {
+        kind: "Modified",
+        detail: format!("the file has {found} bytes instead of {expected}"),
     }
 }

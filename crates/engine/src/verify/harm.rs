@@ -29,7 +29,7 @@ impl Run {
     }
 
     /// The first block of an entry that cannot be had.
-    fn first_missing(
+    pub(crate) fn first_missing(
         &self,
         entry: &FileEntry,
         lost: &HashSet<(Hash, u64)>,

@@ -9,6 +9,7 @@ mod forge;
 mod golden;
 mod hostile;
 mod lint;
+mod losses;
 mod model;
 mod options;
 mod restoring;

@@ -1,0 +1,282 @@
+//! What was lost at the destination: noted when it is noticed, told by every run until it is mended.
+//!
+//! A data volume is a loss while versions use blocks of it that no other volume holds. It is mended when it comes back,
+//! when a backup stored the blocks again, or when no version uses them any more. A version list is a loss until it
+//! comes back or `repair` was told of it.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use larder_catalog::{Catalog, Loss, LossKind, VolumeRow};
+use larder_volume::{Hash, VolumeKind, VolumeTime};
+
+use crate::Result;
+use crate::error::Reach;
+use crate::run::Run;
+use crate::sync::View;
+
+/// Losses that are named one by one; the rest is counted.
+const NAMED_LOSSES: usize = 20;
+/// Versions named for one loss.
+const NAMED_VERSIONS: usize = 5;
+/// Catalog parameter, with the name of a lost volume behind it: the times of the versions that lost files.
+const HURT_VERSIONS: &str = "lost-versions:";
+
+/// What a loss costs.
+#[derive(Default)]
+struct Cost {
+    files: u64,
+    versions: BTreeSet<i64>,
+}
+
+impl Run {
+    /// Notes that a stored volume is gone or changed, and the blocks it held. To be part of a durable change.
+    pub(crate) fn note_loss(
+        &self,
+        catalog: &Catalog,
+        row: &VolumeRow,
+        what: LossKind,
+    ) -> larder_catalog::Result<()> {
+        let version = match row.kind {
+            VolumeKind::List => {
+                let of_it = catalog.filesets()?.into_iter().find(|f| f.volume == row.id);
+                of_it.map(|fileset| fileset.time)
+            }
+            VolumeKind::Blocks | VolumeKind::Index => None,
+        };
+        let loss = Loss {
+            name: row.name.clone(),
+            kind: row.kind,
+            what,
+            noticed: self.clock.seconds(),
+            size: row.size,
+            hash: row.hash,
+            version,
+            files: None,
+        };
+        catalog.add_loss(&loss, &catalog.blocks_of_volume(row.id)?)
+    }
+
+    /// Forgets losses that are mended and tells the others: what is missing, and what it costs. Lists are read only when
+    /// the cost of a loss is not known yet or has changed.
+    pub(crate) fn tell_losses(&self, view: &View) -> Result<()> {
+        let losses = self.catalog(|c| c.losses())?;
+        if losses.is_empty() {
+            return Ok(());
+        }
+        let mut lasting = Vec::new();
+        for loss in losses {
+            if self.is_back(&loss, view) || self.is_stored_elsewhere(&loss)? {
+                self.forget_loss(&loss.name)?;
+                self.reporter.info(
+                    "LossMended",
+                    format!("{} is not missed any more", loss.name),
+                );
+            } else {
+                lasting.push(loss);
+            }
+        }
+        self.count_costs(view, &mut lasting)?;
+        let told = lasting.len().min(NAMED_LOSSES);
+        for loss in lasting.iter().take(told) {
+            let (id, text) = self.sentence(loss)?;
+            self.reporter.warn(id, text);
+        }
+        if lasting.len() > told {
+            self.reporter.warn(
+                "MissingDataFile",
+                format!("{} more files are missing or damaged", lasting.len() - told),
+            );
+        }
+        Ok(())
+    }
+
+    /// Forgets the lists that are gone: whoever ran a repair was told, and nothing here can bring them back.
+    pub(crate) fn accept_lost_lists(&self) -> Result<()> {
+        for loss in self.catalog(|c| c.losses())? {
+            if loss.kind == VolumeKind::List && loss.what == LossKind::Gone {
+                self.forget_loss(&loss.name)?;
+                self.reporter.info(
+                    "LostVersionAccepted",
+                    format!(
+                        "the version of {} is taken as deleted from now on",
+                        VolumeTime(loss.version.unwrap_or_default())
+                    ),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_loss(&self, name: &str) -> Result<()> {
+        self.catalog(|c| {
+            c.batch(|c| {
+                c.remove_param(&format!("{HURT_VERSIONS}{name}"))?;
+                c.remove_loss(name)
+            })
+        })
+    }
+
+    /// True when a volume that was gone or had another length is listed as it was.
+    fn is_back(&self, loss: &Loss, view: &View) -> bool {
+        if matches!(loss.what, LossKind::Damaged(_)) {
+            return false;
+        }
+        view.find(&loss.name).is_some_and(|found| {
+            found.size.is_none() || loss.size.is_none() || found.size == loss.size
+        })
+    }
+
+    /// True for a data volume of whose blocks none is missed.
+    fn is_stored_elsewhere(&self, loss: &Loss) -> Result<bool> {
+        Ok(loss.kind == VolumeKind::Blocks && self.missed_blocks(loss)?.is_empty())
+    }
+
+    /// The blocks of a lost volume that no other volume holds.
+    pub(crate) fn missed_blocks(&self, loss: &Loss) -> Result<Vec<(Hash, u64)>> {
+        if !matches!(loss.what, LossKind::Damaged(_)) {
+            return self.catalog(|c| c.blocks_still_lost(&loss.name));
+        }
+        self.catalog(|c| {
+            let itself = c.volume_named(&loss.name)?.map(|row| row.id);
+            let mut missed = c.lost_blocks(&loss.name)?;
+            let mut outcome = Ok(());
+            missed.retain(|(hash, size)| match c.volumes_of_block(hash, *size) {
+                Ok(volumes) => !volumes.iter().any(|id| Some(*id) != itself),
+                Err(error) => {
+                    outcome = Err(error);
+                    true
+                }
+            });
+            outcome.map(|()| missed)
+        })
+    }
+
+    /// Counts the files that each loss costs, where that is not known or has changed. One that costs nothing is dropped.
+    fn count_costs(&self, view: &View, losses: &mut Vec<Loss>) -> Result<()> {
+        let mut owner: HashMap<(Hash, u64), usize> = HashMap::new();
+        let mut changed = false;
+        for (index, loss) in losses.iter().enumerate() {
+            if loss.kind != VolumeKind::Blocks {
+                continue;
+            }
+            let missed = self.missed_blocks(loss)?;
+            let noted = self.catalog(|c| c.lost_blocks(&loss.name))?.len();
+            changed |= loss.files.is_none() || noted != missed.len();
+            owner.extend(missed.into_iter().map(|block| (block, index)));
+        }
+        if !changed || (self.crypt.kind().is_some() && self.crypt.passphrase.is_none()) {
+            return Ok(());
+        }
+        let missed: HashSet<(Hash, u64)> = owner.keys().copied().collect();
+        let mut costs: Vec<Cost> = losses.iter().map(|_| Cost::default()).collect();
+        let mut all_read = true;
+        for version in self.all_versions(view).unwrap_or_default() {
+            let read = self.each_entry(&version, |entry| {
+                if let Some(block) = self.first_missing(&entry, &missed)?
+                    && let Some(cost) = owner.get(&block).and_then(|index| costs.get_mut(*index))
+                {
+                    cost.files += 1;
+                    cost.versions.insert(version.time.0);
+                }
+                Ok(())
+            });
+            match read {
+                Err(error) if error.reach() == Reach::Volume => all_read = false,
+                other => other?,
+            }
+        }
+        let mut costs = costs.into_iter();
+        let mut harmless = Vec::new();
+        for loss in losses
+            .iter_mut()
+            .filter(|loss| loss.kind == VolumeKind::Blocks)
+        {
+            let cost = costs.next().unwrap_or_default();
+            if cost.files == 0 && all_read {
+                harmless.push(loss.name.clone());
+                continue;
+            }
+            loss.files = Some(cost.files);
+            let missed = self.missed_blocks(loss)?;
+            let versions: Vec<String> = cost.versions.iter().rev().map(i64::to_string).collect();
+            self.catalog(|c| {
+                c.batch(|c| {
+                    c.add_loss(loss, &missed)?;
+                    c.set_param(
+                        &format!("{HURT_VERSIONS}{}", loss.name),
+                        &versions.join(","),
+                    )
+                })
+            })?;
+        }
+        for name in &harmless {
+            self.forget_loss(name)?;
+        }
+        losses.retain(|loss| !harmless.contains(&loss.name));
+        Ok(())
+    }
+
+    /// One sentence about a loss, with its id.
+    fn sentence(&self, loss: &Loss) -> Result<(&'static str, String)> {
+        let what = match &loss.what {
+            LossKind::Gone => "is not in the destination any more".to_owned(),
+            LossKind::Resized(found) => format!(
+                "has {found} bytes instead of {}",
+                loss.size.unwrap_or_default()
+            ),
+            LossKind::Damaged(detail) => format!("is damaged ({detail})"),
+        };
+        let name = &loss.name;
+        if let Some(time) = loss.version {
+            return Ok((
+                "MissingVersion",
+                format!(
+                    "the version of {} cannot be restored: its list {name} {what}; bring the file back, or run `larder repair` to take the version as deleted",
+                    VolumeTime(time)
+                ),
+            ));
+        }
+        let cost = match loss.files {
+            None => "what it costs is not known yet".to_owned(),
+            Some(entries) => {
+                let versions = self
+                    .catalog(|c| c.param(&format!("{HURT_VERSIONS}{name}")))?
+                    .unwrap_or_default();
+                format!(
+                    "it costs {entries} files or folders{}",
+                    named_versions(&versions)
+                )
+            }
+        };
+        Ok((
+            "MissingDataFile",
+            format!(
+                "{name} {what}: {cost}; a backup stores again what the sources still have, `larder test … all` names the files"
+            ),
+        ))
+    }
+}
+
+/// ` of 2 versions (…, …)` from the stored times.
+fn named_versions(times: &str) -> String {
+    let times: Vec<i64> = times.split(',').filter_map(|t| t.parse().ok()).collect();
+    if times.is_empty() {
+        return String::new();
+    }
+    let named: Vec<String> = times
+        .iter()
+        .take(NAMED_VERSIONS)
+        .map(|time| VolumeTime(*time).to_string())
+        .collect();
+    let more = if times.len() > named.len() {
+        ", …"
+    } else {
+        ""
+    };
+    let s = if times.len() == 1 { "" } else { "s" };
+    format!(
+        " of {} version{s} ({}{more})",
+        times.len(),
+        named.join(", ")
+    )
+}
