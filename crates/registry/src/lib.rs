@@ -1,6 +1,7 @@
 //! All providers that are built in, and the way from a storage URL to an open destination.
 //!
-//! Adding a provider means one line in [`providers`] and one cargo feature; nothing else here knows any of them.
+//! Adding a provider means a feature and a dependency in this crate's manifest; the list is made from the features, and
+//! nothing else here knows any of them.
 
 mod schemes;
 
@@ -13,17 +14,10 @@ use larder_options::{OptionDecl, Origin, Values};
 pub use larder_destination as destination;
 pub use schemes::{Planned, planned};
 
-/// The providers of this build.
+/// The providers of this build, in the order of their names.
 #[must_use]
 pub fn providers() -> &'static [Provider] {
-    &[
-        #[cfg(feature = "file")]
-        larder_file::PROVIDER,
-        #[cfg(feature = "s3")]
-        larder_s3::PROVIDER,
-        #[cfg(feature = "webdav")]
-        larder_webdav::PROVIDER,
-    ]
+    include!(concat!(env!("OUT_DIR"), "/providers.rs"))
 }
 
 /// A provider found for a scheme.

@@ -16,7 +16,11 @@ pub struct Planned {
 /// Finds a scheme key of Duplicati that has no provider in this version, also with an `s` after it.
 #[must_use]
 pub fn planned(scheme: &str) -> Option<&'static Planned> {
-    let exact = |key: &str| PLANNED.iter().find(|planned| planned.scheme == key);
+    let is_built = |key: &str| crate::providers().iter().any(|p| p.schemes.contains(&key));
+    let exact = |key: &str| {
+        let found = KEYS.iter().find(|planned| planned.scheme == key);
+        found.filter(|_| !is_built(key))
+    };
     exact(scheme).or_else(|| scheme.strip_suffix('s').and_then(exact))
 }
 
@@ -122,8 +126,11 @@ const fn closed(scheme: &'static str, name: &'static str) -> Planned {
 
 const LONGEST_KEY: usize = 32;
 
-/// The keys of Duplicati 2.3 without those that have a provider here.
-const PLANNED: &[Planned] = &[
+/// The keys of Duplicati 2.3, built here or not.
+const KEYS: &[Planned] = &[
+    planned_service("file", "Local folder"),
+    planned_service("s3", "S3"),
+    planned_service("webdav", "WebDAV"),
     planned_service("aftp", "FTP, alternative"),
     planned_service("aliyunoss", "Aliyun OSS"),
     planned_service("azure", "Azure Blob"),

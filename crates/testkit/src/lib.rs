@@ -13,6 +13,7 @@ mod memory;
 pub mod misbehaviour;
 mod rng;
 pub mod simulators;
+mod skipping;
 pub mod tree;
 
 pub use larder_destination::wrap::{
@@ -20,3 +21,4 @@ pub use larder_destination::wrap::{
 };
 pub use memory::{Listing, MemoryDestination, MemoryOptions};
 pub use rng::Rng;
+pub use skipping::pass_over;

@@ -220,7 +220,9 @@ fn lock_names(lock: &str) -> impl Iterator<Item = &str> {
 /// Reports a library that reads the environment, the working folder or the terminal.
 fn check_ambient(source: &Source, findings: &mut Findings) {
     let layer = layer(&source.package);
-    if PROGRAMS.contains(&layer)
+    // A build script has nothing but the environment to ask.
+    if source.path.ends_with("build.rs")
+        || PROGRAMS.contains(&layer)
         || NEVER_SHIPPED.contains(&layer)
         || !ARROWS.iter().any(|(name, _)| *name == layer)
     {
@@ -298,6 +300,7 @@ mod tests {
                     folder: folder.map(str::to_owned),
                 })
                 .collect(),
+            metadata: serde_json::Value::Null,
         }
     }
 

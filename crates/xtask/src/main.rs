@@ -14,9 +14,11 @@ mod layers;
 mod links;
 mod markdown;
 mod metadata;
+mod providers;
 mod reference;
 mod rust_text;
 mod sizes;
+mod skips;
 mod sources;
 mod tree;
 
@@ -41,6 +43,11 @@ const TASKS: &[(&str, &str)] = &[
         "links",
         "look for links, paths and commands in the documents that lead nowhere",
     ),
+    (
+        "providers",
+        "check files, size and registration of each provider (--where: what names it)",
+    ),
+    ("skips", "look for tests that pass something over unnoticed"),
     (
         "options-reference",
         "write docs/reference/options.md (--check: only compare)",
@@ -74,12 +81,17 @@ fn run(arguments: &[String]) -> Result<Findings> {
         ["layers"] => layers::check(root, &mut findings)?,
         ["sizes"] => sizes::check(root, &mut findings)?,
         ["links"] => links::check(root, &mut findings)?,
+        ["providers"] => providers::check(root, &mut findings)?,
+        ["providers", "--where"] => providers::print_where(root, &mut findings)?,
+        ["skips"] => skips::check(root, &mut findings)?,
         ["options-reference"] => reference::write(root)?,
         ["options-reference", "--check"] => reference::check(root, &mut findings)?,
         ["all"] => {
             layers::check(root, &mut findings)?;
             sizes::check(root, &mut findings)?;
             links::check(root, &mut findings)?;
+            providers::check(root, &mut findings)?;
+            skips::check(root, &mut findings)?;
             reference::check(root, &mut findings)?;
         }
         [] | ["help" | "--help" | "-h"] => {

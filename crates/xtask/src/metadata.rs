@@ -15,6 +15,8 @@ pub struct Package {
     pub folder: String,
     /// Direct dependencies of all kinds and platforms.
     pub dependencies: Vec<Dependency>,
+    /// Its `[package.metadata]`.
+    pub metadata: Value,
 }
 
 /// One line of a dependency table.
@@ -86,6 +88,7 @@ fn parse_package(package: &Value, root: &Path) -> Result<Package> {
         name,
         folder,
         dependencies,
+        metadata: package["metadata"].clone(),
     })
 }
 
@@ -121,6 +124,7 @@ mod tests {
                     ours("proptest", true, None),
                     ours("cc", false, None),
                 ],
+                metadata: Value::Null,
             }]
         );
     }
