@@ -223,6 +223,7 @@ impl<'a> Session<'a> {
             random: Arc::new(SystemRandom),
             runtime: self.runtime.handle().clone(),
             writes: access == Access::Writes && !dry,
+            foreign_database: state::foreign_database(&catalog),
         })?;
         Ok(Opened {
             run: repository.run(self.console.clone(), self.cancel.clone())?,

@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -191,10 +192,18 @@ fn beside_foreign(path: PathBuf) -> PathBuf {
         .map(|b| b.iter().fold(0_u32, |n, b| n << 8 | u32::from(*b)));
     if is_sqlite && application == Some(0) && head.len() == 72 {
         let mut name = path.into_os_string();
-        name.push(".larder");
+        name.push(BESIDE);
         return PathBuf::from(name);
     }
     path
+}
+
+/// The database of another program that this catalog stands beside, because `--dbpath` names it.
+pub fn foreign_database(catalog: &Path) -> Option<PathBuf> {
+    let text = catalog.as_os_str().as_encoded_bytes();
+    let foreign = text.strip_suffix(BESIDE.as_bytes())?;
+    let path = PathBuf::from(std::ffi::OsStr::from_bytes(foreign));
+    path.is_file().then_some(path)
 }
 
 /// True for a file that was never a catalog of Larder: neither empty nor a database, and without the file of checksums
@@ -270,6 +279,8 @@ impl Drop for TemporaryState {
     }
 }
 
+/// What is added to the name of another program's database.
+const BESIDE: &str = ".larder";
 /// The list of catalogs.
 const LIST: &str = "dbconfig.json";
 /// Its lock.

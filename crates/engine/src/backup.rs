@@ -25,7 +25,7 @@ use crate::context::{Level, Phase};
 use crate::report::BackupReport;
 use crate::run::Run;
 use crate::settings::IndexPolicy;
-use crate::sync::{Mode, Need, View, describe};
+use crate::sync::{LIST_WRITER, Mode, Need, View, describe};
 use crate::{Error, Result};
 
 /// What to back up.
@@ -79,6 +79,7 @@ impl Run {
         self.report_vanished(&view)?;
         let time = self.version_time(&view)?;
         if !self.settings.dry_run {
+            self.tell_first_write()?;
             self.complete_indexes()?;
         }
         let counters = Counters::default();
@@ -141,6 +142,28 @@ impl Run {
         }
         let test = self.after_backup(&stored, write, view);
         Ok(self.backup_report(&counters, version, test, false))
+    }
+
+    /// Says once, before the first write to a set of another program, what that program has to do afterwards: its local
+    /// database does not know of these files, and old versions of it delete what they do not know.
+    fn tell_first_write(&self) -> Result<()> {
+        let (writer, told) =
+            self.catalog(|c| Ok((c.param(LIST_WRITER)?, c.param(TOLD_WRITER)?)))?;
+        let Some(writer) = writer.filter(|writer| told.is_none() && !writer.starts_with(OWN_NAME))
+        else {
+            return Ok(());
+        };
+        let database = match &self.repository().foreign_database {
+            Some(path) => format!("its local database {}", path.display()),
+            None => "its local database".to_owned(),
+        };
+        self.reporter.info(
+            "FirstWriteToForeignSet",
+            format!(
+                "this backup was made by another program (Duplicati {writer}); before that program uses it again, delete {database} and let it rebuild one (`repair`), since a Duplicati before 2.2 deletes files that its database does not know"
+            ),
+        );
+        self.catalog(|c| c.set_param(TOLD_WRITER, &writer))
     }
 
     /// Puts a version that was just stored into the catalog.
@@ -315,6 +338,10 @@ impl Run {
 
 /// Vanished volumes that are named one by one.
 const NAMED_VOLUMES: usize = 3;
+/// How the manifests of this program begin.
+const OWN_NAME: &str = "Larder ";
+/// Catalog parameter: set once a user was told that another program wrote this set.
+const TOLD_WRITER: &str = "told-writer";
 /// Catalog parameter: packing method of the newest volumes.
 pub(crate) const ZIP_METHOD: &str = "zip-method";
 

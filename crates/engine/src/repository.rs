@@ -32,6 +32,8 @@ pub struct Setup {
     pub runtime: Handle,
     /// True for commands that write to the destination.
     pub writes: bool,
+    /// The database of another program for the same backup, when the caller knows of one.
+    pub foreign_database: Option<PathBuf>,
 }
 
 /// An open backup.
@@ -48,6 +50,7 @@ pub struct Repository {
     pub(crate) random: Arc<dyn Random>,
     pub(crate) state_path: PathBuf,
     pub(crate) writes: bool,
+    pub(crate) foreign_database: Option<PathBuf>,
     catalog: Mutex<Option<Catalog>>,
     format: Mutex<Option<Format>>,
     /// Why the catalog had to be replaced when it was opened; the first run tells it.
@@ -71,6 +74,7 @@ impl Repository {
             random: setup.random,
             state_path: setup.state_path,
             writes: setup.writes,
+            foreign_database: setup.foreign_database,
             catalog: Mutex::new(None),
             format: Mutex::new(None),
             replaced: Mutex::new(None),

@@ -7,6 +7,7 @@
 mod indexes;
 mod lists;
 
+pub(crate) use self::lists::LIST_WRITER;
 use std::collections::{BTreeMap, HashMap};
 
 use larder_catalog::Counts;

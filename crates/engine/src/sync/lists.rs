@@ -5,8 +5,11 @@ use larder_volume::{Method, VolumeKind, VolumeTime};
 
 use super::{RemoteVolume, SUSPECT, UNSEEN, View, count, describe};
 use crate::restore::filelist_of;
-use crate::run::Run;
+use crate::run::{Run, read_manifest};
 use crate::{Error, Result};
+
+/// Catalog parameter: the program that wrote the newest list that was read.
+pub(crate) const LIST_WRITER: &str = "list-writer";
 
 impl Run {
     /// Loads the newest version's entries, when they are not in the catalog yet. Damaged lists are passed over: a
@@ -50,6 +53,8 @@ impl Run {
             .info("ReadingList", format!("reading the version list {name}"));
         let archive = self.fetch_list(volume)?;
         let is_full = self.is_full(&archive, name)?;
+        let writer = read_manifest(&archive, name)?.app_version;
+        self.catalog(|c| c.set_param(LIST_WRITER, &writer))?;
         let entry = filelist_of(&archive, name)?;
         let mut writer = self.catalog(|c| c.begin_entries())?;
         let mut counts = Counts::default();

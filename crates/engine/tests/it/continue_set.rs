@@ -252,3 +252,18 @@ fn a_small_change_uploads_only_that() {
         assert_eq!(checked.damaged(), 0, "{name}: {:?}", checked.verifications);
     }
 }
+
+#[test]
+fn the_first_write_to_a_set_of_another_program_is_told_once() {
+    let set = fixtures()
+        .into_iter()
+        .find(|set| set.name == "aes-default")
+        .expect("the set");
+    let continued = Continued::new(set);
+    continued.backup();
+    std::fs::write(continued.home.join("a new file"), "x").expect("a file");
+    continued.backup();
+    let text = continued.user.log.text();
+    let told = text.matches("before that program uses it again").count();
+    assert_eq!(told, 1, "{text}");
+}

@@ -35,6 +35,7 @@ fn a_failure_in_the_middle_of_a_file_ends_the_run() {
         random: Arc::new(Ending(AtomicUsize::new(0))),
         writes: true,
         runtime: crate::rig::runtime(),
+        foreign_database: None,
     })
     .unwrap()
     .run(rig.log.clone(), Cancel::new())

@@ -269,6 +269,7 @@ impl Rig {
             random: Arc::new(SystemRandom),
             writes,
             runtime: crate::rig::runtime(),
+            foreign_database: None,
         })?
         .run(self.log.clone(), self.cancel.clone())
     }

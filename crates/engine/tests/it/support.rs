@@ -32,7 +32,7 @@ pub struct Fixture {
 }
 
 /// Folders of `fixtures` that are no backup sets.
-const OTHER_FIXTURES: [&str; 2] = ["vectors", "volumes"];
+const OTHER_FIXTURES: [&str; 3] = ["job-exports", "vectors", "volumes"];
 
 /// All sets, in the order of their names. A folder that is neither a set nor known as something else is a failure,
 /// so that none is forgotten.
@@ -192,6 +192,7 @@ impl User {
             random: Arc::new(SystemRandom),
             writes: true,
             runtime: crate::rig::runtime(),
+            foreign_database: None,
         })?
         .run(Arc::new(self.log.clone()), Cancel::new())?;
         let result = work(&engine)?;
