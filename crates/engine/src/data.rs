@@ -63,6 +63,18 @@ impl VolumeData {
         }
     }
 
+    /// The same out of memory, in a temporary file in `folder` or the system's.
+    pub(crate) fn spilled(self, folder: Option<PathBuf>) -> Result<Self> {
+        match self {
+            Self::Memory(bytes) => {
+                let mut sink = Sink::new(0, folder);
+                sink.write_all(&bytes).map_err(temporary_error)?;
+                sink.finish()
+            }
+            Self::File(_) => Ok(self),
+        }
+    }
+
     /// Hash over all bytes.
     pub(crate) fn hash(&self, algorithm: HashAlgorithm) -> Result<Hash> {
         match self {

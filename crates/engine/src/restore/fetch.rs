@@ -2,9 +2,9 @@
 //!
 //! The volumes come in their order, in batches that bound the memory. For each batch the entries are gone through once,
 //! and what its volumes have for them is noted; then each volume is fetched once, several at a time. A file that is in
-//! several batches stays under its temporary name in between. So a volume is fetched once in a restore; once more only
-//! for each so many uses that do not fit into a batch (a block that a million files have), and when another volume was
-//! damaged.
+//! several batches stays under its temporary name in between. A volume whose uses alone are too many for a batch is kept
+//! from one to the next. So each volume is fetched once in a restore; once more only when another one was damaged and
+//! it holds a copy of what is lost.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -63,6 +63,9 @@ impl Restoring<'_> {
         let mut done: Vec<u64> = vec![0; self.plan.volumes.len()];
         for shares in self.plan.batches(BATCH_BYTES) {
             let batch = Batch::collect(self, &shares, &done)?;
+            // A volume whose uses take several batches is kept between them.
+            let goes_on = shares.iter().any(|share| share.to != u64::MAX);
+            self.hold.store(goes_on, Ordering::SeqCst);
             let outcome = batch
                 .volumes(&batch.needs)
                 .and_then(|()| batch.other_copies());
@@ -301,7 +304,11 @@ impl<'a, 'r> Batch<'a, 'r> {
         let Some(name) = VolumeName::parse(&row.name, engine.settings.case_insensitive) else {
             return Err(Error::Bug(format!("{} is no volume name", row.name)));
         };
-        let archive = engine.fetch_volume(&name, row.size, row.hash)?;
+        let held = self.run.held().take_if(|(held, _)| *held == id);
+        let archive = match held {
+            Some((_, archive)) => archive,
+            None => engine.fetch_volume(&name, row.size, row.hash)?,
+        };
         let mut unpacker = Unpacker::new();
         let mut buffer = Vec::new();
         let uses = Uses::of(needs);
@@ -343,7 +350,11 @@ impl<'a, 'r> Batch<'a, 'r> {
                 }
             }
         }
-        engine.remote.recycle(archive.into_source());
+        if self.run.hold.load(Ordering::SeqCst) {
+            *self.run.held() = Some((id, archive));
+        } else {
+            engine.remote.recycle(archive.into_source());
+        }
         Ok(())
     }
 
@@ -522,7 +533,7 @@ fn read_block(
 }
 
 /// About what the jobs and needs of a batch may take in memory.
-const BATCH_BYTES: u64 = 64 << 20;
+const BATCH_BYTES: u64 = 48 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -19,12 +19,11 @@ pub(super) struct Job {
     pub(super) kind: EntryKind,
     /// Its path in the version.
     pub(super) path: Box<[u8]>,
-    /// Its place below the target folder.
-    pub(super) place: Box<[u8]>,
     pub(super) size: u64,
-    pub(super) hash: Option<Hash>,
-    /// Its only block has the hash of the file, so that nothing is left to check.
-    pub(super) is_checked_by_block: bool,
+    /// The hash of the whole; `None` when its only block has that hash, so that nothing is left to check.
+    pub(super) hash: Option<Box<Hash>>,
+    /// Whether the version list has a hash at all.
+    pub(super) has_hash: bool,
     /// For files of several blocks.
     pub(super) content: Option<Box<ContentHash>>,
     state: Mutex<State>,
@@ -48,8 +47,6 @@ impl Job {
         sources: Sources,
         is_there: impl Fn(Source) -> bool,
     ) -> Self {
-        let place = run.layout.place(&entry.path).unwrap_or_default();
-        let copy = run.item(number).map_or(0, |item| item.copy);
         let content = (sources.blocks > 1 && run.rules.verify).then(|| {
             run.take_content(number).unwrap_or_else(|| {
                 let content = Box::new(ContentHash::new(run.format.file_hash));
@@ -61,17 +58,23 @@ impl Job {
                 content
             })
         });
+        let is_checked = entry.blocklists.is_empty() && entry.blockhash.is_none();
         Self {
             number,
             kind: entry.kind,
             path: entry.path.as_slice().into(),
-            place: place_of_copy(&place, &run.plan.date, copy).into(),
             size: entry.size,
-            hash: entry.hash,
-            is_checked_by_block: entry.blocklists.is_empty() && entry.blockhash.is_none(),
+            hash: entry.hash.filter(|_| !is_checked).map(Box::new),
+            has_hash: entry.hash.is_some(),
             content,
             state: Mutex::default(),
         }
+    }
+
+    /// Its place below the target folder. It is worked out each time: a job is for the most part its path already.
+    pub(super) fn place(&self, run: &Restoring<'_>) -> Vec<u8> {
+        let place = run.layout.place(&self.path).unwrap_or_default();
+        place_of_copy(&place, &run.plan.date, self.item(run).copy)
     }
 
     /// What the plan says about it.
@@ -94,7 +97,8 @@ impl Job {
             return Ok(file.clone());
         }
         let item = self.item(run);
-        let opened = run.root.open_temporary(&self.place)?;
+        let place = self.place(run);
+        let opened = run.root.open_temporary(&place)?;
         let file = Arc::new(opened.file);
         if item.set(Mark::Started) {
             if opened.left_over.is_none() && self.size > 0 {
@@ -106,7 +110,7 @@ impl Job {
             }
             // Where zeros are left out the length has to be set.
             if self.size >= SPARSE_BYTES || item.is(Mark::Resumes) {
-                run.root.watch(Step::Write, &self.place)?;
+                run.root.watch(Step::Write, &place)?;
                 if run.rules.preallocate {
                     larder_source::allocate(&file, self.size)?;
                 } else {

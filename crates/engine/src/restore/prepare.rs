@@ -346,7 +346,7 @@ pub(super) fn write_block(
     at: u64,
     bytes: &[u8],
 ) -> std::io::Result<()> {
-    run.root.watch(Step::Write, &job.place)?;
+    run.root.watch(Step::Write, &job.path)?;
     if job.item(run).is(Mark::Resumes) {
         file.write_all_at(bytes, at)
     } else {

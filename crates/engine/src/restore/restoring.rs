@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use larder_catalog::VolumeRow;
 use larder_source::{Replace, Step, TargetRoot};
-use larder_volume::{EntryKind, FileEntry, Format, Metadata};
+use larder_volume::{ArchiveReader, EntryKind, FileEntry, Format, Metadata};
 
 use super::content_hash::{ContentHash, rest_of_file};
 use super::job::{Job, OpenFiles, State};
@@ -18,6 +18,7 @@ use super::selected::Selected;
 use super::spool::{Kept, Spool};
 use super::{Rules, Tally, target};
 use crate::context::Phase;
+use crate::data::VolumeData;
 use crate::run::Run;
 use crate::{Error, Fault, Result};
 
@@ -36,6 +37,9 @@ pub(super) struct Restoring<'a> {
     kept: Mutex<KeptMetadata>,
     /// Hashes of files that are in several batches.
     contents: Mutex<HashMap<u32, Box<ContentHash>>>,
+    /// A volume whose uses go on in the next batch, and whether this one's do.
+    held: Mutex<Option<(i64, ArchiveReader<VolumeData>)>>,
+    pub(super) hold: AtomicBool,
     /// In the place of an item that does not exist.
     pub(super) nothing: Item,
 }
@@ -81,6 +85,8 @@ impl<'a> Restoring<'a> {
             kept_open: OpenFiles::new(0),
             kept: Mutex::default(),
             contents: Mutex::default(),
+            held: Mutex::default(),
+            hold: AtomicBool::new(false),
             nothing: Item::default(),
         })
     }
@@ -124,6 +130,10 @@ impl<'a> Restoring<'a> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn held(&self) -> MutexGuard<'_, Option<(i64, ArchiveReader<VolumeData>)>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// One more file is finished.
     pub(super) fn done(&self) {
         let progress = &self.engine.reporter.progress;
@@ -154,7 +164,7 @@ impl<'a> Restoring<'a> {
         }
         let metadata = job.state().metadata.take();
         match metadata {
-            Some(bytes) => self.keep(job.number, job.kind, (&job.place, &job.path), &bytes),
+            Some(bytes) => self.keep(job.number, job.kind, (&[], &job.path), &bytes),
             None => Ok(()),
         }
     }
@@ -301,7 +311,7 @@ impl<'a> Restoring<'a> {
 
     /// Whether the content is what was backed up.
     fn check(&self, job: &Job) -> io::Result<bool> {
-        if job.size == 0 || job.is_checked_by_block || !self.rules.verify {
+        if job.size == 0 || (job.has_hash && job.hash.is_none()) || !self.rules.verify {
             return Ok(true);
         }
         let file = job.file(self)?;
@@ -309,14 +319,15 @@ impl<'a> Restoring<'a> {
             Some(content) => content.finish(&file, self.format.blocksize)?,
             None => rest_of_file(&file, self.format.file_hash.hasher(), 0)?,
         };
-        Ok(Some(found) == job.hash)
+        Ok(job.hash.as_deref() == Some(&found))
     }
 
     fn put_in_place(&self, job: &Job, state: &mut State) -> io::Result<()> {
         let file = job.file_in(self, state)?;
+        let place = job.place(self);
         let replaces = job.item(self).is(Mark::Replaces);
         if replaces {
-            self.root.inherit(&file, &job.place)?;
+            self.root.inherit(&file, &place)?;
         }
         let blob = state
             .metadata
@@ -326,13 +337,13 @@ impl<'a> Restoring<'a> {
             && self.rules.metadata
             && let Some(blob) = self.parsed(&blob, job.kind, &job.path)
         {
-            self.root.watch(Step::Facts, &job.place)?;
+            self.root.watch(Step::Facts, &place)?;
             let restore = target::restore_facts(&blob, self.rules, job.kind);
             self.tell_facts(self.root.apply_file(&file, &restore), &job.path);
         }
         let replace = if replaces { Replace::Yes } else { Replace::No };
         self.root
-            .finish_temporary(&file, &job.place, replace)
+            .finish_temporary(&file, &place, replace)
             .map_err(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists => io::Error::new(
                     error.kind(),
@@ -347,7 +358,7 @@ impl<'a> Restoring<'a> {
     /// The metadata of an entry has come.
     pub(super) fn metadata(&self, job: &Job, blob: &[u8]) -> Result<()> {
         if job.kind != EntryKind::File {
-            return self.keep(job.number, job.kind, (&job.place, &job.path), blob);
+            return self.keep(job.number, job.kind, (&job.place(self), &job.path), blob);
         }
         let mut state = job.state();
         let item = job.item(self);
@@ -359,7 +370,7 @@ impl<'a> Restoring<'a> {
             return Ok(());
         }
         drop(state);
-        self.apply(&job.place, &job.path, blob, job.kind);
+        self.apply(&job.place(self), &job.path, blob, job.kind);
         Ok(())
     }
 
@@ -464,7 +475,7 @@ impl<'a> Restoring<'a> {
         job.close(self);
         let item = job.item(self);
         if (item.is(Mark::Started) || item.is(Mark::Resumes))
-            && let Err(error) = self.root.discard_temporary(&job.place)
+            && let Err(error) = self.root.discard_temporary(&job.place(self))
         {
             self.engine.reporter.warn(
                 "TemporaryFileLeft",

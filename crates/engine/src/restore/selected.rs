@@ -6,11 +6,12 @@
 use std::collections::HashSet;
 
 use larder_source::Selection;
-use larder_volume::{ArchiveReader, Blocks, EntryKind, FileEntry, Hash};
+use larder_volume::{ArchiveReader, Blocks, Compression, EntryKind, FileEntry, Hash};
 
 use super::RestoreRequest;
 use super::layout::{Layout, LayoutBuilder};
 use crate::data::VolumeData;
+use crate::error::VolumeContext;
 use crate::run::Run;
 use crate::versions::{Version, size_limit};
 use crate::{Error, Result};
@@ -68,7 +69,7 @@ impl<'a> Selected<'a> {
     ) -> Result<(Self, Layout)> {
         let mut selected = Self {
             engine,
-            archive: engine.fetch_list(&version.volume)?,
+            archive: engine.on_disk(engine.fetch_list(&version.volume)?, version)?,
             name: version.volume.name.as_str().to_owned(),
             rule: Rule {
                 selection: None,
@@ -182,6 +183,29 @@ impl<'a> Selected<'a> {
     }
 }
 
+impl Run {
+    /// A version list that is gone through many times, out of memory when it is large.
+    fn on_disk(
+        &self,
+        archive: ArchiveReader<VolumeData>,
+        version: &Version,
+    ) -> Result<ArchiveReader<VolumeData>> {
+        let name = &version.volume.name;
+        let Some(kind @ Compression::Zip) = name.compression() else {
+            return Ok(archive);
+        };
+        let Some(mut data) = archive.into_source() else {
+            return Err(Error::Bug("a version list lost its volume".into()));
+        };
+        if data.memory() > LIST_IN_MEMORY {
+            data = data.spilled(self.settings.upload_folder.clone())?;
+        }
+        ArchiveReader::open(data, kind).in_volume(name.as_str())
+    }
+}
+
+/// A version list stays in memory when it is no longer than this.
+const LIST_IN_MEMORY: u64 = 4 << 20;
 /// Entries are kept when they take no more than this together.
 const KEPT_BYTES: usize = 32 << 20;
 /// What an entry takes without its path and lists.

@@ -97,7 +97,9 @@ impl Survey<'_> {
             self.plan.truncate(start);
         } else if let Some((hash, len)) = wanted_metadata(entry, &self.format, self.rules.metadata)
         {
-            let bytes = JOB_BYTES + entry.path.len() as u64;
+            let is_in_work = entry.kind == EntryKind::File && !self.is(number, Mark::Right);
+            let job = if is_in_work { 0 } else { JOB_BYTES };
+            let bytes = NEED_BYTES + job + entry.path.len() as u64;
             self.want(number, Kind::Metadata, &hash, len, bytes);
         }
         let last = target::place_of_copy(&place, &self.plan.date, copy);
@@ -312,6 +314,6 @@ fn unfinished_file(root: &TargetRoot, place: &[u8]) -> Option<File> {
 /// Blocks looked up together.
 const LOOKED_UP: usize = 4096;
 /// About what a file takes while its volumes are fetched, without its path.
-const JOB_BYTES: u64 = 256;
+const JOB_BYTES: u64 = 192;
 /// About what a block takes while its volume is fetched.
-const NEED_BYTES: u64 = 104;
+const NEED_BYTES: u64 = 100;
