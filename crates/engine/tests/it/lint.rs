@@ -28,7 +28,8 @@ pub fn rules_of(set: &Fixture) -> Rules {
             IndexRule::Full
         },
         // Compaction leaves some waste, a killed run leaves what it had sent.
-        unused_blocks: ["compacted", "interrupted"].contains(&set.name.as_str()),
+        unused_blocks: ["compacted", "interrupted", "released-2.2.0.3"]
+            .contains(&set.name.as_str()),
     }
 }
 
@@ -53,6 +54,10 @@ pub fn new_faults(set: &Fixture, destination: &MemoryDestination) -> Vec<String>
             faults.retain(|found| !found.ends_with(fault));
             assert_eq!(before - faults.len(), 1, "{name}: {fault}");
         }
+    }
+    // Releases packed the blocklists in their indexes; which did is of no use to anybody.
+    if set.name.starts_with("released-") {
+        faults.retain(|found| !found.ends_with("is not stored as it is"));
     }
     faults
 }

@@ -99,6 +99,13 @@ impl Fixture {
                 .iter()
                 .map(|o| o.as_str().expect("an option").to_owned())
                 .filter(|o| !o.starts_with("--passphrase="))
+                // Larder's smallest volume.
+                .map(
+                    |o| match o.starts_with("--dblock-size=") && o.ends_with("kb") {
+                        true => "--dblock-size=1mb".to_owned(),
+                        false => o,
+                    },
+                )
                 .collect(),
             passphrase: facts["passphrase"].as_str().map(str::to_owned),
             root: facts["root"].as_str().expect("root").as_bytes().to_vec(),
