@@ -1,12 +1,16 @@
 //! A compact set that answers "this block is surely new" without asking the database.
 
+use std::hash::{BuildHasher, RandomState};
+
 use larder_volume::Hash;
 
 /// The fingerprints of blocks: 64 bits each, in one open-addressing table.
 ///
-/// `contains` is never wrong when it says no. When it says yes the block is probably there and has to be looked up; with
-/// cryptographic hashes a false yes is about as likely as two equal 64-bit random numbers. Memory is 8 to 16 bytes per block.
+/// `contains` is never wrong when it says no. When it says yes the block is probably there and has to be looked up;
+/// a false yes is about as likely as two equal 64-bit random numbers. Memory is 8 to 16 bytes per block. The
+/// fingerprints have a secret key: an index from outside may name any hashes, and must not choose their places.
 pub struct Fingerprints {
+    key: RandomState,
     /// Zero marks a free slot. Empty when the set answers "maybe" to everything.
     slots: Vec<u64>,
     len: u64,
@@ -17,6 +21,7 @@ impl Fingerprints {
     /// A set that answers "maybe" to everything and takes no memory.
     pub fn unknown() -> Self {
         Fingerprints {
+            key: RandomState::new(),
             slots: Vec::new(),
             len: 0,
             most: 0,
@@ -27,6 +32,7 @@ impl Fingerprints {
     pub fn with_room(room: u64, most: u64) -> Self {
         match usize::try_from(room.saturating_add(room / 3).saturating_add(64)) {
             Ok(slots) => Fingerprints {
+                key: RandomState::new(),
                 slots: vec![0; slots],
                 len: 0,
                 most,
@@ -40,7 +46,7 @@ impl Fingerprints {
         if self.is_unknown() {
             return true;
         }
-        let print = fingerprint(hash, size);
+        let print = self.fingerprint(hash, size);
         self.slots
             .get(self.slot_of(print))
             .is_some_and(|found| *found == print)
@@ -58,7 +64,7 @@ impl Fingerprints {
                 return;
             }
         }
-        self.put(fingerprint(hash, size));
+        self.put(self.fingerprint(hash, size));
     }
 
     /// Number of fingerprints.
@@ -79,6 +85,11 @@ impl Fingerprints {
     /// Bytes of memory in use.
     pub fn memory(&self) -> u64 {
         self.slots.capacity() as u64 * 8
+    }
+
+    /// Zero is the free slot.
+    fn fingerprint(&self, hash: &Hash, size: u64) -> u64 {
+        self.key.hash_one((hash.as_bytes(), size)).max(1)
     }
 
     fn put(&mut self, print: u64) {
@@ -119,16 +130,6 @@ impl Fingerprints {
     }
 }
 
-/// The first eight bytes of the hash, which are random already, with the size worked in.
-fn fingerprint(hash: &Hash, size: u64) -> u64 {
-    let head = hash
-        .as_bytes()
-        .first_chunk::<8>()
-        .map_or(0, |head| u64::from_le_bytes(*head));
-    // An odd constant (2^64 divided by the golden ratio) spreads small sizes over all bits; zero is the free slot.
-    (head ^ size.wrapping_mul(0x9e37_79b9_7f4a_7c15)).max(1)
-}
-
 #[cfg(test)]
 mod tests {
     use larder_volume::HashAlgorithm;
@@ -153,6 +154,22 @@ mod tests {
         assert!((0..20_000).all(|n| !set.contains(&hash(n), 6)));
         assert!((20_000..40_000).all(|n| !set.contains(&hash(n), 5)));
         assert!(set.memory() <= 20_000 * 16, "{}", set.memory());
+    }
+
+    /// Hashes that begin alike took one long run of slots, and each search all of it.
+    #[test]
+    fn hashes_that_begin_alike_do_not_meet() {
+        let alike = |n: u32| {
+            let mut bytes = [7; 32];
+            bytes[28..].copy_from_slice(&n.to_le_bytes());
+            Hash::from_bytes(&bytes).unwrap()
+        };
+        let mut set = Fingerprints::with_room(0, 1 << 20);
+        (0..300_000).for_each(|n| set.insert(&alike(n), 5));
+        assert_eq!(set.len(), 300_000);
+        // Neighbours in the table end at a free slot soon.
+        let longest = set.slots.split(|slot| *slot == 0).map(<[u64]>::len).max();
+        assert!(longest < Some(1000), "{longest:?}");
     }
 
     #[test]
