@@ -13,12 +13,13 @@ mod list;
 mod previous;
 mod reader;
 mod store;
+mod time;
 
 use std::sync::atomic::Ordering;
 
 use larder_catalog::EntryWriter;
 use larder_source::{Root, WalkOptions};
-use larder_volume::{BlockVolume, Compression, PackMethod, VolumeKind, VolumeName, VolumeTime};
+use larder_volume::{BlockVolume, Compression, PackMethod, VolumeKind, VolumeName};
 
 use self::counters::Counters;
 use crate::context::{Level, Phase};
@@ -36,9 +37,6 @@ pub struct BackupRequest {
     /// Filters, limits and policies of the walk.
     pub options: WalkOptions,
 }
-
-/// Longest wait for a clock that runs a little behind the newest version.
-const CLOCK_TOLERANCE_SECONDS: i64 = 5;
 
 impl Run {
     /// Makes a new version.
@@ -98,7 +96,8 @@ impl Run {
         // A newest list that cannot be read is no version to rest on.
         let newest_is_unread = view
             .lists()
-            .first()
+            .iter()
+            .find(|(listed, _)| *listed < time)
             .is_some_and(|(time, _)| newest.is_none_or(|newest| newest.time != time.0));
         let write = (changed
             || self.settings.upload_unchanged
@@ -246,31 +245,6 @@ impl Run {
                 "{entries} unchanged entries had blocks that are in no data file any more{names}; they are stored again, but older versions may have lost files: run `larder test … all`"
             ),
         );
-    }
-
-    /// The new version's time: now, but later than every version that exists.
-    fn version_time(&self, view: &View) -> Result<VolumeTime> {
-        let mut now = self.clock.seconds();
-        let Some((newest, volume)) = view.lists().into_iter().next() else {
-            return Ok(VolumeTime(now));
-        };
-        let ahead = newest.0 - now;
-        if ahead > CLOCK_TOLERANCE_SECONDS {
-            return Err(Error::user(
-                "ClockSetBack",
-                format!(
-                    "the newest version {} lies {ahead} seconds in the future: this machine's clock is wrong",
-                    volume.name.as_str()
-                ),
-                "set the clock",
-            ));
-        }
-        while now <= newest.0 {
-            self.cancel.check()?;
-            self.clock.pause(std::time::Duration::from_millis(20));
-            now = self.clock.seconds();
-        }
-        Ok(VolumeTime(now))
     }
 
     /// The method of new zip entries: asked for, or that of the newest volume, or Zstandard for a new destination.

@@ -3,20 +3,17 @@
 use std::io::Write;
 
 use larder_source::{OpenHow, Selection, TargetRoot};
-use larder_volume::{ArchiveReader, EXTRA_FOLDER, EntryKind};
+use larder_volume::{ArchiveReader, EXTRA_FOLDER, EntryKind, MAX_EXTRA};
 
 use crate::context::Phase;
 use crate::data::VolumeData;
-use crate::error::{PathContext, VolumeContext};
+use crate::error::PathContext;
 use crate::report::{ListReport, ListedFile, RestoreReport};
 use crate::restore::RestoreRequest;
 use crate::run::Run;
 use crate::sync::{Mode, Need};
 use crate::versions::{Unsaid, Version};
 use crate::{Error, ListRequest, Result};
-
-/// Largest control file that is read back.
-const MAX_BYTES: u64 = 1 << 30;
 
 impl Run {
     /// The control files of the chosen version, which is the newest unless another one is named.
@@ -73,12 +70,22 @@ impl Run {
             ..RestoreReport::default()
         };
         self.reporter.phase(Phase::Restoring);
+        let mut left = MAX_EXTRA;
         for (name, _) in control_names(&archive, &chosen) {
             let volume = version.volume.name.as_str();
             let Some(entry) = archive.find(&format!("{EXTRA_FOLDER}{name}")) else {
                 continue;
             };
-            let bytes = archive.read(entry, MAX_BYTES).in_volume(volume)?;
+            let bytes = match archive.read(entry, left) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    self.reporter
+                        .error("RestoreFailed", format!("{volume}: {name}: {error}"));
+                    report.broken_remote_files.push(name.to_owned());
+                    continue;
+                }
+            };
+            left -= bytes.len() as u64;
             let written = match &root {
                 None => Ok(()),
                 Some(root) => root.open_file(name.as_bytes(), how).and_then(|mut file| {
@@ -98,7 +105,8 @@ impl Run {
                 }
             }
         }
-        if report.restored_files == 0 && report.broken_local_files.is_empty() {
+        let broken = report.broken_local_files.len() + report.broken_remote_files.len();
+        if report.restored_files == 0 && broken == 0 {
             return Err(Error::user(
                 "EmptyRestoreOperation",
                 "the version holds no such control file, so there is nothing to restore",

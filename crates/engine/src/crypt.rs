@@ -3,11 +3,8 @@
 //! Which module decrypts is decided by the remote name's extension, so sets written with several modules stay
 //! readable (docs/format/encryption-aes.md, docs/format/encryption-gpg.md).
 
-use std::io::{Read, Write};
-use std::process::{Command, Stdio};
-use std::sync::mpsc::RecvTimeoutError;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::io::Write;
+use std::sync::Arc;
 
 use larder_options::Secret;
 use larder_volume::{
@@ -18,9 +15,11 @@ use larder_volume::{
 use larder_destination::{Clock, Random};
 
 use crate::context::{Cancel, no_randomness};
-use crate::data::{HashSink, Sink, VolumeData, temporary_error};
+use crate::data::{HashSink, Sink, VolumeData};
 use crate::error::VolumeContext;
-use crate::{Error, Fault, Result};
+pub(crate) use crate::gpg::GpgSettings;
+use crate::gpg::Way;
+use crate::{Error, Result};
 
 /// How volumes are encrypted when written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,17 +35,6 @@ pub(crate) enum Encryption {
     },
     /// The gpg program.
     Gpg,
-}
-
-/// The gpg program and its arguments (commands spec 3.1).
-#[derive(Clone, Debug, Default)]
-pub(crate) struct GpgSettings {
-    pub(crate) program: Option<String>,
-    pub(crate) encryption_command: String,
-    pub(crate) decryption_command: String,
-    pub(crate) encryption_switches: String,
-    pub(crate) decryption_switches: String,
-    pub(crate) armor: bool,
 }
 
 /// Encrypts and decrypts volumes with one passphrase.
@@ -138,7 +126,7 @@ impl Crypt {
             }
             SealWriter::Gpg { plain, mut out } => {
                 let plain = plain.finish()?;
-                self.run_gpg(true, &plain, &mut out, "(new volume)")?;
+                self.run_gpg(Way::Encrypt, &plain, &mut out, "(new volume)")?;
                 out.finish()
             }
         }
@@ -195,7 +183,7 @@ impl Crypt {
             Ok(Some(EncryptionKind::Gpg)) => {
                 self.password()?;
                 let mut sink = Sink::new(IN_MEMORY_BYTES, None);
-                self.run_gpg(false, &data, &mut sink, text)?;
+                self.run_gpg(Way::Decrypt, &data, &mut sink, text)?;
                 sink.finish()
             }
             Err(error) => Err(Error::volume(text, error)),
@@ -204,117 +192,14 @@ impl Crypt {
 
     fn run_gpg(
         &self,
-        encrypt: bool,
+        way: Way,
         input: &VolumeData,
         output: &mut dyn Write,
         name: &str,
     ) -> Result<()> {
-        let password = self.password()?.to_owned();
-        if password.contains('\n') {
-            return Err(Error::user(
-                "OptionValidationError",
-                "gpg reads one line, so the passphrase must not contain a line break",
-                "choose another passphrase, or --encryption-module=aes",
-            ));
-        }
-        let candidates: Vec<String> = match &self.gpg.program {
-            Some(program) => vec![program.clone()],
-            None => vec!["gpg2".into(), "gpg".into()],
-        };
-        let mut arguments: Vec<String> = Vec::new();
-        if self.gpg.armor {
-            arguments.push("--armor".into());
-        }
-        arguments.extend(["--batch", "--passphrase-fd", "0"].map(String::from));
-        let (switches, command) = if encrypt {
-            (&self.gpg.encryption_switches, &self.gpg.encryption_command)
-        } else {
-            (&self.gpg.decryption_switches, &self.gpg.decryption_command)
-        };
-        arguments.extend(split_arguments(switches));
-        arguments.extend(split_arguments(command));
-        let mut child = None;
-        for program in &candidates {
-            match Command::new(program)
-                .args(&arguments)
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-            {
-                Ok(started) => {
-                    child = Some(started);
-                    break;
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                // A folder of the search path that this user must not look into is no reason to stop searching.
-                Err(error)
-                    if error.kind() == std::io::ErrorKind::PermissionDenied
-                        && self.gpg.program.is_none() => {}
-                Err(error) => return Err(Error::io(program, error)),
-            }
-        }
-        let Some(mut child) = child else {
-            return Err(Error::Known {
-                id: "GpgNotFound",
-                fault: Fault::Environment,
-                message: format!("the gpg program ({}) was not found", candidates.join(", ")),
-                hint: "install GnuPG or name it with --gpg-program-path=…".into(),
-            });
-        };
-        let (Some(mut stdin), Some(mut stdout), Some(mut stderr)) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take())
-        else {
-            return Err(Error::Bug("a child process without pipes".into()));
-        };
-        let mut reader = input.reader()?;
-        let child = Mutex::new(child);
-        let (ended, wait_for_end) = std::sync::mpsc::channel::<()>();
-        let (fed, words) = std::thread::scope(|scope| {
-            let child = &child;
-            scope.spawn(move || {
-                while wait_for_end.recv_timeout(CANCEL_PAUSE) == Err(RecvTimeoutError::Timeout) {
-                    if self.cancel.is_cancelled() {
-                        // Its pipes close, which ends the other threads.
-                        let _ = child.lock().unwrap_or_else(PoisonError::into_inner).kill();
-                        break;
-                    }
-                }
-            });
-            let feeder = scope.spawn(move || -> std::io::Result<()> {
-                stdin.write_all(password.as_bytes())?;
-                stdin.write_all(b"\n")?;
-                std::io::copy(&mut reader, &mut stdin)?;
-                Ok(())
-            });
-            let listener = scope.spawn(move || {
-                let mut words = String::new();
-                let _ = stderr.read_to_string(&mut words);
-                words
-            });
-            let copied = std::io::copy(&mut stdout, output);
-            let fed = feeder
-                .join()
-                .unwrap_or_else(|_| Err(std::io::Error::other("writer failed")));
-            let words = listener.join().unwrap_or_default();
-            drop(ended);
-            (copied.and(fed), words)
-        });
-        let mut child = child.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let status = child.wait().map_err(|error| Error::io("gpg", error))?;
-        if status.success() {
-            fed.map_err(temporary_error)?;
-            return Ok(());
-        }
-        self.cancel.check()?;
-        let words = words.trim().replace('\n', "; ");
-        let source = if !encrypt && (words.contains("Bad session key") || words.contains("bad key"))
-        {
-            larder_volume::Error::WrongPassword
-        } else {
-            larder_volume::Error::Tampered(format!("gpg ended with {status}: {words}"))
-        };
-        Err(Error::volume(name, source))
+        let password = self.password()?;
+        self.gpg
+            .run(way, password, input, output, &self.cancel, name)
     }
 }
 
@@ -328,35 +213,8 @@ fn module(extension: Option<&str>) -> larder_volume::Result<Option<EncryptionKin
     extension.map(EncryptionKind::parse).transpose()
 }
 
-/// How long a running gpg does not notice that it is no longer wanted.
-const CANCEL_PAUSE: Duration = Duration::from_millis(100);
-
 /// Volumes up to this size are handled in memory.
 pub(crate) const IN_MEMORY_BYTES: u64 = 160 << 20;
-
-fn split_arguments(text: &str) -> Vec<String> {
-    let (mut out, mut word, mut quote, mut any) = (Vec::new(), String::new(), None, false);
-    for c in text.chars() {
-        match (quote, c) {
-            (None, '"' | '\'') => {
-                quote = Some(c);
-                any = true;
-            }
-            (Some(q), c) if q == c => quote = None,
-            (None, c) if c.is_whitespace() => {
-                if any || !word.is_empty() {
-                    out.push(std::mem::take(&mut word));
-                }
-                any = false;
-            }
-            (_, c) => word.push(c),
-        }
-    }
-    if any || !word.is_empty() {
-        out.push(word);
-    }
-    out
-}
 
 /// A volume being encrypted while it is written.
 pub(crate) enum SealWriter {
@@ -384,20 +242,5 @@ impl Write for SealWriter {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::split_arguments;
-
-    #[test]
-    fn switches_are_split_like_a_shell_would() {
-        assert_eq!(
-            split_arguments("--recipient 'A B' --x"),
-            ["--recipient", "A B", "--x"]
-        );
-        assert_eq!(split_arguments("  "), Vec::<String>::new());
-        assert_eq!(split_arguments("\"\" a"), ["", "a"]);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use larder_destination::Body;
-use larder_volume::{Hash, HashAlgorithm, Hasher, ReadAt};
+use larder_volume::{Hash, HashAlgorithm, Hasher, ReadAt, Scratch};
 
 use crate::error::PathContext;
 use crate::{Error, Result};
@@ -172,6 +172,18 @@ impl Sink {
                     len: self.len,
                 })))
             }
+        }
+    }
+}
+
+/// An unpacked tar lies in memory up to this size: a usual volume does.
+pub(crate) const TAR_MEMORY_BYTES: u64 = 64 << 20;
+
+impl Scratch for Sink {
+    fn finish(self: Box<Self>) -> std::io::Result<Box<dyn ReadAt>> {
+        match Sink::finish(*self) {
+            Ok(data) => Ok(Box::new(data)),
+            Err(error) => Err(std::io::Error::other(error)),
         }
     }
 }

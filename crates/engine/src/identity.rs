@@ -1,16 +1,89 @@
 //! What makes a backup this backup: its format parameters and its passphrase, both found out before anything is written.
+//!
+//! The destination may hold anything beside the backup: damaged files, foreign ones, traps. So no single file decides.
+//! The format is that of most of the volumes that open, and the passphrase is wrong when it opens none of many.
 
-use larder_volume::{Format, HashAlgorithm, VolumeKind};
+use std::hash::{BuildHasher, RandomState};
+
+use larder_catalog::VolumeState;
+use larder_volume::{ArchiveReader, Format, HashAlgorithm, VolumeKind, VolumeName, VolumeTime};
 
 use crate::context::random_bytes;
-use crate::error::VolumeContext;
-use crate::run::{Run, read_manifest};
-use crate::sync::{RemoteVolume, View, describe};
+use crate::data::VolumeData;
+use crate::error::{Reach, VolumeContext};
+use crate::repository::locked;
+use crate::run::{OpenedFirst, Run, read_manifest};
+use crate::settings::check_blocksize;
+use crate::sync::{Need, RemoteVolume, View, describe};
+use crate::versions::Version;
 use crate::{Error, Result};
 
+/// Volumes up to this size are kept in memory until they are needed, two at most.
+const KEPT_BYTES: u64 = 16 << 20;
+/// Volumes of each kind that are opened before giving up.
+const TRIES: usize = 10;
+/// Volumes that must agree on the format.
+const ENOUGH_VOTES: usize = 2;
+/// How much earlier than its name says a list may have been made. After a failed upload a program takes the next
+/// second, up to about a hundred times.
+const RENAMING_SECONDS: i64 = 120;
+/// Catalog parameter with the salted hash of the passphrase.
+const PASSPHRASE_CHECK: &str = "passphrase-check";
+/// Rounds of that hash: some milliseconds.
+const PASSPHRASE_ROUNDS: u32 = 20_000;
+
+/// A volume that was opened, and what its manifest says.
+struct Witness {
+    format: Format,
+    is_encrypted: bool,
+    /// When it is small and somebody may want it next.
+    opened: Option<OpenedFirst>,
+}
+
+/// What opening volumes gave, one after the other.
+#[derive(Default)]
+struct Inquiry {
+    witnesses: Vec<Witness>,
+    /// Why the others did not open.
+    failures: Vec<Error>,
+}
+
+impl Inquiry {
+    /// The format that has the most witnesses so far, and how many. Of equal numbers the first.
+    fn leader(&self) -> Option<(Format, usize)> {
+        let mut best: Option<(Format, usize)> = None;
+        for witness in &self.witnesses {
+            let same = self.witnesses.iter().filter(|w| w.format == witness.format);
+            let count = same.count();
+            if best.is_none_or(|(_, most)| count > most) {
+                best = Some((witness.format, count));
+            }
+        }
+        best
+    }
+
+    /// The error that explains best why nothing opened.
+    fn into_failure(self) -> Option<Error> {
+        let mut failures = self.failures;
+        let wrong = failures.iter().position(is_wrong_passphrase);
+        let index = wrong.unwrap_or(0);
+        (index < failures.len()).then(|| failures.swap_remove(index))
+    }
+}
+
+fn is_wrong_passphrase(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Volume {
+            source: larder_volume::Error::WrongPassword,
+            ..
+        }
+    )
+}
+
 impl Run {
-    /// Finds block size and hash algorithms: catalog, else a manifest in the destination, else the options.
-    pub(crate) fn establish_format(&self, view: &View) -> Result<()> {
+    /// Finds block size and hash algorithms: catalog, else the manifests in the destination, else the options.
+    pub(crate) fn establish_format(&self, view: &View, need: Need) -> Result<()> {
         if self.known_format().is_some() {
             return Ok(());
         }
@@ -23,66 +96,103 @@ impl Run {
         if view.volumes.is_empty() {
             return self.set_format(self.new_format()?);
         }
-        // The newest list is mostly wanted next and is kept then; a huge one is not worth it.
-        let keeps = |v: &RemoteVolume| {
-            v.name.kind() == VolumeKind::List && v.size.is_some_and(|size| size <= KEPT_BYTES)
-        };
-        let lists = view.lists().into_iter().map(|(_, v)| v);
-        let mut candidates: Vec<RemoteVolume> = lists.filter(keeps).collect();
-        let mut others: Vec<_> = view.volumes.values().filter(|v| !keeps(v)).collect();
-        others.sort_by_key(|v| v.size.unwrap_or(u64::MAX));
-        candidates.extend(others.into_iter().cloned());
-        let (mut failure, all_tried) = (None, candidates.len() <= MANIFEST_TRIES);
-        for volume in candidates.into_iter().take(MANIFEST_TRIES) {
-            let outcome = self
-                .remote
-                .get(volume.name.as_str(), volume.size)
-                .and_then(|data| {
-                    let archive = self.open_volume(&volume.name, data)?;
-                    let manifest = read_manifest(&archive, volume.name.as_str())?;
-                    let format = Format::of(&manifest).in_volume(volume.name.as_str())?;
-                    Ok((format, archive))
-                });
-            match outcome {
-                Ok((format, archive)) => {
-                    crate::settings::check_blocksize(format.blocksize)?;
-                    self.set_format(format)?;
-                    if keeps(&volume) {
-                        self.keep_opened(&volume.name, archive);
-                    }
-                    return self.remember_passphrase();
-                }
-                Err(
-                    error @ Error::Volume {
-                        source: larder_volume::Error::WrongPassword,
-                        ..
-                    },
-                ) => {
-                    // A damaged header looks the same, so one more volume is asked before the user is blamed.
-                    if failure.is_some() {
-                        return Err(error);
-                    }
-                    failure = Some(error);
-                }
-                Err(error @ Error::Volume { .. }) => {
-                    self.reporter.warn("DamagedVolume", describe(&error));
-                    failure.get_or_insert(error);
-                }
+        let candidates = candidates(view, need);
+        let all_tried = candidates.len() >= view.volumes.len();
+        let has_one_list = view.lists().len() <= 1;
+        let mut inquiry = Inquiry::default();
+        for volume in candidates {
+            let (leader, most) = inquiry.leader().unzip();
+            let votes = most.unwrap_or(0);
+            let is_clear = leader.is_some() && votes == inquiry.witnesses.len();
+            let enough = votes >= ENOUGH_VOTES && 2 * votes > inquiry.witnesses.len();
+            if enough
+                || (is_clear && has_one_list && inquiry.failures.is_empty())
+                || (is_clear && volume.name.kind() == VolumeKind::Blocks)
+            {
+                break;
+            }
+            match self.open_as_witness(&volume) {
+                Ok(witness) => inquiry.witnesses.push(witness),
+                Err(error) if error.reach() == Reach::Volume => inquiry.failures.push(error),
                 Err(error) => return Err(error),
             }
         }
-        match failure {
-            // Only torn files of a first run that was interrupted: nothing holds anything yet.
-            Some(Error::Volume { source, .. })
-                if all_tried
-                    && view.lists().is_empty()
-                    && !matches!(source, larder_volume::Error::WrongPassword) =>
-            {
-                self.set_format(self.new_format()?)
-            }
-            Some(error) => Err(error),
-            None => Err(Error::Bug("no volume to read a manifest from".into())),
+        match inquiry.leader() {
+            Some((format, _)) => self.take_format(format, inquiry),
+            None => match inquiry.into_failure() {
+                // Only torn files of a first run that was interrupted: nothing holds anything yet.
+                Some(error)
+                    if all_tried && view.lists().is_empty() && !is_wrong_passphrase(&error) =>
+                {
+                    self.set_format(self.new_format()?)
+                }
+                Some(error) => Err(error),
+                None => Err(Error::Bug("no volume to read a manifest from".into())),
+            },
         }
+    }
+
+    /// Takes the format that most volumes have. What did not open, or has another format, is named.
+    fn take_format(&self, format: Format, inquiry: Inquiry) -> Result<()> {
+        self.set_format(format)?;
+        for error in &inquiry.failures {
+            self.pass_over(error);
+        }
+        let mut opens = false;
+        for witness in inquiry.witnesses {
+            if witness.format != format {
+                // Opened again it fails by its manifest, and is named then.
+                continue;
+            }
+            opens |= witness.is_encrypted;
+            if let Some(opened) = witness.opened {
+                self.keep_opened(opened);
+            }
+        }
+        if opens {
+            self.remember_passphrase()?;
+        }
+        Ok(())
+    }
+
+    /// Names a volume that cannot be read, where others can. A list may be a version that is lost; the blocks that an
+    /// index describes are found in the data files.
+    fn pass_over(&self, error: &Error) {
+        let text = format!("{}; it is passed over", describe(error));
+        let parsed = match error {
+            Error::Volume { name, .. } => VolumeName::parse(name, self.settings.case_insensitive),
+            _ => None,
+        };
+        match parsed.map(|name| name.kind()) {
+            Some(VolumeKind::Index) => self.reporter.info("DamagedIndex", text),
+            _ => self.reporter.warn("DamagedVolume", text),
+        }
+    }
+
+    fn open_as_witness(&self, volume: &RemoteVolume) -> Result<Witness> {
+        let name = volume.name.as_str();
+        let data = self.remote.get(name, volume.size)?;
+        let whole = (data.len(), data.hash(HashAlgorithm::Sha256)?);
+        let archive = self.open_volume(&volume.name, data)?;
+        let format = Format::of(&read_manifest(&archive, name)?).in_volume(name)?;
+        if check_blocksize(format.blocksize).is_err() {
+            let source = larder_volume::Error::Unsupported(format!(
+                "a block size of {} bytes",
+                format.blocksize
+            ));
+            return Err(Error::volume(name, source));
+        }
+        let keeps = volume.name.kind() != VolumeKind::Blocks && whole.0 <= KEPT_BYTES;
+        let opened = keeps.then(|| OpenedFirst {
+            name: volume.name.clone(),
+            archive,
+            whole,
+        });
+        Ok(Witness {
+            format,
+            is_encrypted: volume.name.encryption().is_some(),
+            opened,
+        })
     }
 
     /// Refuses a passphrase other than the one this backup was made with, before anything is written with it.
@@ -107,35 +217,18 @@ impl Run {
         if self.crypt.passphrase.is_none() {
             return Ok(());
         }
-        let mut candidates: Vec<_> = view
-            .volumes
-            .values()
-            .filter(|v| v.name.encryption().is_some() && v.name.compression().is_some())
-            .collect();
-        candidates.sort_by_key(|v| v.size.unwrap_or(u64::MAX));
-        let mut damage = None;
-        for volume in candidates.into_iter().take(MANIFEST_TRIES) {
-            match self.fetch_volume(&volume.name, volume.size, None) {
+        let mut inquiry = Inquiry::default();
+        for volume in candidates(view, Need::Blocks) {
+            if volume.name.encryption().is_none() {
+                continue;
+            }
+            match self.open_as_witness(&volume) {
                 Ok(_) => return self.remember_passphrase(),
-                // Damage tells nothing about the passphrase; the next volume may.
-                Err(
-                    error @ Error::Volume {
-                        source:
-                            larder_volume::Error::Malformed { .. }
-                            | larder_volume::Error::Tampered(_)
-                            | larder_volume::Error::Mismatch { .. },
-                        ..
-                    },
-                ) => {
-                    damage.get_or_insert(error);
-                }
+                Err(error) if error.reach() == Reach::Volume => inquiry.failures.push(error),
                 Err(error) => return Err(error),
             }
         }
-        match damage {
-            Some(error) => Err(error),
-            None => self.remember_passphrase(),
-        }
+        inquiry.into_failure().map_or(Ok(()), Err)
     }
 
     /// Notes that the present passphrase opens this backup.
@@ -184,16 +277,123 @@ impl Run {
             )
         })
     }
+
+    /// Whether a list was made when its name says. An earlier list under a later name would pass for a newer version;
+    /// its manifest, which an encrypted volume protects, tells.
+    pub(crate) fn is_as_old_as_its_name(
+        &self,
+        volume: &RemoteVolume,
+        archive: &ArchiveReader<VolumeData>,
+    ) -> Result<bool> {
+        if self.settings.dont_read_manifests {
+            return Ok(true);
+        }
+        let manifest = read_manifest(archive, volume.name.as_str())?;
+        let created = VolumeTime::parse(&manifest.created).ok();
+        let (Some(created), Some(named)) = (created, volume.name.time()) else {
+            return Ok(true);
+        };
+        Ok(created.0 >= named.0.saturating_sub(RENAMING_SECONDS))
+    }
+
+    /// Leaves out the newest versions whose lists cannot be read, up to the first that can. Those that the catalog knows
+    /// were read before. When none can be read, all are given.
+    pub(crate) fn without_junk(&self, versions: Vec<Version>) -> Result<Vec<Version>> {
+        for (place, version) in versions.iter().enumerate() {
+            if self.is_version(&version.volume)? {
+                return Ok(versions.into_iter().skip(place).collect());
+            }
+        }
+        Ok(versions)
+    }
+
+    /// Whether a list can be read. One that cannot is named, once.
+    pub(crate) fn is_version(&self, volume: &RemoteVolume) -> Result<bool> {
+        let name = volume.name.as_str();
+        if let Some(known) = locked(&self.judged_lists).get(name) {
+            return Ok(*known);
+        }
+        let is_version = self.is_known_list(volume)?
+            || match self.open_list(volume) {
+                Ok(()) => true,
+                Err(error) if error.reach() == Reach::Volume => {
+                    let text = format!("{}; it is passed over", describe(&error));
+                    self.reporter.warn("DamagedList", text);
+                    false
+                }
+                Err(error) => return Err(error),
+            };
+        locked(&self.judged_lists).insert(name.to_owned(), is_version);
+        Ok(is_version)
+    }
+
+    /// Opens a list and keeps it for whoever reads it next.
+    ///
+    /// # Errors
+    /// [`Error::Volume`] for one that cannot be read, or that is older than its name says.
+    pub(crate) fn open_list(&self, volume: &RemoteVolume) -> Result<()> {
+        let archive = self.fetch_list(volume)?;
+        if !self.is_as_old_as_its_name(volume, &archive)? {
+            return Err(Error::volume(volume.name.as_str(), renamed()));
+        }
+        let len = volume.size.unwrap_or(u64::MAX);
+        if len <= KEPT_BYTES {
+            let whole = (len, HashAlgorithm::Sha256.digest(b""));
+            let name = volume.name.clone();
+            self.keep_opened(OpenedFirst {
+                name,
+                archive,
+                whole,
+            });
+        }
+        Ok(())
+    }
+
+    /// True when the catalog has a version of this list.
+    pub(crate) fn is_known_list(&self, volume: &RemoteVolume) -> Result<bool> {
+        let row = self.catalog(|c| c.volume_named(volume.name.as_str()))?;
+        Ok(row
+            .is_some_and(|row| matches!(row.state, VolumeState::Uploaded | VolumeState::Verified)))
+    }
 }
 
-/// Lists up to this size are kept in memory until they are needed.
-const KEPT_BYTES: u64 = 32 << 20;
-/// Volumes asked for a manifest before giving up.
-const MANIFEST_TRIES: usize = 5;
-/// Catalog parameter with the salted hash of the passphrase.
-const PASSPHRASE_CHECK: &str = "passphrase-check";
-/// Rounds of that hash: some milliseconds.
-const PASSPHRASE_ROUNDS: u32 = 20_000;
+/// What is wrong with a list whose manifest is older than its name.
+pub(crate) fn renamed() -> larder_volume::Error {
+    larder_volume::Error::Tampered(
+        "it was made earlier than its name says: an old list under a new name".into(),
+    )
+}
+
+/// The volumes that are asked, in this order: the newest list, an index, the next list, the next index, and so on. Which indexes is by chance: whoever adds files cannot see to it that they are asked.
+fn candidates(view: &View, need: Need) -> Vec<RemoteVolume> {
+    let chance = RandomState::new();
+    let of_kind = |kind: VolumeKind| {
+        let volumes = view.volumes.values();
+        let mut found: Vec<&RemoteVolume> = volumes.filter(|v| v.name.kind() == kind).collect();
+        found.sort_by_cached_key(|volume| chance.hash_one(volume.name.as_str()));
+        found.truncate(TRIES);
+        found
+    };
+    let lists = view.lists().into_iter().map(|(_, list)| list);
+    let lists: Vec<RemoteVolume> = lists.take(TRIES).collect();
+    let indexes = of_kind(VolumeKind::Index);
+    let mut all = Vec::new();
+    if need == Need::Lists {
+        // Whoever wants lists only needs no index.
+        all.extend(lists);
+        all.extend(indexes.into_iter().cloned());
+    } else {
+        for turn in 0..TRIES {
+            all.extend(lists.get(turn).cloned());
+            all.extend(indexes.get(turn).copied().cloned());
+        }
+    }
+    // Blocks are large: they are asked only where there are few others.
+    if all.len() < TRIES {
+        all.extend(of_kind(VolumeKind::Blocks).into_iter().cloned());
+    }
+    all
+}
 
 fn parse_format(text: &str) -> Option<Format> {
     let mut parts = text.split(' ');

@@ -11,6 +11,7 @@ mod crypt;
 mod data;
 mod entries;
 mod error;
+mod gpg;
 mod identity;
 mod listing;
 mod losses;

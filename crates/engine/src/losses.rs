@@ -13,6 +13,7 @@ use crate::Result;
 use crate::error::Reach;
 use crate::run::Run;
 use crate::sync::View;
+use crate::verify::WholeLists;
 
 /// Losses that are named one by one; the rest is counted.
 const NAMED_LOSSES: usize = 20;
@@ -171,8 +172,9 @@ impl Run {
         let mut costs: Vec<Cost> = losses.iter().map(|_| Cost::default()).collect();
         let mut all_read = true;
         for version in self.all_versions(view).unwrap_or_default() {
+            let mut whole = WholeLists::default();
             let read = self.each_entry(&version, |entry| {
-                if let Some(block) = self.first_missing(&entry, &missed)?
+                if let Some(block) = self.first_missing(&entry, &missed, &mut whole)?
                     && let Some(cost) = owner.get(&block).and_then(|index| costs.get_mut(*index))
                 {
                     cost.files += 1;

@@ -39,6 +39,7 @@ use self::selected::{Contents, Selected};
 use crate::context::Phase;
 use crate::data::VolumeData;
 use crate::error::{PathContext, Reach};
+use crate::identity::renamed;
 use crate::report::RestoreReport;
 use crate::run::Run;
 use crate::sync::{Mode, Need, RemoteVolume, View, describe};
@@ -367,6 +368,11 @@ impl Run {
         work: impl FnMut(FileEntry) -> Result<()>,
     ) -> Result<()> {
         let archive = self.fetch_list(&version.volume)?;
+        if !self.is_as_old_as_its_name(&version.volume, &archive)? {
+            let name = version.volume.name.as_str();
+            self.reporter
+                .warn("RenamedList", format!("{name}: {}", renamed()));
+        }
         self.entries_of(&archive, version.volume.name.as_str(), work)
     }
 

@@ -14,11 +14,12 @@ use larder_volume::{
 
 use crate::context::{Cancel, Monitor, Reporter, random_bytes};
 use crate::crypt::Crypt;
-use crate::data::VolumeData;
+use crate::data::{Sink, TAR_MEMORY_BYTES, VolumeData};
 use crate::error::VolumeContext;
 use crate::report::{BackendStatistics, Common, Outcome};
 use crate::repository::{Repository, locked};
 use crate::settings::Settings;
+use crate::sync::Searched;
 use crate::transfer::Remote;
 use crate::{Error, Result};
 
@@ -33,11 +34,25 @@ pub struct Run {
     pub(crate) cancel: Cancel,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
-    /// The volume whose manifest gave the format, for whoever needs it next.
-    opened_first: Mutex<Option<(String, ArchiveReader<VolumeData>)>>,
+    /// The volumes whose manifests gave the format, for whoever needs them next.
+    opened_first: Mutex<Vec<OpenedFirst>>,
+    /// Lists that were opened to see whether they are versions.
+    pub(crate) judged_lists: Mutex<std::collections::HashMap<String, bool>>,
+    /// Which data files were searched for blocks that no index names.
+    pub(crate) searched: Mutex<Searched>,
     started: (i64, u32),
 }
 
+/// A volume that was opened before anybody wanted what is in it.
+pub(crate) struct OpenedFirst {
+    pub(crate) name: VolumeName,
+    pub(crate) archive: ArchiveReader<VolumeData>,
+    /// Length and SHA-256 of the remote file.
+    pub(crate) whole: (u64, larder_volume::Hash),
+}
+
+/// Volumes kept open so.
+const KEPT_VOLUMES: usize = 2;
 /// Block size of a new backup.
 const DEFAULT_BLOCKSIZE: u64 = 1 << 20;
 
@@ -87,7 +102,9 @@ impl Run {
             started: clock.now(),
             clock,
             random: Arc::clone(&repository.random),
-            opened_first: Mutex::new(None),
+            opened_first: Mutex::default(),
+            judged_lists: Mutex::default(),
+            searched: Mutex::default(),
             repository,
         })
     }
@@ -230,7 +247,10 @@ impl Run {
             ));
         };
         let plain = self.crypt.open(name, data)?;
-        let archive = ArchiveReader::open(plain, compression).in_volume(text)?;
+        let archive = ArchiveReader::open_with(plain, compression, || {
+            Box::new(Sink::new(TAR_MEMORY_BYTES, None))
+        })
+        .in_volume(text)?;
         if archive.recovered() {
             self.reporter.warn(
                 "DamagedDirectory",
@@ -264,9 +284,9 @@ impl Run {
         let is_list = name.kind() == VolumeKind::List;
         let hash = hash.filter(|_| is_list || !Crypt::authenticates(name));
         if hash.is_none()
-            && let Some(archive) = self.take_opened(name)
+            && let Some(opened) = self.take_opened(name)
         {
-            return Ok(archive);
+            return Ok(opened.archive);
         }
         let mut second = false;
         loop {
@@ -293,15 +313,17 @@ impl Run {
     }
 
     /// Keeps a volume that was opened for its manifest.
-    pub(crate) fn keep_opened(&self, name: &VolumeName, archive: ArchiveReader<VolumeData>) {
-        *locked(&self.opened_first) = Some((name.as_str().to_owned(), archive));
+    pub(crate) fn keep_opened(&self, opened: OpenedFirst) {
+        let mut kept = locked(&self.opened_first);
+        kept.truncate(KEPT_VOLUMES - 1);
+        kept.insert(0, opened);
     }
 
     /// The volume that was opened for its manifest, when it is this one.
-    fn take_opened(&self, name: &VolumeName) -> Option<ArchiveReader<VolumeData>> {
-        locked(&self.opened_first)
-            .take_if(|(kept, _)| kept == name.as_str())
-            .map(|(_, archive)| archive)
+    pub(crate) fn take_opened(&self, name: &VolumeName) -> Option<OpenedFirst> {
+        let mut kept = locked(&self.opened_first);
+        let at = kept.iter().position(|opened| opened.name == *name)?;
+        Some(kept.remove(at))
     }
 
     /// Compares the hash of a fetched volume with the recorded one.

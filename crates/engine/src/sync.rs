@@ -6,18 +6,20 @@
 
 mod indexes;
 mod lists;
+mod search;
+mod sorting;
 
 pub(crate) use self::lists::LIST_WRITER;
 use std::collections::{BTreeMap, HashMap};
 
 use larder_catalog::Counts;
 use larder_destination::{ErrorKind, RemoteFile};
-use larder_volume::{EntryKind, VolumeKind, VolumeName, VolumeTime, parity_owner};
+use larder_volume::{EntryKind, VolumeKind, VolumeName, VolumeTime};
 
+pub(crate) use self::search::Searched;
 use crate::context::{Level, Phase};
 use crate::run::Run;
 use crate::settle::{is_stored, split_leftovers};
-use crate::transfer::doubled_names;
 use crate::{Error, Result};
 
 /// One volume of this backup in the destination.
@@ -35,6 +37,12 @@ pub(crate) struct View {
     pub(crate) volumes: HashMap<String, RemoteVolume>,
     /// Files with an ending after that of a volume, such as the temporary files of other programs.
     pub(crate) strays: Vec<String>,
+    /// Names that are listed twice, with different sizes.
+    pub(crate) doubled: Vec<String>,
+    /// Encrypted files that nobody can read, in a backup without encryption, sorted.
+    pub(crate) locked: Vec<String>,
+    /// Volumes without encryption in an encrypted backup, sorted; they are never read.
+    pub(crate) unencrypted: Vec<String>,
     /// Prefixes of other backups in the same folder.
     pub(crate) foreign: BTreeMap<String, u64>,
     /// Volumes that the catalog knew as stored and that are gone.
@@ -103,13 +111,16 @@ const UNSEEN: &str = "2";
 impl Run {
     /// Lists the destination and sorts out this backup's volumes. A missing folder is created only on demand.
     pub(crate) fn view(&self, create_folder: bool) -> Result<View> {
-        let mut listed = self.remote.list(false);
+        let is_volume = |file: &RemoteFile| {
+            VolumeName::parse(&file.name, self.settings.case_insensitive).is_some()
+        };
+        let mut listed = self.remote.list_where(false, is_volume);
         if create_folder
             && matches!(&listed, Err(Error::Destination(error)) if *error.kind() == ErrorKind::FolderMissing)
         {
             // What cannot become a backup leaves no folder behind.
             self.new_format()?;
-            listed = self.remote.list(true);
+            listed = self.remote.list_where(true, is_volume);
         }
         let files = match listed {
             Err(Error::Destination(error))
@@ -121,53 +132,9 @@ impl Run {
             }
             other => other?,
         };
-        self.sort_files(files)
-    }
-
-    fn sort_files(&self, files: Vec<RemoteFile>) -> Result<View> {
-        let mut view = View::default();
-        let doubled = doubled_names(&files);
-        for file in files {
-            if parity_owner(&file.name).is_some() {
-                continue;
-            }
-            let Some(name) = VolumeName::parse(&file.name, self.settings.case_insensitive) else {
-                continue;
-            };
-            if !self
-                .settings
-                .same_name(name.prefix(), &self.settings.prefix)
-            {
-                *view.foreign.entry(name.prefix().to_owned()).or_default() += 1;
-                continue;
-            }
-            if doubled.contains(&file.name) {
-                return Err(Error::data(
-                    "DuplicateRemoteFiles",
-                    format!("the destination lists {} twice", file.name),
-                    "remove the copy that is not wanted",
-                ));
-            }
-            view.volumes.insert(
-                file.name,
-                RemoteVolume {
-                    name,
-                    size: file.size,
-                    is_archived: file.is_archived,
-                },
-            );
-        }
-        if self.settings.case_insensitive {
-            let names = view.volumes.keys();
-            view.folded = names.map(|n| (n.to_ascii_lowercase(), n.clone())).collect();
-        }
-        // A set of which nothing can be read is no heap of strays: it gets its own error.
-        let is_stray = |volume: &RemoteVolume| !crate::crypt::is_known(volume.name.encryption());
-        if !view.volumes.values().all(is_stray) {
-            let strays = view.volumes.extract_if(|_, volume| is_stray(volume));
-            view.strays = strays.map(|(name, _)| name).collect();
-            view.strays.sort_unstable();
-        }
+        let mut view = self.sort_files(files);
+        let rows = self.catalog(|c| c.volumes())?;
+        self.take_out_unencrypted(&mut view, &rows)?;
         Ok(view)
     }
 
@@ -191,16 +158,12 @@ impl Run {
             }
             (view, _) => view?,
         };
-        for name in &view.strays {
-            self.reporter.warn(
-                "UnknownEnding",
-                format!("{name} is named like a volume but for its ending; it is passed over"),
-            );
-        }
+        self.report_sorting(&view)?;
         self.check_not_emptied(&view, &rows)?;
         self.follow_case(&view, &mut rows)?;
+        let rows = self.forget_unencrypted(&view, rows)?;
         let (leftovers, rows) = split_leftovers(&mut view, rows);
-        self.establish_format(&view)?;
+        self.establish_format(&view, need)?;
         self.check_passphrase(&view)?;
         self.remove_leftovers(leftovers, mode)?;
         let known = self.settle_known(&mut view, rows, mode)?;

@@ -3,7 +3,6 @@
 //! Calls are repeated as the options say, counted, shown and cancelled here. A failed put is not repeated here,
 //! because it must get a new name first (docs/format/names.md); [`Remote::put_once`] leaves that to the caller.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -134,19 +133,30 @@ impl Remote {
     /// The destination's, after all attempts. A missing folder is created only when `create` says so, and never after
     /// files were seen in it: an unmounted disk must not be replaced by an empty folder.
     pub(crate) fn list(&self, create: bool) -> Result<Vec<RemoteFile>> {
+        self.list_where(create, |_| true)
+    }
+
+    /// As [`Remote::list`], keeping only some files: a folder may hold any number of others.
+    pub(crate) fn list_where(
+        &self,
+        create: bool,
+        keeps: impl Fn(&RemoteFile) -> bool,
+    ) -> Result<Vec<RemoteFile>> {
         self.reporter.transfer(&Transfer::List);
         let files = self.repeat(create, || async {
             let mut stream = self.destination.list();
-            let mut files = Vec::new();
+            let (mut files, mut any) = (Vec::new(), false);
             while let Some(file) = stream.next().await {
                 let file = file?;
-                if !file.is_folder {
+                any |= !file.is_folder;
+                if !file.is_folder && keeps(&file) {
                     files.push(file);
                 }
             }
-            Ok::<_, RemoteError>(files)
+            Ok::<_, RemoteError>((files, any))
         })?;
-        if !files.is_empty() {
+        let (files, any) = files;
+        if any {
             self.folder_seen.store(true, Ordering::SeqCst);
         }
         Ok(files)
@@ -345,17 +355,6 @@ impl Remote {
 const SPARE_WORTH_BYTES: u64 = 1 << 20;
 /// Pieces of memory kept for reuse.
 const SPARE_BUFFERS: usize = 4;
-
-/// Names that appear twice in a listing.
-pub(crate) fn doubled_names(files: &[RemoteFile]) -> Vec<String> {
-    let mut seen = HashSet::new();
-    files
-        .iter()
-        .filter(|file| !seen.insert(file.name.as_str()))
-        .map(|file| file.name.clone())
-        .collect()
-}
-
 /// Whether and how the call that gave an error may be tried again.
 fn retry_class(error: &Error) -> RetryClass {
     match error {

@@ -6,12 +6,14 @@
 
 mod check;
 mod harm;
+mod whole;
 
 use std::collections::{HashMap, HashSet};
 
 use larder_catalog::{Loss, LossKind, VolumeRow};
 use larder_volume::{Hash, VolumeKind};
 
+pub(crate) use self::whole::WholeLists;
 use crate::Result;
 use crate::context::Phase;
 use crate::error::Reach;

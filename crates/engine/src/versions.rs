@@ -110,7 +110,7 @@ impl Run {
             )?]);
         }
         Ok(match unsaid {
-            Unsaid::Newest => all.into_iter().take(1).collect(),
+            Unsaid::Newest => self.without_junk(all)?.into_iter().take(1).collect(),
             Unsaid::All => all,
         })
     }

@@ -15,6 +15,9 @@ pub const VOL_FOLDER: &str = "vol/";
 pub const LIST_FOLDER: &str = "list/";
 /// The folder of a list volume with files that the user wants kept beside the list.
 pub const EXTRA_FOLDER: &str = "extra/";
+/// The most bytes of all files beside a list: they are scripts and settings, and whoever fetches a version list fetches
+/// them too.
+pub const MAX_EXTRA: u64 = 64 << 20;
 
 /// The number of blocks of a stream: ceil(size / blocksize). A blocksize of 0 counts as 1.
 pub fn blocks_of(size: u64, blocksize: u64) -> u64 {

@@ -79,19 +79,19 @@ impl<'a, S: ReadAt> IndexReader<'a, S> {
     /// none of the `known` blocks are passed over: they lie in no volume that the index describes.
     ///
     /// # Errors
-    /// Those of `each`, and of the source of the archive.
-    pub fn blocklists<E: From<Error>>(
+    /// Those of the source of the archive.
+    pub fn blocklists(
         &self,
         known: &HashSet<(Hash, u64)>,
         most_bytes: u64,
-        mut each: impl FnMut(Repeated) -> std::result::Result<(), E>,
-    ) -> std::result::Result<(), E> {
+        mut each: impl FnMut(Repeated),
+    ) -> Result<()> {
         let mut seen: HashSet<Hash> = HashSet::new();
         let mut left = most_bytes;
         let mut unpacker = Unpacker::new();
         for (text, entry) in self.entries(LIST_FOLDER) {
             let Ok(hash) = Hash::parse_url_base64(text) else {
-                each(Repeated::Wrong(text.to_owned()))?;
+                each(Repeated::Wrong(text.to_owned()));
                 continue;
             };
             let is_new = known.contains(&(hash, entry.size)) && seen.insert(hash);
@@ -106,10 +106,10 @@ impl<'a, S: ReadAt> IndexReader<'a, S> {
                 .read_into(entry, &mut bytes, most, &mut unpacker)
             {
                 Ok(()) if self.format.block_hash.digest(&bytes) == hash => {
-                    each(Repeated::Right(hash, bytes))?;
+                    each(Repeated::Right(hash, bytes));
                 }
-                Err(Error::Io(error)) => return Err(Error::Io(error).into()),
-                _ => each(Repeated::Wrong(text.to_owned()))?,
+                Err(Error::Io(error)) => return Err(Error::Io(error)),
+                _ => each(Repeated::Wrong(text.to_owned())),
             }
         }
         Ok(())
@@ -187,10 +187,7 @@ mod tests {
                 let known = blocks.into_iter().collect();
                 let mut lists = Vec::new();
                 reader
-                    .blocklists(&known, 4096, |found| {
-                        lists.push(found);
-                        Result::Ok(())
-                    })
+                    .blocklists(&known, 4096, |found| lists.push(found))
                     .unwrap();
                 assert_eq!(lists, [Repeated::Right(SHA.digest(&list), list.clone())]);
             }
@@ -239,12 +236,9 @@ mod tests {
         let count = |most| {
             let (mut right, mut wrong) = (0, 0);
             reader
-                .blocklists(&known, most, |found| {
-                    match found {
-                        Repeated::Right(..) => right += 1,
-                        Repeated::Wrong(_) => wrong += 1,
-                    }
-                    Result::Ok(())
+                .blocklists(&known, most, |found| match found {
+                    Repeated::Right(..) => right += 1,
+                    Repeated::Wrong(_) => wrong += 1,
                 })
                 .unwrap();
             (right, wrong)

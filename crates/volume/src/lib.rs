@@ -37,8 +37,9 @@ pub use aes::{
 };
 pub use archive::*;
 pub use block::{
-    EXTRA_FOLDER, FILELIST_ENTRY, FILESET_ENTRY, LIST_FOLDER, MANIFEST_ENTRY, VOL_FOLDER,
-    blocklist_hashes, blocklists_of, blocks_of, hashes_per_blocklist, parse_block_entry,
+    EXTRA_FOLDER, FILELIST_ENTRY, FILESET_ENTRY, LIST_FOLDER, MANIFEST_ENTRY, MAX_EXTRA,
+    VOL_FOLDER, blocklist_hashes, blocklists_of, blocks_of, hashes_per_blocklist,
+    parse_block_entry,
 };
 pub use encoding::{decode_base64, decode_url_base64, encode_base64, encode_url_base64};
 pub use error::{Error, Result};

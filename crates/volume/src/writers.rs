@@ -5,9 +5,9 @@ use std::io::{self, Write};
 
 use crate::archive::{ArchiveWriter, Hint, PackMethod, Packed, Packer};
 use crate::{
-    BlockVolume, Compression, EXTRA_FOLDER, FILELIST_ENTRY, FILESET_ENTRY, FileListWriter, Format,
-    Hash, LIST_FOLDER, MANIFEST_ENTRY, Result, VOL_FOLDER, VolumeTime, encode_block_volume,
-    encode_fileset,
+    BlockVolume, Compression, EXTRA_FOLDER, Error, FILELIST_ENTRY, FILESET_ENTRY, FileListWriter,
+    Format, Hash, LIST_FOLDER, MANIFEST_ENTRY, MAX_EXTRA, Result, VOL_FOLDER, VolumeTime,
+    encode_block_volume, encode_fileset,
 };
 
 /// How a new volume is packed, and what its manifest says.
@@ -138,6 +138,7 @@ pub struct DlistWriter<W: Write> {
     archive: ArchiveWriter<W>,
     packer: Packer,
     method: PackMethod,
+    extra_left: u64,
     has_list: bool,
 }
 
@@ -152,6 +153,7 @@ impl<W: Write> DlistWriter<W> {
             archive: volume.start(out, &mut packer)?,
             packer,
             method: volume.method,
+            extra_left: MAX_EXTRA,
             has_list: false,
         })
     }
@@ -159,8 +161,13 @@ impl<W: Write> DlistWriter<W> {
     /// Adds a file that the user wants kept beside the list; `name` is one plain file name.
     ///
     /// # Errors
-    /// As [`ArchiveWriter::add`].
+    /// [`Error::TooLarge`] when all of them have more than [`MAX_EXTRA`] bytes; else as [`ArchiveWriter::add`].
     pub fn add_extra(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        let left = self.extra_left.checked_sub(bytes.len() as u64);
+        self.extra_left = left.ok_or(Error::TooLarge {
+            what: "files kept beside the list in bytes",
+            limit: MAX_EXTRA,
+        })?;
         let name = format!("{EXTRA_FOLDER}{name}");
         self.archive.add(&name, bytes, &mut self.packer)
     }

@@ -419,12 +419,17 @@ impl Run {
     pub(crate) fn load_blocklists(&self, lists: impl IntoIterator<Item = Hash>) -> Result<()> {
         let mut by_volume: HashMap<i64, Vec<Hash>> = HashMap::new();
         let mut seen = std::collections::HashSet::new();
+        let mut wanted = Vec::new();
         for list in lists {
             if !seen.insert(list) || self.catalog(|c| c.blocklist(&list))?.is_some() {
                 continue;
             }
-            if let Some((_, volume)) = self.catalog(|c| c.find_blocks_by_hash(&list))?.first() {
-                by_volume.entry(*volume).or_default().push(list);
+            wanted.push((list, 0));
+        }
+        let volumes = self.find_or_search(&wanted)?;
+        for ((list, _), volume) in wanted.into_iter().zip(volumes) {
+            if let Some(volume) = volume {
+                by_volume.entry(volume).or_default().push(list);
             }
         }
         if by_volume.is_empty() {

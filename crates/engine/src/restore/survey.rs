@@ -256,15 +256,8 @@ impl Survey<'_> {
     fn look_up(&mut self) -> Result<()> {
         let wanted = std::mem::take(&mut self.wanted);
         let keys: Vec<(Hash, u64)> = wanted.iter().map(|w| (w.hash, w.len)).collect();
-        let volumes = self.engine.catalog(|c| c.find_blocks(&keys))?;
-        for (wanted, mut volume) in wanted.into_iter().zip(volumes) {
-            // The length of a blob is unknown (−1) in old lists.
-            if volume.is_none() && wanted.kind == Kind::Metadata {
-                let any = self
-                    .engine
-                    .catalog(|c| c.find_blocks_by_hash(&wanted.hash))?;
-                volume = any.first().map(|(_, volume)| *volume);
-            }
+        let volumes = self.engine.find_or_search(&keys)?;
+        for (wanted, volume) in wanted.into_iter().zip(volumes) {
             let source = match volume {
                 Some(volume) => self.plan.use_volume(volume, wanted.bytes),
                 None => Source::Lost,

@@ -4,16 +4,16 @@ use std::collections::{HashMap, HashSet};
 
 use larder_catalog::VolumeState;
 use larder_volume::{
-    BlockVolume, Hash, LIST_FOLDER, VOL_FOLDER, VolumeKind, VolumeName, parse_block_entry,
-    parse_block_volume,
+    BlockVolume, Hash, HashAlgorithm, IndexReader, Repeated, VolumeKind, VolumeName,
+    parse_block_entry,
 };
 
 use super::{RemoteVolume, SUSPECT, View, describe};
+use crate::Result;
 use crate::context::Phase;
-use crate::error::VolumeContext;
-use crate::run::Run;
+use crate::error::{Reach, VolumeContext};
+use crate::run::{OpenedFirst, Run};
 use crate::workers::for_each_parallel;
-use crate::{Error, Result};
 
 /// A dindex file's content.
 struct Index {
@@ -24,8 +24,10 @@ struct Index {
     blocklists: Vec<(Hash, Vec<u8>)>,
 }
 
-/// Most bytes of one dindex entry; a 2 TiB volume of 1 KiB blocks stays below it.
-const MAX_INDEX_ENTRY_BYTES: u64 = 1 << 30;
+/// Most bytes of blocklists taken from one index: those of 2 TiB of content in blocks of 1 MiB, in one volume. Besides,
+/// they are no more than the volumes hold in which they lie. What goes beyond is read from those.
+const MAX_BLOCKLIST_BYTES: u64 = 64 << 20;
+
 impl Run {
     /// Reads the dindex files that the catalog does not know.
     pub(super) fn ingest_indexes(&self, view: &View, known: &HashSet<String>) -> Result<()> {
@@ -58,8 +60,8 @@ impl Run {
         let outcome = for_each_parallel(
             self.settings.threads,
             fresh,
-            |volume| match self.read_index(&volume) {
-                Err(error @ Error::Volume { .. }) => Ok(Err((volume.name, error))),
+            |volume| match self.read_index(view, &volume) {
+                Err(error) if error.reach() == Reach::Volume => Ok(Err(error)),
                 Err(error) => Err(error),
                 Ok(index) => Ok(Ok(index)),
             },
@@ -67,19 +69,9 @@ impl Run {
                 self.cancel.check()?;
                 let index = match result {
                     Ok(index) => index,
-                    Err((_, error)) => {
-                        if matches!(
-                            error,
-                            Error::Volume {
-                                source: larder_volume::Error::WrongPassword,
-                                ..
-                            }
-                        ) && known.is_empty()
-                            && by_name.is_empty()
-                        {
-                            return Err(error);
-                        }
-                        self.reporter.warn(
+                    // What it describes is read from the data files themselves.
+                    Err(error) => {
+                        self.reporter.info(
                             "DamagedIndex",
                             format!("{}; it is passed over", describe(&error)),
                         );
@@ -216,45 +208,54 @@ impl Run {
         })
     }
 
-    fn read_index(&self, volume: &RemoteVolume) -> Result<Index> {
+    fn read_index(&self, view: &View, volume: &RemoteVolume) -> Result<Index> {
         let name = volume.name.as_str();
-        let data = self.remote.get(name, volume.size)?;
         let format = self.format()?;
-        let hash = data.hash(format.file_hash)?;
-        let archive = match self.open_volume(&volume.name, data) {
-            Ok(archive) => archive,
-            Err(Error::Volume { .. }) => self.fetch_volume(&volume.name, volume.size, None)?,
-            Err(error) => return Err(error),
+        let opened = self
+            .take_opened(&volume.name)
+            .filter(|_| format.file_hash == HashAlgorithm::Sha256);
+        let (len, hash, archive) = match opened {
+            Some(OpenedFirst { archive, whole, .. }) => (whole.0, whole.1, archive),
+            None => {
+                let data = self.remote.get(name, volume.size)?;
+                let (len, hash) = (data.len(), data.hash(format.file_hash)?);
+                let archive = match self.open_volume(&volume.name, data) {
+                    Ok(archive) => archive,
+                    Err(error) if error.reach() == Reach::Volume => {
+                        self.fetch_volume(&volume.name, volume.size, None)?
+                    }
+                    Err(error) => return Err(error),
+                };
+                (len, hash, archive)
+            }
         };
-        let mut index = Index {
+        let reader = IndexReader::new(&archive, len, format);
+        let volumes = reader.volumes().in_volume(name)?;
+        let described = volumes.iter().flat_map(|volume| &volume.blocks).copied();
+        let blocks: HashSet<(Hash, u64)> = described.collect();
+        let stored = volumes.iter().map(|volume| {
+            let present = self.find_described(view, &volume.name);
+            present.and_then(|present| present.size).unwrap_or(u64::MAX)
+        });
+        let most = stored
+            .fold(format.blocksize, u64::saturating_add)
+            .min(MAX_BLOCKLIST_BYTES);
+        let mut blocklists = Vec::new();
+        let found = reader.blocklists(&blocks, most, |found| match found {
+            Repeated::Right(hash, bytes) => blocklists.push((hash, bytes)),
+            Repeated::Wrong(text) => self.reporter.warn(
+                "WrongBlocklist",
+                format!("{name}: the blocklist {text} does not match its name and is ignored"),
+            ),
+        });
+        found.in_volume(name)?;
+        Ok(Index {
             name: volume.name.clone(),
             size: volume.size,
             hash: Some(hash),
-            volumes: Vec::new(),
-            blocklists: Vec::new(),
-        };
-        for entry in archive.entries() {
-            if let Some(described) = entry.name.strip_prefix(VOL_FOLDER) {
-                let bytes = archive.read(entry, MAX_INDEX_ENTRY_BYTES).in_volume(name)?;
-                index
-                    .volumes
-                    .push(parse_block_volume(described, &bytes).in_volume(name)?);
-            } else if let Some(text) = entry.name.strip_prefix(LIST_FOLDER) {
-                let bytes = archive.read(entry, format.blocksize).in_volume(name)?;
-                match Hash::parse_url_base64(text) {
-                    Ok(hash) if format.block_hash.digest(&bytes) == hash => {
-                        index.blocklists.push((hash, bytes))
-                    }
-                    _ => self.reporter.warn(
-                        "WrongBlocklist",
-                        format!(
-                            "{name}: the blocklist {text} does not match its name and is ignored"
-                        ),
-                    ),
-                }
-            }
-        }
-        Ok(index)
+            volumes,
+            blocklists,
+        })
     }
 
     /// Reads the dblock files that no dindex describes; their blocks would be lost otherwise.
@@ -283,7 +284,7 @@ impl Run {
             |volume| {
                 let outcome = self.read_blocks_volume(&volume);
                 match outcome {
-                    Err(error @ Error::Volume { .. }) => {
+                    Err(error) if error.reach() == Reach::Volume => {
                         self.reporter.warn(
                             "DamagedVolume",
                             format!("{}; it is passed over", describe(&error)),
@@ -315,7 +316,10 @@ impl Run {
     }
 
     /// Remote hash and verified blocks of a dblock file.
-    fn read_blocks_volume(&self, volume: &RemoteVolume) -> Result<(Hash, Vec<(Hash, u64)>)> {
+    pub(super) fn read_blocks_volume(
+        &self,
+        volume: &RemoteVolume,
+    ) -> Result<(Hash, Vec<(Hash, u64)>)> {
         let name = volume.name.as_str();
         let format = self.format()?;
         let data = self.remote.get(name, volume.size)?;

@@ -4,6 +4,8 @@ use larder_catalog::{Counts, StoredEntry, VolumeState};
 use larder_volume::{Method, VolumeKind, VolumeTime};
 
 use super::{RemoteVolume, SUSPECT, UNSEEN, View, count, describe};
+use crate::error::Reach;
+use crate::identity::renamed;
 use crate::restore::filelist_of;
 use crate::run::{Run, read_manifest};
 use crate::{Error, Result};
@@ -25,14 +27,17 @@ impl Run {
             }
             match self.load_list(&volume, time) {
                 Ok(()) => return Ok(()),
-                Err(error @ Error::Volume { .. }) => {
-                    self.reporter.error(
-                        "DamagedList",
-                        format!(
-                            "{}; the next older version is used for comparison",
-                            describe(&error)
-                        ),
+                Err(error) if error.reach() == Reach::Volume => {
+                    let text = format!(
+                        "{}; the next older version is used for comparison",
+                        describe(&error)
                     );
+                    // What was never read from here may be no version at all.
+                    if self.is_known_list(&volume)? {
+                        self.reporter.error("DamagedList", text);
+                    } else {
+                        self.reporter.warn("DamagedList", text);
+                    }
                     failed = true;
                 }
                 Err(error) => return Err(error),
@@ -52,6 +57,9 @@ impl Run {
         self.reporter
             .info("ReadingList", format!("reading the version list {name}"));
         let archive = self.fetch_list(volume)?;
+        if !self.is_as_old_as_its_name(volume, &archive)? {
+            return Err(Error::volume(name, renamed()));
+        }
         let is_full = self.is_full(&archive, name)?;
         let writer = read_manifest(&archive, name)?.app_version;
         self.catalog(|c| c.set_param(LIST_WRITER, &writer))?;

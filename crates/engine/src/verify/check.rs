@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use larder_catalog::VolumeRow;
 use larder_volume::{
-    ArchiveReader, FILELIST_ENTRY, Hash, LIST_FOLDER, Unpacker, VOL_FOLDER, VolumeKind,
-    parse_block_entry, parse_block_volume,
+    ArchiveReader, FILELIST_ENTRY, Hash, IndexReader, Repeated, Unpacker, VolumeKind,
+    parse_block_entry,
 };
 
+use super::whole::WholeLists;
 use super::{Described, Outcome};
 use crate::Result;
 use crate::data::VolumeData;
@@ -53,6 +54,7 @@ impl Run {
         if self.settings.verification == Verification::HashOnly {
             return Ok(outcome);
         }
+        let len = data.len();
         let archive = self.open_volume(&volume.name, data)?;
         if archive.recovered() {
             outcome.findings.push(Finding {
@@ -62,7 +64,7 @@ impl Run {
         }
         match volume.name.kind() {
             VolumeKind::Blocks => self.check_blocks(&archive, row, &mut outcome)?,
-            VolumeKind::Index => self.check_index(view, &archive, &mut outcome)?,
+            VolumeKind::Index => self.check_index(view, &archive, len, &mut outcome)?,
             VolumeKind::List => {
                 if archive.find(FILELIST_ENTRY).is_none() {
                     outcome.findings.push(Finding {
@@ -81,8 +83,9 @@ impl Run {
                     self.load_blocklists(lists)?;
                 }
                 let mut unknown = 0_u64;
+                let (lost, mut whole) = (HashSet::new(), WholeLists::default());
                 self.entries_of(&archive, name, |entry| {
-                    if !self.entry_is_whole(&entry, &HashSet::new())? {
+                    if self.first_missing(&entry, &lost, &mut whole)?.is_some() {
                         unknown += 1;
                     }
                     Ok(())
@@ -115,6 +118,8 @@ impl Run {
         };
         let (mut unpacker, mut buffer) = (Unpacker::new(), Vec::new());
         let mut seen = HashSet::with_capacity(expected.len());
+        // Blocks whose fault is told already.
+        let mut named = HashSet::new();
         for entry in archive.entries() {
             self.cancel.check()?;
             let Some(hash) = parse_block_entry(&entry.name) else {
@@ -134,12 +139,14 @@ impl Run {
                     seen.insert(key);
                 }
                 Ok(()) => {
+                    named.insert(hash);
                     outcome.findings.push(Finding {
                         kind: "Modified",
                         detail: format!("block {hash} does not match its name"),
                     });
                 }
                 Err(error) => {
+                    named.insert(hash);
                     outcome.findings.push(Finding {
                         kind: "Error",
                         detail: format!("block {hash}: {error}"),
@@ -149,11 +156,7 @@ impl Run {
         }
         for key in expected.difference(&seen) {
             outcome.lost.push(*key);
-            if !outcome
-                .findings
-                .iter()
-                .any(|f| f.detail.contains(&key.0.to_base64()))
-            {
+            if !named.contains(&key.0) {
                 outcome.findings.push(Finding {
                     kind: "Missing",
                     detail: format!("block {}", key.0),
@@ -167,54 +170,48 @@ impl Run {
         &self,
         view: &View,
         archive: &ArchiveReader<VolumeData>,
+        len: u64,
         outcome: &mut Outcome,
     ) -> Result<()> {
-        let format = self.format()?;
-        for entry in archive.entries() {
-            if let Some(described) = entry.name.strip_prefix(VOL_FOLDER) {
-                let bytes = archive.read(entry, 1 << 30).in_volume(&outcome.name)?;
-                let volume = parse_block_volume(described, &bytes).in_volume(&outcome.name)?;
-                let (name, finding) = match self.find_described(view, described) {
-                    None => (
-                        described,
+        let name = outcome.name.clone();
+        let reader = IndexReader::new(archive, len, self.format()?);
+        let volumes = reader.volumes().in_volume(&name)?;
+        let described = volumes.iter().flat_map(|volume| &volume.blocks).copied();
+        let blocks: HashSet<(Hash, u64)> = described.collect();
+        let read = reader.blocklists(&blocks, u64::MAX, |found| {
+            if let Repeated::Wrong(text) = found {
+                outcome.findings.push(Finding {
+                    kind: "Modified",
+                    detail: format!("the blocklist {text} does not match its name"),
+                });
+            }
+        });
+        read.in_volume(&name)?;
+        for volume in volumes {
+            let (name, finding) = match self.find_described(view, &volume.name) {
+                None => (
+                    volume.name.as_str(),
+                    Finding {
+                        kind: "Missing",
+                        detail: format!("{name} describes it, but it is not in the destination"),
+                    },
+                ),
+                Some(present) => match (volume.size, present.size) {
+                    (Some(a), Some(b)) if a != b => (
+                        present.name.as_str(),
                         Finding {
-                            kind: "Missing",
-                            detail: format!(
-                                "{} describes it, but it is not in the destination",
-                                outcome.name
-                            ),
+                            kind: "Modified",
+                            detail: format!("the file has {b} bytes instead of {a} as {name} says"),
                         },
                     ),
-                    Some(present) => match (volume.size, present.size) {
-                        (Some(a), Some(b)) if a != b => (
-                            present.name.as_str(),
-                            Finding {
-                                kind: "Modified",
-                                detail: format!(
-                                    "the file has {b} bytes instead of {a} as {} says",
-                                    outcome.name
-                                ),
-                            },
-                        ),
-                        _ => continue,
-                    },
-                };
-                outcome.described.push(Described {
-                    name: name.to_owned(),
-                    finding,
-                    blocks: volume.blocks,
-                });
-            } else if let Some(text) = entry.name.strip_prefix(LIST_FOLDER) {
-                let bytes = archive
-                    .read(entry, format.blocksize)
-                    .in_volume(&outcome.name)?;
-                if Hash::parse_url_base64(text).ok() != Some(format.block_hash.digest(&bytes)) {
-                    outcome.findings.push(Finding {
-                        kind: "Modified",
-                        detail: format!("the blocklist {text} does not match its name"),
-                    });
-                }
-            }
+                    _ => continue,
+                },
+            };
+            outcome.described.push(Described {
+                name: name.to_owned(),
+                finding,
+                blocks: volume.blocks,
+            });
         }
         Ok(())
     }

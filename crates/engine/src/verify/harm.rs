@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use larder_volume::{EntryKind, FileEntry, Hash, VolumeKind, VolumeName, hashes_per_blocklist};
+use larder_volume::{Hash, VolumeKind, VolumeName};
 
 use super::Outcome;
+use super::whole::WholeLists;
 use crate::Result;
 use crate::error::Reach;
 use crate::report::Harm;
@@ -19,87 +20,6 @@ const NAMED_PATHS: usize = 100;
 type Hurt = (Vec<u64>, BTreeSet<String>, u64);
 
 impl Run {
-    /// True when every block of an entry is in some volume and not among the lost ones.
-    pub(crate) fn entry_is_whole(
-        &self,
-        entry: &FileEntry,
-        lost: &HashSet<(Hash, u64)>,
-    ) -> Result<bool> {
-        Ok(self.first_missing(entry, lost)?.is_none())
-    }
-
-    /// The first block of an entry that cannot be had.
-    pub(crate) fn first_missing(
-        &self,
-        entry: &FileEntry,
-        lost: &HashSet<(Hash, u64)>,
-    ) -> Result<Option<(Hash, u64)>> {
-        let format = self.format()?;
-        let mut wanted: Vec<(Hash, u64)> = Vec::new();
-        let same = format.block_hash == format.file_hash;
-        let mut stream =
-            |size: u64, block: Option<Hash>, full: Option<Hash>, lists: &[Hash]| -> Result<()> {
-                if size == 0 {
-                    return Ok(());
-                }
-                if lists.is_empty() {
-                    // With two algorithms a full hash finds no block: such an entry cannot be restored.
-                    let known = block.or(full.filter(|_| same)).map(|hash| (hash, size));
-                    wanted.extend(known.or(full.map(|hash| (hash, 0))));
-                    return Ok(());
-                }
-                let (mut left, mut all_read) = (size, true);
-                let of_full_list = format.blocksize.saturating_mul(hashes_per_blocklist(
-                    format.blocksize,
-                    format.block_hash.len(),
-                ));
-                for list in lists {
-                    match self.catalog(|c| c.blocklist(list))? {
-                        Some(bytes) => {
-                            for raw in bytes.chunks(format.block_hash.len()) {
-                                let len = left.min(format.blocksize);
-                                left -= len;
-                                wanted.extend(Hash::from_bytes(raw).ok().map(|hash| (hash, len)));
-                            }
-                        }
-                        // Not repeated by an index: at least the list itself must exist.
-                        None => {
-                            all_read = false;
-                            left = left.saturating_sub(of_full_list);
-                            let found = self.catalog(|c| c.find_blocks_by_hash(list))?;
-                            match found.first() {
-                                Some((size, _)) => wanted.push((*list, *size)),
-                                None => wanted.push((*list, 0)),
-                            }
-                        }
-                    }
-                }
-                // Lists that are too short make no whole stream.
-                if all_read && left > 0 {
-                    wanted.extend(lists.last().map(|list| (*list, 0)));
-                }
-                Ok(())
-            };
-        stream(
-            entry.metasize,
-            entry.metablockhash,
-            entry.metahash,
-            &entry.metablocklists,
-        )?;
-        if entry.kind == EntryKind::File {
-            stream(entry.size, entry.blockhash, entry.hash, &entry.blocklists)?;
-        }
-        for key in wanted {
-            if lost.contains(&key) {
-                return Ok(Some(key));
-            }
-            if self.catalog(|c| c.find_block(&key.0, key.1))?.is_none() {
-                return Ok(Some(key));
-            }
-        }
-        Ok(None)
-    }
-
     /// Which versions and files the damage hurts; every list is read when there is any.
     pub(super) fn harm(
         &self,
@@ -163,8 +83,9 @@ impl Run {
         } else {
             NAMED_PATHS
         };
+        let mut whole = WholeLists::default();
         self.each_entry(version, |entry| {
-            if let Some(key) = self.first_missing(&entry, lost)? {
+            if let Some(key) = self.first_missing(&entry, lost, &mut whole)? {
                 let file = owner
                     .get(&key)
                     .cloned()

@@ -18,6 +18,7 @@ mod rig;
 mod safety;
 mod selection;
 mod support;
+mod trust;
 mod windows;
 
 /// A file that is not named above would silently not run.

@@ -345,6 +345,20 @@ impl Rig {
         outcome
     }
 
+    /// Restores what is restored when no version is named.
+    pub fn restore_unasked(&mut self) -> Result<(PathBuf, RestoreReport), Error> {
+        self.restores += 1;
+        let target = self.temp.path().join(format!("restored {}", self.restores));
+        let engine = self.open_for(false)?;
+        let outcome = engine.restore(&RestoreRequest {
+            patterns: Vec::new(),
+            filters: Vec::new(),
+            target: Some(target.clone()),
+        });
+        engine.repository().close().expect("the catalog closes");
+        Ok((target, outcome?))
+    }
+
     /// Differences of the newest version from what it has to hold; restores it.
     pub fn differences_of_newest(&mut self) -> Vec<String> {
         let (target, report) = match self.try_restore(0) {

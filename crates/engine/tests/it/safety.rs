@@ -290,7 +290,7 @@ impl Destination for Listed {
 }
 
 #[test]
-fn a_listing_with_double_names_is_refused() {
+fn a_name_that_is_listed_twice_stops_nothing() {
     let mut rig = one_version(Rig::new());
     let before = rig.store.files();
     let doubled = Arc::new(Listed {
@@ -298,10 +298,30 @@ fn a_listing_with_double_names_is_refused() {
         change: |file| vec![file.clone(), file],
     });
     let engine = rig.open_over(doubled, true).unwrap();
-    let error = engine.backup(&rig.request()).unwrap_err();
-    assert_eq!(error.id(), Some("DuplicateRemoteFiles"), "{error}");
+    let report = engine.backup(&rig.request()).unwrap();
+    assert_eq!(report.common.warnings, Vec::<String>::new());
     engine.repository().close().unwrap();
     assert_eq!(rig.store.files(), before);
+    // Of different sizes, it is told; what is read is verified in any case.
+    let odd = Arc::new(Listed {
+        inner: rig.store.clone(),
+        change: |file| {
+            let size = file.size.map(|size| size + 1);
+            vec![file.clone(), RemoteFile { size, ..file }]
+        },
+    });
+    for lose in [false, true] {
+        if lose {
+            rig.lose_state();
+        }
+        let engine = rig.open_over(odd.clone(), true).unwrap();
+        let report = engine.backup(&rig.request()).unwrap();
+        let told = report.common.warnings.iter();
+        let told = told.filter(|text| text.contains("DuplicateRemoteFiles"));
+        assert_eq!(told.count(), 3, "{:?}", report.common.warnings);
+        engine.repository().close().unwrap();
+        assert_eq!(rig.store.files(), before, "state lost: {lose}");
+    }
     // Double names of others are none of our business.
     rig.store.insert("holiday.jpg", "a picture");
     let doubled = Arc::new(Listed {

@@ -65,6 +65,11 @@ table! { Group::Encryption;
         "Makes gpg write text instead of bytes.",
         advanced: true,
         long: "Volumes become a third larger.";
+    ALLOW_UNENCRYPTED_VOLUMES: bool = "allow-unencrypted-volumes", Kind::Bool,
+        "Reads volumes without encryption in a backup that is encrypted.",
+        advanced: true,
+        long: "Only for a backup that was begun without encryption. Anybody who can write to the destination can make \
+               such volumes, so each command that reads them says so and ends with a warning.";
     ALLOW_PASSPHRASE_CHANGE: bool = "allow-passphrase-change", Kind::Bool,
         "Permits a passphrase that differs from the one used before.",
         advanced: true,

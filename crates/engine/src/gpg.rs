@@ -1,0 +1,375 @@
+//! Running GnuPG (docs/format/encryption-gpg.md).
+//!
+//! What gpg says about a message counts, not that it ended well: it copies a message that is not encrypted at all, and
+//! with the right switches one that nothing protects, and ends with 0 both times.
+
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::context::Cancel;
+use crate::data::{VolumeData, temporary_error};
+use crate::{Error, Fault, Result};
+
+/// The gpg program and its arguments (commands spec 3.1).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct GpgSettings {
+    pub(crate) program: Option<String>,
+    pub(crate) encryption_command: String,
+    pub(crate) decryption_command: String,
+    pub(crate) encryption_switches: String,
+    pub(crate) decryption_switches: String,
+    pub(crate) armor: bool,
+}
+
+/// What gpg is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Encrypt,
+    Decrypt,
+}
+
+/// How long a running gpg does not notice that it is no longer wanted.
+const CANCEL_PAUSE: Duration = Duration::from_millis(100);
+/// What one encrypted byte may become: gpg packs, and deflate reaches no more. An honest volume is packed already.
+const MAX_EXPANSION: u64 = 1024;
+/// What any message may become.
+const ALWAYS: u64 = 64 << 20;
+/// Bytes kept of what gpg says; the rest is dropped.
+const MAX_WORDS: u64 = 64 << 10;
+/// What begins the lines that are meant for programs (GnuPG, doc/DETAILS).
+const STATUS: &str = "[GNUPG:] ";
+
+impl GpgSettings {
+    /// Encrypts or decrypts a volume.
+    ///
+    /// # Errors
+    /// A missing program; inside [`Error::Volume`] a wrong passphrase, a message that is not encrypted or not
+    /// protected against change, and one that becomes too large.
+    pub(crate) fn run(
+        &self,
+        way: Way,
+        password: &str,
+        input: &VolumeData,
+        output: &mut dyn Write,
+        cancel: &Cancel,
+        name: &str,
+    ) -> Result<()> {
+        if password.contains('\n') {
+            return Err(Error::user(
+                "OptionValidationError",
+                "gpg reads one line, so the passphrase must not contain a line break",
+                "choose another passphrase, or --encryption-module=aes",
+            ));
+        }
+        let most = input.len().saturating_mul(MAX_EXPANSION).max(ALWAYS);
+        let mut output = Bounded {
+            output,
+            left: most,
+            len: 0,
+        };
+        let (ended, copied, words) = talk(
+            self.start(way)?,
+            password,
+            input.reader()?,
+            &mut output,
+            cancel,
+        )?;
+        cancel.check()?;
+        let Bounded { left, len, .. } = output;
+        let failed = |source| Err(Error::volume(name, source));
+        if left == 0 {
+            return failed(larder_volume::Error::TooLarge {
+                what: "decrypted message in bytes",
+                limit: most,
+            });
+        }
+        let said = Said::of(&words);
+        if !ended.success() {
+            if way == Way::Decrypt && said.wrong_passphrase {
+                return failed(larder_volume::Error::WrongPassword);
+            }
+            return failed(larder_volume::Error::Tampered(format!(
+                "gpg ended with {ended}: {}",
+                said.text
+            )));
+        }
+        copied.map_err(temporary_error)?;
+        if len == 0 {
+            let text = format!("gpg wrote nothing: {}", said.text);
+            return failed(larder_volume::Error::Tampered(text));
+        }
+        if way == Way::Decrypt && !said.decrypted {
+            return failed(larder_volume::Error::Tampered(
+                "the message is not encrypted".into(),
+            ));
+        }
+        if way == Way::Decrypt && !said.protected {
+            return failed(larder_volume::Error::Tampered(
+                "the message is not protected against change".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Starts the first of the possible programs that is there.
+    fn start(&self, way: Way) -> Result<Child> {
+        let candidates: Vec<&str> = match &self.program {
+            Some(program) => vec![program],
+            None => vec!["gpg2", "gpg"],
+        };
+        let arguments = self.arguments(way);
+        for program in &candidates {
+            match Command::new(program)
+                .args(&arguments)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+            {
+                Ok(child) => return Ok(child),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                // A folder of the search path that this user must not look into is no reason to stop searching.
+                Err(error)
+                    if error.kind() == std::io::ErrorKind::PermissionDenied
+                        && self.program.is_none() => {}
+                Err(error) => return Err(Error::io(program, error)),
+            }
+        }
+        Err(Error::Known {
+            id: "GpgNotFound",
+            fault: Fault::Environment,
+            message: format!("the gpg program ({}) was not found", candidates.join(", ")),
+            hint: "install GnuPG or name it with --gpg-program-path=…".into(),
+        })
+    }
+
+    fn arguments(&self, way: Way) -> Vec<String> {
+        let mut arguments: Vec<String> = Vec::new();
+        if self.armor {
+            arguments.push("--armor".into());
+        }
+        // What is said for programs goes where the rest is said.
+        let fixed = ["--batch", "--status-fd", "2", "--passphrase-fd", "0"];
+        arguments.extend(fixed.map(String::from));
+        let (switches, command) = match way {
+            Way::Encrypt => (&self.encryption_switches, &self.encryption_command),
+            Way::Decrypt => (&self.decryption_switches, &self.decryption_command),
+        };
+        arguments.extend(split_arguments(switches));
+        arguments.extend(split_arguments(command));
+        arguments
+    }
+}
+
+/// How it ended, whether all was copied, and what was said.
+type Talk = (std::process::ExitStatus, std::io::Result<()>, String);
+
+/// Feeds a running gpg, takes what it writes and listens to what it says. It is ended when it is no longer wanted, or
+/// writes more than it may.
+fn talk(
+    mut child: Child,
+    password: &str,
+    mut reader: Box<dyn Read + Send>,
+    output: &mut Bounded<'_>,
+    cancel: &Cancel,
+) -> Result<Talk> {
+    let (Some(mut stdin), Some(mut stdout), Some(mut stderr)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Err(Error::Bug("a child process without pipes".into()));
+    };
+    let child = Mutex::new(child);
+    let kill = || {
+        // Its pipes close, which ends the other threads.
+        let _ = child.lock().unwrap_or_else(PoisonError::into_inner).kill();
+    };
+    let (ended, wait_for_end) = std::sync::mpsc::channel::<()>();
+    let (copied, words) = std::thread::scope(|scope| {
+        let kill = &kill;
+        scope.spawn(move || {
+            while wait_for_end.recv_timeout(CANCEL_PAUSE) == Err(RecvTimeoutError::Timeout) {
+                if cancel.is_cancelled() {
+                    kill();
+                    break;
+                }
+            }
+        });
+        let feeder = scope.spawn(move || -> std::io::Result<()> {
+            stdin.write_all(password.as_bytes())?;
+            stdin.write_all(b"\n")?;
+            std::io::copy(&mut reader, &mut stdin)?;
+            Ok(())
+        });
+        let listener = scope.spawn(move || {
+            let mut words = Vec::new();
+            let _ = (&mut stderr).take(MAX_WORDS).read_to_end(&mut words);
+            let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+            String::from_utf8_lossy(&words).into_owned()
+        });
+        let copied = std::io::copy(&mut stdout, output);
+        if copied.is_err() {
+            kill();
+        }
+        drop(stdout);
+        let fed = feeder
+            .join()
+            .unwrap_or_else(|_| Err(std::io::Error::other("writer failed")));
+        let words = listener.join().unwrap_or_default();
+        drop(ended);
+        (copied.and(fed), words)
+    });
+    let mut child = child.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let status = child.wait().map_err(|error| Error::io("gpg", error))?;
+    Ok((status, copied, words))
+}
+
+/// A writer that takes so many bytes and fails then.
+struct Bounded<'a> {
+    output: &'a mut dyn Write,
+    left: u64,
+    len: u64,
+}
+
+impl Write for Bounded<'_> {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        self.left = self.left.saturating_sub(buffer.len() as u64);
+        if self.left == 0 {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.output.write_all(buffer)?;
+        self.len += buffer.len() as u64;
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.output.flush()
+    }
+}
+
+/// What gpg said of a message.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Said {
+    /// It was encrypted, and could be decrypted.
+    decrypted: bool,
+    /// It carries a check of its integrity, which was right.
+    protected: bool,
+    wrong_passphrase: bool,
+    /// What is meant for people.
+    text: String,
+}
+
+impl Said {
+    /// Names in a message cannot forge a line here: gpg escapes line breaks in them.
+    fn of(words: &str) -> Self {
+        let mut said = Self::default();
+        let mut texts = Vec::new();
+        for line in words.lines() {
+            let Some(status) = line.strip_prefix(STATUS) else {
+                texts.push(line.trim());
+                continue;
+            };
+            let mut parts = status.split(' ');
+            let arguments = |parts: std::str::Split<'_, char>| parts.map(str::to_owned).collect();
+            match parts.next() {
+                Some("DECRYPTION_OKAY") => said.decrypted = true,
+                Some("GOODMDC") => said.protected = true,
+                // Method of the check, cipher, and since 2.3 the cipher's own check, when it has one.
+                Some("DECRYPTION_INFO") => {
+                    let all: Vec<String> = arguments(parts);
+                    said.protected |= all.get(2).is_some_and(|aead| aead != "0");
+                }
+                Some("ERROR") => {
+                    let all: Vec<String> = arguments(parts);
+                    let [at, code] = [0, 1].map(|n| all.get(n).map_or("", String::as_str));
+                    // Error 11 of libgpg-error is a bad passphrase.
+                    said.wrong_passphrase |=
+                        at.starts_with("symkey_decrypt") && code.starts_with("11");
+                }
+                Some("NO_SECKEY") => said.wrong_passphrase = true,
+                _ => {}
+            }
+        }
+        said.text = texts.join("; ");
+        // Versions that say it to people only.
+        said.wrong_passphrase |=
+            said.text.contains("Bad session key") || said.text.contains("bad key");
+        said
+    }
+}
+
+fn split_arguments(text: &str) -> Vec<String> {
+    let (mut out, mut word, mut quote, mut any) = (Vec::new(), String::new(), None, false);
+    for c in text.chars() {
+        match (quote, c) {
+            (None, '"' | '\'') => {
+                quote = Some(c);
+                any = true;
+            }
+            (Some(q), c) if q == c => quote = None,
+            (None, c) if c.is_whitespace() => {
+                if any || !word.is_empty() {
+                    out.push(std::mem::take(&mut word));
+                }
+                any = false;
+            }
+            (_, c) => word.push(c),
+        }
+    }
+    if any || !word.is_empty() {
+        out.push(word);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn switches_are_split_like_a_shell_would() {
+        assert_eq!(
+            split_arguments("--recipient 'A B' --x"),
+            ["--recipient", "A B", "--x"]
+        );
+        assert_eq!(split_arguments("  "), Vec::<String>::new());
+        assert_eq!(split_arguments("\"\" a"), ["", "a"]);
+    }
+
+    /// As gpg 2.2.40 says it (*observed*), and 2.4 of messages with a cipher that checks itself (doc/DETAILS).
+    #[test]
+    fn what_gpg_says() {
+        let check = |words: &str, decrypted, protected, wrong_passphrase| {
+            let said = Said::of(words);
+            let found = (said.decrypted, said.protected, said.wrong_passphrase);
+            assert_eq!(found, (decrypted, protected, wrong_passphrase), "{words}");
+        };
+        check(
+            "gpg: AES256.CFB encrypted data\n[GNUPG:] DECRYPTION_INFO 2 9 0\n[GNUPG:] DECRYPTION_OKAY\n[GNUPG:] GOODMDC",
+            true,
+            true,
+            false,
+        );
+        check(
+            "[GNUPG:] DECRYPTION_INFO 0 9 2\n[GNUPG:] DECRYPTION_OKAY",
+            true,
+            true,
+            false,
+        );
+        check(
+            "[GNUPG:] DECRYPTION_INFO 0 2 0\n[GNUPG:] DECRYPTION_OKAY\ngpg: WARNING: message was not integrity protected",
+            true,
+            false,
+            false,
+        );
+        check("[GNUPG:] PLAINTEXT 62 1795713138 x", false, false, false);
+        check(
+            "[GNUPG:] DECRYPTION_INFO 2 9 0\n[GNUPG:] ERROR symkey_decrypt.maybe_error 11_BAD_PASSPHRASE\n[GNUPG:] DECRYPTION_FAILED",
+            false,
+            false,
+            true,
+        );
+    }
+}

@@ -1,0 +1,126 @@
+//! Whether every block of an entry can be had.
+
+use std::collections::HashSet;
+
+use larder_volume::{Blocks, FileEntry, Format, Hash, blocks_of};
+
+use crate::Result;
+use crate::run::Run;
+
+/// A block: its hash and its length, 0 where that is not known.
+type Key = (Hash, u64);
+
+/// Full blocklists whose blocks were all found. A sparse file names one of them a thousand times.
+#[derive(Default)]
+pub(crate) struct WholeLists(HashSet<Hash>);
+
+/// Blocklists remembered so; 4 MiB.
+const REMEMBERED: usize = 1 << 16;
+
+impl Run {
+    /// The first block of an entry that is in no volume, or among the `lost` ones. Memory: one blocklist.
+    pub(crate) fn first_missing(
+        &self,
+        entry: &FileEntry,
+        lost: &HashSet<Key>,
+        whole: &mut WholeLists,
+    ) -> Result<Option<Key>> {
+        let format = self.format()?;
+        let streams = [
+            (entry.metadata(&format), entry.metahash),
+            (entry.content(&format), entry.hash),
+        ];
+        for (blocks, full) in streams {
+            let missing = match blocks {
+                Blocks::None => None,
+                // What the list does not say nobody can restore.
+                Blocks::Unknown => full.map(|hash| (hash, 0)),
+                Blocks::One(hash, len) => self.missing(&[(hash, len)], lost)?,
+                Blocks::Listed { lists, len } => {
+                    self.missing_of_lists(lists, len, &format, lost, whole)?
+                }
+            };
+            if missing.is_some() {
+                return Ok(missing);
+            }
+        }
+        Ok(None)
+    }
+
+    fn missing_of_lists(
+        &self,
+        lists: &[Hash],
+        len: u64,
+        format: &Format,
+        lost: &HashSet<Key>,
+        whole: &mut WholeLists,
+    ) -> Result<Option<Key>> {
+        let of_full_list = format
+            .blocksize
+            .saturating_mul(format.hashes_per_blocklist());
+        let mut left = len;
+        for list in lists {
+            self.cancel.check()?;
+            let span = left.min(of_full_list);
+            left -= span;
+            let is_full = span == of_full_list;
+            if is_full && whole.0.contains(list) {
+                continue;
+            }
+            let missing = match self.catalog(|c| c.blocklist(list))? {
+                Some(bytes) => match keys_of(&bytes, span, format) {
+                    Some(keys) => self.missing(&keys, lost)?,
+                    None => Some((*list, 0)),
+                },
+                // Not repeated by an index: at least the list itself must exist.
+                None => self.missing(&[(*list, 0)], lost)?,
+            };
+            if missing.is_some() {
+                return Ok(missing);
+            }
+            if is_full && whole.0.len() < REMEMBERED {
+                whole.0.insert(*list);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first of some blocks that cannot be had.
+    fn missing(&self, keys: &[Key], lost: &HashSet<Key>) -> Result<Option<Key>> {
+        let found = self.catalog(|c| c.find_blocks(keys))?;
+        for (key, volume) in keys.iter().zip(found) {
+            if lost.contains(key) {
+                return Ok(Some(*key));
+            }
+            if volume.is_some() {
+                continue;
+            }
+            let any = match key.1 {
+                0 => self.catalog(|c| c.find_blocks_by_hash(&key.0))?,
+                _ => Vec::new(),
+            };
+            match any.first() {
+                Some((size, _)) if !lost.contains(&(key.0, *size)) => {}
+                Some((size, _)) => return Ok(Some((key.0, *size))),
+                None => return Ok(Some(*key)),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The blocks that a blocklist names for so many bytes; `None` when it names more or fewer.
+fn keys_of(bytes: &[u8], span: u64, format: &Format) -> Option<Vec<Key>> {
+    let width = format.block_hash.len();
+    let count = blocks_of(span, format.blocksize);
+    if !bytes.len().is_multiple_of(width) || (bytes.len() / width) as u64 != count {
+        return None;
+    }
+    let mut left = span;
+    let keys = bytes.chunks_exact(width).map(|raw| {
+        let len = left.min(format.blocksize);
+        left -= len;
+        Hash::from_bytes(raw).ok().map(|hash| (hash, len))
+    });
+    keys.collect()
+}
