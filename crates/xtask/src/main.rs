@@ -10,6 +10,7 @@
 )]
 
 mod findings;
+mod guide;
 mod layers;
 mod links;
 mod markdown;
@@ -49,6 +50,10 @@ const TASKS: &[(&str, &str)] = &[
     ),
     ("skips", "look for tests that pass something over unnoticed"),
     (
+        "guide",
+        "write the generated part of each page in docs/guide/destinations (--check: only compare)",
+    ),
+    (
         "options-reference",
         "write docs/reference/options.md (--check: only compare)",
     ),
@@ -83,6 +88,8 @@ fn run(arguments: &[String]) -> Result<Findings> {
         ["links"] => links::check(root, &mut findings)?,
         ["providers"] => providers::check(root, &mut findings)?,
         ["providers", "--where"] => providers::print_where(root, &mut findings)?,
+        ["guide"] => guide::write(root)?,
+        ["guide", "--check"] => guide::check(root, &mut findings)?,
         ["skips"] => skips::check(root, &mut findings)?,
         ["options-reference"] => reference::write(root)?,
         ["options-reference", "--check"] => reference::check(root, &mut findings)?,
@@ -92,6 +99,7 @@ fn run(arguments: &[String]) -> Result<Findings> {
             links::check(root, &mut findings)?;
             providers::check(root, &mut findings)?;
             skips::check(root, &mut findings)?;
+            guide::check(root, &mut findings)?;
             reference::check(root, &mut findings)?;
         }
         [] | ["help" | "--help" | "-h"] => {

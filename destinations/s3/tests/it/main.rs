@@ -1,6 +1,7 @@
 //! Tests of the S3 destination over the wire: against a server of this folder that misbehaves to order, and against a
 //! real one when `LARDER_TEST_S3_URL` names it (see `scripts/test-servers/seaweedfs.sh`).
 
+mod dialect;
 mod misbehaving;
 mod real;
 mod server;

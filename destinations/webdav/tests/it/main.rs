@@ -1,6 +1,7 @@
 //! Tests of the WebDAV destination over the wire: against servers that misbehave to order, and against the real ones
 //! of `scripts/test-servers` that the environment names.
 
+mod dialect;
 mod misbehaving;
 mod real;
 
