@@ -396,6 +396,43 @@ fn facts_are_applied_to_files_folders_and_handles() -> Outcome {
     Ok(())
 }
 
+/// Capabilities, access lists and labels are privileges: they are set only on request.
+#[test]
+fn attributes_of_the_system_are_left_out() -> Outcome {
+    let (_temp, target) = target()?;
+    let file = target.open_file(b"f", OpenHow::CreateNew)?;
+    let xattrs = [
+        (b"nonsense".to_vec(), vec![1]),
+        (b"trusted.x".to_vec(), vec![1]),
+        (b"security.larder".to_vec(), vec![1]),
+        (b"security.capability".to_vec(), vec![1]),
+        (b"system.posix_acl_access".to_vec(), vec![1]),
+    ];
+    let all = Restore {
+        xattrs: &xattrs,
+        ..Restore::default()
+    };
+    let user_only = Restore {
+        user_xattrs_only: true,
+        ..all.clone()
+    };
+    // Some of them are refused when they are asked for, so silence shows that they were not tried.
+    assert!(!target.apply_file(&file, &all).is_empty());
+    for name in ["trusted.x", "security.larder"] {
+        let _ = rustix::fs::fremovexattr(&file, name);
+    }
+    assert!(target.apply_file(&file, &user_only).is_empty());
+    assert!(target.apply(b"f", &user_only).is_empty());
+    let mut names = vec![0; 1024];
+    let len = rustix::fs::flistxattr(&file, &mut names).unwrap_or(0);
+    let names = String::from_utf8_lossy(names.get(..len).unwrap_or_default()).into_owned();
+    assert!(
+        !names.contains("trusted.x") && !names.contains("security.larder"),
+        "{names:?}"
+    );
+    Ok(())
+}
+
 #[test]
 fn owners_by_name_or_number_and_special_bits() -> Outcome {
     let (_temp, target) = target()?;
