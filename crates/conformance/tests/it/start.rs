@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use larder_destination::{Destination, Error, Place, Tools, Url, is_secret_name};
+use larder_destination::{Destination, Error, Place, Tools, Url};
 use larder_options::Values;
 use larder_testkit::behaviour::{Folders, Places};
 use larder_testkit::{MemoryDestination, MemoryOptions};
@@ -192,8 +192,12 @@ impl Folders for BelowUrl {
             return Vec::new();
         };
         let password = url.password().map(|password| password.expose().to_owned());
-        let options = url.query().iter();
-        let options = options.filter(|(name, _)| is_secret_name(name));
+        let provider = larder_registry::find(url.scheme()).map(|found| found.provider.options);
+        let tables = [provider.unwrap_or_default(), larder_options::engine::TABLE];
+        let is_secret = |name: &str| {
+            larder_options::find_decl(name, &tables).is_some_and(|decl| decl.is_secret())
+        };
+        let options = url.query().iter().filter(|(name, _)| is_secret(name));
         password
             .into_iter()
             .chain(options.filter_map(|(_, value)| value.clone()))
