@@ -21,6 +21,8 @@ use super::support::{Place, seed};
 const SMALL_VOLUMES: [&str; 2] = ["--dblock-size=1mb", "--blocksize=100kb"];
 /// A run to its end follows every so many kills, so that version after version builds on leftovers.
 const COMPLETE_EVERY: u64 = 5;
+/// Each kind of landing is met at least so often in 200 kills.
+const LANDINGS: u64 = 8;
 
 /// Where a kill landed, by what it left in the destination.
 #[derive(Debug, Default)]
@@ -117,6 +119,16 @@ fn no_version_is_lost_by_kills() {
         test.restores,
         test.lost_states,
     );
+    for (place, count) in [
+        ("before the first put", test.landings.before_the_first_put),
+        ("between puts", test.landings.between_puts),
+        ("after the list", test.landings.after_the_list),
+    ] {
+        assert!(
+            count * 200 >= LANDINGS * kills,
+            "{place}: {count} of {kills} kills"
+        );
+    }
     println!(
         "time for edits, complete runs, killed runs, restores: {:.1?}",
         test.spent

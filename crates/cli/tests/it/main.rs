@@ -19,6 +19,7 @@ mod kill;
 mod listing;
 mod local_state;
 mod output;
+mod repair_kill;
 mod restore;
 mod restore_kill;
 mod secrets;

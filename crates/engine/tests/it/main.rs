@@ -12,6 +12,7 @@ mod lint;
 mod losses;
 mod model;
 mod options;
+mod repairs;
 mod restoring;
 mod review;
 mod rig;
