@@ -65,6 +65,8 @@ const VARIABLES: &[(&str, &str)] = &[
     ("PASSPHRASE", "passphrase"),
     ("AUTH_USERNAME", "auth-username"),
     ("AUTH_PASSWORD", "auth-password"),
+    ("AUTHID", "authid"),
+    ("DUPLICATI_OAUTH_SERVICE", "oauth-url"),
 ];
 
 impl Invocation {

@@ -263,6 +263,12 @@ impl Error {
         self.advice
     }
 
+    /// What the provider answered, without operation and object.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// What was attempted.
     #[must_use]
     pub fn operation(&self) -> Operation {

@@ -5,6 +5,7 @@
 //! then asked how far it is, and the rest of the piece is sent from there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -39,6 +40,27 @@ impl Part {
     #[must_use]
     pub fn is_last(&self) -> bool {
         self.end() == self.total
+    }
+
+    /// The `Content-Range` header for it: `bytes first-last/total`, or `bytes */total` when it has no bytes, with which
+    /// services are asked how far they are.
+    #[must_use]
+    pub fn content_range(&self) -> String {
+        match self.end().checked_sub(1) {
+            Some(last) if !self.bytes.is_empty() => {
+                format!("bytes {}-{last}/{}", self.offset, self.total)
+            }
+            _ => format!("bytes */{}", self.total),
+        }
+    }
+
+    /// The same piece without its bytes.
+    #[must_use]
+    pub fn question(&self) -> Self {
+        Self {
+            bytes: Bytes::new(),
+            ..self.clone()
+        }
     }
 
     /// What is left of it from `offset` on; `None` when that lies outside.
@@ -114,7 +136,8 @@ impl Chunked {
         };
         guard.session = None;
         if outcome.is_err() {
-            session.abort(call).await;
+            // A service that wishes to be left alone is not waited for.
+            let _ = tokio::time::timeout(LONGEST_ABORT, session.abort(call)).await;
         }
         outcome
     }
@@ -209,7 +232,7 @@ impl Cut {
         let left = self.total - self.offset;
         // An empty body is one empty piece, since a session without any cannot be ended.
         if left == 0 && (self.next > 0 || self.total > 0) {
-            return self.end().await.map(|()| None);
+            return Ok(None);
         }
         let len = usize::try_from(left.min(self.part_len)).map_err(|_| {
             let text = "a piece does not fit into memory";
@@ -222,6 +245,10 @@ impl Cut {
             }
             let take = self.rest.len().min(len - bytes.len());
             bytes.extend_from_slice(&self.rest.split_to(take));
+        }
+        if self.offset + len as u64 == self.total {
+            // Before the last piece is sent: it makes a file of them all where the server keeps one offset.
+            self.end().await?;
         }
         let part = Part {
             number: self.next,
@@ -259,6 +286,8 @@ impl Cut {
     }
 }
 
+/// How long the removal of a failed upload may hold up its error.
+const LONGEST_ABORT: Duration = Duration::from_secs(10);
 /// Most requests for one piece, when the server takes it bit by bit.
 const MOST_ANSWERS: usize = 64;
 

@@ -107,6 +107,23 @@ impl Call {
         }
     }
 
+    /// A call on a file of a flat folder, whose name must not lead out of it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for another name.
+    pub fn on_file(
+        provider: &'static str,
+        operation: Operation,
+        name: &str,
+    ) -> larder_destination::Result<Self> {
+        let call = Self::on(provider, operation, name);
+        if name.is_empty() || matches!(name, "." | "..") || name.contains(['/', '\0']) {
+            let text = "the name is not one of a file in this folder";
+            return Err(call.error(ErrorKind::Config, text));
+        }
+        Ok(call)
+    }
+
     /// An error of this call.
     #[must_use]
     pub fn error(&self, kind: ErrorKind, message: impl Into<String>) -> Error {

@@ -12,6 +12,7 @@
 //! | a server and a folder from the URL | [`Site`] |
 //! | a listing in pages | [`pages()`] |
 //! | an upload in pieces | [`Chunked`], [`Session`] |
+//! | access tokens that run out | [`tokens`] |
 //! | content hashes | [`Hashes`] before, [`Tap`] beside an upload, [`checked`] beside a download |
 //! | text in addresses | [`encode`] |
 //!
@@ -38,6 +39,7 @@ mod retry;
 mod service;
 mod site;
 mod tls;
+pub mod tokens;
 mod transfer;
 mod xml;
 

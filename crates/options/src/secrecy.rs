@@ -32,4 +32,5 @@ const SECRET_PARTS: &[&str] = &[
     "account-key",
     "api-key",
     "credential",
+    "service-account-json",
 ];

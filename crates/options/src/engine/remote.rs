@@ -112,13 +112,14 @@ table! { Group::Remote;
         "Sets the password for the destination.",
         long: "Without it the environment variable AUTH_PASSWORD is used. A password in the storage URL is stronger.";
     AUTHID: Secret = "authid", Kind::Password,
-        "Sets the token that a sign-in page gave out.",
-        long: "For destinations that sign in through a page of the provider.",
-        status: Status::NotYet;
+        "Sets the AuthID that a sign-in page gave out.",
+        long: "For destinations that sign in through a page of the provider. Without it the environment variable AUTHID \
+               is used. The service behind the page keeps the sign-in; with oauth-client-id nobody stands in between.";
     OAUTH_URL: String = "oauth-url", Kind::Text,
-        "Sets the address of the sign-in service that tokens come from.",
+        "Sets the address of the service that an AuthID is taken to.",
+        default: Some("https://duplicati-oauth-handler.appspot.com/refresh"),
         advanced: true,
-        status: Status::NotYet;
+        long: "Without it the environment variable DUPLICATI_OAUTH_SERVICE is used.";
     USE_SSL: bool = "use-ssl", Kind::Bool,
         "Encrypts the connection with TLS.",
         long: "For destinations that know both. An s behind the scheme of the storage URL means the same.";
