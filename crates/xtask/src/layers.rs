@@ -18,7 +18,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cli", &["engine", "registry", "options"]),
     ("server", &["engine", "registry", "options"]),
     ("registry", &["destinations/*", "destination", "options"]),
-    ("destinations/*", &["destination", "options", "httpkit"]),
+    (
+        "destinations/*",
+        &["destination", "options", "httpkit", "drives"],
+    ),
+    ("drives", &["destination", "httpkit"]),
     ("httpkit", &["destination", "options"]),
     (
         "engine",
