@@ -21,6 +21,7 @@ mod signals;
 mod state;
 mod tables;
 mod terminal;
+mod tokens;
 mod words;
 
 use std::process::ExitCode;

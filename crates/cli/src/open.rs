@@ -23,6 +23,7 @@ use crate::signals;
 use crate::state::{self, Lookup, TemporaryState};
 use crate::tables::tables;
 use crate::terminal::note;
+use crate::tokens::TokenFiles;
 
 /// What a command may do to the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -267,6 +268,7 @@ impl<'a> Session<'a> {
         let place = (found.provider.identity)(&config).map_err(remote)?;
         let tools = Tools {
             waits: self.console.clone(),
+            tokens: Arc::new(TokenFiles::new(values)),
             ..Tools::system()
         };
         let opened = (found.provider.open)(&config, &tools).map_err(remote)?;

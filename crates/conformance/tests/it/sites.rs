@@ -1,5 +1,8 @@
 //! The one list of what the suite runs on. A provider enters the suite here, with its reasons for what it skips.
 
+use larder_testkit::simulators::google_drive::{GoogleDrive, Settings};
+use larder_testkit::simulators::{Server, known};
+
 use crate::start::{Missing, Site, Skip, Start, Started};
 
 /// One entry for each provider of the registry.
@@ -7,6 +10,12 @@ pub const SITES: &[Site] = &[
     Site {
         scheme: "file",
         start: Start::Here(|| Box::pin(local_folder())),
+        missing: Missing::Folder,
+        skips: &[],
+    },
+    Site {
+        scheme: "googledrive",
+        start: Start::Here(|| Box::pin(google_drive())),
         missing: Missing::Folder,
         skips: &[],
     },
@@ -44,5 +53,24 @@ async fn local_folder() -> std::io::Result<Started> {
     Ok(Started {
         url,
         keep: Box::new(folder),
+    })
+}
+
+/// The simulator, with pages so small that every case crosses them.
+async fn google_drive() -> std::io::Result<Started> {
+    let settings = Settings {
+        page_size: 50,
+        begins_with_empty_page: true,
+        ..Settings::default()
+    };
+    let server = Server::start(GoogleDrive::new(settings), "127.0.0.1:0", None).await?;
+    let base = format!("http%3A%2F%2F{}", server.address().replace(':', "%3A"));
+    let authid = known::AUTHID.replace('+', "%2B").replace('=', "%3D");
+    let url = format!(
+        "googledrive://larder?authid={authid}&oauth-url={base}%2Frefresh&googledrive-api-url={base}"
+    );
+    Ok(Started {
+        url,
+        keep: Box::new(server),
     })
 }

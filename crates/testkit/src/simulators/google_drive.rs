@@ -231,6 +231,11 @@ impl GoogleDrive {
             .collect()
     }
 
+    /// Moves an item and what lies in it to the bin.
+    pub fn trash(&self, id: &str) {
+        self.lock().set_trashed(id, true);
+    }
+
     /// Number of items in the bin.
     #[must_use]
     pub fn trashed(&self) -> usize {
@@ -525,11 +530,7 @@ impl Drive {
             }
         }
         if let Some(is_trashed) = metadata["trashed"].as_bool() {
-            for id in self.with_descendants(&id) {
-                if let Some(item) = self.items.get_mut(&id) {
-                    item.is_trashed = is_trashed;
-                }
-            }
+            self.set_trashed(&id, is_trashed);
         }
         self.describe(request, &id)
     }
@@ -605,6 +606,14 @@ impl Drive {
             at += 1;
         }
         ids
+    }
+
+    fn set_trashed(&mut self, id: &str, is_trashed: bool) {
+        for id in self.with_descendants(id) {
+            if let Some(item) = self.items.get_mut(&id) {
+                item.is_trashed = is_trashed;
+            }
+        }
     }
 
     fn used(&self) -> u64 {

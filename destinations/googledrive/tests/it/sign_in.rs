@@ -1,0 +1,287 @@
+//! The ways of signing in, renewals, and what is told when they fail.
+
+use std::sync::Arc;
+
+use larder_destination::{Body, Existing, TokenStore, Tools, test};
+use larder_options::Secret;
+use larder_testkit::simulators::google_drive::Settings;
+use larder_testkit::simulators::{Fault, Trouble};
+
+use super::*;
+
+const CLIENT: &[(&str, &str)] = &[
+    ("oauth-client-id", known::CLIENT_ID),
+    ("oauth-client-secret", known::CLIENT_SECRET),
+    ("oauth-refresh-token", known::REFRESH_TOKEN),
+];
+
+fn refuse(status: u16, reason: &str) -> Trouble {
+    Trouble::Refuse {
+        status,
+        reason: reason.to_owned(),
+        retry_after: None,
+    }
+}
+
+#[tokio::test]
+async fn every_way_leads_in() -> Test {
+    let service = Service::start(Settings::default()).await?;
+    service
+        .drive
+        .change(|settings| settings.accounts.offloads = true);
+    let json = [("googledrive-service-account-json", known::SERVICE_ACCOUNT)];
+    for options in [FULL, &[("authid", known::AUTHID)], CLIENT, &json] {
+        test(service.open("", options)?.as_ref()).await?;
+    }
+    let journal = service.server.journal();
+    let agent = |line: &larder_testkit::simulators::Entry| {
+        line.header("user-agent")
+            .is_some_and(|agent| agent.starts_with("larder/"))
+    };
+    assert!(journal.iter().all(agent));
+    let in_address = |line: &larder_testkit::simulators::Entry| {
+        line.query
+            .iter()
+            .any(|(_, value)| value.contains("ya29") || value.contains("1//"))
+    };
+    assert!(!journal.iter().any(in_address));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_file_is_read_and_others_are_refused() -> Test {
+    let service = Service::start(Settings::default()).await?;
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    std::fs::write(path("good"), known::SERVICE_ACCOUNT)?;
+    std::fs::write(
+        path("user"),
+        r#"{"type":"authorized_user","client_secret":"s3cr3t"}"#,
+    )?;
+    std::fs::write(path("broken"), known::SERVICE_ACCOUNT.replace("MII", "XXX"))?;
+    for (name, expected) in [
+        ("good", None),
+        ("user", Some("is not the key file of a service account")),
+        ("broken", Some("holds no usable RSA key")),
+        ("none", Some("cannot be read")),
+    ] {
+        let file = path(name);
+        let opened = service.open("", &[("googledrive-service-account-file", &file)]);
+        match (opened, expected) {
+            (Ok(opened), None) => test(opened.as_ref()).await?,
+            (Err(error), Some(text)) => assert!(error.to_string().contains(text), "{error}"),
+            (opened, _) => panic!("{name}: {:?}", opened.err()),
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn none_and_several_are_refused_with_what_to_do() -> Test {
+    let service = Service::start(Settings::default()).await?;
+    let both = [FULL, CLIENT].concat();
+    for (options, expected) in [
+        (&[][..], "?type=googledrive, or --oauth-client-id"),
+        (&both, "more than one sign-in: --authid, --oauth-client-id"),
+        (&[("oauth-refresh-token", "t")], "belong together"),
+        (
+            &[
+                ("authid", "a:b"),
+                ("oauth-url", "http://example.com/refresh"),
+            ],
+            "option --oauth-url: the address must begin with https://",
+        ),
+    ] {
+        let error = service.open("", options).map(drop).expect_err("a refusal");
+        assert_eq!(*error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_transfers_need_one_renewal() -> Test {
+    let service = Service::start(Settings::default()).await?;
+    let store = service.open("a", FULL)?;
+    store.create_folder().await?;
+    assert_eq!(service.renewals(), 1);
+    // The service forgets the token before its time.
+    service.drive.expire_tokens();
+    let puts = (0..8).map(|n| {
+        let store = Arc::clone(&store);
+        async move {
+            let body = Body::from_bytes(vec![n; 100]);
+            store.put(&format!("f{n}"), body, Existing::Refuse).await
+        }
+    });
+    futures_util::future::try_join_all(puts).await?;
+    assert_eq!(service.renewals(), 2);
+    assert_eq!(names(store.as_ref()).await?.len(), 8);
+    Ok(())
+}
+
+#[tokio::test]
+async fn tokens_are_renewed_before_they_end() -> Test {
+    let settings = Settings::default();
+    let service = Service::start(settings).await?;
+    service.drive.change(|settings| {
+        settings.accounts.said_seconds = 100;
+    });
+    let clock = Arc::new(larder_destination::FixedClock::new(1_000));
+    let tools = Tools {
+        clock: Arc::clone(&clock) as _,
+        ..Tools::system()
+    };
+    let store = service.open_with("", FULL, &tools)?;
+    for (time, renewals) in [(1_000, 1), (1_069, 1), (1_071, 2)] {
+        clock.set(time);
+        test(store.as_ref()).await?;
+        assert_eq!(service.renewals(), renewals, "{time}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_that_stays_refused_is_an_error_and_no_loop() -> Test {
+    let service = Service::start(Settings::default()).await?;
+    service
+        .drive
+        .change(|settings| settings.accounts.requests = 0);
+    let store = service.open("", FULL)?;
+    assert_eq!(
+        kind(test(store.as_ref()).await),
+        Some(ErrorKind::SignInNeeded)
+    );
+    assert!(service.renewals() <= 3, "{}", service.renewals());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_rotated_token_is_stored_and_used_by_the_next_run() -> Test {
+    let service = Service::start(Settings::default()).await?;
+    service
+        .drive
+        .change(|settings| settings.accounts.rotates = true);
+    let tools = Tools::system();
+    for _ in 0..3 {
+        // A new run has no access token; the refresh token of the options is worthless after the first.
+        test(service.open_with("", CLIENT, &tools)?.as_ref()).await?;
+    }
+    let other = service.open_with("", CLIENT, &Tools::system())?;
+    let error = test(other.as_ref()).await.expect_err("a refusal");
+    assert_eq!(*error.kind(), ErrorKind::SignInNeeded);
+    assert!(
+        error
+            .to_string()
+            .contains("expired or revoked. (invalid_grant)"),
+        "{error}"
+    );
+    Ok(())
+}
+
+/// A store that another run writes to right after it was read.
+struct Raced(
+    larder_destination::MemoryTokens,
+    std::sync::Mutex<Option<Secret>>,
+);
+
+impl TokenStore for Raced {
+    fn get(&self, key: &str) -> Result<Option<Secret>> {
+        let before = self.0.get(key)?;
+        if let Some(newer) = self.1.lock().expect("a lock").take() {
+            self.0.put(key, &newer)?;
+        }
+        Ok(before)
+    }
+
+    fn put(&self, key: &str, token: &Secret) -> Result<()> {
+        self.0.put(key, token)
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_another_run_rotated_is_read_again() -> Test {
+    let service = Service::start(Settings::default()).await?;
+    let newer = Secret::from(known::REFRESH_TOKEN);
+    let tools = Tools {
+        tokens: Arc::new(Raced(
+            Default::default(),
+            std::sync::Mutex::new(Some(newer)),
+        )),
+        ..Tools::system()
+    };
+    let options = [CLIENT, &[("oauth-refresh-token", "1//old")]].concat();
+    test(service.open_with("", &options, &tools)?.as_ref()).await?;
+    assert_eq!(service.renewals(), 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_authid_service_s_refusals_say_what_helps() -> Test {
+    let service = Service::start(Settings::default()).await?;
+    let wrong_password = format!("{}:x", &known::AUTHID[..30]);
+    for (id, expected) in [
+        (
+            "ffffffffffffffffffffffffffffff:x",
+            "the AuthID was refused: No such key; a new AuthID is to be had at http://",
+        ),
+        (&wrong_password, "Invalid authid password; a new AuthID"),
+        (
+            "v2:googledrive:1//gone",
+            "does not accept the AuthID any more; a new AuthID",
+        ),
+    ] {
+        let store = service.open("", &[("authid", id)])?;
+        let error = test(store.as_ref()).await.expect_err("a refusal");
+        assert_eq!(*error.kind(), ErrorKind::SignInNeeded, "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(!error.to_string().contains(id), "{error}");
+    }
+    for (reason, expected) in [("Ratelimited", "Ratelimited"), ("", "in a few hours")] {
+        service
+            .server
+            .fault(Fault::next("GET", "/refresh", refuse(503, reason)));
+        let store = service.open("", FULL)?;
+        let error = test(store.as_ref()).await.expect_err("a refusal");
+        assert!(matches!(error.kind(), ErrorKind::Busy(Some(_))), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn limited_and_full_access_see_different_files() -> Test {
+    let service = Service::start(Settings::default()).await?;
+    service.drive.add("root", "theirs", None);
+    let limited = service.open("theirs", &[("authid", known::AUTHID)])?;
+    assert_eq!(
+        kind(test(limited.as_ref()).await),
+        Some(ErrorKind::FolderMissing)
+    );
+    test(service.open("theirs", FULL)?.as_ref()).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn places_tell_accounts_and_drives_apart() -> Test {
+    let service = Service::start(Settings::default()).await?;
+    let place = |folder: &str, options: &[(&str, &str)]| {
+        let config = service.config(folder, options);
+        (larder_googledrive::PROVIDER.identity)(&config).map(|place| place.to_string())
+    };
+    let one = place("a/b", FULL)?;
+    assert_eq!(one, place("/a//b/", FULL)?);
+    assert!(!one.contains("1//full"), "{one}");
+    for other in [
+        place("a/c", FULL)?,
+        place("a/b", &[("authid", known::AUTHID)])?,
+        place("a/b", CLIENT)?,
+        place(
+            "a/b",
+            &[FULL, &[("googledrive-teamdrive-id", "x")]].concat(),
+        )?,
+    ] {
+        assert_ne!(one, other);
+    }
+    Ok(())
+}
