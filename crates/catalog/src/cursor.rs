@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use larder_volume::Hash;
 use rusqlite::Connection;
 
 use crate::codec::StoredEntry;
@@ -26,6 +27,15 @@ impl Catalog {
     pub fn filesets_with_entries(&self) -> Result<Vec<i64>> {
         let stored = self.read(segments::versions)?;
         Ok(stored.into_iter().map(|version| version.fileset).collect())
+    }
+
+    /// Tells whether the entries of a version are stored, and from the list with this hash, as far as both hashes are known.
+    pub fn has_entries(&self, fileset: i64, list: Option<&Hash>) -> Result<bool> {
+        let stored = self.read(|conn| segments::version_of(conn, fileset))?;
+        Ok(stored.is_some_and(|version| match (list, &version.list) {
+            (Some(listed), Some(stored)) => listed == stored,
+            _ => true,
+        }))
     }
 
     /// Reads the entries of [`Catalog::previous`]; none when there is no such version.

@@ -166,7 +166,7 @@ impl Run {
     }
 
     /// Puts a version that was just stored into the catalog.
-    fn note_version(&self, name: &VolumeName, entries: EntryWriter) -> Result<()> {
+    fn note_version(&self, name: &VolumeName, entries: Option<EntryWriter>) -> Result<()> {
         self.remember_format()?;
         self.catalog(|c| c.set_param(ZIP_METHOD, method_key(self.pack_method_now(c)?)))?;
         self.remember_passphrase()?;

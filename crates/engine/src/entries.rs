@@ -14,7 +14,8 @@ const NAMED_ENTRIES: u64 = 20;
 const MAX_FILESET_BYTES: u64 = 1 << 16;
 
 impl Run {
-    /// Reads the entries of a fetched version list one after the other. A wrong entry is reported and costs no other.
+    /// Reads the entries of a fetched version list one after the other. A wrong entry is reported and costs no other;
+    /// answers the number of those.
     ///
     /// # Errors
     /// Damage that nothing can be read behind, and errors of `work`.
@@ -23,7 +24,7 @@ impl Run {
         archive: &ArchiveReader<VolumeData>,
         name: &str,
         work: impl FnMut(FileEntry) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         self.read_entries(archive, name, Some(NAMED_ENTRIES), work)
     }
 
@@ -37,7 +38,7 @@ impl Run {
         name: &str,
         work: impl FnMut(FileEntry) -> Result<()>,
     ) -> Result<()> {
-        self.read_entries(archive, name, None, work)
+        self.read_entries(archive, name, None, work).map(drop)
     }
 
     /// Reads entries; with `named`, so many wrong ones are named and the rest is counted.
@@ -47,7 +48,7 @@ impl Run {
         name: &str,
         named: Option<u64>,
         mut work: impl FnMut(FileEntry) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let entry = filelist_of(archive, name)?;
         let mut reader = FileListReader::open(archive.stream(entry).in_volume(name)?);
         let mut wrong = 0_u64;
@@ -73,7 +74,7 @@ impl Run {
                 format!("{name}: {more} more entries are wrong and left out"),
             );
         }
-        Ok(())
+        Ok(wrong)
     }
 
     /// Whether a fetched version list says that it is complete; one that says nothing is (docs/format/dlist.md).

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use larder_catalog::{Counts, VolumeState};
-use larder_volume::{EntryKind, VolumeKind};
+use larder_catalog::Counts;
+use larder_volume::EntryKind;
 
 use crate::context::Phase;
 use crate::report::{ListReport, ListedFile, VersionInfo};
 use crate::run::Run;
-use crate::sync::{Mode, Need, View, count, describe};
+use crate::sync::{Mode, Need, View, describe};
 use crate::versions::{Unsaid, Version};
 use crate::workers::for_each_parallel;
 use crate::{Error, Result};
@@ -195,33 +195,16 @@ impl Run {
         for_each_parallel(
             self.settings.threads,
             unknown,
-            |version| match self.count_version(version) {
+            |version| match self.read_list(&version.volume, version.time, |_| Ok(())) {
                 Err(error @ Error::Volume { .. }) => {
                     self.reporter.error("DamagedList", describe(&error));
                     Ok(None)
                 }
-                other => other.map(Some),
+                other => other.map(|list| Some((version.time.0, (list.is_full, list.counts)))),
             },
             |found| {
-                let Some((version, is_full, counts)) = found else {
-                    return Ok(());
-                };
-                counted.insert(version.time.0, (is_full, counts));
-                self.catalog(|c| {
-                    let name = version.volume.name.as_str();
-                    let id = match c.volume_named(name)? {
-                        Some(row) => row.id,
-                        None => c.add_volume(
-                            name,
-                            VolumeKind::List,
-                            VolumeState::Verified,
-                            version.volume.size,
-                            None,
-                        )?,
-                    };
-                    c.add_fileset(id, version.time.0, is_full, counts)
-                        .map(|_| ())
-                })
+                counted.extend(found);
+                Ok(())
             },
         )?;
         let infos = versions
@@ -242,18 +225,5 @@ impl Run {
             })
             .collect();
         Ok(infos)
-    }
-
-    /// Reads a version list for its figures.
-    fn count_version<'v>(&self, version: &'v Version) -> Result<(&'v Version, bool, Counts)> {
-        let mut counts = Counts::default();
-        let name = version.volume.name.as_str();
-        let archive = self.fetch_list(&version.volume)?;
-        let is_full = self.is_full(&archive, name)?;
-        self.entries_of(&archive, name, |entry| {
-            count(&mut counts, entry.kind, entry.size);
-            Ok(())
-        })?;
-        Ok((version, is_full, counts))
     }
 }

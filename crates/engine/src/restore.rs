@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use larder_options::Values;
 use larder_source::{Selection, TargetRoot, Watch};
-use larder_volume::{ArchiveEntry, ArchiveReader, FILELIST_ENTRY, FileEntry, VolumeTime};
+use larder_volume::{ArchiveEntry, ArchiveReader, FILELIST_ENTRY, VolumeTime};
 
 use self::layout::LayoutBuilder;
 use self::restoring::Restoring;
@@ -39,7 +39,6 @@ use self::selected::{Contents, Selected};
 use crate::context::Phase;
 use crate::data::VolumeData;
 use crate::error::{PathContext, Reach};
-use crate::identity::renamed;
 use crate::report::RestoreReport;
 use crate::run::Run;
 use crate::sync::{Mode, Need, RemoteVolume, View, describe};
@@ -359,21 +358,6 @@ impl Run {
                 "see `larder help filters`",
             )
         })
-    }
-
-    /// Reads a version's entries one after the other.
-    pub(crate) fn each_entry(
-        &self,
-        version: &Version,
-        work: impl FnMut(FileEntry) -> Result<()>,
-    ) -> Result<()> {
-        let archive = self.fetch_list(&version.volume)?;
-        if !self.is_as_old_as_its_name(&version.volume, &archive)? {
-            let name = version.volume.name.as_str();
-            self.reporter
-                .warn("RenamedList", format!("{name}: {}", renamed()));
-        }
-        self.entries_of(&archive, version.volume.name.as_str(), work)
     }
 
     /// Fetches a version list.

@@ -9,7 +9,7 @@ mod lists;
 mod search;
 mod sorting;
 
-pub(crate) use self::lists::LIST_WRITER;
+pub(crate) use self::lists::{COMPARED, LIST_WRITER};
 use std::collections::{BTreeMap, HashMap};
 
 use larder_catalog::Counts;

@@ -150,6 +150,22 @@ fn a_version_that_is_removed_while_it_is_read_says_so() {
 }
 
 #[test]
+fn entries_are_those_of_the_list_with_their_hash() {
+    let (_folder, catalog) = open();
+    let (first, second) = (fileset(&catalog, 1), fileset(&catalog, 2));
+    let has = |fileset, list: Option<u64>| {
+        let list = list.map(hash);
+        catalog.has_entries(fileset, list.as_ref()).unwrap()
+    };
+    assert!(!has(first, None) && !has(first, Some(1)));
+    let writer = catalog.begin_entries().unwrap();
+    writer.finish(first, Some(hash(1))).unwrap();
+    store(&catalog, second, &entries(10));
+    assert!(has(first, None) && has(first, Some(1)) && !has(first, Some(2)));
+    assert!(has(second, None) && has(second, Some(2)));
+}
+
+#[test]
 fn room_of_removed_versions_is_used_again() {
     let (folder, catalog) = open();
     let path = folder.path().join("catalog.db");

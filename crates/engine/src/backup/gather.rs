@@ -35,7 +35,8 @@ pub(super) struct Gathered {
     pub(super) list_hash: larder_volume::Hash,
     pub(super) stored: Vec<StoredVolume>,
     pub(super) counts: Counts,
-    pub(super) entries: EntryWriter,
+    /// None in a dry run.
+    pub(super) entries: Option<EntryWriter>,
 }
 
 impl Run {
@@ -74,7 +75,11 @@ impl Run {
         };
         let entries_of = |_| self.catalog(|c| c.previous_entries());
         let cursor = previous.map(entries_of).transpose()?;
-        let mut entries = self.catalog(|c| c.begin_entries())?;
+        // A dry run leaves the catalog as it is.
+        let mut entries = match self.settings.dry_run {
+            true => None,
+            false => Some(self.catalog(|c| c.begin_entries())?),
+        };
         let failure: Mutex<Option<Error>> = Mutex::new(None);
         let fail = |error: Error| {
             let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,7 +128,7 @@ impl Run {
             drop(sealed_in);
             // Told before the workers find nobody to take their results, which alone would look like a stop.
             let list = self
-                .write_list(time, &results_in, &mut entries)
+                .write_list(time, &results_in, entries.as_mut())
                 .map_err(&fail)
                 .ok();
             drop(results_in);

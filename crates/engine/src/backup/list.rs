@@ -21,7 +21,7 @@ impl Run {
         &self,
         time: VolumeTime,
         results: &Receiver<Vec<FileEntry>>,
-        entries: &mut EntryWriter,
+        mut entries: Option<&mut EntryWriter>,
     ) -> Result<(VolumeData, larder_volume::Hash, Counts)> {
         let name = "(version list)";
         let format = self.format()?;
@@ -42,7 +42,9 @@ impl Run {
                         count(&mut counts, entry.kind, entry.size);
                         list.add(&entry)?;
                         let stored = StoredEntry { entry, seen: None };
-                        entries.add(&stored).map_err(std::io::Error::other)?;
+                        if let Some(entries) = &mut entries {
+                            entries.add(&stored).map_err(std::io::Error::other)?;
+                        }
                     }
                 }
                 Ok(())
@@ -97,16 +99,22 @@ impl Run {
     }
 
     /// Puts the new version's entries into the catalog.
-    pub(super) fn take_over_entries(&self, name: &VolumeName, entries: EntryWriter) -> Result<()> {
-        let Some(time) = name.time() else {
-            return Err(Error::Bug("a list name without time".into()));
+    pub(super) fn take_over_entries(
+        &self,
+        name: &VolumeName,
+        entries: Option<EntryWriter>,
+    ) -> Result<()> {
+        let (Some(time), Some(entries)) = (name.time(), entries) else {
+            return Err(Error::Bug("a version without time or entries".into()));
         };
         let fileset = self
             .catalog(|c| c.filesets())?
             .into_iter()
             .find(|f| f.time == time.0)
             .ok_or_else(|| Error::Bug("the version just written is not in the catalog".into()))?;
-        entries.finish(fileset.id, None)?;
+        let list = self.catalog(|c| c.volume(fileset.volume))?;
+        entries.finish(fileset.id, list.and_then(|row| row.hash))?;
+        self.catalog(|c| c.set_param(crate::sync::COMPARED, &fileset.id.to_string()))?;
         Ok(())
     }
 }

@@ -1,17 +1,23 @@
-//! Learning what the newest version holds.
+//! Learning what versions hold, from the catalog or from their lists.
 
-use larder_catalog::{Counts, StoredEntry, VolumeState};
-use larder_volume::{Method, VolumeKind, VolumeTime};
+use larder_catalog::{Counts, EntryCursor, EntryWriter, StoredEntry, VolumeState};
+use larder_volume::{ArchiveReader, FileEntry, Method, VolumeKind, VolumeTime};
 
 use super::{RemoteVolume, SUSPECT, UNSEEN, View, count, describe};
+use crate::data::VolumeData;
 use crate::error::Reach;
 use crate::identity::renamed;
 use crate::restore::filelist_of;
 use crate::run::{Run, read_manifest};
+use crate::versions::Version;
 use crate::{Error, Result};
 
 /// Catalog parameter: the program that wrote the newest list that was read.
 pub(crate) const LIST_WRITER: &str = "list-writer";
+
+/// Catalog parameter: the version of which more than the entries is known, since it was the newest when its list was read
+/// or written. Another one may have its entries in the catalog only because somebody looked into it.
+pub(crate) const COMPARED: &str = "compared-version";
 
 impl Run {
     /// Loads the newest version's entries, when they are not in the catalog yet. Damaged lists are passed over: a
@@ -22,6 +28,7 @@ impl Run {
             let filesets = self.catalog(|c| c.filesets())?;
             if let Some(fileset) = filesets.iter().find(|f| f.time == time.0)
                 && self.catalog(|c| c.previous())? == Some(fileset.id)
+                && self.catalog(|c| c.param(COMPARED))? == Some(fileset.id.to_string())
             {
                 return Ok(());
             }
@@ -60,46 +67,175 @@ impl Run {
         if !self.is_as_old_as_its_name(volume, &archive)? {
             return Err(Error::volume(name, renamed()));
         }
-        let is_full = self.is_full(&archive, name)?;
-        let writer = read_manifest(&archive, name)?.app_version;
-        self.catalog(|c| c.set_param(LIST_WRITER, &writer))?;
-        let entry = filelist_of(&archive, name)?;
-        let mut writer = self.catalog(|c| c.begin_entries())?;
-        let mut counts = Counts::default();
-        self.entries_of(&archive, name, |entry| {
-            count(&mut counts, entry.kind, entry.size);
-            writer.add(&StoredEntry { entry, seen: None })?;
-            Ok(())
-        })?;
-        let fileset = self.catalog(|c| {
-            let existing = c.filesets()?.into_iter().find(|f| f.time == time.0);
-            match existing {
-                Some(fileset) => Ok(fileset.id),
-                None => {
-                    let id = match c.volume_named(name)? {
-                        Some(row) => row.id,
-                        None => c.add_volume(
-                            name,
-                            VolumeKind::List,
-                            VolumeState::Verified,
-                            volume.size,
-                            None,
-                        )?,
-                    };
-                    c.add_fileset(id, time.0, is_full, counts)
-                }
-            }
-        })?;
+        let list = self.read_fetched_list(&archive, volume, time, true, |_| Ok(()))?;
+        self.catalog(|c| c.set_param(LIST_WRITER, &list.writer))?;
         // Whether its blocks are stored is not known before they were looked up.
         if !self.blocks_may_be_missing()? {
             self.catalog(|c| c.set_param(SUSPECT, UNSEEN))?;
         }
-        writer.finish(fileset, None)?;
-        let method = match entry.method() {
+        let method = match list.method {
             Some(Method::Zstd) => "zstd",
             Some(Method::Stored) => "stored",
             Some(Method::Deflate) | None => "deflate",
         };
-        self.catalog(|c| c.set_param(crate::backup::ZIP_METHOD, method))
+        self.catalog(|c| {
+            c.set_param(crate::backup::ZIP_METHOD, method)?;
+            c.set_param(COMPARED, &list.fileset.to_string())
+        })
     }
+
+    /// Hands the entries of a version to `work`, one after the other: from the catalog when they are there, else from
+    /// its list, and then the catalog has them.
+    ///
+    /// # Errors
+    /// Those of the list, when it has to be read, and of `work`.
+    pub(crate) fn each_entry(
+        &self,
+        version: &Version,
+        mut work: impl FnMut(FileEntry) -> Result<()>,
+    ) -> Result<()> {
+        let Some(entries) = self.entries_in_catalog(&version.volume)? else {
+            return self
+                .read_list(&version.volume, version.time, work)
+                .map(drop);
+        };
+        for stored in entries {
+            self.cancel.check()?;
+            work(stored?.entry)?;
+        }
+        Ok(())
+    }
+
+    /// The entries of a version when the catalog has them, of the list that is listed.
+    fn entries_in_catalog(&self, volume: &RemoteVolume) -> Result<Option<EntryCursor>> {
+        self.catalog(|c| {
+            let Some(row) = c.volume_named(volume.name.as_str())? else {
+                return Ok(None);
+            };
+            let filesets = c.filesets()?;
+            let Some(fileset) = filesets.iter().find(|f| f.volume == row.id) else {
+                return Ok(None);
+            };
+            let same_size = row.size.is_none() || row.size == volume.size;
+            let is_whole = c.param(&not_whole(fileset.id))?.is_none();
+            match same_size && is_whole && c.has_entries(fileset.id, row.hash.as_ref())? {
+                true => c.entries(fileset.id).map(Some),
+                false => Ok(None),
+            }
+        })
+    }
+
+    /// Reads a version list: hands its entries to `work`, and takes them in when they are not in the catalog and no
+    /// other list is being taken in.
+    pub(crate) fn read_list(
+        &self,
+        volume: &RemoteVolume,
+        time: VolumeTime,
+        work: impl FnMut(FileEntry) -> Result<()>,
+    ) -> Result<ReadList> {
+        let name = volume.name.as_str();
+        let archive = self.fetch_list(volume)?;
+        // One that is not what its name says is told each time, so it is read each time.
+        let own_name = self.is_as_old_as_its_name(volume, &archive)?;
+        if !own_name {
+            self.reporter
+                .warn("RenamedList", format!("{name}: {}", renamed()));
+        }
+        self.read_fetched_list(&archive, volume, time, own_name, work)
+    }
+
+    fn read_fetched_list(
+        &self,
+        archive: &ArchiveReader<VolumeData>,
+        volume: &RemoteVolume,
+        time: VolumeTime,
+        keep: bool,
+        mut work: impl FnMut(FileEntry) -> Result<()>,
+    ) -> Result<ReadList> {
+        let name = volume.name.as_str();
+        let is_full = self.is_full(archive, name)?;
+        let writer_program = read_manifest(archive, name)?.app_version;
+        let method = filelist_of(archive, name)?.method();
+        let mut writer = match keep && self.entries_in_catalog(volume)?.is_none() {
+            true => self.begin_entries()?,
+            false => None,
+        };
+        let mut counts = Counts::default();
+        let wrong = self.entries_of(archive, name, |entry| {
+            count(&mut counts, entry.kind, entry.size);
+            let stored = StoredEntry { entry, seen: None };
+            if let Some(writer) = &mut writer {
+                writer.add(&stored)?;
+            }
+            work(stored.entry)
+        })?;
+        let fileset = self.note_listed_version(volume, time, is_full, counts)?;
+        if let Some(writer) = writer {
+            let hash = self.catalog(|c| c.volume_named(name))?;
+            let totals = writer.finish(fileset, hash.and_then(|row| row.hash))?;
+            // What is wrong with a list is told whenever it is asked for, so it is read again then.
+            if wrong + totals.duplicates > 0 {
+                self.catalog(|c| c.set_param(&not_whole(fileset), "1"))?;
+            }
+        }
+        Ok(ReadList {
+            fileset,
+            is_full,
+            counts,
+            method,
+            writer: writer_program,
+        })
+    }
+
+    /// The right to take in entries; none while another list is being taken in.
+    fn begin_entries(&self) -> Result<Option<EntryWriter>> {
+        match self.catalog(|c| c.begin_entries()) {
+            Ok(writer) => Ok(Some(writer)),
+            Err(Error::Catalog(larder_catalog::Error::Misuse(_))) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes a version with its list in the catalog, unless it is there, and gives its number.
+    fn note_listed_version(
+        &self,
+        volume: &RemoteVolume,
+        time: VolumeTime,
+        is_full: bool,
+        counts: Counts,
+    ) -> Result<i64> {
+        let name = volume.name.as_str();
+        self.catalog(|c| {
+            c.batch(|c| {
+                let id = match c.volume_named(name)? {
+                    Some(row) => row.id,
+                    None => {
+                        let state = VolumeState::Verified;
+                        c.add_volume(name, VolumeKind::List, state, volume.size, None)?
+                    }
+                };
+                match c.filesets()?.into_iter().find(|f| f.volume == id) {
+                    Some(fileset) => Ok(fileset.id),
+                    None => c.add_fileset(id, time.0, is_full, counts),
+                }
+            })
+        })
+    }
+}
+
+/// What was learnt of a version list beside its entries.
+pub(crate) struct ReadList {
+    /// The version in the catalog.
+    fileset: i64,
+    pub(crate) is_full: bool,
+    pub(crate) counts: Counts,
+    /// How the entries are packed.
+    method: Option<Method>,
+    /// The program that wrote it.
+    writer: String,
+}
+
+/// The setting that says that entries of a list were left out when it was taken in.
+fn not_whole(fileset: i64) -> String {
+    format!("wrong-entries-{fileset}")
 }

@@ -84,7 +84,7 @@ impl Run {
             NAMED_PATHS
         };
         let mut whole = WholeLists::default();
-        self.each_entry(version, |entry| {
+        self.read_list(&version.volume, version.time, |entry| {
             if let Some(key) = self.first_missing(&entry, lost, &mut whole)? {
                 let file = owner
                     .get(&key)
@@ -102,5 +102,6 @@ impl Run {
             }
             Ok(())
         })
+        .map(drop)
     }
 }

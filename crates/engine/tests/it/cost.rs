@@ -170,7 +170,18 @@ fn listing_needs_no_data_and_no_index() {
         };
         assert!(engine.list(&request).unwrap().files.len() > 30);
         engine.repository().close().unwrap();
-        assert_eq!(rig.gets(), [List], "state lost: {lose}");
+        // The list was read, now or by an earlier command; of two read at once only one is kept.
+        let gets = rig.gets();
+        assert!(gets.is_empty() || lose && gets == [List], "{gets:?}");
+        rig.journal.clear();
+        let engine = rig.open().unwrap();
+        assert!(engine.list(&request).unwrap().files.len() > 30);
+        assert_eq!(rig.gets(), [], "state lost: {lose}");
+        engine.repository().close().unwrap();
+        // A version that somebody looked into is not yet one whose blocks were looked up.
+        rig.journal.clear();
+        rig.backup();
+        assert_eq!(rig.gets().contains(&List), lose, "{:?}", rig.gets());
     }
 }
 
