@@ -11,10 +11,13 @@ use reqwest::{Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::failure::{Call, Outcome};
+use crate::refused::Refused;
 use crate::request::{Payload, Request, Wait};
 use crate::retry::RetryPolicy;
+use crate::service::unreadable;
 use crate::tls::{self, Trust};
 use crate::transfer::{self, Progress};
+use crate::xml::Element;
 
 /// How long to wait; `None` waits for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,6 +316,29 @@ impl Reply {
             all.extend_from_slice(&piece);
         }
         Ok(all)
+    }
+
+    /// Reads the body as a document in XML of at most `max` bytes with `root` as its outermost element.
+    ///
+    /// # Errors
+    /// As [`Reply::bytes`]; [`ErrorKind::Network`] when it is something else.
+    pub async fn element(self, call: &Call, max: usize, root: &str) -> Result<Element> {
+        let body = self.bytes(call, max).await?;
+        Element::parse(&body, root).map_err(|problem| unreadable(call, &problem))
+    }
+
+    /// Reads the reply as if it were a refusal: some services tell of a failure in the body of a success.
+    ///
+    /// # Errors
+    /// As [`Reply::bytes`].
+    pub async fn as_refused(self, call: &Call, max: usize) -> Result<Refused> {
+        let (status, headers) = (self.status(), self.headers().clone());
+        let body = self.bytes(call, max).await?;
+        Ok(Refused {
+            status,
+            headers,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        })
     }
 
     /// Reads up to `max` bytes of the body; what breaks off is left out.

@@ -8,7 +8,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 
 use crate::encode;
-use crate::hash::Tap;
+use crate::hash::{Algorithm, Hashes, Tap};
 
 /// Which of the waits applies to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +114,23 @@ impl Request {
             Err(_) => self.unsendable = Some(name),
         }
         self
+    }
+
+    /// Adds a header when `given`.
+    #[must_use]
+    pub fn header_if(self, given: bool, name: &'static str, value: &str) -> Self {
+        if given {
+            self.header(name, value)
+        } else {
+            self
+        }
+    }
+
+    /// Names the content's MD5 in `Content-MD5`, and its SHA-256 to signatures.
+    #[must_use]
+    pub fn hashed(mut self, hashes: &Hashes) -> Self {
+        self.content_sha256 = Some(hashes.hex(Algorithm::Sha256));
+        self.header("content-md5", &hashes.base64(Algorithm::Md5))
     }
 
     /// Replaces the query.

@@ -58,22 +58,17 @@ impl Api {
         prefix: &str,
         from: Option<&str>,
     ) -> Outcome<Element> {
-        let cursor = if style.version_2 {
-            "continuation-token"
-        } else {
-            "marker"
-        };
-        let query: Vec<_> = [("prefix", prefix), ("max-keys", "1000")]
-            .into_iter()
-            .chain(style.version_2.then_some(("list-type", "2")))
-            .chain((!style.recursive).then_some(("delimiter", "/")))
-            .chain(style.encoded.then_some(("encoding-type", "url")))
-            .chain(from.map(|from| (cursor, from)))
-            .collect();
-        let request = self
-            .request(call, Method::GET, None, Wait::List)?
-            .query(&query);
-        let mut page = self.read(call, request, "ListBucketResult").await?;
+        let mut query = vec![("prefix", prefix), ("max-keys", "1000")];
+        query.extend(style.version_2.then_some(("list-type", "2")));
+        query.extend((!style.recursive).then_some(("delimiter", "/")));
+        query.extend(style.encoded.then_some(("encoding-type", "url")));
+        query.extend(from.map(|from| match style.version_2 {
+            true => ("continuation-token", from),
+            false => ("marker", from),
+        }));
+        let request = self.request(call, Method::GET, None, Wait::List)?;
+        let request = request.query(&query);
+        let mut page = self.document(call, request, "ListBucketResult").await?;
         let problem = || unreadable(call, "a name in the listing is not UTF-8");
         decode_names(&mut page).ok_or_else(problem)?;
         Ok(page)
@@ -82,13 +77,13 @@ impl Api {
     /// `GetObject`; the body is still to be read.
     pub(crate) async fn get(&self, call: &Call, key: &str) -> Outcome<Reply> {
         let request = self.request(call, Method::GET, Some(key), Wait::Transfer)?;
-        self.send(call, request).await
+        self.fetch(call, request).await
     }
 
     /// `HeadObject`: the object's length, when it is there.
     pub(crate) async fn head(&self, call: &Call, key: &str) -> Outcome<Option<u64>> {
         let request = self.request(call, Method::HEAD, Some(key), Wait::Short)?;
-        let reply = self.send(call, request.also(&[404])).await?;
+        let reply = self.fetch(call, request.also(&[404])).await?;
         let len = reply.header("content-length").unwrap_or_default().parse();
         Ok((reply.status() != 404).then(|| len.unwrap_or(0)))
     }
@@ -103,48 +98,47 @@ impl Api {
         fresh: bool,
     ) -> Outcome<String> {
         let request = self.request(call, Method::PUT, Some(key), Wait::Transfer)?;
-        let request = self.created(request).body(body);
-        let request = when_fresh(signed(request, hashes), fresh);
+        let request = self.created(request).body(body).hashed(hashes);
+        let request = request.header_if(fresh, "if-none-match", "*");
         verified(call, &self.send(call, request).await?, hashes)
     }
 
     /// `DeleteObject`; a missing object is success for most servers.
     pub(crate) async fn delete(&self, call: &Call, key: &str) -> Outcome<()> {
         let request = self.request(call, Method::DELETE, Some(key), Wait::Short)?;
-        self.send(call, request).await.map(drop)
+        self.fetch(call, request).await.map(drop)
     }
 
     /// `CopyObject` within the bucket.
     pub(crate) async fn copy(&self, call: &Call, from: &str, to: &str) -> Outcome<()> {
         let source = format!("/{}/{}", encode::path(&self.bucket), encode::path(from));
         let request = self.request(call, Method::PUT, Some(to), Wait::List)?;
-        let request = self.created(request).header("x-amz-copy-source", &source);
-        self.checked(call, request).await
+        let request = &self.created(request).header("x-amz-copy-source", &source);
+        let copy = |_| self.checked(call, request.clone());
+        self.service.repeat(call, copy).await
     }
 
     /// `CreateBucket`, in `location` when one is given.
     pub(crate) async fn create_bucket(&self, call: &Call, location: Option<&str>) -> Outcome<()> {
-        let mut request = self
-            .request(call, Method::PUT, None, Wait::List)?
-            .follow(Redirects::Signed);
+        let mut request = self.request(call, Method::PUT, None, Wait::List)?;
+        request.redirects = Redirects::Signed;
         if let Some(location) = location {
             let location = escape(location);
-            let text = format!(
-                "<CreateBucketConfiguration xmlns=\"{NAMESPACE}\"><LocationConstraint>{location}\
-                 </LocationConstraint></CreateBucketConfiguration>"
+            request = document_in(
+                request,
+                format!("<LocationConstraint>{location}</LocationConstraint>"),
+                "CreateBucketConfiguration",
             );
-            request = document_in(request, text);
         }
-        self.send(call, request).await.map(drop)
+        self.fetch(call, request).await.map(drop)
     }
 
     /// `CreateMultipartUpload`: the id of the upload.
     pub(crate) async fn create_upload(&self, call: &Call, key: &str) -> Outcome<String> {
         let request = self.request(call, Method::POST, Some(key), Wait::Short)?;
         let request = self.created(request).query(&[("uploads", "")]);
-        let begun = self
-            .read(call, request, "InitiateMultipartUploadResult")
-            .await?;
+        let root = "InitiateMultipartUploadResult";
+        let begun = self.document(call, request, root).await?;
         match begun.text_of("UploadId") {
             "" => Err(unreadable(call, "it names no upload").into()),
             id => Ok(id.to_owned()),
@@ -161,15 +155,11 @@ impl Api {
         hashes: &Hashes,
     ) -> Outcome<String> {
         let number = number.to_string();
-        let mut request = self
-            .request(call, Method::PUT, Some(key), Wait::Transfer)?
-            .query(&[("partNumber", number.as_str()), ("uploadId", id)]);
+        let mut request = self.request(call, Method::PUT, Some(key), Wait::Transfer)?;
         request.payload = Payload::Bytes(bytes);
-        verified(
-            call,
-            &self.send(call, signed(request, hashes)).await?,
-            hashes,
-        )
+        let query = [("partNumber", number.as_str()), ("uploadId", id)];
+        let request = request.query(&query).hashed(hashes);
+        verified(call, &self.send(call, request).await?, hashes)
     }
 
     /// `CompleteMultipartUpload` with the entity tags of the parts in order.
@@ -180,27 +170,23 @@ impl Api {
         etags: &[String],
         fresh: bool,
     ) -> Outcome<()> {
-        let parts: String = (1..)
-            .zip(etags)
-            .map(|(number, etag)| {
-                let etag = escape(etag.as_str());
-                format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>")
-            })
-            .collect();
-        let text = format!(
-            "<CompleteMultipartUpload xmlns=\"{NAMESPACE}\">{parts}</CompleteMultipartUpload>"
-        );
+        let mut parts = String::new();
+        for (number, etag) in (1..).zip(etags) {
+            let etag = escape(etag.as_str());
+            parts += &format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>");
+        }
         let request = self.request(call, Method::POST, Some(key), Wait::List)?;
-        let request = document_in(request.query(&[("uploadId", id)]), text);
-        self.checked(call, when_fresh(request, fresh)).await
+        let request = request.query(&[("uploadId", id)]);
+        let request = document_in(request, parts, "CompleteMultipartUpload");
+        self.checked(call, request.header_if(fresh, "if-none-match", "*"))
+            .await
     }
 
     /// `AbortMultipartUpload`.
     pub(crate) async fn abort_upload(&self, call: &Call, (key, id): (&str, &str)) -> Outcome<()> {
         let request = self.request(call, Method::DELETE, Some(key), Wait::Short)?;
-        self.send(call, request.query(&[("uploadId", id)]))
-            .await
-            .map(drop)
+        let request = request.query(&[("uploadId", id)]);
+        self.fetch(call, request).await.map(drop)
     }
 
     /// `ListMultipartUploads`: one page of those below a prefix, from a key and an upload on.
@@ -212,15 +198,11 @@ impl Api {
     ) -> Outcome<Element> {
         let mut query = vec![("uploads", ""), ("prefix", prefix)];
         if let Some([key, id]) = from {
-            query.extend([
-                ("key-marker", key.as_str()),
-                ("upload-id-marker", id.as_str()),
-            ]);
+            query.extend([("key-marker", &**key), ("upload-id-marker", &**id)]);
         }
-        let request = self
-            .request(call, Method::GET, None, Wait::List)?
-            .query(&query);
-        self.read(call, request, "ListMultipartUploadsResult").await
+        let request = self.request(call, Method::GET, None, Wait::List)?;
+        let root = "ListMultipartUploadsResult";
+        self.document(call, request.query(&query), root).await
     }
 
     fn created(&self, request: Request) -> Request {
@@ -235,34 +217,38 @@ impl Api {
     /// early to keep the connection alive.
     async fn checked(&self, call: &Call, request: Request) -> Outcome<()> {
         let reply = self.send(call, request).await?;
-        let (status, headers) = (reply.status(), reply.headers().clone());
-        let body = String::from_utf8_lossy(&reply.bytes(call, PAGE_BYTES).await?).into_owned();
-        let refused = Refused {
-            status,
-            headers,
-            body,
-        };
+        let refused = reply.as_refused(call, PAGE_BYTES).await?;
         match refused.xml("Error") {
             Some(_) => Err(refused.failure(call, meaning)),
             None => Ok(()),
         }
     }
 
-    async fn read(&self, call: &Call, request: Request, root: &str) -> Outcome<Element> {
-        let reply = self.send(call, request).await?;
-        let body = reply.bytes(call, PAGE_BYTES).await?;
-        Ok(Element::parse(&body, root).map_err(|problem| unreadable(call, &problem))?)
+    /// As [`Api::fetch`], and reads the reply.
+    async fn document(&self, call: &Call, request: Request, root: &str) -> Outcome<Element> {
+        let request = &request;
+        let read = |_| async move {
+            let reply = self.send(call, request.clone()).await?;
+            Ok(reply.element(call, PAGE_BYTES, root).await?)
+        };
+        self.service.repeat(call, read).await
+    }
+
+    /// As [`Api::send`], again where that may help.
+    async fn fetch(&self, call: &Call, request: Request) -> Outcome<Reply> {
+        let send = |_| self.send(call, request.clone());
+        self.service.repeat(call, send).await
     }
 
     /// Sends a request once; when it is the region that is wrong, again to the right one, from then on.
     async fn send(&self, call: &Call, mut request: Request) -> Outcome<Reply> {
         let seen = self.endpoint();
         let mut outcome = self.service.send(call, &request).await;
-        if let Some(region) = outcome
+        let region = outcome
             .as_ref()
             .err()
-            .and_then(|failure| right_region(failure))
-        {
+            .and_then(|failure| right_region(failure));
+        if let Some(region) = region {
             let moved = self.move_to(&seen, region);
             let host = request.url.host_str().unwrap_or_default();
             let host = host.replacen(seen.server_name(), moved.server_name(), 1);
@@ -283,10 +269,8 @@ impl Api {
 
     /// The endpoint in the right region, unless another request has changed it meanwhile.
     fn move_to(&self, seen: &Arc<Endpoint>, region: &str) -> Arc<Endpoint> {
-        let mut endpoint = self
-            .endpoint
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let endpoint = self.endpoint.write();
+        let mut endpoint = endpoint.unwrap_or_else(PoisonError::into_inner);
         if Arc::ptr_eq(seen, &endpoint) {
             *endpoint = Arc::new(seen.in_region(region));
             if let Some(aws4) = &self.aws4 {
@@ -322,22 +306,10 @@ impl Api {
     }
 }
 
-fn signed(mut request: Request, hashes: &Hashes) -> Request {
-    request.content_sha256 = Some(hashes.hex(Algorithm::Sha256));
-    request.header("content-md5", &hashes.base64(Algorithm::Md5))
-}
-
-fn document_in(request: Request, text: String) -> Request {
+fn document_in(request: Request, content: String, root: &str) -> Request {
+    let text = format!("<{root} xmlns=\"{NAMESPACE}\">{content}</{root}>");
     let hashes = Hashes::of(text.as_bytes(), HASHES);
-    signed(request.bytes("application/xml", text), &hashes)
-}
-
-fn when_fresh(request: Request, fresh: bool) -> Request {
-    if fresh {
-        request.header("if-none-match", "*")
-    } else {
-        request
-    }
+    request.bytes("application/xml", text).hashed(&hashes)
 }
 
 /// The entity tag of what was stored, when it agrees with the content; one that cannot be an MD5 says nothing.

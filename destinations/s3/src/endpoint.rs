@@ -1,154 +1,124 @@
 //! Where requests go: server, style of address, region.
 
-use larder_destination::{Error, Result};
-use larder_httpkit::options::USE_SSL;
+use larder_destination::Result;
+use larder_httpkit::options::{Options, USE_SSL};
 use larder_httpkit::{encode, is_local};
-use larder_options::{Opt, Values};
 
-use crate::SCHEME;
-use crate::options::{
-    S3_AUTHENTICATION_REGION, S3_EUROPEAN_BUCKETS, S3_EXT_AUTHENTICATIONREGION,
-    S3_EXT_FORCEPATHSTYLE, S3_EXT_SERVICEURL, S3_EXT_USEACCELERATEENDPOINT,
-    S3_EXT_USEDUALSTACKENDPOINT, S3_EXT_USEHTTP, S3_LOCATION_CONSTRAINT, S3_SERVER_NAME,
-};
+use crate::options as o;
 
 /// Where one bucket is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
-    /// Whether TLS is used.
     pub tls: bool,
     /// Server with port, without the bucket.
     pub host: String,
     /// What stands before the bucket in the path; empty, or `/` with more but none at the end.
-    pub base_path: String,
+    base_path: String,
     /// The bucket stands in the path, not in the server name.
     pub path_style: bool,
     /// The server of object requests, when they have one of their own.
-    pub object_host: Option<String>,
+    object_host: Option<String>,
     /// The region of signatures.
     pub region: String,
     /// True when the server is one of Amazon's.
     pub amazon: bool,
-    /// True when the region decides about the server's name.
-    pub follows_region: bool,
-    /// True for the servers with IPv6.
-    pub dual_stack: bool,
+    dual_stack: bool,
 }
 
 impl Endpoint {
     /// Reads the options.
-    pub(crate) fn from_values(bucket: &str, values: &Values) -> Result<Self> {
-        let location = location(values)?;
-        let european = read(values, S3_EUROPEAN_BUCKETS)?;
-        let dual_stack = read(values, S3_EXT_USEDUALSTACKENDPOINT)?;
-        let Server {
-            tls,
-            host,
-            base_path,
-        } = Server::from_values(values)?;
-        let region = text(values, S3_EXT_AUTHENTICATIONREGION)?
-            .or(text(values, S3_AUTHENTICATION_REGION)?)
-            .or_else(|| location.as_deref().map(region_of_location))
+    pub(crate) fn from_options(bucket: &str, options: Options<'_>) -> Result<Self> {
+        let location = location(options)?;
+        let dual_stack = options.get(o::S3_EXT_USEDUALSTACKENDPOINT)?;
+        let (tls, host, base_path) = server(options)?;
+        let region = options
+            .text(o::S3_EXT_AUTHENTICATIONREGION)?
+            .or(options.text(o::S3_AUTHENTICATION_REGION)?)
+            .or_else(|| location.clone())
+            .map(|region| {
+                if region == "EU" {
+                    "eu-west-1".to_owned()
+                } else {
+                    region
+                }
+            })
             .or_else(|| region_of_host(&host))
-            .unwrap_or_else(|| DEFAULT_REGION.to_owned());
-        let amazon = is_amazon(&host);
-        let follows_region = host == DEFAULT_SERVER && (location.is_some() || dual_stack);
-        let in_host_name = fits_host_name(bucket, tls);
-        let path_style = if values.is_set(S3_EXT_FORCEPATHSTYLE) {
-            read(values, S3_EXT_FORCEPATHSTYLE)? || !in_host_name
+            .unwrap_or_else(|| "us-east-1".to_owned());
+        let amazon = domain_of(&host).is_some();
+        let follows_region = host == "s3.amazonaws.com" && (location.is_some() || dual_stack);
+        let fits = fits_host_name(bucket, tls);
+        let in_path = if options.is_set(o::S3_EXT_FORCEPATHSTYLE) {
+            options.get(o::S3_EXT_FORCEPATHSTYLE)?
         } else {
-            !(amazon || european) || !in_host_name
+            !amazon && !options.get(o::S3_EUROPEAN_BUCKETS)?
         };
-        let object_host = if read(values, S3_EXT_USEACCELERATEENDPOINT)? {
-            if !amazon || bucket.contains('.') || !in_host_name {
-                return Err(config(
-                    "option --s3-ext-useaccelerateendpoint needs Amazon's server and a bucket without dots",
-                ));
-            }
-            let middle = if dual_stack {
-                "s3-accelerate.dualstack"
-            } else {
-                "s3-accelerate"
-            };
-            Some(format!("{bucket}.{middle}.amazonaws.com"))
-        } else {
-            None
-        };
-        let endpoint = Self {
+        let accelerated = options.get(o::S3_EXT_USEACCELERATEENDPOINT)?;
+        if accelerated && (!amazon || bucket.contains('.') || !fits) {
+            let text = "option --s3-ext-useaccelerateendpoint needs Amazon's server and a bucket without dots";
+            return Err(options.wrong(text));
+        }
+        let middle = if dual_stack { ".dualstack" } else { "" };
+        let mut endpoint = Self {
             tls,
             host,
             base_path,
-            path_style,
-            object_host,
+            path_style: (in_path && !accelerated) || !fits,
+            object_host: accelerated
+                .then(|| format!("{bucket}.s3-accelerate{middle}.amazonaws.com")),
             region,
             amazon,
-            follows_region,
             dual_stack,
         };
-        Ok(if endpoint.follows_region {
-            endpoint.with_regional_host()
-        } else {
-            endpoint
-        })
+        if follows_region {
+            endpoint.host = endpoint.regional_host();
+        }
+        Ok(endpoint)
     }
 
-    /// The same bucket in the region that the server named.
+    /// The same bucket in the region that the server named; Amazon has a server for each.
     pub(crate) fn in_region(&self, region: &str) -> Self {
-        let moved = Self {
+        let mut moved = Self {
             region: region.to_owned(),
             ..self.clone()
         };
-        if self.amazon && !self.host.contains("s3-accelerate") {
-            moved.with_regional_host()
-        } else {
-            moved
+        if self.amazon {
+            moved.host = moved.regional_host();
         }
+        moved
     }
 
-    fn with_regional_host(mut self) -> Self {
-        let domain = if self.region.starts_with("cn-") {
-            "amazonaws.com.cn"
+    fn regional_host(&self) -> String {
+        let end = if self.region.starts_with("cn-") {
+            ".cn"
         } else {
-            "amazonaws.com"
+            ""
         };
-        let middle = if self.dual_stack {
-            "s3.dualstack"
+        let middle = if self.dual_stack { ".dualstack" } else { "" };
+        format!("s3{middle}.{}.amazonaws.com{end}", self.region)
+    }
+
+    /// The server and the encoded path of the bucket, without a slash at its end.
+    fn home(&self, bucket: &str) -> (String, String) {
+        if self.path_style {
+            let path = format!("{}/{}", self.base_path, encode::path(bucket));
+            (self.host.clone(), path)
         } else {
-            "s3"
-        };
-        self.host = format!("{middle}.{}.{domain}", self.region);
-        self
+            (format!("{bucket}.{}", self.host), self.base_path.clone())
+        }
     }
 
     /// The server and the encoded path of the bucket.
     pub(crate) fn bucket(&self, bucket: &str) -> (String, String) {
-        if self.path_style {
-            (
-                self.host.clone(),
-                format!("{}/{}", self.base_path, encode::path(bucket)),
-            )
-        } else {
-            (
-                format!("{bucket}.{}", self.host),
-                format!("{}/", self.base_path),
-            )
-        }
+        let (host, path) = self.home(bucket);
+        let slash = if self.path_style { "" } else { "/" };
+        (host, path + slash)
     }
 
     /// The server and the encoded path of an object.
     pub(crate) fn object(&self, bucket: &str, key: &str) -> (String, String) {
-        let key = encode::path(key);
-        match &self.object_host {
-            Some(host) => (host.clone(), format!("{}/{key}", self.base_path)),
-            None if self.path_style => (
-                self.host.clone(),
-                format!("{}/{}/{key}", self.base_path, encode::path(bucket)),
-            ),
-            None => (
-                format!("{bucket}.{}", self.host),
-                format!("{}/{key}", self.base_path),
-            ),
-        }
+        let (host, path) = self.home(bucket);
+        let host = self.object_host.clone().unwrap_or(host);
+        (host, format!("{path}/{}", encode::path(key)))
     }
 
     /// True when the server is on this machine.
@@ -156,13 +126,9 @@ impl Endpoint {
         is_local(self.server_name())
     }
 
-    /// The part of Amazon's world in which names of buckets are unique.
-    pub(crate) fn partition(&self) -> &'static str {
-        if self.host.ends_with(".cn") {
-            "amazonaws.com.cn"
-        } else {
-            "amazonaws.com"
-        }
+    /// What names of buckets are unique in: one of Amazon's worlds, else the server.
+    pub(crate) fn world(&self) -> &str {
+        domain_of(&self.host).unwrap_or(&self.host)
     }
 
     /// The server's name without port.
@@ -172,89 +138,66 @@ impl Endpoint {
 }
 
 /// The region asked for a new bucket, as the server wants it.
-pub(crate) fn location(values: &Values) -> Result<Option<String>> {
-    let location = text(values, S3_LOCATION_CONSTRAINT)?;
-    if !read(values, S3_EUROPEAN_BUCKETS)? {
-        return Ok(location);
+pub(crate) fn location(options: Options<'_>) -> Result<Option<String>> {
+    let location = options.text(o::S3_LOCATION_CONSTRAINT)?;
+    match (options.get(o::S3_EUROPEAN_BUCKETS)?, location) {
+        (false, location) => Ok(location),
+        (true, None) => Ok(Some("eu-west-1".to_owned())),
+        (true, Some(_)) => {
+            let text =
+                "options --s3-european-buckets and --s3-location-constraint exclude each other";
+            Err(options.wrong(text))
+        }
     }
-    if location.is_some() {
-        return Err(config(
-            "options --s3-european-buckets and --s3-location-constraint exclude each other",
-        ));
-    }
-    Ok(Some("eu-west-1".to_owned()))
 }
 
-/// The signing region of a location; only `EU` is not itself one.
-fn region_of_location(location: &str) -> String {
-    if location == "EU" {
-        "eu-west-1".to_owned()
+/// Whether TLS is used, the server with its port, and the path in front of the bucket.
+fn server(options: Options<'_>) -> Result<(bool, String, String)> {
+    let whole = options.text(o::S3_EXT_SERVICEURL)?;
+    let is_whole = whole.is_some();
+    let (option, address) = match whole {
+        Some(address) => (o::S3_EXT_SERVICEURL, address),
+        None => {
+            let name = options.text(o::S3_SERVER_NAME)?;
+            (o::S3_SERVER_NAME, name.unwrap_or_default())
+        }
+    };
+    let wrong = |why: &str| {
+        options.wrong(format!(
+            "option --{}: \"{address}\" {why}",
+            option.decl.name
+        ))
+    };
+    let (scheme, rest) = address.split_once("://").unwrap_or(("", &address));
+    let named = match scheme.to_ascii_lowercase().as_str() {
+        "https" => Some(true),
+        "http" => Some(false),
+        "" if !is_whole => None,
+        _ => return Err(wrong("does not begin with http:// or https://")),
+    };
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let path = path.trim_end_matches('/');
+    if host.is_empty() || host.contains(['@', '?', '#', ' ', '\\']) {
+        return Err(wrong("is not the name of a server"));
+    }
+    if !path.is_empty() && !is_whole {
+        return Err(wrong("has a path"));
+    }
+    let tls = match named {
+        Some(tls) if is_whole || !options.is_set(USE_SSL) => tls,
+        _ => options.get(USE_SSL)?,
+    };
+    let tls = tls && !options.get(o::S3_EXT_USEHTTP)?;
+    let base_path = if path.is_empty() {
+        String::new()
     } else {
-        location.to_owned()
-    }
-}
-
-struct Server {
-    tls: bool,
-    host: String,
-    base_path: String,
-}
-
-impl Server {
-    fn from_values(values: &Values) -> Result<Self> {
-        let plain = read(values, S3_EXT_USEHTTP)?;
-        let (address, option) = match text(values, S3_EXT_SERVICEURL)? {
-            Some(address) if !address.contains("://") => {
-                return Err(config(format!(
-                    "option --{}: \"{address}\" does not begin with http:// or https://",
-                    S3_EXT_SERVICEURL.decl.name
-                )));
-            }
-            Some(address) => (address, S3_EXT_SERVICEURL.decl.name),
-            None => (
-                text(values, S3_SERVER_NAME)?.unwrap_or_default(),
-                S3_SERVER_NAME.decl.name,
-            ),
-        };
-        let wrong = |why: &str| config(format!("option --{option}: \"{address}\" {why}"));
-        let (scheme, rest) = match address.split_once("://") {
-            Some((scheme, rest)) => (Some(scheme.to_ascii_lowercase()), rest),
-            None => (None, address.as_str()),
-        };
-        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if host.is_empty() || host.contains(['@', '?', '#', ' ', '\\']) {
-            return Err(wrong("is not the name of a server"));
-        }
-        let named = match scheme.as_deref() {
-            Some("https") => Some(true),
-            Some("http") => Some(false),
-            None => None,
-            Some(_) => return Err(wrong("begins with neither http:// nor https://")),
-        };
-        let whole_url = option == S3_EXT_SERVICEURL.decl.name;
-        let path = path.trim_end_matches('/');
-        if !path.is_empty() && !whole_url {
-            return Err(wrong("has a path"));
-        }
-        let tls = match named {
-            Some(tls) if whole_url || !values.is_set(USE_SSL) => tls,
-            _ => read(values, USE_SSL)?,
-        };
-        let base_path = if path.is_empty() {
-            String::new()
-        } else {
-            format!("/{}", encode::path(path))
-        };
-        let tls = tls && !plain;
-        let standard = if tls { ":443" } else { ":80" };
-        let host = host.to_ascii_lowercase();
-        let host = host.strip_suffix(standard).unwrap_or(&host).to_owned();
-        Ok(Self {
-            tls,
-            host,
-            base_path,
-        })
-    }
+        format!("/{}", encode::path(path))
+    };
+    let host = host.to_ascii_lowercase();
+    let host = host
+        .strip_suffix(if tls { ":443" } else { ":80" })
+        .unwrap_or(&host);
+    Ok((tls, host.to_owned(), base_path))
 }
 
 fn without_port(host: &str) -> &str {
@@ -264,70 +207,47 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-fn is_amazon(host: &str) -> bool {
+/// The domain of Amazon's that a server belongs to.
+fn domain_of(host: &str) -> Option<&'static str> {
     let name = without_port(host);
-    [".amazonaws.com", ".amazonaws.com.cn"]
-        .iter()
-        .any(|domain| name.ends_with(domain))
+    let mut domains = ["amazonaws.com", "amazonaws.com.cn"].into_iter();
+    domains.find(|domain| {
+        name.strip_suffix(domain)
+            .is_some_and(|start| start.ends_with('.'))
+    })
 }
 
 /// The region in names as `s3.eu-west-1.amazonaws.com`, `s3-eu-west-1.…` and `s3.dualstack.eu-west-1.…`.
 fn region_of_host(host: &str) -> Option<String> {
-    let name = without_port(host);
-    let name = name
-        .strip_suffix(".amazonaws.com")
-        .or_else(|| name.strip_suffix(".amazonaws.com.cn"))?;
-    let region = name
-        .strip_prefix("s3.dualstack.")
-        .or_else(|| name.strip_prefix("s3."));
-    let region = region.or_else(|| name.strip_prefix("s3-"))?;
+    let name = without_port(host)
+        .strip_suffix(domain_of(host)?)?
+        .strip_suffix('.')?;
+    let starts = ["s3.dualstack.", "s3.", "s3-"];
+    let region = starts.iter().find_map(|start| name.strip_prefix(start))?;
     let looks_right = region.contains('-')
         && region.starts_with(|c: char| c.is_ascii_lowercase())
         && !region.contains('.')
-        && region != "accelerate"
-        && region != "external-1";
+        && !matches!(region, "accelerate" | "external-1");
     looks_right.then(|| region.to_owned())
 }
 
 /// Whether a bucket can stand in front of a server name; certificates cover one level only, so no dots with TLS.
 fn fits_host_name(bucket: &str, tls: bool) -> bool {
     let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let inner = |c: char| edge(c) || c == '-' || (c == '.' && !tls);
     (3..=63).contains(&bucket.len())
         && bucket.starts_with(edge)
         && bucket.ends_with(edge)
-        && bucket
-            .chars()
-            .all(|c| edge(c) || c == '-' || (c == '.' && !tls))
+        && bucket.chars().all(inner)
         && !bucket.contains("..")
 }
 
-/// An option's text; nothing for an empty one.
-pub(crate) fn text(values: &Values, option: Opt<String>) -> Result<Option<String>> {
-    let value = values
-        .find(option)
-        .map_err(|error| config(error.to_string()))?;
-    Ok(value
-        .map(|text| text.trim().to_owned())
-        .filter(|text| !text.is_empty()))
-}
-
-/// An option's value.
-pub(crate) fn read<T: larder_options::OptionValue>(values: &Values, option: Opt<T>) -> Result<T> {
-    values
-        .get(option)
-        .map_err(|error| config(error.to_string()))
-}
-
-fn config(message: impl Into<String>) -> Error {
-    Error::config(SCHEME, message)
-}
-
-const DEFAULT_SERVER: &str = "s3.amazonaws.com";
-const DEFAULT_REGION: &str = "us-east-1";
-
 #[cfg(test)]
 mod tests {
-    use larder_options::Origin;
+    use std::path::{Path, PathBuf};
+
+    use larder_destination::{Config, Error, Url};
+    use larder_options::{Origin, Values};
 
     use super::*;
 
@@ -336,7 +256,10 @@ mod tests {
         for (name, value) in options {
             values.set(name, Some(value), Origin::Url);
         }
-        Endpoint::from_values(bucket, &values)
+        let url = Url::parse("s3://b", Path::new("/"))
+            .map_err(|error| Error::config("s3", error.to_string()))?;
+        let config = Config::with_options(url, values, PathBuf::from("/"), o::TABLE);
+        Endpoint::from_options(bucket, Options::new("s3", &config))
     }
 
     /// (bucket, options, scheme, server and path of the key `p/k`, region)

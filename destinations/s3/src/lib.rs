@@ -14,16 +14,16 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use larder_destination::{
-    Abilities, About, Config, Error, Limits, Opened, Place, Provider, Result, Tools, Url, UrlForm,
+    Abilities, About, Config, Error, Opened, Place, Provider, Result, Tools, Url, UrlForm,
 };
 use larder_httpkit::authorize::{Aws2, Aws4, Credentials};
+use larder_httpkit::options::{self as http, Options};
 use larder_httpkit::{Authorize, Proxy, Redirects, RetryPolicy, Service, Settings};
-use larder_options::Values;
 
 use crate::api::Api;
-use crate::endpoint::{Endpoint, read, text};
+use crate::endpoint::Endpoint;
 use crate::options as o;
-use crate::store::{Rules, Store};
+use crate::store::Store;
 
 /// How this provider presents itself.
 pub const PROVIDER: Provider = Provider {
@@ -69,18 +69,14 @@ impl Default for Tuning {
 /// # Errors
 /// [`larder_destination::ErrorKind::Config`] for a wrong URL or option.
 pub fn open(config: &Config, tuning: Tuning, tools: &Tools) -> Result<Opened> {
-    let values = &config.values;
-    let Folder { bucket, prefix } = Folder::from_url(&config.url, values)?;
-    let endpoint = Endpoint::from_values(&bucket, values)?;
-    let settings = settings(values, &endpoint, tuning)?;
-    let (authorize, aws4) = authorize(config, &bucket, &endpoint)?;
-    let notices = larder_httpkit::options::notices(&settings, endpoint.tls, endpoint.server_name());
-    let folder = format!("{bucket}/{prefix}");
-    let about = About::new(
-        SCHEME,
-        format!("{SCHEME}://{}", folder.trim_end_matches('/')),
-    )
-    .with_abilities(Abilities {
+    let options = Options::new(SCHEME, config);
+    let Folder { bucket, prefix } = Folder::from_url(&config.url, options)?;
+    let endpoint = Endpoint::from_options(&bucket, options)?;
+    let settings = settings(config, &endpoint, tuning)?;
+    let (authorize, aws4) = authorize(options, &bucket, &endpoint)?;
+    let notices = http::notices(&settings, endpoint.tls, endpoint.server_name());
+    let display = format!("{SCHEME}://{bucket}/{prefix}");
+    let about = About::new(SCHEME, display.trim_end_matches('/')).with_abilities(Abilities {
         atomic_put: true,
         // Since 2024 with Amazon (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
         exclusive_put: endpoint.amazon,
@@ -88,39 +84,32 @@ pub fn open(config: &Config, tuning: Tuning, tools: &Tools) -> Result<Opened> {
         consistent_list: endpoint.amazon,
         unique_names: true,
         checksummed_put: true,
-    })
-    .with_limits(Limits {
-        // https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
-        largest_file: Some(5 << 40),
-        ..Limits::default()
     });
-    let reduced = read(values, o::S3_USE_RRS)?.then(|| "REDUCED_REDUNDANCY".to_owned());
-    let follows = read(values, o::S3_EXT_ALLOWAUTOREDIRECT)?;
+    let reduced = options
+        .get(o::S3_USE_RRS)?
+        .then(|| "REDUCED_REDUNDANCY".to_owned());
+    let version = options.text(o::S3_LIST_API_VERSION)?;
     let api = Api {
         service: Service::new(SCHEME, &settings, authorize, api::meaning, tools)?,
         aws4,
         bucket,
         endpoint: RwLock::new(Arc::new(endpoint)),
-        class: text(values, o::S3_STORAGE_CLASS)?.or(reduced),
-        redirects: if follows {
-            Redirects::Signed
-        } else {
-            Redirects::Refuse
+        class: options.text(o::S3_STORAGE_CLASS)?.or(reduced),
+        redirects: match options.get(o::S3_EXT_ALLOWAUTOREDIRECT)? {
+            true => Redirects::Signed,
+            false => Redirects::Refuse,
         },
-    };
-    let rules = Rules {
-        version: text(values, o::S3_LIST_API_VERSION)?,
-        recursive: read(values, o::S3_RECURSIVE_LIST)?,
-        archive_classes: read(values, o::S3_ARCHIVE_CLASSES)?,
     };
     let store = Store {
         api: Arc::new(api),
         about,
         prefix,
-        only_version_1: AtomicBool::new(rules.version.as_deref() == Some("v1")),
+        only_version_1: AtomicBool::new(version.as_deref() == Some("v1")),
         only_plain_names: AtomicBool::new(false),
-        rules,
-        location: endpoint::location(values)?,
+        version,
+        recursive: options.get(o::S3_RECURSIVE_LIST)?,
+        archive_classes: options.get(o::S3_ARCHIVE_CLASSES)?,
+        location: endpoint::location(options)?,
         tuning,
     };
     Ok(Opened {
@@ -131,15 +120,12 @@ pub fn open(config: &Config, tuning: Tuning, tools: &Tools) -> Result<Opened> {
 
 /// Server, account, bucket, folder. Names of buckets are unique at Amazon; elsewhere each account may have its own.
 fn identity(config: &Config) -> Result<Place> {
-    let folder = Folder::from_url(&config.url, &config.values)?;
-    let endpoint = Endpoint::from_values(&folder.bucket, &config.values)?;
-    let place = if endpoint.amazon {
-        Place::new(SCHEME).with("server", endpoint.partition())
-    } else {
-        Place::new(SCHEME).with("server", endpoint.host.as_str())
-    };
-    Ok(place
-        .with("account", credentials(config)?.key_id)
+    let options = Options::new(SCHEME, config);
+    let folder = Folder::from_url(&config.url, options)?;
+    let endpoint = Endpoint::from_options(&folder.bucket, options)?;
+    Ok(Place::new(SCHEME)
+        .with("server", endpoint.world())
+        .with_secret("account", &credentials(options)?.key_id.into())
         .with("bucket", folder.bucket)
         .with_folder(&folder.prefix))
 }
@@ -153,60 +139,44 @@ struct Folder {
 
 impl Folder {
     /// Reads the URL; two old forms with the server in it are understood.
-    fn from_url(url: &Url, values: &Values) -> Result<Self> {
+    fn from_url(url: &Url, options: Options<'_>) -> Result<Self> {
         let host = url.host().unwrap_or_default();
         if url.port().is_some() {
-            return Err(Error::config(
-                SCHEME,
-                "the URL names a port, but its host is the bucket: the server goes into --s3-server-name",
-            ));
+            let text = "the URL names a port, but its host is the bucket: the server goes into --s3-server-name";
+            return Err(options.wrong(text));
         }
-        let own_server = values.is_set(o::S3_SERVER_NAME) || values.is_set(o::S3_EXT_SERVICEURL);
+        let own_server = options.is_set(o::S3_SERVER_NAME) || options.is_set(o::S3_EXT_SERVICEURL);
         let lower = host.to_ascii_lowercase();
-        let (bucket, path) = if own_server {
-            (host, url.path())
-        } else if lower == "s3.amazonaws.com" {
-            url.path().split_once('/').unwrap_or((url.path(), ""))
-        } else if lower.ends_with(OLD_SUFFIX) {
-            (
-                host.get(..host.len() - OLD_SUFFIX.len()).unwrap_or(host),
-                url.path(),
-            )
-        } else {
-            (host, url.path())
+        let (bucket, path) = match lower.strip_suffix("s3.amazonaws.com") {
+            Some("") if !own_server => url.path().split_once('/').unwrap_or((url.path(), "")),
+            Some(start) if !own_server && start.ends_with('.') => {
+                (host.get(..start.len() - 1).unwrap_or(host), url.path())
+            }
+            _ => (host, url.path()),
         };
         if bucket.is_empty() || bucket.contains(['/', '\\']) {
-            return Err(Error::config(SCHEME, "the URL names no bucket"));
+            return Err(options.wrong("the URL names no bucket"));
         }
         let path = path.strip_suffix('/').unwrap_or(path);
         if path.split('/').any(|part| part == "." || part == "..") {
-            return Err(Error::config(
-                SCHEME,
-                "the path in the URL has . or .. as a folder",
-            ));
+            return Err(options.wrong("the path in the URL has . or .. as a folder"));
         }
-        let prefix = if path.is_empty() {
-            String::new()
-        } else {
-            format!("{path}/")
-        };
+        let slash = if path.is_empty() { "" } else { "/" };
         Ok(Self {
             bucket: bucket.to_owned(),
-            prefix,
+            prefix: format!("{path}{slash}"),
         })
     }
 }
 
-fn credentials(config: &Config) -> Result<Credentials> {
-    let wrong = |error: larder_options::Error| Error::config(SCHEME, error.to_string());
+fn credentials(options: Options<'_>) -> Result<Credentials> {
     let missing = |what: &str, option: &str| {
-        let text = format!("no {what} is given: use --{option}, or put it before the @ in the URL");
-        Error::config(SCHEME, text)
+        options.wrong(format!(
+            "no {what} is given: use --{option}, or put it before the @ in the URL"
+        ))
     };
-    let key_id = config.user(&[o::AWS_ACCESS_KEY_ID]).map_err(wrong)?;
-    let secret = config
-        .password(&[o::AWS_SECRET_ACCESS_KEY])
-        .map_err(wrong)?;
+    let key_id = options.user(&[o::AWS_ACCESS_KEY_ID])?;
+    let secret = options.password(&[o::AWS_SECRET_ACCESS_KEY])?;
     Ok(Credentials {
         key_id: key_id.ok_or_else(|| missing("key id", o::AWS_ACCESS_KEY_ID.decl.name))?,
         secret: secret.ok_or_else(|| missing("secret key", o::AWS_SECRET_ACCESS_KEY.decl.name))?,
@@ -217,41 +187,37 @@ fn credentials(config: &Config) -> Result<Credentials> {
 type Signature = (Arc<dyn Authorize>, Option<Arc<Aws4>>);
 
 /// The signature that the options ask for.
-fn authorize(config: &Config, bucket: &str, endpoint: &Endpoint) -> Result<Signature> {
-    let values = &config.values;
-    let credentials = credentials(config)?;
-    if read(values, o::S3_EXT_SIGNATUREVERSION)? == "2" {
+fn authorize(options: Options<'_>, bucket: &str, endpoint: &Endpoint) -> Result<Signature> {
+    let credentials = credentials(options)?;
+    if options.get(o::S3_EXT_SIGNATUREVERSION)? == "2" {
         let in_host = (!endpoint.path_style).then(|| bucket.to_owned());
         return Ok((Arc::new(Aws2::new(credentials, in_host)), None));
     }
-    let service = read(values, o::S3_EXT_AUTHENTICATIONSERVICENAME)?;
-    let aws4 = Aws4::new(credentials, service, endpoint.region.clone());
+    let service = options.get(o::S3_EXT_AUTHENTICATIONSERVICENAME)?;
+    let mut aws4 = Aws4::new(credentials, service, endpoint.region.clone());
     // Without TLS the signature is all that protects the content.
-    let unsigned = endpoint.tls && read(values, o::S3_DISABLE_PAYLOAD_SIGNING)?;
-    let aws4 = Arc::new(if unsigned {
-        aws4.without_payload()
-    } else {
-        aws4
-    });
+    if endpoint.tls && options.get(o::S3_DISABLE_PAYLOAD_SIGNING)? {
+        aws4 = aws4.without_payload();
+    }
+    let aws4 = Arc::new(aws4);
     Ok((Arc::clone(&aws4) as Arc<dyn Authorize>, Some(aws4)))
 }
 
-fn settings(values: &Values, endpoint: &Endpoint, tuning: Tuning) -> Result<Settings> {
-    let mut settings = larder_httpkit::options::settings(SCHEME, values)?;
-    let wanted = u32::try_from(read(values, o::S3_EXT_MAXERRORRETRY)?).unwrap_or(0);
-    settings.retry.retries = settings.retry.retries.min(wanted);
+fn settings(config: &Config, endpoint: &Endpoint, tuning: Tuning) -> Result<Settings> {
+    let options = Options::new(SCHEME, config);
+    let number = |option| Ok::<_, Error>(u32::try_from(options.get(option)?).unwrap_or(0));
+    let mut settings = http::settings(SCHEME, &config.values)?;
+    settings.retry.retries = settings.retry.retries.min(number(o::S3_EXT_MAXERRORRETRY)?);
     settings.retry.first = tuning.first_pause;
-    settings.idle_connections =
-        usize::try_from(read(values, o::S3_EXT_CONNECTIONLIMIT)?).unwrap_or(1);
-    settings.idle_time =
-        Duration::from_millis(u64::try_from(read(values, o::S3_EXT_MAXIDLETIME)?).unwrap_or(0));
-    settings.no_delay = !read(values, o::S3_EXT_USENAGLEALGORITHM)?;
-    let near = endpoint.is_local() || !endpoint.server_name().contains(['.', ':']);
-    if near && read(values, o::S3_EXT_PROXYBYPASSONLOCAL)? || endpoint.is_local() {
+    settings.idle_connections = number(o::S3_EXT_CONNECTIONLIMIT)? as usize;
+    settings.idle_time = Duration::from_millis(number(o::S3_EXT_MAXIDLETIME)?.into());
+    settings.no_delay = !options.get(o::S3_EXT_USENAGLEALGORITHM)?;
+    let dotless = !endpoint.server_name().contains(['.', ':']);
+    if endpoint.is_local() || (dotless && options.get(o::S3_EXT_PROXYBYPASSONLOCAL)?) {
         settings.proxy = Proxy::Direct;
-    } else if let Some(host) = text(values, o::S3_EXT_PROXYHOST)? {
+    } else if let Some(host) = options.text(o::S3_EXT_PROXYHOST)? {
         let scheme = if host.contains("://") { "" } else { "http://" };
-        let port = match read(values, o::S3_EXT_PROXYPORT)? {
+        let port = match options.get(o::S3_EXT_PROXYPORT)? {
             0 => String::new(),
             port => format!(":{port}"),
         };
@@ -262,12 +228,12 @@ fn settings(values: &Values, endpoint: &Endpoint, tuning: Tuning) -> Result<Sett
 
 /// The scheme key.
 const SCHEME: &str = "s3";
-/// The end of hosts that name both bucket and server.
-const OLD_SUFFIX: &str = ".s3.amazonaws.com";
 
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
+
+    use larder_options::Values;
 
     use super::*;
 
@@ -284,7 +250,7 @@ mod tests {
 
     fn place(url: &str) -> Result<Folder> {
         let config = config(url)?;
-        Folder::from_url(&config.url, &config.values)
+        Folder::from_url(&config.url, Options::new(SCHEME, &config))
     }
 
     #[test]

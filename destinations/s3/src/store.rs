@@ -18,24 +18,18 @@ use larder_httpkit::{
 use crate::api::{Api, HASHES, ListStyle, md5_of};
 use crate::{SCHEME, Tuning};
 
-/// What the user wants of listings.
-#[derive(Debug)]
-pub(crate) struct Rules {
-    /// `v1` or `v2` when the user insists.
-    pub version: Option<String>,
-    /// Without a delimiter.
-    pub recursive: bool,
-    /// Classes of objects that cannot be read at once.
-    pub archive_classes: Vec<String>,
-}
-
 /// A prefix in a bucket.
 pub(crate) struct Store {
     pub(crate) api: Arc<Api>,
     pub(crate) about: About,
     /// Empty or ends with a slash.
     pub(crate) prefix: String,
-    pub(crate) rules: Rules,
+    /// The version of the list call, when the user insists on one.
+    pub(crate) version: Option<String>,
+    /// Lists without a delimiter.
+    pub(crate) recursive: bool,
+    /// Classes of objects that cannot be read at once.
+    pub(crate) archive_classes: Vec<String>,
     pub(crate) location: Option<String>,
     pub(crate) tuning: Tuning,
     /// The server has refused version 2 of the list call, or to encode names in listings.
@@ -62,7 +56,7 @@ impl Store {
                     None => !self.only_version_1.load(Ordering::Relaxed),
                 },
                 encoded: !self.only_plain_names.load(Ordering::Relaxed),
-                recursive: self.rules.recursive,
+                recursive: self.recursive,
             };
             let cursor = from.as_ref().map(Start::text);
             let failure = match self.api.list(call, style, &self.prefix, cursor).await {
@@ -71,7 +65,7 @@ impl Store {
             };
             let refused = failure.status == 501
                 || (failure.status == 400 && *failure.kind() == ErrorKind::Other);
-            if refused && style.version_2 && from.is_none() && self.rules.version.is_none() {
+            if refused && style.version_2 && from.is_none() && self.version.is_none() {
                 self.only_version_1.store(true, Ordering::Relaxed);
             } else if refused && style.encoded && from.is_none() {
                 self.only_plain_names.store(true, Ordering::Relaxed);
@@ -90,7 +84,7 @@ impl Store {
                 None => (name, false),
             };
             let class = entry.text_of("StorageClass");
-            let mut classes = self.rules.archive_classes.iter();
+            let mut classes = self.archive_classes.iter();
             (!name.is_empty()).then(|| RemoteFile {
                 name: name.to_owned(),
                 size: entry.text_of("Size").parse().ok().filter(|_| !is_folder),
@@ -118,27 +112,26 @@ impl Store {
 
     /// Sends a body in parts.
     async fn put_in_parts(&self, call: &Call, key: &str, body: &Body, fresh: bool) -> Result<()> {
-        let begin = |_| self.api.create_upload(call, key);
         let parts = Parts {
             api: Arc::clone(&self.api),
             key: key.to_owned(),
-            id: self.api.service.repeat(call, begin).await?,
+            id: self.api.create_upload(call, key).await?,
             len: body.len(),
             fresh,
             etags: Mutex::default(),
         };
         let part_len = part_len(body.len(), self.tuning.part_bytes);
+        let is_long = part_len > self.tuning.part_bytes;
         let chunked = Chunked {
             part_len,
-            at_once: if part_len > self.tuning.part_bytes {
+            at_once: if is_long {
                 1
             } else {
                 self.tuning.parts_at_once
             },
         };
-        chunked
-            .put(&self.api.service, call, body, Arc::new(parts))
-            .await
+        let session = Arc::new(parts);
+        chunked.put(&self.api.service, call, body, session).await
     }
 }
 
@@ -151,37 +144,27 @@ impl Destination for Store {
     fn list(&self) -> BoxStream<'_, Result<RemoteFile>> {
         let call = Call::new(SCHEME, Operation::List);
         let last = Arc::new(Mutex::new(HashSet::new()));
-        pages(
-            call.clone(),
-            self.api.service.list_deadline(),
-            move |from: Option<Start>| {
-                let (call, last) = (call.clone(), Arc::clone(&last));
-                async move {
-                    let page = |_| self.page(&call, from.clone());
-                    let (page, version_2) = self.api.service.repeat(&call, page).await?;
-                    let next = next_page(&call, &page, version_2)?;
-                    // Pages may overlap; neighbours are as far as that goes.
-                    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-                    let mut names = HashSet::new();
-                    let mut items = self.entries(&page);
-                    items.retain(|entry| {
-                        names.insert(entry.name.clone()) && !last.contains(&entry.name)
-                    });
-                    *last = names;
-                    Ok(Page { items, next })
-                }
-            },
-        )
+        let deadline = self.api.service.list_deadline();
+        pages(call.clone(), deadline, move |from: Option<Start>| {
+            let (call, last) = (call.clone(), Arc::clone(&last));
+            async move {
+                let (page, version_2) = self.page(&call, from).await?;
+                let next = next_page(&call, &page, version_2)?;
+                // Pages may overlap; neighbours are as far as that goes.
+                let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut items = self.entries(&page);
+                let mut names = HashSet::new();
+                items.retain(|item| names.insert(item.name.clone()) && !last.contains(&item.name));
+                *last = names;
+                Ok(Page { items, next })
+            }
+        })
     }
 
     async fn get(&self, name: &str) -> Result<Download> {
         let call = &Call::on(SCHEME, Operation::Get, name);
         let key = &self.key(call, name)?;
-        let reply = self
-            .api
-            .service
-            .repeat(call, |_| self.api.get(call, key))
-            .await?;
+        let reply = self.api.get(call, key).await?;
         let md5 = md5_of(&reply);
         let download = reply.download(call.clone());
         match md5 {
@@ -195,11 +178,9 @@ impl Destination for Store {
         let key = &self.key(call, name)?;
         let fresh = existing == Existing::Refuse;
         // Other servers than Amazon's may overlook the condition that goes along.
-        if fresh && !self.about.abilities.exclusive_put {
-            let find = |_| self.api.head(call, key);
-            if self.api.service.repeat(call, find).await?.is_some() {
-                return Err(call.error(ErrorKind::Exists, "a file of this name is there already"));
-            }
+        let asks = fresh && !self.about.abilities.exclusive_put;
+        if asks && self.api.head(call, key).await?.is_some() {
+            return Err(call.error(ErrorKind::Exists, "a file of this name is there already"));
         }
         if body.len() > self.tuning.multipart_above {
             self.put_in_parts(call, key, &body, fresh).await
@@ -211,8 +192,7 @@ impl Destination for Store {
     async fn delete(&self, name: &str) -> Result<()> {
         let call = &Call::on(SCHEME, Operation::Delete, name);
         let key = &self.key(call, name)?;
-        let delete = |_| self.api.delete(call, key);
-        Ok(self.api.service.repeat(call, delete).await?)
+        Ok(self.api.delete(call, key).await?)
     }
 
     async fn create_folder(&self) -> Result<()> {
@@ -224,26 +204,20 @@ impl Destination for Store {
             other => other.as_deref(),
         };
         let wish = wish.filter(|region| *region != "us-east-1");
-        let create = |_| async move {
-            let mut outcome = self.api.create_bucket(call, wish).await;
-            let code = outcome
-                .as_ref()
-                .err()
-                .map_or("", |failure| failure.code.as_str());
-            let refuses = [
-                "InvalidLocationConstraint",
-                "NotImplemented",
-                "MalformedXML",
-            ];
-            if wish.is_some() && !self.api.endpoint().amazon && refuses.contains(&code) {
-                outcome = self.api.create_bucket(call, None).await;
-            }
-            match outcome {
-                Err(failure) if failure.code == "BucketAlreadyOwnedByYou" => Ok(()),
-                other => other,
-            }
-        };
-        Ok(self.api.service.repeat(call, create).await?)
+        let mut outcome = self.api.create_bucket(call, wish).await;
+        let refuses = [
+            "InvalidLocationConstraint",
+            "NotImplemented",
+            "MalformedXML",
+        ];
+        let code = outcome.as_ref().err().map_or("", |failure| &failure.code);
+        if wish.is_some() && !endpoint.amazon && refuses.contains(&code) {
+            outcome = self.api.create_bucket(call, None).await;
+        }
+        match outcome {
+            Err(failure) if failure.code == "BucketAlreadyOwnedByYou" => Ok(()),
+            other => Ok(other?),
+        }
     }
 
     fn extra(&self) -> Extra<'_> {
@@ -260,17 +234,18 @@ impl Rename for Store {
     async fn rename(&self, from: &str, to: &str) -> Result<()> {
         let call = &Call::on(SCHEME, Operation::Rename, from);
         let (old, new) = (&self.key(call, from)?, &self.key(call, to)?);
-        let service = &self.api.service;
         if old == new {
             // Copying onto itself is refused, and the removal would lose the file.
-            let found = service.repeat(call, |_| self.api.head(call, old)).await?;
             let missing = || call.error(ErrorKind::NotFound, "there is no such file");
-            return found.map(drop).ok_or_else(missing);
+            return self
+                .api
+                .head(call, old)
+                .await?
+                .map(drop)
+                .ok_or_else(missing);
         }
-        service
-            .repeat(call, |_| self.api.copy(call, old, new))
-            .await?;
-        Ok(service.repeat(call, |_| self.api.delete(call, old)).await?)
+        self.api.copy(call, old, new).await?;
+        Ok(self.api.delete(call, old).await?)
     }
 }
 
@@ -281,8 +256,7 @@ impl Leftovers for Store {
         let service = &self.api.service;
         let oldest = service.now() - LEFTOVER_SECONDS;
         let begun = pages(call.clone(), service.list_deadline(), |from| async move {
-            let page = |_| self.api.uploads(call, &self.prefix, from.as_ref());
-            let page = service.repeat(call, page).await?;
+            let page = self.api.uploads(call, &self.prefix, from.as_ref()).await?;
             let next =
                 ["NextKeyMarker", "NextUploadIdMarker"].map(|name| page.text_of(name).to_owned());
             Ok(Page {
@@ -302,10 +276,7 @@ impl Leftovers for Store {
             .await?;
         for upload in &left {
             let upload = (upload.text_of("Key"), upload.text_of("UploadId"));
-            match service
-                .repeat(call, |_| self.api.abort_upload(call, upload))
-                .await
-            {
+            match self.api.abort_upload(call, upload).await {
                 Err(failure) if failure.code != "NoSuchUpload" => return Err(failure.into()),
                 _ => {}
             }
@@ -350,18 +321,14 @@ impl Session for Parts {
     /// When the reply to a first attempt was lost, the second finds no upload any more; the object itself then tells
     /// whether the first one succeeded.
     async fn finish(&self, call: &Call) -> Result<()> {
-        let etags = self
-            .etags
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let etags = self.etags.lock();
+        let etags = etags.unwrap_or_else(PoisonError::into_inner).clone();
         let etags: &Vec<_> = &etags.into_values().collect();
         let complete = |attempt| async move {
-            match self
+            let complete = self
                 .api
-                .complete_upload(call, self.upload(), etags, self.fresh)
-                .await
-            {
+                .complete_upload(call, self.upload(), etags, self.fresh);
+            match complete.await {
                 Err(failure) if failure.code == "NoSuchUpload" && attempt > 0 => {
                     match self.api.head(call, &self.key).await? {
                         Some(found) if found == self.len => Ok(()),
@@ -375,8 +342,7 @@ impl Session for Parts {
     }
 
     async fn abort(&self, call: &Call) {
-        let abort = |_| self.api.abort_upload(call, self.upload());
-        let _ = self.api.service.repeat(call, abort).await;
+        let _ = self.api.abort_upload(call, self.upload()).await;
     }
 }
 
