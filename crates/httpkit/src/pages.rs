@@ -21,7 +21,7 @@ pub struct Page<T, C> {
 
 /// Streams what stands on all pages. `fetch` gets the cursor of a page, `None` for the first.
 ///
-/// The stream ends with an error when a cursor comes back, after [`MOST_PAGES`] pages or [`MOST_EMPTY_PAGES`] empty
+/// The stream ends with an error when a cursor comes back, after [`MOST_PAGES`] pages or `MOST_EMPTY_PAGES` empty
 /// ones in a row, and when `deadline` has passed. It holds one page, and eight bytes for each page before.
 pub fn pages<'a, T, C, F, Fut>(
     call: Call,

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// Writes bytes at a place where the file has nothing but zeros so far. Runs of zeros of about [`HOLE_BYTES`] are left
+/// Writes bytes at a place where the file has nothing but zeros so far. Runs of zeros of about `HOLE_BYTES` are left
 /// out; whoever calls it sets the file's length.
 ///
 /// # Errors
