@@ -10,7 +10,11 @@ cd "$(dirname "$0")/.."
 profile=${1:-dev}
 folder=$([ "$profile" = dev ] && echo debug || echo "$profile")
 cargo build --quiet --profile "$profile" --package larder-cli
-cargo run --quiet --profile "$profile" --package larder-testkit --example hostile_inputs -- "${HOSTILE_INPUTS:=$(mktemp -d)}"
+# The inputs of an earlier run may be named; making them takes a while.
+: "${HOSTILE_INPUTS:=$(mktemp -d)}"
+if [ -z "$(ls -A "$HOSTILE_INPUTS")" ]; then
+    cargo run --quiet --profile "$profile" --package larder-testkit --example hostile_inputs -- "$HOSTILE_INPUTS"
+fi
 larder=${CARGO_TARGET_DIR:-target}/$folder/larder
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -71,7 +71,7 @@ impl Inquiry {
     }
 }
 
-fn is_wrong_passphrase(error: &Error) -> bool {
+pub(crate) fn is_wrong_passphrase(error: &Error) -> bool {
     matches!(
         error,
         Error::Volume {

@@ -12,6 +12,7 @@ use super::{RemoteVolume, SUSPECT, View, describe};
 use crate::Result;
 use crate::context::Phase;
 use crate::error::{Reach, VolumeContext};
+use crate::identity::is_wrong_passphrase;
 use crate::run::{OpenedFirst, Run};
 use crate::workers::for_each_parallel;
 
@@ -221,6 +222,9 @@ impl Run {
                 let (len, hash) = (data.len(), data.hash(format.file_hash)?);
                 let archive = match self.open_volume(&volume.name, data) {
                     Ok(archive) => archive,
+                    // A second try would cost another derivation of the key, and what the index describes is read from
+                    // the data files in any case.
+                    Err(error) if is_wrong_passphrase(&error) => return Err(error),
                     Err(error) if error.reach() == Reach::Volume => {
                         self.fetch_volume(&volume.name, volume.size, None)?
                     }

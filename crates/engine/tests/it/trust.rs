@@ -393,8 +393,10 @@ fn what_is_lost_is_not_searched_for_in_every_data_file() {
     rig.journal.clear();
     let (_, report) = rig.try_restore_of(0, &["*file 1"]).unwrap();
     assert_eq!(report.broken_remote_files.len(), 1);
-    let gets = rig.journal.names(larder_destination::Operation::Get);
-    assert!(gets.len() <= 3, "{gets:?}");
+    // Lists are read for what the loss costs; of the three data files that are left none is of any use.
+    let mut gets = rig.journal.names(larder_destination::Operation::Get);
+    gets.retain(|name| name.contains(".dblock."));
+    assert!(gets.len() <= 1, "{gets:?}");
 }
 
 /// What no restore needs is no reason to end with a warning.
