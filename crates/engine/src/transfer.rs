@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use larder_destination::{
-    Destination, Error as RemoteError, ErrorKind, Existing, Operation, RemoteFile, RetryClass,
+    Destination, Error as RemoteError, ErrorKind, Existing, LONGEST_WAIT, Operation, RemoteFile,
+    RetryClass,
 };
 
 use crate::context::{Cancel, Level, Reporter, Transfer, pause};
@@ -26,16 +27,20 @@ pub(crate) struct RetrySettings {
 }
 
 impl RetrySettings {
-    /// The pause before attempt `attempt` (1 = first repetition).
+    /// The pause before attempt `attempt` (1 = first repetition). Doubling and a server's wish end at
+    /// [`LONGEST_WAIT`]; a delay that the user asked for is kept, however long.
     pub(crate) fn pause(&self, attempt: u32, class: RetryClass) -> Duration {
         let own = if self.exponential {
+            let doubled = 1_u32.checked_shl(attempt.saturating_sub(1));
             self.delay
-                .saturating_mul(1_u32 << attempt.saturating_sub(1).min(10))
+                .saturating_mul(doubled.unwrap_or(u32::MAX))
+                .min(LONGEST_WAIT)
+                .max(self.delay)
         } else {
             self.delay
         };
         match class {
-            RetryClass::After(wish) => own.max(wish),
+            RetryClass::After(wish) => own.max(wish.min(LONGEST_WAIT)),
             RetryClass::Never
             | RetryClass::Backoff
             | RetryClass::OtherName
@@ -360,5 +365,30 @@ fn retry_class(error: &Error) -> RetryClass {
     match error {
         Error::Destination(error) => error.retry_class(),
         _ => RetryClass::Never,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubling_ends_at_five_minutes_and_never_below_the_users_own_delay() {
+        let pauses = |delay: u64, exponential: bool, class: RetryClass| {
+            let settings = RetrySettings {
+                retries: 5,
+                delay: Duration::from_secs(delay),
+                exponential,
+            };
+            [1, 2, 5, 6, 11, 40, u32::MAX].map(|n| settings.pause(n, class).as_secs())
+        };
+        let backoff = RetryClass::Backoff;
+        assert_eq!(pauses(10, false, backoff), [10; 7]);
+        assert_eq!(pauses(10, true, backoff), [10, 20, 160, 300, 300, 300, 300]);
+        assert_eq!(pauses(0, true, backoff), [0; 7]);
+        assert_eq!(pauses(900, true, backoff), [900; 7]);
+        let wish = RetryClass::After(Duration::from_secs(3600));
+        assert_eq!(pauses(10, true, wish), [300; 7]);
+        assert_eq!(pauses(900, false, wish), [900; 7]);
     }
 }
