@@ -57,22 +57,8 @@ impl Run {
             time,
             sealed_out,
         )?;
-        let (jobs, waiting) = bounded(threads * 2);
         let previous = self.catalog(|c| c.previous())?;
-        let filesets = self.catalog(|c| c.filesets())?;
-        let begun = filesets.iter().find(|f| Some(f.id) == previous);
-        let shared = Shared {
-            run: self,
-            store: &store,
-            counters,
-            dated: StoredMetadata::new(self),
-            jobs,
-            waiting,
-            lost: self.blocks_may_be_missing()?,
-            unseen: self.blocks_are_unseen()?,
-            previous_begun: begun.map(|fileset| fileset.time),
-            follow_links: options.symlinks == larder_source::SymlinkPolicy::Follow,
-        };
+        let shared = self.shared(&store, counters, options, previous)?;
         let entries_of = |_| self.catalog(|c| c.previous_entries());
         let cursor = previous.map(entries_of).transpose()?;
         // A dry run leaves the catalog as it is.
@@ -162,6 +148,31 @@ impl Run {
                 .unwrap_or_else(PoisonError::into_inner),
             counts,
             entries,
+        })
+    }
+
+    /// What all workers look at.
+    fn shared<'a>(
+        &'a self,
+        store: &'a BlockStore<'a>,
+        counters: &'a Counters,
+        options: &WalkOptions,
+        previous: Option<i64>,
+    ) -> Result<Shared<'a>> {
+        let (jobs, waiting) = bounded(self.settings.threads * 2);
+        let filesets = self.catalog(|c| c.filesets())?;
+        let begun = filesets.iter().find(|f| Some(f.id) == previous);
+        Ok(Shared {
+            run: self,
+            store,
+            counters,
+            dated: StoredMetadata::new(self),
+            jobs,
+            waiting,
+            lost: self.blocks_may_be_missing()?,
+            unseen: self.blocks_are_unseen()?,
+            previous_begun: begun.map(|fileset| fileset.time),
+            follow_links: options.symlinks == larder_source::SymlinkPolicy::Follow,
         })
     }
 
