@@ -10,7 +10,7 @@ use crate::{rust_text, sources};
 
 /// Lines of a file without its tests: more than the first is worth a look, more than the second is an error.
 const FILE_LINES: (usize, usize) = (400, 800);
-/// Lines of a function, alike; an error would be too coarse for a long `match`.
+/// Lines of a function: more is an error.
 const FUNCTION_LINES: usize = 120;
 /// Calls that may panic, allowed per 1000 lines of a crate.
 const PANICS_PER_1000: usize = 3;
@@ -78,7 +78,7 @@ fn check_file(shown: &str, measure: &Measure, findings: &mut Findings) {
         ));
     }
     for (name, line, len) in &measure.long_functions {
-        findings.warn(format!(
+        findings.error(format!(
             "{shown}:{line}: function {name} has {len} lines, {FUNCTION_LINES} at most"
         ));
     }
@@ -174,6 +174,12 @@ mod tests {
             &mut findings,
         );
         assert_eq!((findings.errors.len(), findings.warnings.len()), (1, 1));
+        let long = Measure {
+            long_functions: vec![("long".to_owned(), 1, 121)],
+            ..Measure::default()
+        };
+        check_file("d.rs", &long, &mut findings);
+        assert_eq!((findings.errors.len(), findings.warnings.len()), (2, 1));
         let crates = BTreeMap::from([
             ("crates/a".to_owned(), (1000, 3)),
             ("crates/b".to_owned(), (1000, 4)),
