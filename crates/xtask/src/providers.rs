@@ -27,6 +27,12 @@ const SERVERS: &str = "scripts/test-servers/";
 /// The guide pages of the providers.
 const PAGES: &str = "docs/guide/destinations/";
 
+/// What makes a provider one that talks HTTP; its tests then run [`SUITE`].
+const HTTP: &str = "larder-httpkit";
+
+/// The call that gives every trouble to every verb.
+const SUITE: &str = "misbehaviour::run(";
+
 /// This file, whose own tests and lists do not count.
 const THIS: &str = "crates/xtask/src/providers.rs";
 
@@ -79,6 +85,13 @@ pub fn check(root: &Path, findings: &mut Findings) -> Result<()> {
             .collect();
         check_files(&package.folder, &own, &excuses, &mut found);
         let lines = check_lines(&package.folder, &own, &excuses, &mut found);
+        if package.dependencies.iter().any(|d| d.name == HTTP) {
+            check_suite(
+                &package.folder,
+                &tests_of(root, &package.folder)?,
+                &mut found,
+            );
+        }
         let schemes = schemes_of(name);
         if schemes.is_empty() {
             found.error(format!(
@@ -178,6 +191,24 @@ fn check_files(folder: &str, own: &[&Source], excuses: &Excuses, findings: &mut 
             ));
         }
         check_reason(folder, reason, findings);
+    }
+}
+
+/// The code of the tests below `folder/tests`, without comments and literals.
+fn tests_of(root: &Path, folder: &str) -> Result<Vec<String>> {
+    let prefix = Path::new(folder).join("tests");
+    let files = tree::files(root, "rs")?.into_iter();
+    files
+        .filter(|path| path.starts_with(&prefix))
+        .map(|path| Ok(rust_text::code_only(&tree::read(root, &path)?)))
+        .collect()
+}
+
+fn check_suite(folder: &str, tests: &[String], findings: &mut Findings) {
+    if !tests.iter().any(|code| code.contains(SUITE)) {
+        findings.error(format!(
+            "{folder}: no test calls larder_testkit::{SUITE}…), which gives every trouble to every verb"
+        ));
     }
 }
 
@@ -395,6 +426,23 @@ mod tests {
             1,
             "api.rs is missing"
         );
+    }
+
+    #[test]
+    fn a_test_that_runs_the_misbehaviour_suite_is_looked_for() {
+        let errors = |text: &str| {
+            let mut findings = Findings::default();
+            let tests = [
+                rust_text::code_only("fn a() {}"),
+                rust_text::code_only(text),
+            ];
+            check_suite("destinations/x", &tests, &mut findings);
+            findings.errors.len()
+        };
+        let call = "misbehaviour::run(Arc::new(X)).await;";
+        assert_eq!(errors(call), 0);
+        assert_eq!(errors(&format!("// {call}")), 1);
+        assert_eq!(errors(&format!("let a = \"{call}\";")), 1);
     }
 
     #[test]
