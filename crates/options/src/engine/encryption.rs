@@ -69,7 +69,7 @@ table! { Group::Encryption;
         "Reads volumes without encryption in a backup that is encrypted.",
         advanced: true,
         long: "Only for a backup that was begun without encryption. Anybody who can write to the destination can make \
-               such volumes, so each command that reads them says so and ends with a warning.";
+               such volumes, so each command that reads them gives a warning.";
     ALLOW_PASSPHRASE_CHANGE: bool = "allow-passphrase-change", Kind::Bool,
         "Permits a passphrase that differs from the one used before.",
         advanced: true,
