@@ -170,7 +170,8 @@ impl Run {
         }
         let missed: HashSet<(Hash, u64)> = owner.keys().copied().collect();
         let mut costs: Vec<Cost> = losses.iter().map(|_| Cost::default()).collect();
-        let mut all_read = true;
+        // Without a list nothing is known of what the losses cost.
+        let mut all_read = !view.lists().is_empty();
         for version in self.all_versions(view).unwrap_or_default() {
             let mut whole = WholeLists::default();
             let read = self.each_entry(&version, |entry| {
@@ -187,13 +188,11 @@ impl Run {
                 other => other?,
             }
         }
-        let mut costs = costs.into_iter();
         let mut harmless = Vec::new();
-        for loss in losses
-            .iter_mut()
-            .filter(|loss| loss.kind == VolumeKind::Blocks)
-        {
-            let cost = costs.next().unwrap_or_default();
+        for (loss, cost) in losses.iter_mut().zip(costs) {
+            if loss.kind != VolumeKind::Blocks {
+                continue;
+            }
             if cost.files == 0 && all_read {
                 harmless.push(loss.name.clone());
                 continue;

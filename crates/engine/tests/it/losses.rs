@@ -77,3 +77,43 @@ fn a_version_that_vanished_is_told_until_repair_took_note() {
     assert_eq!(told(&mut rig, "MissingVersion"), [1, 1, 1]);
     assert_eq!(told(&mut rig, "MissingVersion"), [0, 0, 0]);
 }
+
+/// A list sorts before the data files, and has no cost of its own.
+#[test]
+fn a_lost_data_file_is_told_beside_a_lost_list() {
+    let (mut rig, name) = two_versions();
+    rig.write("later", "x");
+    rig.backup();
+    let _ = rig.store.remove(&name).unwrap();
+    let newest = rig.names(List).pop().unwrap();
+    let _ = rig.store.remove(&newest).unwrap();
+    rig.log.clear();
+    let run = rig.open().unwrap();
+    run.list(&ListRequest::default()).unwrap();
+    drop(run);
+    assert_eq!(rig.log.count("MissingVersion"), 1);
+    for _ in 0..2 {
+        let counts = told(&mut rig, "MissingDataFile");
+        assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    }
+}
+
+#[test]
+fn without_any_list_no_loss_is_taken_for_harmless() {
+    let (mut rig, name) = two_versions();
+    let content = rig.store.remove(&name).unwrap();
+    let lists: Vec<_> = rig.names(List);
+    let kept: Vec<_> = lists
+        .iter()
+        .map(|list| (list.clone(), rig.store.remove(list).unwrap()))
+        .collect();
+    let run = rig.open().unwrap();
+    let _ = run.list_filesets();
+    drop(run);
+    for (list, bytes) in kept {
+        rig.store.insert(&list, bytes);
+    }
+    let counts = told(&mut rig, "MissingDataFile");
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    drop(content);
+}
