@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use larder_catalog::{Catalog, Loss, LossKind, VolumeRow};
-use larder_volume::{Hash, VolumeKind, VolumeTime};
+use larder_volume::{BlockVolume, Hash, VolumeKind, VolumeTime};
 
 use crate::Result;
 use crate::error::Reach;
@@ -68,7 +68,7 @@ impl Run {
         for loss in losses {
             if self.is_back(&loss, view) || self.is_stored_elsewhere(&loss)? {
                 self.forget_loss(&loss.name)?;
-                self.reporter.info(
+                self.reporter.verbose(
                     "LossMended",
                     format!("{} is not missed any more", loss.name),
                 );
@@ -77,6 +77,8 @@ impl Run {
             }
         }
         self.count_costs(view, &mut lasting)?;
+        // Whether anything is missed of a data volume is not known before its cost is counted: it may have moved.
+        lasting.retain(|loss| loss.kind != VolumeKind::Blocks || loss.files.is_some());
         let told = lasting.len().min(NAMED_LOSSES);
         for loss in lasting.iter().take(told) {
             let (id, text) = self.sentence(loss)?;
@@ -106,6 +108,38 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// True while the cost of a loss was not counted yet.
+    pub(crate) fn has_fresh_losses(&self) -> Result<bool> {
+        let losses = self.catalog(|c| c.losses())?;
+        let mut data = losses.iter().filter(|l| l.kind == VolumeKind::Blocks);
+        Ok(data.any(|loss| loss.files.is_none()))
+    }
+
+    /// True when volumes of this backup can be read as far as the passphrase goes.
+    pub(crate) fn can_decrypt(&self) -> bool {
+        self.crypt.kind().is_none() || self.crypt.passphrase.is_some()
+    }
+
+    /// Notes a data volume that an index describes and that is not there, with the blocks it is said to hold.
+    pub(crate) fn note_described(&self, described: &BlockVolume) -> Result<()> {
+        self.catalog(|c| {
+            if c.losses()?.iter().any(|loss| loss.name == described.name) {
+                return Ok(());
+            }
+            let loss = Loss {
+                name: described.name.clone(),
+                kind: VolumeKind::Blocks,
+                what: LossKind::Gone,
+                noticed: self.clock.seconds(),
+                size: described.size,
+                hash: described.hash,
+                version: None,
+                files: None,
+            };
+            c.add_loss(&loss, &described.blocks)
+        })
     }
 
     fn forget_loss(&self, name: &str) -> Result<()> {
@@ -165,7 +199,7 @@ impl Run {
             changed |= loss.files.is_none() || noted != missed.len();
             owner.extend(missed.into_iter().map(|block| (block, index)));
         }
-        if !changed || (self.crypt.kind().is_some() && self.crypt.passphrase.is_none()) {
+        if !changed || !self.can_decrypt() {
             return Ok(());
         }
         let missed: HashSet<(Hash, u64)> = owner.keys().copied().collect();
@@ -238,7 +272,9 @@ impl Run {
             ));
         }
         let cost = match loss.files {
-            None => "what it costs is not known yet".to_owned(),
+            None | Some(0) => {
+                "what it costs cannot be told while version lists cannot be read".to_owned()
+            }
             Some(entries) => {
                 let versions = self
                     .catalog(|c| c.param(&format!("{HURT_VERSIONS}{name}")))?

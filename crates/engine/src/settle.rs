@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 
 use larder_catalog::{LossKind, VolumeRow, VolumeState};
-use larder_volume::VolumeKind;
+use larder_volume::{VolumeKind, VolumeName};
 
+use crate::error::Reach;
+use crate::restore::filelist_of;
 use crate::run::Run;
-use crate::sync::{Mode, SUSPECT, View};
+use crate::sync::{Mode, RemoteVolume, SUSPECT, View};
 use crate::{Error, Level, Result};
 
 impl Run {
@@ -41,6 +43,7 @@ impl Run {
     /// run: it may be locked, and it harms nobody.
     pub(crate) fn remove_leftovers(
         &self,
+        view: &mut View,
         leftovers: Vec<(VolumeRow, u64)>,
         mode: Mode,
     ) -> Result<()> {
@@ -48,6 +51,13 @@ impl Run {
             return Ok(());
         }
         for (row, size) in leftovers {
+            if row.kind == VolumeKind::List
+                && let Some(volume) = self.list_of_another_run(&row, size)?
+            {
+                self.catalog(|c| c.remove_volume(row.id))?;
+                view.volumes.insert(row.name, volume);
+                continue;
+            }
             match self.remote.delete(&row.name, size) {
                 Ok(()) => self.catalog(|c| c.remove_volume(row.id))?,
                 Err(Error::Destination(error)) => self.reporter.warn(
@@ -77,6 +87,36 @@ impl Run {
         Ok(())
     }
 
+    /// The list that another machine stored under a name at which a put of this machine failed. Names of lists are seconds,
+    /// so two machines can choose one; what opens and is not what was sent here is theirs.
+    fn list_of_another_run(&self, row: &VolumeRow, size: u64) -> Result<Option<RemoteVolume>> {
+        let Some(name) = VolumeName::parse(&row.name, self.settings.case_insensitive) else {
+            return Ok(None);
+        };
+        let data = match self
+            .remote
+            .get(&row.name, Some(size).filter(|size| *size > 0))
+        {
+            Ok(data) => data,
+            Err(error) if error.reach() == Reach::Volume => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let own = row.hash.is_some() && row.hash == Some(data.hash(self.format()?.file_hash)?);
+        let opens = || match self.open_volume(&name, data.clone()) {
+            Ok(archive) => Ok(filelist_of(&archive, &row.name).is_ok()),
+            Err(error) if error.reach() == Reach::Volume => Ok(false),
+            Err(error) => Err(error),
+        };
+        if own || !opens()? {
+            return Ok(None);
+        }
+        Ok(Some(RemoteVolume {
+            name,
+            size: Some(size),
+            is_archived: false,
+        }))
+    }
+
     /// Takes over the names that the destination gives to volumes, where they differ from those sent in their case only.
     pub(crate) fn follow_case(&self, view: &View, rows: &mut [VolumeRow]) -> Result<()> {
         for row in rows {
@@ -100,6 +140,7 @@ impl Run {
     ) -> Result<HashSet<String>> {
         let mut known = HashSet::new();
         let by_others = others_wrote(view, &rows);
+        view.written_by_others = by_others;
         for row in rows {
             let found = view.find(&row.name).map(|v| v.size);
             match (row.state, found) {

@@ -12,7 +12,7 @@ mod sorting;
 pub(crate) use self::lists::{COMPARED, LIST_WRITER};
 use std::collections::{BTreeMap, HashMap};
 
-use larder_catalog::Counts;
+use larder_catalog::{Counts, VolumeRow};
 use larder_destination::{ErrorKind, RemoteFile};
 use larder_volume::{EntryKind, VolumeKind, VolumeName, VolumeTime};
 
@@ -47,6 +47,8 @@ pub(crate) struct View {
     pub(crate) foreign: BTreeMap<String, u64>,
     /// Volumes that the catalog knew as stored and that are gone.
     pub(crate) vanished: Vec<(String, VolumeKind)>,
+    /// It holds volumes that this machine did not write, so that some may have been deleted on purpose.
+    pub(crate) written_by_others: bool,
     /// Volumes that have another length than when they were stored: name, bytes now, bytes then.
     pub(crate) resized: Vec<(String, u64, u64)>,
     /// Names of the volumes by their lower-case form, with `--case-insensitive-remote`.
@@ -160,14 +162,20 @@ impl Run {
         };
         self.report_sorting(&view)?;
         self.check_not_emptied(&view, &rows)?;
+        if is_another_set(&view, &rows) {
+            // Its format, passphrase and blocks are not those that the catalog knows.
+            self.discard_catalog("the destination holds another backup than it describes")?;
+            return self.synchronise(mode, need);
+        }
         self.follow_case(&view, &mut rows)?;
         let rows = self.forget_unencrypted(&view, rows)?;
         let (leftovers, rows) = split_leftovers(&mut view, rows);
         self.establish_format(&view, need)?;
         self.check_passphrase(&view)?;
-        self.remove_leftovers(leftovers, mode)?;
+        self.remove_leftovers(&mut view, leftovers, mode)?;
         let known = self.settle_known(&mut view, rows, mode)?;
-        if need != Need::Lists {
+        // What a loss costs is known only when everything that is stored now was taken in.
+        if need != Need::Lists || (self.can_decrypt() && self.has_fresh_losses()?) {
             self.ingest_indexes(&view, &known)?;
             self.ingest_unindexed(&view)?;
         }
@@ -195,6 +203,20 @@ impl Run {
     pub(crate) fn blocks_are_complete(&self) -> Result<()> {
         self.catalog(|c| c.set_param(SUSPECT, "0"))
     }
+}
+
+/// True when nothing is stored that the catalog knows, though it knows of much: a disk was exchanged, or the backup was begun
+/// anew elsewhere.
+fn is_another_set(view: &View, rows: &[VolumeRow]) -> bool {
+    let mut stored = rows.iter().filter(|row| is_stored(row)).peekable();
+    !view.volumes.is_empty()
+        && stored.peek().is_some()
+        && stored.all(|row| {
+            // Lists of two sets may have one name: that of a second.
+            view.find(&row.name).is_none_or(|found| {
+                found.size.is_some() && row.size.is_some() && found.size != row.size
+            })
+        })
 }
 
 /// Adds one entry to the counts of a version.

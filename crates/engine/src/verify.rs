@@ -20,6 +20,7 @@ use crate::error::Reach;
 use crate::report::{Finding, Outcome as Parsed, TestReport, Verification as Checked};
 use crate::run::Run;
 use crate::settings::Verification;
+use crate::settle::is_stored;
 use crate::sync::{Mode, Need, RemoteVolume, View, describe};
 use crate::versions::Unsaid;
 use crate::volumes::StoredVolume;
@@ -182,6 +183,8 @@ impl Run {
                 .volumes
                 .values()
                 .filter(|v| v.name.kind() == kind)
+                // What is being sent or removed is no part of the backup.
+                .filter(|v| rows.get(v.name.as_str()).is_none_or(is_stored))
                 // What lies in a cold tier cannot be fetched; that it is listed with its size is all there is to see.
                 .filter(|v| !v.is_archived)
                 .filter(|v| {
@@ -345,6 +348,8 @@ impl Run {
         let gone = view.vanished.iter().map(|(name, _)| (name, missing()));
         let resized = view.resized.iter();
         let resized = resized.map(|(name, found, expected)| (name, resized_to(*found, *expected)));
+        // What another program replaced is not missed.
+        let gone = gone.filter(|_| !view.written_by_others);
         for (name, finding) in gone.chain(resized) {
             // A loss is told with its blocks, below.
             if losses.iter().all(|loss| loss.name != *name) {

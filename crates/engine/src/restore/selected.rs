@@ -67,9 +67,11 @@ impl<'a> Selected<'a> {
         without: Option<&'a Contents>,
         mut layout: LayoutBuilder,
     ) -> Result<(Self, Layout)> {
+        let list = engine.fetch_list(&version.volume)?;
+        engine.tell_renamed(&version.volume, &list)?;
         let mut selected = Self {
             engine,
-            archive: engine.on_disk(engine.fetch_list(&version.volume)?, version)?,
+            archive: engine.on_disk(list, version)?,
             name: version.volume.name.as_str().to_owned(),
             rule: Rule {
                 selection: None,

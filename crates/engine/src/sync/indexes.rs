@@ -167,7 +167,8 @@ impl Run {
     ) -> Result<Option<&'v RemoteVolume>> {
         let Some(present) = self.find_described(view, &described.name) else {
             self.catalog(|c| c.set_param(SUSPECT, "1"))?;
-            self.reporter.warn(
+            self.note_described(described)?;
+            self.reporter.verbose(
                 "MissingRemoteFiles",
                 format!(
                     "{} is described by {index} but is not there",

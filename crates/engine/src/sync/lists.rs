@@ -80,7 +80,7 @@ impl Run {
         };
         self.catalog(|c| {
             c.set_param(crate::backup::ZIP_METHOD, method)?;
-            c.set_param(COMPARED, &list.fileset.to_string())
+            c.set_param(COMPARED, &list.fileset.unwrap_or_default().to_string())
         })
     }
 
@@ -133,15 +133,25 @@ impl Run {
         time: VolumeTime,
         work: impl FnMut(FileEntry) -> Result<()>,
     ) -> Result<ReadList> {
-        let name = volume.name.as_str();
         let archive = self.fetch_list(volume)?;
         // One that is not what its name says is told each time, so it is read each time.
-        let own_name = self.is_as_old_as_its_name(volume, &archive)?;
+        let own_name = self.tell_renamed(volume, &archive)?;
+        self.read_fetched_list(&archive, volume, time, own_name, work)
+    }
+
+    /// Whether a list was made when its name says; one that was not is told.
+    pub(crate) fn tell_renamed(
+        &self,
+        volume: &RemoteVolume,
+        archive: &ArchiveReader<VolumeData>,
+    ) -> Result<bool> {
+        let own_name = self.is_as_old_as_its_name(volume, archive)?;
         if !own_name {
+            let name = volume.name.as_str();
             self.reporter
                 .warn("RenamedList", format!("{name}: {}", renamed()));
         }
-        self.read_fetched_list(&archive, volume, time, own_name, work)
+        Ok(own_name)
     }
 
     fn read_fetched_list(
@@ -169,8 +179,12 @@ impl Run {
             }
             work(stored.entry)
         })?;
-        let fileset = self.note_listed_version(volume, time, is_full, counts)?;
-        if let Some(writer) = writer {
+        // A list under another name than its own is no version, and must never set the clock for one.
+        let fileset = match keep {
+            true => Some(self.note_listed_version(volume, time, is_full, counts)?),
+            false => None,
+        };
+        if let (Some(writer), Some(fileset)) = (writer, fileset) {
             let hash = self.catalog(|c| c.volume_named(name))?;
             let totals = writer.finish(fileset, hash.and_then(|row| row.hash))?;
             // What is wrong with a list is told whenever it is asked for, so it is read again then.
@@ -225,8 +239,8 @@ impl Run {
 
 /// What was learnt of a version list beside its entries.
 pub(crate) struct ReadList {
-    /// The version in the catalog.
-    fileset: i64,
+    /// The version in the catalog, unless the list is under another name than its own.
+    fileset: Option<i64>,
     pub(crate) is_full: bool,
     pub(crate) counts: Counts,
     /// How the entries are packed.

@@ -158,9 +158,12 @@ impl Run {
             let fresh = next(name)?;
             self.durable(|c| {
                 let old = name.as_str().to_owned();
+                let sent = c.volume(id)?;
                 c.rename_volume(id, fresh.as_str())?;
                 if !is_clash {
-                    c.add_volume(&old, name.kind(), VolumeState::Deleting, None, None)?;
+                    // With what was sent, so that only that is ever deleted.
+                    let (size, hash) = sent.map_or((None, None), |row| (row.size, row.hash));
+                    c.add_volume(&old, name.kind(), VolumeState::Deleting, size, hash)?;
                 }
                 Ok(())
             })?;

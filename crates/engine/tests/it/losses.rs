@@ -1,6 +1,8 @@
 //! What is lost at the destination is told by every run until it is mended.
 
+use larder_destination::{ErrorKind, Operation};
 use larder_engine::ListRequest;
+use larder_testkit::Failure;
 use larder_volume::VolumeKind::{Blocks, List};
 
 use crate::rig::Rig;
@@ -116,4 +118,113 @@ fn without_any_list_no_loss_is_taken_for_harmless() {
     let counts = told(&mut rig, "MissingDataFile");
     assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
     drop(content);
+}
+
+#[test]
+fn a_lost_data_file_is_told_after_the_local_state_was_lost_too() {
+    let (mut rig, name) = two_versions();
+    let _ = rig.store.remove(&name).unwrap();
+    rig.lose_state();
+    for _ in 0..2 {
+        let counts = told(&mut rig, "MissingDataFile");
+        assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    }
+}
+
+/// What a compact of another program does: the blocks lie in a file of another name.
+#[test]
+fn data_that_moved_is_not_missed() {
+    let (mut rig, name) = two_versions();
+    let content = rig.store.remove(&name).unwrap();
+    let moved = name.replace(&name[11..19], "01234567");
+    assert_ne!(moved, name);
+    rig.store.insert(&moved, content);
+    rig.log.clear();
+    let run = rig.open().unwrap();
+    run.list(&ListRequest::default()).unwrap();
+    drop(run);
+    let run = rig.open().unwrap();
+    let report = run.test(larder_engine::Samples::All).unwrap();
+    let broken: Vec<_> = report
+        .verifications
+        .iter()
+        .filter(|checked| !checked.findings.is_empty())
+        .collect();
+    // The index of the old name is stale, and that is all.
+    assert!(
+        broken.iter().all(|checked| !checked.file.contains("dlist")),
+        "{broken:#?}"
+    );
+    drop(run);
+    let told = rig.log.complaints();
+    assert_eq!(rig.log.count("MissingDataFile"), 0, "{told:?}");
+    rig.check_all("after data moved");
+}
+
+#[test]
+fn another_set_at_the_same_place_is_read_as_what_it_is() {
+    let mut rig = Rig::new();
+    rig.write("file", "content");
+    rig.backup();
+    for name in rig.store.names() {
+        let _ = rig.store.remove(&name).unwrap();
+    }
+    let mut other = Rig::new();
+    other.set("blocksize", "2kb");
+    other.write("file", larder_testkit::Rng::new(5).bytes(7_000));
+    other.backup();
+    for (name, bytes) in other.store.files() {
+        rig.store.insert(&name, bytes);
+    }
+    // Options of this machine would say otherwise.
+    rig.set("blocksize", "2kb");
+    let run = rig.open().unwrap();
+    let report = run.test(larder_engine::Samples::All).unwrap();
+    assert_eq!(report.damaged(), 0, "{report:#?}");
+    run.repository().close().unwrap();
+    rig.backup();
+    assert_eq!(rig.test_all().damaged(), 0);
+}
+
+#[test]
+fn the_remains_of_a_failed_put_are_no_damage() {
+    let mut rig = Rig::new();
+    rig.set("backup-test-samples", "100");
+    rig.set("number-of-retries", "1");
+    rig.set("retry-delay", "0s");
+    rig.write("file", larder_testkit::Rng::new(1).bytes(9_000));
+    rig.plan
+        .push(Operation::Put, Failure::After(ErrorKind::Network));
+    let report = rig.backup();
+    assert_eq!(report.common.errors_actual_length, 0, "{report:#?}");
+    rig.check_all("after a put whose reply was lost");
+}
+
+#[test]
+fn a_list_that_another_machine_stored_under_a_failed_name_stays() {
+    let mut rig = Rig::new();
+    rig.write("file", "first");
+    rig.backup();
+    let mut other = rig.other_machine();
+    rig.write("file", "second");
+    rig.set("number-of-retries", "0");
+    // The list is the last put of a run.
+    rig.plan.skip(Operation::Put, 2);
+    rig.plan
+        .push(Operation::Put, Failure::Before(ErrorKind::Network));
+    rig.try_backup().unwrap_err();
+    rig.plan.clear();
+    let before = rig.names(List);
+    let (second, _) = larder_engine::Clock::now(rig.clock.as_ref());
+    other.clock.set(u64::try_from(second).unwrap() - 1);
+    other.write("of the other", "x");
+    other.backup();
+    let theirs: Vec<_> = rig
+        .names(List)
+        .into_iter()
+        .filter(|name| !before.contains(name))
+        .collect();
+    assert_eq!(theirs.len(), 1, "{theirs:?}");
+    rig.try_backup().unwrap();
+    assert!(rig.names(List).contains(&theirs[0]), "it was deleted");
 }
