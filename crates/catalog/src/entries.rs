@@ -134,6 +134,14 @@ impl EntryWriter {
         Ok(totals)
     }
 
+    /// Ends without a version: of what was taken in only [`StoredEntry::seen`] is kept, where the state is stored.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub fn finish_unchanged(mut self) -> Result<()> {
+        self.flush()
+    }
+
     /// Merges the collected entries with the stored rows.
     fn flush(&mut self) -> Result<()> {
         if std::mem::replace(&mut self.failed, true) {

@@ -125,7 +125,9 @@ impl Run {
                     ),
                 );
             }
-        } else if self.settings.dry_run {
+        } else if let Some(entries) = gathered.entries {
+            entries.finish_unchanged()?;
+        } else {
             self.reporter
                 .say(Level::DryRun, "DryRun", "a dry run: nothing was stored");
         }

@@ -72,6 +72,7 @@ pub(crate) struct Settings {
     pub(crate) skip_metadata: bool,
     pub(crate) disable_filetime_check: bool,
     pub(crate) check_filetime_only: bool,
+    pub(crate) ignore_inode_changes: bool,
     pub(crate) stored_extensions: Vec<String>,
     pub(crate) control_files: Vec<PathBuf>,
     pub(crate) upload_folder: Option<PathBuf>,
@@ -153,6 +154,7 @@ impl Settings {
             skip_metadata: values.get(opt::SKIP_METADATA)?,
             disable_filetime_check: values.get(opt::DISABLE_FILETIME_CHECK)?,
             check_filetime_only: values.get(opt::CHECK_FILETIME_ONLY)?,
+            ignore_inode_changes: values.get(opt::IGNORE_INODE_CHANGES)?,
             stored_extensions: stored_extensions(values)?,
             control_files: values
                 .find(opt::CONTROL_FILES)?

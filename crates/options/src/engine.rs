@@ -1,7 +1,8 @@
 //! The options of the engine, one constant each, in groups.
 //!
 //! Names, kinds and defaults are those of Duplicati 2.3 (docs/reference/options.md has the whole list, generated from
-//! here). [`json`](JSON) is Larder's own. The constants of all groups are re-exported here.
+//! here). [`json`](JSON) and [`ignore-inode-changes`](IGNORE_INODE_CHANGES) are Larder's own. The constants of all
+//! groups are re-exported here.
 
 pub mod choices;
 mod compacting;

@@ -72,6 +72,35 @@ fn entries_come_back_in_path_order() {
 }
 
 #[test]
+fn a_run_without_a_version_keeps_what_was_seen() {
+    let (_folder, catalog) = open();
+    let set = fileset(&catalog, 1);
+    let mut all = entries(3000);
+    store(&catalog, set, &all);
+    for (number, stored) in all.iter_mut().enumerate() {
+        stored.seen = Some(Seen {
+            ctime_ticks: number as i64,
+            inode: 7,
+            device: 8,
+        });
+    }
+    let mut writer = catalog.begin_entries().unwrap();
+    all.iter().for_each(|entry| writer.add(entry).unwrap());
+    writer.add(&entry(b"/zz/of no version", 1)).unwrap();
+    writer.finish_unchanged().unwrap();
+    assert!(stored(&catalog) == all);
+    // A version that comes later has them too, and not the stray entry.
+    let next = fileset(&catalog, 2);
+    for stored in &mut all {
+        stored.seen = None;
+    }
+    store(&catalog, next, &all);
+    let found = stored(&catalog);
+    assert_eq!(found.len(), 3000);
+    assert!(found.iter().all(|found| found.seen.is_some()));
+}
+
+#[test]
 fn any_order_will_do_and_the_first_of_equal_paths_stays() {
     let (_folder, catalog) = open();
     let set = fileset(&catalog, 1);

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::ScopedJoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use larder_catalog::{Counts, EntryCursor, EntryWriter};
+use larder_catalog::{Counts, EntryCursor, EntryWriter, StoredEntry};
 use larder_source::{FileKind, Root, SkipReason, Walk, WalkEntry, WalkItem, WalkOptions};
 use larder_volume::{FileEntry, VolumeTime};
 
@@ -22,7 +22,7 @@ use crate::{Error, Result};
 /// One entry on its way from the walk to a worker.
 pub(super) enum Item {
     /// Present in the source; with the previous version's entry of the same path.
-    Present(WalkEntry, Option<FileEntry>),
+    Present(WalkEntry, Option<StoredEntry>),
     /// Not readable now: the previous version's entry stays.
     Carried(FileEntry),
 }
@@ -80,7 +80,7 @@ impl Run {
         let active = AtomicUsize::new(threads);
         let gathered = std::thread::scope(|scope| {
             let (batches_out, batches_in) = bounded::<Vec<Item>>(threads * 4);
-            let (results_out, results_in) = bounded::<Vec<FileEntry>>(threads * 8);
+            let (results_out, results_in) = bounded::<Vec<StoredEntry>>(threads * 8);
             let walker = {
                 let (store, fail) = (&store, &fail);
                 scope.spawn(move || {
@@ -298,7 +298,7 @@ fn join<'scope>(
 fn work(
     shared: &Shared<'_>,
     batches: &Receiver<Vec<Item>>,
-    results: &Sender<Vec<FileEntry>>,
+    results: &Sender<Vec<StoredEntry>>,
     active: &AtomicUsize,
 ) -> Result<()> {
     let outcome = work_until_done(shared, batches, results, active);
@@ -313,7 +313,7 @@ fn work(
 fn work_until_done(
     shared: &Shared<'_>,
     batches: &Receiver<Vec<Item>>,
-    results: &Sender<Vec<FileEntry>>,
+    results: &Sender<Vec<StoredEntry>>,
     active: &AtomicUsize,
 ) -> Result<()> {
     let mut own = Active(Some(active));

@@ -2,7 +2,7 @@
 
 use crossbeam_channel::Receiver;
 use larder_catalog::{Counts, EntryWriter, StoredEntry, VolumeState};
-use larder_volume::{DlistWriter, FileEntry, VolumeKind, VolumeName, VolumeTime};
+use larder_volume::{DlistWriter, VolumeKind, VolumeName, VolumeTime};
 
 use crate::crypt::IN_MEMORY_BYTES;
 use crate::data::{Sink, VolumeData};
@@ -20,7 +20,7 @@ impl Run {
     pub(super) fn write_list(
         &self,
         time: VolumeTime,
-        results: &Receiver<Vec<FileEntry>>,
+        results: &Receiver<Vec<StoredEntry>>,
         mut entries: Option<&mut EntryWriter>,
     ) -> Result<(VolumeData, larder_volume::Hash, Counts)> {
         let name = "(version list)";
@@ -38,10 +38,10 @@ impl Run {
         dlist
             .add_entries(&mut |list| {
                 for batch in results {
-                    for entry in batch {
+                    for stored in batch {
+                        let entry = &stored.entry;
                         count(&mut counts, entry.kind, entry.size);
-                        list.add(&entry)?;
-                        let stored = StoredEntry { entry, seen: None };
+                        list.add(entry)?;
                         if let Some(entries) = &mut entries {
                             entries.add(&stored).map_err(std::io::Error::other)?;
                         }

@@ -1,8 +1,7 @@
 //! The previous version beside the walk: what is gone, what stays because it cannot be read now.
 
 use crossbeam_channel::Sender;
-use larder_catalog::EntryCursor;
-use larder_volume::FileEntry;
+use larder_catalog::{EntryCursor, StoredEntry};
 
 use super::counters::{Counters, bump, slot};
 use super::gather::{BATCH, Item};
@@ -22,7 +21,7 @@ pub(super) fn send_full(batch: &mut Vec<Item>, batches: &Sender<Vec<Item>>) -> R
 /// The previous version's entries, read in step with the walk.
 pub(super) struct Previous {
     cursor: Option<EntryCursor>,
-    next: Option<FileEntry>,
+    next: Option<StoredEntry>,
     kept: Vec<Vec<u8>>,
 }
 
@@ -39,7 +38,7 @@ impl Previous {
 
     fn advance(&mut self) -> Result<()> {
         self.next = match self.cursor.as_mut().and_then(Iterator::next) {
-            Some(entry) => Some(entry?.entry),
+            Some(entry) => Some(entry?),
             None => None,
         };
         Ok(())
@@ -53,7 +52,11 @@ impl Previous {
         batch: &mut Vec<Item>,
         batches: &Sender<Vec<Item>>,
     ) -> Result<()> {
-        while self.next.as_ref().is_some_and(|n| n.path.as_slice() < path) {
+        while self
+            .next
+            .as_ref()
+            .is_some_and(|n| n.entry.path.as_slice() < path)
+        {
             self.pass(counters, batch)?;
             send_full(batch, batches)?;
         }
@@ -74,7 +77,7 @@ impl Previous {
     }
 
     fn pass(&mut self, counters: &Counters, batch: &mut Vec<Item>) -> Result<()> {
-        if let Some(entry) = self.next.take() {
+        if let Some(StoredEntry { entry, .. }) = self.next.take() {
             // What comes before this path and is none of its folders concerns nothing that follows.
             self.kept
                 .retain(|kept| entry.path < *kept || entry.path.starts_with(kept));
@@ -92,8 +95,8 @@ impl Previous {
     }
 
     /// The entry of exactly this path.
-    pub(super) fn take(&mut self, path: &[u8]) -> Result<Option<FileEntry>> {
-        if self.next.as_ref().is_some_and(|n| n.path == path) {
+    pub(super) fn take(&mut self, path: &[u8]) -> Result<Option<StoredEntry>> {
+        if self.next.as_ref().is_some_and(|n| n.entry.path == path) {
             let entry = self.next.take();
             self.advance()?;
             return Ok(entry);

@@ -2,11 +2,13 @@
 
 mod blocks;
 mod known;
+mod seen;
 
 use std::collections::VecDeque;
 use std::path::Path;
 
 use crossbeam_channel::{Receiver, Sender};
+use larder_catalog::{Seen, StoredEntry};
 use larder_source::{
     FactReader, Facts, FileKind, FullFacts, WalkEntry, open_for_read, open_for_read_following,
 };
@@ -96,8 +98,8 @@ impl<'s, 'e> Worker<'s, 'e> {
     pub(crate) fn process(
         &mut self,
         entry: &WalkEntry,
-        previous: Option<FileEntry>,
-    ) -> Result<Option<FileEntry>> {
+        previous: Option<StoredEntry>,
+    ) -> Result<Option<StoredEntry>> {
         match self.examine(entry, previous.as_ref()) {
             Ok(done) => Ok(Some(done)),
             Err(Trouble::Run(error)) => Err(error),
@@ -121,7 +123,7 @@ impl<'s, 'e> Worker<'s, 'e> {
                     format!("{path}: {}{kept}", describe(&error)),
                 );
                 match previous {
-                    Some(previous) => self.carry(previous),
+                    Some(previous) => self.carry(previous.entry),
                     None => Ok(None),
                 }
             }
@@ -129,9 +131,9 @@ impl<'s, 'e> Worker<'s, 'e> {
     }
 
     /// An entry that cannot be read now, as it was; `None` when what was stored of it is gone too.
-    pub(crate) fn carry(&mut self, entry: FileEntry) -> Result<Option<FileEntry>> {
+    pub(crate) fn carry(&mut self, entry: FileEntry) -> Result<Option<StoredEntry>> {
         if !self.shared.is_suspect() || self.stored(&entry)? != Stored::NotAll {
-            return Ok(Some(entry));
+            return Ok(Some(StoredEntry { entry, seen: None }));
         }
         self.shared.run.reporter.warn(
             "StoredContentLost",
@@ -149,8 +151,8 @@ impl<'s, 'e> Worker<'s, 'e> {
     fn examine(
         &mut self,
         entry: &WalkEntry,
-        previous: Option<&FileEntry>,
-    ) -> std::result::Result<FileEntry, Trouble> {
+        previous: Option<&StoredEntry>,
+    ) -> std::result::Result<StoredEntry, Trouble> {
         let run = self.shared.run;
         let counters = self.shared.counters;
         let kind = match entry.facts.kind {
@@ -160,7 +162,8 @@ impl<'s, 'e> Worker<'s, 'e> {
             FileKind::Special(what) => return Err(std::io::Error::other(what).into()),
         };
         self.check_fits_a_list(entry)?;
-        let previous = previous.filter(|p| p.kind == kind);
+        let last_seen = previous.and_then(|p| p.seen);
+        let previous = previous.map(|p| &p.entry).filter(|p| p.kind == kind);
         if kind == EntryKind::File {
             bump(&counters.examined_files, 1);
             bump(&counters.examined_bytes, entry.facts.size);
@@ -173,7 +176,10 @@ impl<'s, 'e> Worker<'s, 'e> {
             && !self.shared.is_suspect()
         {
             bump(&run.reporter.progress.bytes_done, entry.facts.size);
-            return Ok(previous.clone());
+            return Ok(StoredEntry {
+                entry: previous.clone(),
+                seen: None,
+            });
         }
         let blob = self.blob(&entry.os_path, &entry.facts)?;
         let same_metadata = match previous {
@@ -186,6 +192,7 @@ impl<'s, 'e> Worker<'s, 'e> {
             }
             None => false,
         };
+        let mut unless_same = None;
         if let Some(previous) = previous {
             let same_time = !run.settings.skip_metadata || self.surely_same_time(previous, seconds);
             let same_size = kind != EntryKind::File || previous.size == entry.facts.size;
@@ -196,16 +203,22 @@ impl<'s, 'e> Worker<'s, 'e> {
                 && !read_anyway
                 && (!self.shared.is_suspect() || self.may_rest_on(previous)?)
             {
-                if kind == EntryKind::File {
-                    bump(&run.reporter.progress.bytes_done, entry.facts.size);
+                if !self.is_another_inode(last_seen, &entry.facts) {
+                    if kind == EntryKind::File {
+                        bump(&run.reporter.progress.bytes_done, entry.facts.size);
+                    }
+                    return Ok(StoredEntry {
+                        entry: previous.clone(),
+                        seen: self.seen(&entry.facts),
+                    });
                 }
-                return Ok(previous.clone());
+                unless_same = Some(previous);
             }
         }
-        let done = if kind == EntryKind::File {
-            self.read_file(entry, blob)?
+        let (done, seen) = if kind == EntryKind::File {
+            self.read_file(entry, blob, unless_same)?
         } else {
-            self.with_metadata(kind, entry, &blob)?
+            (self.with_metadata(kind, entry, &blob)?, None)
         };
         let tell = |id, what, would| {
             let dry_run = run.settings.dry_run;
@@ -230,7 +243,7 @@ impl<'s, 'e> Worker<'s, 'e> {
                 tell("PathAdded", "new:", "would store the new");
             }
         }
-        Ok(done)
+        Ok(StoredEntry { entry: done, seen })
     }
 
     /// Refuses what no version list can hold: it must cost its entry, not the whole list.
@@ -359,11 +372,13 @@ impl<'s, 'e> Worker<'s, 'e> {
         Ok(lists)
     }
 
+    /// Reads and stores a file. When its content is that of `unless_same`, this is given back.
     fn read_file(
         &mut self,
         entry: &WalkEntry,
         mut blob: Blob,
-    ) -> std::result::Result<FileEntry, Trouble> {
+        unless_same: Option<&FileEntry>,
+    ) -> std::result::Result<(FileEntry, Option<Seen>), Trouble> {
         let shared = self.shared;
         let mut file = if shared.follow_links {
             open_for_read_following(&entry.os_path)?
@@ -387,6 +402,13 @@ impl<'s, 'e> Worker<'s, 'e> {
                 ),
             );
         }
+        // What was seen before the reading: a change that came later shows itself in the next run.
+        let seen = self.seen(&opened);
+        if let Some(previous) = unless_same
+            && (previous.size, previous.hash) == (size, Some(hash))
+        {
+            return Ok((previous.clone(), seen));
+        }
         let mut done = self.with_metadata(EntryKind::File, entry, &blob)?;
         done.size = size;
         done.hash = Some(hash);
@@ -401,7 +423,7 @@ impl<'s, 'e> Worker<'s, 'e> {
             }
             many => done.blocklists = self.blocklists(many)?,
         }
-        Ok(done)
+        Ok((done, seen))
     }
 
     fn hint(&self, path: &[u8]) -> Hint {

@@ -8,6 +8,7 @@ mod faults;
 mod forge;
 mod golden;
 mod hostile;
+mod inodes;
 mod lint;
 mod losses;
 mod model;

@@ -76,6 +76,12 @@ table! { Group::Sources;
     CHECK_FILETIME_ONLY: bool = "check-filetime-only", Kind::Bool,
         "Takes a file with an unchanged time stamp as unchanged, whatever its size and metadata.",
         advanced: true;
+    IGNORE_INODE_CHANGES: bool = "ignore-inode-changes", Kind::Bool,
+        "Takes a file with unchanged time, size and metadata as unchanged, even if its inode or change time (ctime) is \
+         another.",
+        advanced: true,
+        long: "Otherwise such a file is read, which finds changes whose time was set back. For file systems that give \
+               files other inodes or change times at each mount.";
     SKIP_METADATA: bool = "skip-metadata", Kind::Bool,
         "Stores no metadata, or restores none.",
         long: "Metadata are times, owners, rights and extended attributes.";
