@@ -152,7 +152,8 @@ impl Monitor for Console {
         match message.level {
             // Standard output of a listing is for scripts, and this is for whoever waits.
             Level::Retry if !self.quiet => self.complaint(&format!("  {}", message.text)),
-            Level::Retry => {}
+            Level::Notice if !self.quiet => self.complaint(&format!("Notice: {}", message.text)),
+            Level::Retry | Level::Notice => {}
             Level::Warning if !self.quiet => {
                 self.complaint(&format!("Warning [{}]: {}", message.id, message.text));
             }

@@ -82,10 +82,10 @@ impl Chooser {
         self.takes(message, message.level >= self.threshold)
     }
 
-    /// As [`Chooser::wants`], but where the user chose no level, repeated attempts are told, too: whoever waits for
-    /// them wants to know why.
+    /// As [`Chooser::wants`], but where the user chose no level, notices and repeated attempts are told, too: whoever waits
+    /// for them wants to know why.
     pub fn wants_while_waiting(&self, message: &Message) -> bool {
-        let waits = message.level == Level::Retry && !self.chosen;
+        let waits = matches!(message.level, Level::Retry | Level::Notice) && !self.chosen;
         self.takes(message, waits || message.level >= self.threshold)
     }
 

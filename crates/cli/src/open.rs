@@ -274,7 +274,7 @@ impl<'a> Session<'a> {
         let opened = (found.provider.open)(&config, &tools).map_err(remote)?;
         for notice in opened.notices {
             self.console.message(&Message {
-                level: Level::Information,
+                level: Level::Notice,
                 id: notice.id,
                 text: notice.text,
             });

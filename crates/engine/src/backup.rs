@@ -158,7 +158,7 @@ impl Run {
             Some(path) => format!("its local database {}", path.display()),
             None => "its local database".to_owned(),
         };
-        self.reporter.info(
+        self.reporter.notice(
             "FirstWriteToForeignSet",
             format!(
                 "this backup was made by another program (Duplicati {writer}); before that program uses it again, delete {database} and let it rebuild one (`repair`), since a Duplicati before 2.2 deletes files that its database does not know"

@@ -89,6 +89,8 @@ pub enum Level {
     Information,
     /// What a dry run would do.
     DryRun,
+    /// Something that a user should know once although nothing is wrong; shown unless another level was asked for.
+    Notice,
     /// Something is not as it should be; the run goes on.
     Warning,
     /// Something failed; the run may go on.
@@ -272,6 +274,11 @@ impl Reporter {
     /// An error that does not stop the run.
     pub fn error(&self, id: &'static str, text: impl Into<String>) {
         self.say(Level::Error, id, text);
+    }
+
+    /// Something to know although nothing is wrong.
+    pub fn notice(&self, id: &'static str, text: impl Into<String>) {
+        self.say(Level::Notice, id, text);
     }
 
     /// Normal progress.
