@@ -90,7 +90,7 @@ pub fn catalog_path(
     let folder = data_folder(values)?;
     let (place, prefix) = (place.to_string(), values.get(opt::PREFIX)?);
     let list = folder.join(LIST);
-    if let Some(found) = pick(&read(&list).0, &place, &prefix) {
+    if let Some(found) = pick(&read(&list)?.0, &place, &prefix) {
         return Ok(Some(folder.join(found)));
     }
     if lookup == Lookup::FindOnly {
@@ -120,12 +120,12 @@ pub fn catalog_path(
         .map_err(failed)?;
     lock.lock().map_err(failed)?;
     // Another program may have made the entry since.
-    let (mut entries, damaged) = read(&list);
+    let (mut entries, damaged) = read(&list)?;
     if let Some(found) = pick(&entries, &place, &prefix) {
         return Ok(Some(folder.join(found)));
     }
     if damaged {
-        std::fs::rename(&list, list.with_extension("json.damaged")).map_err(failed)?;
+        put_aside(&list).map_err(failed)?;
     }
     let name = format!("{}.sqlite", random_name()?);
     entries.push(Entry {
@@ -145,15 +145,34 @@ fn pick(entries: &[Entry], place: &str, prefix: &str) -> Option<String> {
     found.map(|entry| entry.databasepath.clone())
 }
 
-/// The entries, and whether something stands there that is no list of them.
-fn read(list: &Path) -> (Vec<Entry>, bool) {
+/// The entries, and whether what stands there is no list of them. What cannot be read may be a good list.
+fn read(list: &Path) -> Result<(Vec<Entry>, bool), Failure> {
     match std::fs::read(list) {
-        Err(error) => (Vec::new(), error.kind() != std::io::ErrorKind::NotFound),
-        Ok(bytes) => match serde_json::from_slice(&bytes) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok((Vec::new(), false)),
+        Err(error) => Err(Failure::known(
+            "DataFolderNotReadable",
+            format!(
+                "the list of catalogs {} cannot be read: {error}",
+                list.display()
+            ),
+            "mend the disk or the permissions, or say --server-datafolder=… or --dbpath=…",
+        )),
+        Ok(bytes) => Ok(match serde_json::from_slice(&bytes) {
             Ok(entries) => (entries, false),
             Err(_) => (Vec::new(), true),
-        },
+        }),
     }
+}
+
+/// Gives a damaged list a name that is free; to be called under the lock.
+fn put_aside(list: &Path) -> std::io::Result<()> {
+    let mut aside = list.with_extension("json.damaged");
+    let mut number = 1_u32;
+    while aside.symlink_metadata().is_ok() {
+        number += 1;
+        aside = list.with_extension(format!("json.damaged.{number}"));
+    }
+    std::fs::rename(list, aside)
 }
 
 /// Replaces the list; it is whole on disk before it takes its name.
@@ -342,10 +361,30 @@ mod tests {
         let values = values(folder.path());
         path(&values, "file:///mnt/a").expect("a path");
         let list = folder.path().join("larder").join(LIST);
-        std::fs::write(&list, b"{ not json").expect("written");
-        path(&values, "file:///mnt/a").expect("a path");
-        assert_eq!(read(&list).0.len(), 1);
-        assert!(list.with_extension("json.damaged").exists());
+        for text in ["{ not json", "nor this"] {
+            std::fs::write(&list, text).expect("written");
+            path(&values, "file:///mnt/a").expect("a path");
+            assert_eq!(entries(&list), 1);
+        }
+        for (ending, text) in [("damaged", "{ not json"), ("damaged.2", "nor this")] {
+            let aside = list.with_extension(format!("json.{ending}"));
+            assert_eq!(std::fs::read_to_string(aside).expect("kept"), text);
+        }
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_read_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let values = values(folder.path());
+        let list = folder.path().join("larder").join(LIST);
+        // Reading a folder fails for every user.
+        std::fs::create_dir_all(&list).expect("a folder");
+        assert!(path(&values, "file:///mnt/a").is_err());
+        assert!(list.is_dir());
+    }
+
+    fn entries(list: &Path) -> usize {
+        read(list).expect("a list").0.len()
     }
 
     #[test]
@@ -378,6 +417,6 @@ mod tests {
             assert_eq!(Some(path), paths.get(n % 4));
         }
         let list = folder.path().join("larder").join(LIST);
-        assert_eq!(read(&list).0.len(), 4);
+        assert_eq!(entries(&list), 4);
     }
 }

@@ -26,7 +26,7 @@ pub enum Wait {
 pub enum Redirects {
     /// None: a redirect is a refusal.
     Refuse,
-    /// Those to the same host name; the request is signed anew.
+    /// Those to the same host name and port; the request is signed anew.
     SameHost,
     /// All of them; the request is signed anew. Only for signatures that prove a secret without showing it.
     Signed,

@@ -236,7 +236,10 @@ fn redirect(reply: &Reply, request: &Request) -> Option<Url> {
     let keeps_tls = to.scheme() == "https" || (to.scheme() == "http" && from.scheme() == "http");
     let allowed = match request.redirects {
         Redirects::Refuse => false,
-        Redirects::SameHost => to.host_str() == from.host_str(),
+        Redirects::SameHost => {
+            // A port that is not said is the scheme's own: from http to https both change together.
+            (to.host_str(), to.port()) == (from.host_str(), from.port())
+        }
         Redirects::Signed | Redirects::Unsigned => true,
     };
     (keeps_tls && allowed).then_some(to)
