@@ -51,8 +51,11 @@ pub trait Rename: Send + Sync {
 /// A store in which broken uploads leave pieces that no listing shows.
 #[async_trait]
 pub trait Leftovers: Send + Sync {
-    /// Removes pieces of uploads that this program began here and that cannot be under way any more; gives their number.
-    /// To be called by runs that write.
+    /// Removes pieces of uploads that cannot be under way any more; gives their number. To be called by runs that write.
+    ///
+    /// Where the name tells that this program began an upload, a day without an end is enough, or less when nobody holds
+    /// it. Where nothing tells whose it is (parts in an object store), uploads to names directly in the folder are ended
+    /// a week after they were begun, whoever began them.
     ///
     /// # Errors
     /// Those of the calls needed. Nothing that could be a finished file is ever touched.

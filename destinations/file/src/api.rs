@@ -37,22 +37,34 @@ pub(crate) fn check_new_name(name: &str) -> std::result::Result<(), &'static str
     }
 }
 
-/// True for the names of unfinished files: those that [`NewFile`] gives, and `<name>.<8 hex digits>.part`, as Larder
-/// wrote at first.
+/// True for the names of unfinished files: those that [`NewFile`] gives, and those that Larder gave at first.
 pub(crate) fn is_temporary(name: &str) -> bool {
-    let is_hex = |text: &str, len: usize| {
-        text.len() == len
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-    };
-    let former = name
+    let random = name.strip_prefix(TEMPORARY_PREFIX);
+    random.map_or_else(|| is_former(name), |random| is_hex(random, 16))
+}
+
+/// `<name>.<8 hex digits>.part`, where the name is one of a backup: others may be somebody else's unfinished files.
+fn is_former(name: &str) -> bool {
+    let parts = name
         .strip_suffix(".part")
         .and_then(|name| name.rsplit_once('.'));
-    match name.strip_prefix(TEMPORARY_PREFIX) {
-        Some(random) => is_hex(random, 16),
-        None => former.is_some_and(|(_, random)| is_hex(random, 8)),
-    }
+    parts.is_some_and(|(name, random)| {
+        is_hex(random, 8)
+            && FORMER_NAMES.iter().any(|part| {
+                name.split_once(part)
+                    .is_some_and(|(front, ending)| front.contains('-') && !ending.is_empty())
+            })
+    })
+}
+
+/// In the names that were written then, between what is random or a time and the format.
+const FORMER_NAMES: [&str; 3] = [".dblock.", ".dindex.", ".dlist."];
+
+fn is_hex(text: &str, len: usize) -> bool {
+    text.len() == len
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 /// A listing under way.
@@ -399,7 +411,12 @@ pub(crate) fn remove_leftovers(folder: &Arc<Path>, random: &dyn Random) -> Resul
 fn is_abandoned(path: &Path, now: &Metadata) -> io::Result<bool> {
     let file = File::open(path)?;
     let age = now.modified()?.duration_since(file.metadata()?.modified()?);
+    let is_former = path
+        .file_name()
+        .is_some_and(|name| name.to_str().is_some_and(is_former));
     let needed = match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        // Those were not locked while they were written.
+        Ok(()) if is_former => Duration::from_secs(24 * 60 * 60),
         Ok(()) => Duration::from_secs(60),
         Err(Errno::AGAIN) => return Ok(false),
         Err(_) => Duration::from_secs(24 * 60 * 60),

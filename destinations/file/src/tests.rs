@@ -215,7 +215,7 @@ async fn listings_pass_over_what_cannot_be_read() {
     std::os::unix::fs::symlink("nowhere", path("dangling")).unwrap();
     std::os::unix::fs::symlink("circle", path("circle")).unwrap();
     std::os::unix::fs::symlink("file", path("link")).unwrap();
-    fs::write(path("other.01234567.part"), "").unwrap();
+    fs::write(path("d-b1.dblock.zip.01234567.part"), "").unwrap();
     let socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
     let destination = open_folder(folder.path());
     let found = list(destination.as_ref()).await.unwrap();
@@ -254,12 +254,12 @@ async fn unfinished_files_are_neither_listed_nor_written_and_can_be_removed() {
     let folder = tempfile::tempdir().unwrap();
     let names = [
         format!("{TEMPORARY_PREFIX}00000000000000aa"),
-        "v.dindex.zip.aes.6702b28a.part".to_owned(),
+        "d-i1.dindex.zip.aes.6702b28a.part".to_owned(),
     ];
     for name in &names {
         let file = fs::File::create(folder.path().join(name)).unwrap();
         let modified = file.metadata().unwrap().modified().unwrap();
-        file.set_modified(modified - Duration::from_secs(90))
+        file.set_modified(modified - Duration::from_secs(90_000))
             .unwrap();
     }
     let destination = open_folder(folder.path());

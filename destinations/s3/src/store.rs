@@ -408,4 +408,4 @@ fn part_len(len: u64, least: u64) -> u64 {
 /// Most parts of an upload (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
 const MOST_PARTS: u64 = 10_000;
 /// An unfinished upload of this age belongs to no run that is still at work.
-const LEFTOVER_SECONDS: i64 = 86_400;
+const LEFTOVER_SECONDS: i64 = 7 * 86_400;

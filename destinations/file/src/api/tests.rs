@@ -27,6 +27,8 @@ fn names_stay_in_the_folder() {
         (TEMPORARY_PREFIX, false),
         ("duplicati-i1.dindex.zip.aes.6702b28a.part", true),
         ("a.part", false),
+        ("film.mkv.6702b28a.part", false),
+        ("my.dblock..6702b28a.part", false),
         ("a.0000000g.part", false),
         ("a.0000000.part", false),
         ("0000000a.part", false),
@@ -140,7 +142,9 @@ fn only_unfinished_files_that_nobody_writes_are_removed() {
     let present = |digit: &str| format!("{TEMPORARY_PREFIX}{}", digit.repeat(16));
     drop(make(&present("1"), minutes(2)));
     drop(make(&present("2"), minutes(0)));
-    drop(make("v.zip.00000001.part", minutes(2)));
+    drop(make("d-b1.dblock.zip.00000001.part", minutes(25 * 60)));
+    drop(make("d-b2.dblock.zip.00000002.part", minutes(2)));
+    drop(make("film.mkv.00000003.part", minutes(10_000)));
     drop(make("v.part", minutes(10_000)));
     drop(make("tmp.larder.mine", minutes(10_000)));
     let held = make(&present("3"), minutes(10_000));
@@ -153,7 +157,14 @@ fn only_unfinished_files_that_nobody_writes_are_removed() {
     names.sort();
     assert_eq!(
         names,
-        [&present("2"), &present("3"), "tmp.larder.mine", "v.part"]
+        [
+            "d-b2.dblock.zip.00000002.part",
+            "film.mkv.00000003.part",
+            &present("2"),
+            &present("3"),
+            "tmp.larder.mine",
+            "v.part"
+        ]
     );
     drop(held);
     assert_eq!(remove_leftovers(&path, &SystemRandom).unwrap(), 1);
