@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use larder_source::{OpenHow, Selection, TargetRoot};
+use larder_source::{Replace, Selection, TargetRoot};
 use larder_volume::{ArchiveReader, EXTRA_FOLDER, EntryKind, MAX_EXTRA};
 
 use crate::context::Phase;
@@ -54,11 +54,7 @@ impl Run {
         let (version, archive) = self.version_with_control_files()?;
         let chosen = self.control_selection(&request.patterns, &request.filters)?;
         let overwrite = self.values.get(larder_options::engine::OVERWRITE)?;
-        let how = if overwrite {
-            OpenHow::CreateOrExisting
-        } else {
-            OpenHow::CreateNew
-        };
+        let replace = if overwrite { Replace::Yes } else { Replace::No };
         let root = if self.settings.dry_run {
             None
         } else {
@@ -88,10 +84,7 @@ impl Run {
             left -= bytes.len() as u64;
             let written = match &root {
                 None => Ok(()),
-                Some(root) => root.open_file(name.as_bytes(), how).and_then(|mut file| {
-                    file.set_len(0)?;
-                    file.write_all(&bytes)
-                }),
+                Some(root) => write_whole(root, name.as_bytes(), &bytes, replace),
             };
             match written {
                 Ok(()) => {
@@ -124,7 +117,10 @@ impl Run {
             .into_iter()
             .next()
             .ok_or_else(|| Error::Bug("no version was chosen".into()))?;
-        let archive = self.fetch_volume(&version.volume.name, version.volume.size, None)?;
+        let volume = &version.volume;
+        let known = self.catalog(|c| c.volume_named(volume.name.as_str()))?;
+        let hash = known.and_then(|row| row.hash);
+        let archive = self.fetch_volume(&volume.name, volume.size, hash)?;
         Ok((version, archive))
     }
 
@@ -136,6 +132,29 @@ impl Run {
     ) -> Result<Selection> {
         self.selection(patterns, filters, b"/")
     }
+}
+
+/// Writes a file under a temporary name and gives it its own when it is whole.
+fn write_whole(
+    root: &TargetRoot,
+    name: &[u8],
+    content: &[u8],
+    replace: Replace,
+) -> std::io::Result<()> {
+    let mut file = root.open_temporary(name)?.file;
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.write_all(content))
+        .and_then(|()| match replace {
+            Replace::Yes => root.inherit(&file, name),
+            Replace::No => Ok(()),
+        })
+        .and_then(|()| root.finish_temporary(&file, name, replace));
+    if written.is_err() {
+        // That failure is the one to report.
+        let _ = root.discard_temporary(name);
+    }
+    written
 }
 
 /// The names and sizes of the control files that are chosen. A name that is no plain file name is passed over.

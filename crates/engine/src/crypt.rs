@@ -3,7 +3,7 @@
 //! Which module decrypts is decided by the remote name's extension, so sets written with several modules stay
 //! readable (docs/format/encryption-aes.md, docs/format/encryption-gpg.md).
 
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 
 use larder_options::Secret;
@@ -15,7 +15,7 @@ use larder_volume::{
 use larder_destination::{Clock, Random};
 
 use crate::context::{Cancel, no_randomness};
-use crate::data::{HashSink, Sink, VolumeData};
+use crate::data::{HashSink, Sink, VolumeData, temporary_error};
 use crate::error::VolumeContext;
 pub(crate) use crate::gpg::GpgSettings;
 use crate::gpg::Way;
@@ -173,9 +173,7 @@ impl Crypt {
                         let mut reader =
                             AesReader::open(data.reader()?, password).in_volume(text)?;
                         let mut sink = Sink::new(0, None);
-                        std::io::copy(&mut reader, &mut sink).map_err(|error| {
-                            Error::volume(text, larder_volume::Error::Tampered(error.to_string()))
-                        })?;
+                        copy_decrypted(&mut reader, &mut sink, text)?;
                         sink.finish()
                     }
                 }
@@ -213,6 +211,30 @@ fn module(extension: Option<&str>) -> larder_volume::Result<Option<EncryptionKin
     extension.map(EncryptionKind::parse).transpose()
 }
 
+/// Copies what `reader` decrypts. Data that are wrong are the volume's fault; a disk that fails is this machine's.
+fn copy_decrypted(reader: &mut dyn Read, sink: &mut dyn Write, name: &str) -> Result<()> {
+    let mut buffer = vec![0_u8; COPY_BYTES];
+    loop {
+        let len = reader.read(&mut buffer).map_err(|error| {
+            let source = match error.kind() {
+                // So the reader says that the data are wrong.
+                ErrorKind::InvalidData | ErrorKind::UnexpectedEof => {
+                    larder_volume::Error::Tampered(error.to_string())
+                }
+                _ => larder_volume::Error::Io(error),
+            };
+            Error::volume(name, source)
+        })?;
+        match buffer.get(..len) {
+            Some(piece) if len > 0 => sink.write_all(piece).map_err(temporary_error)?,
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// What is decrypted and written at a time.
+const COPY_BYTES: usize = 1 << 18;
+
 /// Volumes up to this size are handled in memory.
 pub(crate) const IN_MEMORY_BYTES: u64 = 160 << 20;
 
@@ -242,5 +264,54 @@ impl Write for SealWriter {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use larder_volume::{AesHeader, AesReadOptions, AesSeed, AesWriter, HashAlgorithm};
+
+    use super::*;
+    use crate::error::Reach;
+
+    const PASSWORD: &str = "secret";
+
+    fn encrypted() -> Vec<u8> {
+        let seed = AesSeed {
+            public_iv: [1; 16],
+            session_iv: [2; 16],
+            session_key: [3; 32],
+        };
+        let header = AesHeader::minimal();
+        let mut writer =
+            AesWriter::create(Vec::new(), PASSWORD, &header, &seed, HashAlgorithm::Sha256).unwrap();
+        writer.write_all(&[7; 100_000]).unwrap();
+        writer.finish().unwrap().0
+    }
+
+    fn decrypt(bytes: &[u8], sink: &mut Sink) -> Result<()> {
+        let mut reader = AesReader::open_with(bytes, PASSWORD, AesReadOptions::default()).unwrap();
+        copy_decrypted(&mut reader, sink, "v")
+    }
+
+    #[test]
+    fn a_disk_that_takes_no_more_is_no_damage() {
+        let bytes = encrypted();
+        let nowhere = std::path::PathBuf::from("/nonexistent/folder");
+        let error = decrypt(&bytes, &mut Sink::new(0, Some(nowhere))).unwrap_err();
+        assert!(matches!(error, Error::Io { .. }), "{error:?}");
+        assert_eq!(error.reach(), Reach::Run);
+    }
+
+    #[test]
+    fn changed_data_are_damage() {
+        let mut bytes = encrypted();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        let error = decrypt(&bytes, &mut Sink::new(u64::MAX, None)).unwrap_err();
+        assert_eq!(error.reach(), Reach::Volume, "{error:?}");
+        let cut = encrypted();
+        let error = decrypt(&cut[..middle], &mut Sink::new(u64::MAX, None)).unwrap_err();
+        assert_eq!(error.reach(), Reach::Volume, "{error:?}");
     }
 }

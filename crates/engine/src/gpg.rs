@@ -3,7 +3,7 @@
 //! What gpg says about a message counts, not that it ended well: it copies a message that is not encrypted at all, and
 //! with the right switches one that nothing protects, and ends with 0 both times.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Mutex, PoisonError};
@@ -86,6 +86,14 @@ impl GpgSettings {
                 limit: most,
             });
         }
+        // A disk that takes no more ended gpg, which is no fault of the message. Whether gpg wanted no more of it is told
+        // by how it ended.
+        match copied {
+            Err(error) if ended.success() || error.kind() != ErrorKind::BrokenPipe => {
+                return Err(temporary_error(error));
+            }
+            _ => {}
+        }
         let said = Said::of(&words);
         if !ended.success() {
             if way == Way::Decrypt && said.wrong_passphrase {
@@ -96,7 +104,6 @@ impl GpgSettings {
                 said.text
             )));
         }
-        copied.map_err(temporary_error)?;
         if len == 0 {
             let text = format!("gpg wrote nothing: {}", said.text);
             return failed(larder_volume::Error::Tampered(text));
@@ -336,6 +343,34 @@ mod tests {
         );
         assert_eq!(split_arguments("  "), Vec::<String>::new());
         assert_eq!(split_arguments("\"\" a"), ["", "a"]);
+    }
+
+    #[test]
+    fn a_disk_that_takes_no_more_is_no_damage() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("endless");
+        std::fs::write(&program, "#!/bin/sh\nexec yes\n").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(&program, mode).unwrap();
+        let gpg = GpgSettings {
+            program: Some(program.to_str().unwrap().to_owned()),
+            ..GpgSettings::default()
+        };
+        let input = VolumeData::Memory(bytes::Bytes::from(vec![1; 1 << 20]));
+        let cancel = Cancel::default();
+        let ran = gpg.run(Way::Decrypt, "secret", &input, &mut Full, &cancel, "v");
+        let error = ran.unwrap_err();
+        assert!(matches!(&error, Error::Io { .. }), "{error:?}");
+        assert_eq!(error.reach(), crate::error::Reach::Run);
     }
 
     /// As gpg 2.2.40 says it (*observed*), and 2.4 of messages with a cipher that checks itself (doc/DETAILS).

@@ -142,7 +142,8 @@ impl Run {
         })
     }
 
-    fn forget_loss(&self, name: &str) -> Result<()> {
+    /// Forgets a loss and which versions it hurt.
+    pub(crate) fn forget_loss(&self, name: &str) -> Result<()> {
         self.catalog(|c| {
             c.batch(|c| {
                 c.remove_param(&format!("{HURT_VERSIONS}{name}"))?;

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use larder_catalog::Catalog;
+use larder_catalog::{Catalog, VolumeRow, VolumeState};
 use larder_destination::{Clock, Random};
 use larder_options::Values;
 use larder_volume::{
@@ -390,6 +390,10 @@ impl Run {
             ..BackendStatistics::default()
         };
         if let Ok(volumes) = self.catalog(|c| c.volumes()) {
+            // Others are not there yet, or not for long.
+            let stored =
+                |v: &VolumeRow| matches!(v.state, VolumeState::Uploaded | VolumeState::Verified);
+            let volumes: Vec<VolumeRow> = volumes.into_iter().filter(stored).collect();
             statistics.known_file_count = volumes.len() as u64;
             statistics.known_file_size = volumes.iter().filter_map(|v| v.size).sum();
             statistics.known_filesets = volumes

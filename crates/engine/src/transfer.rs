@@ -180,7 +180,7 @@ impl Remote {
 
     async fn get_once(&self, name: &str, expected: Option<u64>) -> Result<VolumeData> {
         let mut download = self.destination.get(name).await?;
-        let wrong = |found: u64, wanted: u64| {
+        let wrong = |found: String, wanted: u64| {
             RemoteError::new(
                 ErrorKind::Corrupt,
                 self.destination.about().scheme,
@@ -194,7 +194,7 @@ impl Remote {
         if let (Some(wanted), Some(found)) = (expected, download.len)
             && wanted != found
         {
-            return Err(wrong(found, wanted).into());
+            return Err(wrong(found.to_string(), wanted).into());
         }
         let announced = download.len.or(expected);
         let mut sink = Sink::reusing(IN_MEMORY_BYTES, self.spare_memory(announced));
@@ -203,6 +203,11 @@ impl Remote {
         }
         while let Some(piece) = download.stream.next().await {
             let piece = piece?;
+            // What is too long may have no end.
+            let found = sink.len() + piece.len() as u64;
+            if let Some(wanted) = announced.filter(|wanted| found > *wanted) {
+                return Err(wrong(format!("more than {wanted}"), wanted).into());
+            }
             self.counts
                 .bytes_down
                 .fetch_add(piece.len() as u64, Ordering::Relaxed);
@@ -215,7 +220,7 @@ impl Remote {
         if let Some(wanted) = announced
             && wanted != sink.len()
         {
-            return Err(wrong(sink.len(), wanted).into());
+            return Err(wrong(sink.len().to_string(), wanted).into());
         }
         sink.finish()
     }
@@ -370,7 +375,93 @@ fn retry_class(error: &Error) -> RetryClass {
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use futures_util::stream::{self, BoxStream};
+    use larder_destination::{About, Body, Download};
+
     use super::*;
+
+    /// Gives far more than any file has.
+    struct Endless {
+        about: About,
+        announced: Option<u64>,
+        given: Arc<AtomicU64>,
+    }
+
+    type Given<T> = larder_destination::Result<T>;
+
+    #[async_trait]
+    impl Destination for Endless {
+        fn about(&self) -> &About {
+            &self.about
+        }
+
+        fn list(&self) -> BoxStream<'_, Given<RemoteFile>> {
+            stream::empty().boxed()
+        }
+
+        async fn get(&self, _: &str) -> Given<Download> {
+            let given = Arc::clone(&self.given);
+            let pieces = stream::iter(0..1000).map(move |_| {
+                given.fetch_add(1, Ordering::Relaxed);
+                Ok(Bytes::from_static(&[0; 1000]))
+            });
+            Ok(Download {
+                len: self.announced,
+                stream: pieces.boxed(),
+            })
+        }
+
+        async fn put(&self, _: &str, _: Body, _: Existing) -> Given<()> {
+            Ok(())
+        }
+
+        async fn delete(&self, _: &str) -> Given<()> {
+            Ok(())
+        }
+
+        async fn create_folder(&self) -> Given<()> {
+            Ok(())
+        }
+    }
+
+    struct Silent;
+    impl crate::Monitor for Silent {
+        fn message(&self, _: &crate::Message) {}
+        fn phase(&self, _: crate::Phase) {}
+        fn transfer(&self, _: &Transfer) {}
+        fn progress(&self, _: Arc<crate::Progress>) {}
+    }
+
+    #[test]
+    fn a_reply_that_is_too_long_is_left_at_once() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        for (announced, expected) in [(Some(2500), None), (None, Some(2500))] {
+            let given = Arc::new(AtomicU64::new(0));
+            let destination = Endless {
+                about: About::new("test", "test"),
+                announced,
+                given: Arc::clone(&given),
+            };
+            let retry = RetrySettings {
+                retries: 0,
+                delay: Duration::ZERO,
+                exponential: false,
+            };
+            let remote = Remote::new(
+                Arc::new(destination),
+                runtime.handle().clone(),
+                retry,
+                false,
+                Arc::new(Reporter::new(Arc::new(Silent), Vec::new())),
+                Cancel::new(),
+            );
+            let error = remote.get("v", expected).unwrap_err();
+            assert!(error.to_string().contains("more than 2500"), "{error}");
+            assert_eq!(given.load(Ordering::Relaxed), 3);
+        }
+    }
 
     #[test]
     fn doubling_ends_at_five_minutes_and_never_below_the_users_own_delay() {

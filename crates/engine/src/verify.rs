@@ -44,6 +44,8 @@ struct Outcome {
     lost: Vec<(Hash, u64)>,
     /// Volumes that an index describes and that are not there, or not with that length.
     described: Vec<Described>,
+    /// All that it holds was read, not its hash alone.
+    content_read: bool,
 }
 
 /// What an index says about a volume that is not as it says.
@@ -263,6 +265,7 @@ impl Run {
                             }],
                             lost,
                             described: Vec::new(),
+                            content_read: false,
                         })
                     }
                     Err(error) => Err(error),
@@ -312,8 +315,9 @@ impl Run {
             .map(|loss| loss.name)
             .collect();
         for outcome in outcomes {
-            if outcome.findings.is_empty() && noted.contains(&outcome.name) {
-                self.catalog(|c| c.remove_loss(&outcome.name))?;
+            let is_whole = outcome.content_read && outcome.findings.is_empty();
+            if is_whole && noted.contains(&outcome.name) {
+                self.forget_loss(&outcome.name)?;
             }
             let Some(row) = rows.get(&outcome.name) else {
                 continue;
@@ -388,6 +392,7 @@ impl Run {
                     findings: vec![volume.finding],
                     lost: blocks,
                     described: Vec::new(),
+                    content_read: false,
                 }),
             }
         }

@@ -34,9 +34,10 @@ impl Run {
             findings: Vec::new(),
             lost: Vec::new(),
             described: Vec::new(),
+            content_read: false,
         };
         let recorded_size = row.and_then(|r| r.size);
-        let data = self.remote.get(name, None)?;
+        let data = self.remote.get(name, volume.size)?;
         if let Some(expected) = recorded_size
             && expected != data.len()
         {
@@ -99,6 +100,7 @@ impl Run {
             }
         }
         self.remote.recycle(archive.into_source());
+        outcome.content_read = true;
         Ok(outcome)
     }
 

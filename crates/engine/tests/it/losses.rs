@@ -228,3 +228,31 @@ fn a_list_that_another_machine_stored_under_a_failed_name_stays() {
     rig.try_backup().unwrap();
     assert!(rig.names(List).contains(&theirs[0]), "it was deleted");
 }
+
+#[test]
+fn a_damage_is_told_until_the_content_was_read_and_is_whole() {
+    let (mut rig, name) = two_versions();
+    let whole = rig.store.files()[&name].clone();
+    let mut damaged = whole.to_vec();
+    let middle = damaged.len() / 2;
+    damaged[middle..middle + 200].fill(0);
+    rig.store.insert(&name, damaged);
+    rig.test_all();
+    let is_told = |rig: &mut Rig| {
+        rig.log.clear();
+        rig.try_backup().unwrap();
+        rig.log.count("MissingDataFile") > 0
+    };
+    assert!(is_told(&mut rig));
+    // Nothing is compared here, so nothing is known.
+    rig.set("full-remote-verification", "False");
+    rig.set("skip-file-hash-checks", "true");
+    rig.test_all();
+    assert!(is_told(&mut rig));
+    rig.store.insert(&name, whole);
+    rig.test_all();
+    assert!(is_told(&mut rig));
+    rig.set("full-remote-verification", "True");
+    rig.test_all();
+    assert!(!is_told(&mut rig));
+}
