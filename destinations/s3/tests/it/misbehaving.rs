@@ -93,17 +93,17 @@ async fn uploads_are_ended_a_week_after_they_were_begun() -> Test {
                 <NextUploadIdMarker>u9</NextUploadIdMarker>";
     // Another program may be at work on it: nothing tells whose it is.
     let days_ago = |days: i64| {
-        let time = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * days);
-        time.to_string()
+        let (now, _) = larder_destination::Clock::now(&larder_destination::SystemClock);
+        jiff::Timestamp::from_second(now - days * 86_400).map(|time| time.to_string())
     };
-    let old = &days_ago(8);
+    let old = &days_ago(8)?;
     let server = Server::start(vec![
         page(
             next,
             &[
                 upload("p/a", "u1", old),
                 upload("p/b", "u2", "9999-01-01T00:00:00Z"),
-                upload("p/e", "u6", &days_ago(6)),
+                upload("p/e", "u6", &days_ago(6)?),
             ],
         ),
         page(
