@@ -325,8 +325,7 @@ impl Leftovers for Store {
     }
 }
 
-/// A resource of a listing; nothing for the folder itself, those above it and what lies deeper: some servers tell more
-/// than they were asked for, and the last part of such an address is no name in this folder.
+/// A resource of a listing; nothing for the folder itself.
 fn remote_file(call: &Call, own: &str, entry: Entry) -> Result<Option<RemoteFile>> {
     let path = entry.path.trim_matches('/');
     let is_own = path == own;
@@ -334,33 +333,15 @@ fn remote_file(call: &Call, own: &str, entry: Entry) -> Result<Option<RemoteFile
         let text = "what the URL names is a file, not a folder";
         return Err(call.error(ErrorKind::Config, text));
     }
-    if is_own || below(own, path).is_some() {
-        return Ok(None);
-    }
-    let Some(name) = below(path, own) else {
-        let text = format!("the server lists {path}, which is not in the folder /{own}");
-        return Err(call.error(ErrorKind::Config, text));
-    };
-    Ok(
-        (!name.is_empty() && !name.contains('/')).then(|| RemoteFile {
-            name: name.to_owned(),
-            // lighttpd gives folders a length (observed with 1.4.69).
-            size: entry.size.filter(|_| !entry.is_folder),
-            modified: entry.modified,
-            is_folder: entry.is_folder,
-            is_archived: false,
-        }),
-    )
-}
-
-/// What of `path` lies below `folder`. Servers on Windows know a folder in any case.
-fn below<'p>(path: &'p str, folder: &str) -> Option<&'p str> {
-    if folder.is_empty() {
-        return Some(path);
-    }
-    let (front, rest) = path.split_at_checked(folder.len())?;
-    let rest = rest.strip_prefix('/')?;
-    front.eq_ignore_ascii_case(folder).then_some(rest)
+    let name = path.rsplit('/').next().unwrap_or_default();
+    Ok((!is_own && !name.is_empty()).then(|| RemoteFile {
+        name: name.to_owned(),
+        // lighttpd gives folders a length (observed with 1.4.69).
+        size: entry.size.filter(|_| !entry.is_folder),
+        modified: entry.modified,
+        is_folder: entry.is_folder,
+        is_archived: false,
+    }))
 }
 
 fn folder_missing(call: &Call) -> Error {
