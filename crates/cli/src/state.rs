@@ -342,8 +342,8 @@ mod tests {
             assert_eq!(path(&values, same).expect("a path"), first, "{same}");
         }
         assert_ne!(path(&values, "file:///mnt/b").expect("a path"), first);
-        let one = path(&values, "s3://bucket/x?s3-server-name=one").expect("a path");
-        let other = path(&values, "s3://bucket/x?s3-server-name=other").expect("a path");
+        let one = path(&values, "s3://key:secret@bucket/x?s3-server-name=one").expect("a path");
+        let other = path(&values, "s3://key:secret@bucket/x?s3-server-name=other").expect("a path");
         assert_ne!(one, other, "two servers with one bucket name");
         std::os::unix::fs::symlink("/mnt", folder.path().join("link")).expect("a link");
         std::fs::create_dir(folder.path().join("real")).expect("a folder");
