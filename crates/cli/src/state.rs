@@ -148,7 +148,15 @@ fn pick(entries: &[Entry], place: &str, prefix: &str) -> Option<String> {
 /// The entries, and whether what stands there is no list of them. What cannot be read may be a good list.
 fn read(list: &Path) -> Result<(Vec<Entry>, bool), Failure> {
     match std::fs::read(list) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok((Vec::new(), false)),
+        // What stands in the place of the folder is told when something is to be written there.
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok((Vec::new(), false))
+        }
         Err(error) => Err(Failure::known(
             "DataFolderNotReadable",
             format!(

@@ -116,15 +116,7 @@ impl Run {
         let is_volume = |file: &RemoteFile| {
             VolumeName::parse(&file.name, self.settings.case_insensitive).is_some()
         };
-        let mut listed = self.remote.list_where(false, is_volume);
-        if create_folder
-            && matches!(&listed, Err(Error::Destination(error)) if *error.kind() == ErrorKind::FolderMissing)
-        {
-            // What cannot become a backup leaves no folder behind.
-            self.new_format()?;
-            listed = self.remote.list_where(true, is_volume);
-        }
-        let files = match listed {
+        let files = match self.remote.list_where(create_folder, is_volume) {
             Err(Error::Destination(error))
                 if self.settings.dry_run && *error.kind() == ErrorKind::FolderMissing =>
             {

@@ -105,7 +105,7 @@ fn no_version_is_lost_by_kills() {
         }
     }
     test.complete_run();
-    test.place.on("test", ["all"]).code(0);
+    test.place.on("test", ["all", "--no-encryption"]).code(0);
     for number in 0..test.versions.len() {
         test.compare(number, Target::Used);
     }
@@ -295,6 +295,7 @@ impl Test {
                 "restored",
                 &[
                     &format!("--version={number}"),
+                    "--no-encryption",
                     "--restore-permissions",
                     "--overwrite",
                 ],

@@ -188,6 +188,12 @@ fn control_files_are_listed_and_restored() {
 fn lists_need_no_passphrase_once_the_versions_are_known() {
     let place = two_versions();
     place.run(["list", &place.url()]).code(0).says("0\t: ");
+    // The catalog knows the files of a version that was read before.
+    place
+        .run(["list", &place.url(), "*"])
+        .code(0)
+        .says("letter.txt");
+    place.lose_state();
     place
         .run(["list", &place.url(), "*"])
         .code(100)

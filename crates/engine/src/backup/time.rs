@@ -1,5 +1,7 @@
 //! The time of a new version, which is its place among the others.
 
+use std::time::Duration;
+
 use larder_volume::VolumeTime;
 
 use crate::run::Run;
@@ -9,6 +11,8 @@ use crate::{Error, Result};
 /// A clock that is behind the newest version by so much is passed over: the versions stay in order, and their times
 /// are wrong by no more.
 const CLOCK_TOLERANCE_SECONDS: i64 = 300;
+/// So far ahead may the newest version be for its second to be waited out, so that no version is dated in the future.
+const WAITED_SECONDS: i64 = 2;
 
 impl Run {
     /// The new version's time: now, but later than every version that exists.
@@ -25,6 +29,9 @@ impl Run {
                 continue;
             }
             let ahead = time.0.saturating_sub(now);
+            if ahead <= WAITED_SECONDS {
+                return self.wait_until_after(time);
+            }
             if ahead <= CLOCK_TOLERANCE_SECONDS {
                 return Ok(VolumeTime(time.0 + 1));
             }
@@ -40,5 +47,17 @@ impl Run {
             ));
         }
         Ok(VolumeTime(now))
+    }
+
+    /// The first second after `time`.
+    fn wait_until_after(&self, time: VolumeTime) -> Result<VolumeTime> {
+        loop {
+            self.cancel.check()?;
+            let now = self.clock.seconds();
+            if now > time.0 {
+                return Ok(VolumeTime(now));
+            }
+            self.clock.pause(Duration::from_millis(20));
+        }
     }
 }
