@@ -14,10 +14,12 @@ mod aws4;
 mod challenge;
 mod digest;
 mod password;
+mod regions;
 
 use async_trait::async_trait;
 use larder_destination::Result;
 use larder_options::Secret;
+use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 
 use crate::failure::Call;
@@ -27,6 +29,7 @@ use crate::request::Request;
 pub use aws2::Aws2;
 pub use aws4::{Aws4, Credentials};
 pub use password::Password;
+pub use regions::Regions;
 
 /// A way of proving who asks. Shared by all transfers of an account.
 #[async_trait]
@@ -36,6 +39,12 @@ pub trait Authorize: Send + Sync {
     /// # Errors
     /// Whatever keeps the proof from being made, such as a sign-in that has ended.
     async fn sign(&self, call: &Call, request: &mut Request, now: i64) -> Result<()>;
+
+    /// Corrects the address of a request by what the service has told about its place meanwhile, such as another region.
+    /// Called before each attempt is signed.
+    fn locate(&self, url: &mut Url) {
+        let _ = url;
+    }
 
     /// Learns from a refusal of a request that this signed. True when the same request, signed anew, may be accepted:
     /// it is then sent again at once, at most twice.

@@ -8,13 +8,14 @@ use futures_util::stream::BoxStream;
 use larder_destination::{Body, Download, Error, ErrorKind, Result};
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode};
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::failure::{Call, Outcome};
 use crate::refused::Refused;
 use crate::request::{Payload, Request, Wait};
 use crate::retry::RetryPolicy;
-use crate::service::unreadable;
+use crate::service::{parse_json, unreadable};
 use crate::tls::{self, Trust};
 use crate::transfer::{self, Progress};
 use crate::xml::Element;
@@ -50,6 +51,19 @@ pub enum Proxy {
     Direct,
     /// The one at this address.
     Address(String),
+}
+
+impl Proxy {
+    /// The one at a host, which may say its scheme; port 0 is the usual one.
+    #[must_use]
+    pub fn at(host: &str, port: i64) -> Self {
+        let scheme = if host.contains("://") { "" } else { "http://" };
+        let port = match port {
+            0 => String::new(),
+            port => format!(":{port}"),
+        };
+        Self::Address(format!("{scheme}{host}{port}"))
+    }
 }
 
 impl std::fmt::Debug for Proxy {
@@ -316,6 +330,15 @@ impl Reply {
             all.extend_from_slice(&piece);
         }
         Ok(all)
+    }
+
+    /// Reads the body as a document in JSON of at most `max` bytes.
+    ///
+    /// # Errors
+    /// As [`Reply::bytes`]; [`ErrorKind::Network`] when it is something else.
+    pub async fn json<T: DeserializeOwned>(self, call: &Call, max: usize) -> Result<T> {
+        let body = self.bytes(call, max).await?;
+        parse_json(&body).map_err(|problem| unreadable(call, &problem))
     }
 
     /// Reads the body as a document in XML of at most `max` bytes with `root` as its outermost element.

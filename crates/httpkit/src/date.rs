@@ -1,4 +1,4 @@
-//! Dates in HTTP headers (RFC 9110, section 5.6.7).
+//! Dates: in HTTP headers (RFC 9110, section 5.6.7) and in documents (RFC 3339).
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -18,6 +18,22 @@ pub fn http_date(text: &str) -> Option<i64> {
 pub fn format_http_date(seconds: i64) -> String {
     let seconds = u64::try_from(seconds).unwrap_or(0).min(LAST_SECOND);
     httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+/// Seconds since 1970 UTC of a time as in RFC 3339, e.g. `2026-01-31T12:00:00.5Z`.
+#[must_use]
+pub fn rfc3339(text: &str) -> Option<i64> {
+    timestamp(text).map(jiff::Timestamp::as_second)
+}
+
+/// As [`rfc3339`], in milliseconds.
+#[must_use]
+pub fn rfc3339_milliseconds(text: &str) -> Option<i64> {
+    timestamp(text).map(jiff::Timestamp::as_millisecond)
+}
+
+fn timestamp(text: &str) -> Option<jiff::Timestamp> {
+    text.trim().parse().ok()
 }
 
 /// The end of the year 9999.

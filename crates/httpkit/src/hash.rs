@@ -77,6 +77,20 @@ impl Hashes {
         found.map_or(&[], |(_, hash)| hash)
     }
 
+    /// Compares one of them with the hash of what the service has stored; one that it does not tell says nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] when they differ.
+    pub fn check(&self, call: &Call, algorithm: Algorithm, stored: Option<&[u8]>) -> Result<()> {
+        match stored {
+            Some(stored) if stored != self.get(algorithm) => {
+                let text = "the server's checksum is not that of what was sent";
+                Err(call.error(ErrorKind::Corrupt, text))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// One of them in lower-case hexadecimal digits.
     #[must_use]
     pub fn hex(&self, algorithm: Algorithm) -> String {
@@ -247,7 +261,8 @@ impl Tap {
     }
 }
 
-/// The same download, which ends with [`ErrorKind::Corrupt`] when its content has not the hash that the service named.
+/// The same download, which ends with [`ErrorKind::Corrupt`] when its content has not the hash that the service named; a
+/// service that names none is believed.
 ///
 /// # Errors
 /// [`ErrorKind::Other`] when no thread can be started.
@@ -255,8 +270,11 @@ pub fn checked(
     download: Download,
     call: &Call,
     wanted: &'static [Algorithm],
-    expected: Vec<u8>,
+    expected: Option<Vec<u8>>,
 ) -> Result<Download> {
+    let Some(expected) = expected else {
+        return Ok(download);
+    };
     let beside = Beside::start(wanted).map_err(|error| {
         call.error(ErrorKind::Other, "no thread for hashing can be started")
             .caused_by(error)
@@ -341,13 +359,13 @@ mod tests {
         let good = Download::from_bytes("abc".into());
         let md5 = &[Algorithm::Md5];
         assert_eq!(
-            checked(good, &call(), md5, expected.clone())?
+            checked(good, &call(), md5, Some(expected.clone()))?
                 .bytes()
                 .await?,
             b"abc"
         );
         let bad = Download::from_bytes("abd".into());
-        let refused = checked(bad, &call(), md5, expected)?.bytes().await;
+        let refused = checked(bad, &call(), md5, Some(expected))?.bytes().await;
         assert!(refused.is_err_and(|error| *error.kind() == ErrorKind::Corrupt));
         Ok(())
     }

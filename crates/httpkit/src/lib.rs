@@ -9,9 +9,11 @@
 //! | send once, or again where that may help | [`Service::send`], [`Service::fetch`], [`Service::repeat`] |
 //! | a bounded reply as typed value | [`Service::json`], [`Service::xml`] and [`Element`] |
 //! | a long document, record by record | [`records`] |
-//! | a server and a folder from the URL | [`Site`] |
+//! | a server and a folder from the URL, a server from an option | [`Site`], [`Server`] |
+//! | names in a listing of whole paths | [`Children`] |
 //! | a listing in pages | [`pages()`] |
 //! | an upload in pieces | [`Chunked`], [`Session`] |
+//! | keys below a prefix, for object stores | [`objects`] |
 //! | access tokens that run out | [`tokens`] |
 //! | content hashes | [`Hashes`] before, [`Tap`] beside an upload, [`checked`] beside a download |
 //! | text in addresses | [`encode`] |
@@ -30,12 +32,14 @@ mod date;
 pub mod encode;
 mod failure;
 mod hash;
+pub mod objects;
 pub mod options;
 mod pace;
 mod pages;
 mod refused;
 mod request;
 mod retry;
+mod server;
 mod service;
 mod site;
 mod tls;
@@ -46,17 +50,18 @@ mod xml;
 pub use authorize::Authorize;
 pub use chunked::{Chunked, Part, Session};
 pub use client::{Client, Proxy, Reply, Settings, Timeouts};
-pub use date::{format_http_date, http_date};
+pub use date::{format_http_date, http_date, rfc3339, rfc3339_milliseconds};
 pub use failure::{Call, Failure, Outcome, retry_after};
 pub use hash::{Algorithm, Hashes, Tap, checked};
 pub use pages::{MOST_PAGES, Page, pages};
-pub use refused::{Dialect, Meaning, Refused, plain, sentence};
+pub use refused::{Codes, Dialect, Meaning, Refused, kind_of, plain, sentence};
 pub use request::{Payload, Redirects, Request, Wait};
 pub use retry::{RETRIES_OF_REQUESTS, RetryPolicy, random_name};
+pub use server::Server;
 pub use service::{Service, is_local, unreadable};
-pub use site::Site;
+pub use site::{Child, Children, Site};
 pub use tls::{Fingerprint, Trust};
-pub use xml::{Element, records};
+pub use xml::{Element, records, text_element};
 
 /// Methods, headers and status codes, as the HTTP library below names them.
 pub mod http {

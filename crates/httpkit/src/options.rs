@@ -11,6 +11,7 @@ use larder_options::{Opt, OptionValue, Secret, Values};
 
 use crate::client::{Settings, Timeouts};
 use crate::retry::RetryPolicy;
+use crate::server::Server;
 use crate::service::is_local;
 use crate::tls::{Fingerprint, Trust};
 
@@ -66,6 +67,46 @@ impl<'a> Options<'a> {
     /// As [`Options::get`].
     pub fn password(&self, own: &[Opt<Secret>]) -> Result<Option<Secret>> {
         self.checked(self.config.password(own))
+    }
+
+    /// User name and password, which must be there; each by its name in the words of the service, and its own option.
+    ///
+    /// # Errors
+    /// As [`Options::get`], naming what is missing and where it may stand.
+    pub fn account(
+        &self,
+        (user_name, user): (&str, Opt<String>),
+        (password_name, password): (&str, Opt<Secret>),
+    ) -> Result<(String, Secret)> {
+        let missing = |what: &str, option: &str| {
+            self.wrong(format!(
+                "no {what} is given: use --{option}, or put it before the @ in the URL"
+            ))
+        };
+        let given = self.user(&[user])?;
+        let given = given.ok_or_else(|| missing(user_name, user.decl.name))?;
+        let secret = self.password(&[password])?;
+        let secret = secret.ok_or_else(|| missing(password_name, password.decl.name))?;
+        Ok((given, secret))
+    }
+
+    /// A server, and whether its scheme says that TLS is used; see [`Server::parse`].
+    ///
+    /// # Errors
+    /// As [`Options::get`].
+    pub fn server(&self, option: Opt<String>) -> Result<Option<(Server, Option<bool>)>> {
+        let read = |text: String| {
+            Server::parse(&text).map_err(|problem| self.wrong_value(option, problem))
+        };
+        self.text(option)?.map(read).transpose()
+    }
+
+    /// A wrong value of an option that holds no secret; `problem` goes on after it.
+    #[must_use]
+    pub fn wrong_value(&self, option: Opt<String>, problem: &str) -> Error {
+        let given = self.text(option).ok().flatten().unwrap_or_default();
+        let name = option.decl.name;
+        self.wrong(format!("option --{name}: \"{given}\" {problem}"))
     }
 
     /// A wrong option or URL.

@@ -5,7 +5,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 
 use crate::encode;
-use crate::failure::{Call, Failure};
+use crate::failure::{Call, Failure, retry_after};
 use crate::request::Request;
 use crate::xml::Element;
 
@@ -45,7 +45,11 @@ impl Refused {
         let by_status = call.status_error(self.status, &self.headers);
         let (error, code, detail) = match dialect(call, &self) {
             Some(meaning) => {
-                let kind = meaning.kind.unwrap_or_else(|| by_status.kind().clone());
+                let kind = match meaning.kind {
+                    Some(ErrorKind::Busy(None)) => ErrorKind::Busy(retry_after(&self.headers)),
+                    Some(kind) => kind,
+                    None => by_status.kind().clone(),
+                };
                 let words = sentence(&meaning.words);
                 let error = if words.is_empty() {
                     call.error(kind, format!("the server answered {}", self.status))
@@ -86,7 +90,8 @@ impl Refused {
 /// What a refusal means in the words of one service.
 #[derive(Clone, Debug, Default)]
 pub struct Meaning {
-    /// The kind, when the service says more than its status.
+    /// The kind, when the service says more than its status. A busy service that names no wait here is asked for by the
+    /// header of its reply.
     pub kind: Option<ErrorKind>,
     /// The service's sentence; empty for that of the status.
     pub words: String,
@@ -96,6 +101,16 @@ pub struct Meaning {
     pub detail: Option<String>,
     /// What helps, where the kind alone does not tell.
     pub advice: Option<&'static Advice>,
+}
+
+/// The codes of a service and what they mean.
+pub type Codes = &'static [(ErrorKind, &'static [&'static str])];
+
+/// The kind that a code means.
+#[must_use]
+pub fn kind_of(codes: Codes, code: &str) -> Option<ErrorKind> {
+    let known = codes.iter().find(|(_, codes)| codes.contains(&code));
+    known.map(|(kind, _)| kind.clone())
 }
 
 /// Gives a refusal its meaning; `None` leaves it to the status.

@@ -1,6 +1,7 @@
 //! One account at one service: builds, signs, sends, reads bounded replies, understands refusals, keeps the pace.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use larder_destination::{Clock, ErrorKind, Random, Result, Tools};
 use reqwest::Url;
@@ -9,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::authorize::Authorize;
 use crate::client::{Client, Reply, Settings};
+use crate::date::http_date;
 use crate::failure::{Call, Outcome};
 use crate::pace::Pace;
 use crate::refused::{Dialect, Refused, blot};
@@ -24,6 +26,8 @@ pub struct Service {
     retry: RetryPolicy,
     pace: Pace,
     clock: Arc<dyn Clock>,
+    /// Seconds by which the server's clock is ahead of ours, by the last date that it sent.
+    ahead: AtomicI64,
     random: Arc<dyn Random>,
 }
 
@@ -54,6 +58,7 @@ impl Service {
             retry: settings.retry,
             pace: Pace::new(Arc::clone(&tools.waits)),
             clock: Arc::clone(&tools.clock),
+            ahead: AtomicI64::new(0),
             random: Arc::clone(&tools.random),
         })
     }
@@ -68,6 +73,13 @@ impl Service {
     #[must_use]
     pub fn now(&self) -> i64 {
         self.clock.seconds()
+    }
+
+    /// Seconds since 1970 UTC by the server's clock, as far as it has told: for ages of what lies there.
+    #[must_use]
+    pub fn server_now(&self) -> i64 {
+        self.now()
+            .saturating_add(self.ahead.load(Ordering::Relaxed))
     }
 
     /// When the listing that begins now has to be at its end.
@@ -85,13 +97,13 @@ impl Service {
         let mut url = request.url.clone();
         loop {
             let mut signed = Request {
-                url: url.clone(),
+                url: self.located(&url),
                 ..request.clone()
             };
             let host = signed.host();
             self.pace.wait(call, &host).await;
             if request.redirects != Redirects::Unsigned
-                || signed.url.host_str() == request.url.host_str()
+                || signed.url.host_str() == self.located(&request.url).host_str()
             {
                 self.authorize.sign(call, &mut signed, self.now()).await?;
             }
@@ -99,6 +111,10 @@ impl Service {
                 value.set_sensitive(true);
             }
             let reply = self.client.send(call, signed.clone()).await?;
+            if let Some(date) = reply.header("date").and_then(http_date) {
+                let ahead = date.saturating_sub(self.now());
+                self.ahead.store(ahead, Ordering::Relaxed);
+            }
             let status = reply.status();
             if status.is_success() || request.also.contains(&status.as_u16()) {
                 return Ok(reply);
@@ -134,6 +150,12 @@ impl Service {
         }
     }
 
+    fn located(&self, url: &Url) -> Url {
+        let mut url = url.clone();
+        self.authorize.locate(&mut url);
+        url
+    }
+
     /// Sends a request that may be sent twice without harm, again where that may help.
     ///
     /// # Errors
@@ -152,14 +174,7 @@ impl Service {
         request: &Request,
         max: usize,
     ) -> Outcome<T> {
-        self.document(call, request, max, |bytes| {
-            serde_json::from_slice(bytes).map_err(|error| {
-                // Not what stands there, which may be a token.
-                let (line, column) = (error.line(), error.column());
-                format!("it is not the document expected here (line {line}, column {column})")
-            })
-        })
-        .await
+        self.document(call, request, max, parse_json).await
     }
 
     /// As [`Service::json`] for a document in XML with `root` as its outermost element.
@@ -216,6 +231,15 @@ impl Service {
             number += 1;
         }
     }
+}
+
+/// Reads a document in JSON; what is wrong with it, in words.
+pub(crate) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> std::result::Result<T, String> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        // Not what stands there, which may be a token.
+        let (line, column) = (error.line(), error.column());
+        format!("it is not the document expected here (line {line}, column {column})")
+    })
 }
 
 /// A reply that is not what the service should send; asking again may help.

@@ -98,6 +98,67 @@ impl Site {
     }
 }
 
+/// Names in a listing whose entries are whole paths. Servers tell more than they were asked for, and one behind a proxy may
+/// call its folders otherwise than the URL does.
+#[derive(Clone, Debug)]
+pub struct Children {
+    /// The folder as the server calls it, without slashes around it.
+    folder: String,
+    begun: bool,
+}
+
+/// What an entry of a listing is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Child {
+    /// The folder itself.
+    Itself,
+    /// What lies directly in it, by its name.
+    Named(String),
+    /// What lies deeper, or above.
+    Elsewhere,
+    /// A path that has nothing to do with the folder.
+    Strange,
+}
+
+impl Children {
+    /// Those of the folder at this decoded path.
+    #[must_use]
+    pub fn of(folder: &str) -> Self {
+        Self {
+            folder: folder.trim_matches('/').to_owned(),
+            begun: false,
+        }
+    }
+
+    /// Takes the next entry, by its decoded path. The folder itself comes first with all known servers.
+    pub fn take(&mut self, path: &str, is_folder: bool) -> Child {
+        let path = path.trim_matches('/');
+        let is_first = !std::mem::replace(&mut self.begun, true);
+        if is_first && is_folder && below(path, &self.folder).is_none() {
+            path.clone_into(&mut self.folder);
+        }
+        if path.eq_ignore_ascii_case(&self.folder) {
+            return Child::Itself;
+        }
+        match below(path, &self.folder) {
+            Some(name) if !name.contains('/') => Child::Named(name.to_owned()),
+            Some(_) => Child::Elsewhere,
+            None if below(&self.folder, path).is_some() => Child::Elsewhere,
+            None => Child::Strange,
+        }
+    }
+}
+
+/// What of `path` lies below `folder`. Servers on Windows know a folder in either letter case.
+fn below<'p>(path: &'p str, folder: &str) -> Option<&'p str> {
+    if folder.is_empty() {
+        return Some(path).filter(|path| !path.is_empty());
+    }
+    let (front, rest) = path.split_at_checked(folder.len())?;
+    let rest = rest.strip_prefix('/')?;
+    front.eq_ignore_ascii_case(folder).then_some(rest)
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
@@ -126,6 +187,41 @@ mod tests {
         );
         assert_ne!(site.place(None), site.place(Some("u".into())));
         Ok(())
+    }
+
+    #[test]
+    fn only_what_lies_directly_in_a_folder_is_a_child() {
+        let named = |name: &str| Child::Named(name.to_owned());
+        let entries = |folder: &str, entries: &[(&str, bool)]| {
+            let mut children = Children::of(folder);
+            let take = |(path, is_folder): &(&str, bool)| children.take(path, *is_folder);
+            entries.iter().map(take).collect::<Vec<_>>()
+        };
+        let listing = [
+            ("/a/b/", true),
+            ("/a/b/x", false),
+            ("/a/b/sub/", true),
+            ("/a/b/sub/x", false),
+            ("/a", true),
+            ("/c/x", false),
+        ];
+        let expected = [
+            Child::Itself,
+            named("x"),
+            named("sub"),
+            Child::Elsewhere,
+            Child::Elsewhere,
+            Child::Strange,
+        ];
+        assert_eq!(entries("a/b", &listing), expected);
+        // A proxy hides the front of the path, or shows another one.
+        assert_eq!(entries("front/a/b", &listing), expected);
+        assert_eq!(entries("A/B", &listing), expected);
+        assert_eq!(
+            entries("", &[("/", true), ("/x", false), ("/s/x", false)]),
+            [Child::Itself, named("x"), Child::Elsewhere]
+        );
+        assert_eq!(entries("a/f", &[("/a/f", false)]), [Child::Itself]);
     }
 
     #[test]

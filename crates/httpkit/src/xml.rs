@@ -58,6 +58,18 @@ impl Element {
         }
     }
 
+    /// Changes the text of all elements with one of these names, at any depth; nothing when one cannot be changed.
+    #[must_use]
+    pub fn map_texts(mut self, names: &[&str], change: fn(&str) -> Option<String>) -> Option<Self> {
+        if names.contains(&self.name.as_str()) {
+            self.text = change(&self.text)?;
+        }
+        let children = std::mem::take(&mut self.children).into_iter();
+        let changed = children.map(|child| child.map_texts(names, change));
+        self.children = changed.collect::<Option<_>>()?;
+        Some(self)
+    }
+
     /// The first child of this name.
     #[must_use]
     pub fn child(&self, name: &str) -> Option<&Self> {
@@ -74,6 +86,12 @@ impl Element {
     pub fn text_of(&self, name: &str) -> &str {
         self.child(name).map_or("", |child| child.text.trim())
     }
+}
+
+/// An element that holds nothing but text: `<name>text</name>`, for documents that are sent.
+#[must_use]
+pub fn text_element(name: &str, text: &str) -> String {
+    format!("<{name}>{}</{name}>", quick_xml::escape::escape(text))
 }
 
 /// Reads a document while it arrives and gives out the elements directly below its outermost one, which must be `root` in

@@ -11,8 +11,8 @@ use larder_destination::{Body, Capacity, Download, ErrorKind, Result};
 use larder_drives::{Drive, Node};
 use larder_httpkit::http::{Method, StatusCode, Url};
 use larder_httpkit::{
-    Call, Chunked, Meaning, Outcome, Page, Part, Refused, Reply, Request, Service, Session, Wait,
-    encode, retry_after, tokens, unreadable,
+    Call, Chunked, Codes, Meaning, Outcome, Page, Part, Refused, Reply, Request, Service, Session,
+    Wait, encode, kind_of, rfc3339, rfc3339_milliseconds, tokens, unreadable,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -54,17 +54,15 @@ impl Item {
 
     /// Seconds since 1970 UTC.
     pub fn modified(&self) -> Option<i64> {
-        let time: jiff::Timestamp = self.modified_time.parse().ok()?;
-        Some(time.as_second())
+        rfc3339(&self.modified_time)
     }
 
     pub fn node(&self) -> Node {
-        let made = self.created_time.parse::<jiff::Timestamp>();
         Node {
             id: self.id.clone(),
             size: self.size(),
             hash: encode::unhex(&self.md5_checksum).unwrap_or_default(),
-            made: made.map_or(i64::MIN, jiff::Timestamp::as_millisecond),
+            made: rfc3339_milliseconds(&self.created_time).unwrap_or(i64::MIN),
         }
     }
 }
@@ -343,25 +341,24 @@ pub(crate) fn meaning(_: &Call, refused: &Refused) -> Option<Meaning> {
     let document: Value = refused.json()?;
     let problem = document.get("error")?;
     let reason = problem["errors"][0]["reason"].as_str()?;
-    let kind = match reason {
-        "userRateLimitExceeded" | "rateLimitExceeded" | "sharingRateLimitExceeded" => {
-            Some(ErrorKind::Busy(retry_after(&refused.headers)))
-        }
-        "storageQuotaExceeded"
-        | "teamDriveFileLimitExceeded"
-        | "numChildrenInNonRootLimitExceeded"
-        | "dailyLimitExceeded"
-        | "downloadQuotaExceeded" => Some(ErrorKind::Quota),
-        _ => None,
-    };
     let message = problem["message"].as_str().unwrap_or_default();
     Some(Meaning {
-        kind,
+        kind: kind_of(REASONS, reason),
         words: format!("{} ({reason})", message.trim_end_matches('.')),
         code: reason.to_owned(),
         ..Meaning::default()
     })
 }
+
+/// Google's guide "Resolve errors". The limits of a day pass by themselves; a folder with too many files does not.
+#[rustfmt::skip]
+const REASONS: Codes = &[
+    (ErrorKind::Busy(None), &[
+        "userRateLimitExceeded", "rateLimitExceeded", "sharingRateLimitExceeded", "dailyLimitExceeded",
+        "downloadQuotaExceeded",
+    ]),
+    (ErrorKind::Quota, &["storageQuotaExceeded", "teamDriveFileLimitExceeded", "numChildrenInNonRootLimitExceeded"]),
+];
 
 const FILES: &str = "drive/v3/files";
 const UPLOADS: &str = "upload/drive/v3/files";

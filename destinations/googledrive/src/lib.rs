@@ -10,13 +10,13 @@ mod store;
 use std::sync::Arc;
 
 use larder_destination::{
-    Abilities, About, Config, Error, Limits, Opened, Place, Provider, Result, Tools, UrlForm,
+    Abilities, About, Config, Limits, Opened, Place, Provider, Result, Tools, UrlForm,
 };
 use larder_drives::Tree;
 use larder_httpkit::Service;
-use larder_httpkit::options as http;
+use larder_httpkit::options::{self as http, Options};
 use larder_httpkit::tokens::{self, Form, ServiceKey};
-use larder_options::{Group, Kind, Opt, Secret, option_table};
+use larder_options::{Group, Kind, Secret, option_table};
 
 use crate::api::Api;
 use crate::store::Store;
@@ -72,7 +72,12 @@ const FORM: Form = Form {
 
 fn identity(config: &Config) -> Result<Place> {
     let place = FORM.identify(Place::new(SCHEME), &config.values, service_account(config)?)?;
-    let place = place.with("drive", text(config, TEAMDRIVE_ID)?.unwrap_or_default());
+    let place = place.with(
+        "drive",
+        Options::new(SCHEME, config)
+            .text(TEAMDRIVE_ID)?
+            .unwrap_or_default(),
+    );
     Ok(place.with_folder(&config.url.host_and_path()))
 }
 
@@ -84,7 +89,7 @@ fn open(config: &Config, tools: &Tools) -> Result<Opened> {
     let key = service_account(config)?;
     let authorize = FORM.authorize(&config.values, key, &settings, tools)?;
     let service = Service::new(SCHEME, &settings, authorize, api::meaning, tools)?;
-    let shared_drive = text(config, TEAMDRIVE_ID)?;
+    let shared_drive = Options::new(SCHEME, config).text(TEAMDRIVE_ID)?;
     let root = shared_drive.clone().unwrap_or_else(|| "root".to_owned());
     let folder = config.url.host_and_path();
     let about = About::new(SCHEME, format!("{SCHEME}://{}", folder.trim_matches('/')))
@@ -117,17 +122,8 @@ fn open(config: &Config, tools: &Tools) -> Result<Opened> {
 /// The key of the service account and the user it acts for, when the options name one.
 fn service_account(config: &Config) -> Result<Option<(ServiceKey, Option<String>)>> {
     let key = ServiceKey::from_options(SCHEME, config, SERVICE_ACCOUNT_JSON, SERVICE_ACCOUNT_FILE)?;
-    let user = text(config, SERVICE_ACCOUNT_USER)?;
+    let user = Options::new(SCHEME, config).text(SERVICE_ACCOUNT_USER)?;
     Ok(key.map(|key| (key, user)))
-}
-
-/// An option that counts as not given when it is blank.
-fn text(config: &Config, option: Opt<String>) -> Result<Option<String>> {
-    let found = config.values.find(option);
-    let found = found.map_err(|error| Error::config(SCHEME, error.to_string()))?;
-    Ok(found
-        .map(|text| text.trim().to_owned())
-        .filter(|text| !text.is_empty()))
 }
 
 /// The scheme key.

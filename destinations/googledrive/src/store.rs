@@ -101,10 +101,8 @@ impl Destination for Store {
                     return Err(call.error(ErrorKind::NotFound, "there is no such file"));
                 };
                 let download = self.api().download(call, &newest.id).await?;
-                match newest.hash.as_slice() {
-                    [] => Ok(download),
-                    hash => checked(download, call, MD5, hash.to_vec()),
-                }
+                let md5 = Some(newest.hash.clone()).filter(|hash| !hash.is_empty());
+                checked(download, call, MD5, md5)
             })
             .await
     }

@@ -3,17 +3,17 @@
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>. Everything about
 //! addresses and regions ends here.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use larder_destination::{Advice, Body, ErrorKind, Result};
-use larder_httpkit::authorize::Aws4;
+use larder_destination::{Advice, Body, ErrorKind, Operation, Result};
+use larder_httpkit::authorize::Regions;
 use larder_httpkit::http::{Method, Url};
+use larder_httpkit::objects::etag_md5;
 use larder_httpkit::{
-    Algorithm, Call, Element, Failure, Hashes, Meaning, Outcome, Payload, Redirects, Refused,
-    Reply, Request, Service, Wait, encode, retry_after, sentence, unreadable,
+    Algorithm, Call, Codes, Element, Hashes, Meaning, Outcome, Payload, Redirects, Refused, Reply,
+    Request, Service, Wait, encode, kind_of, sentence, text_element, unreadable,
 };
-use quick_xml::escape::escape;
 
 use crate::endpoint::Endpoint;
 
@@ -21,11 +21,10 @@ use crate::endpoint::Endpoint;
 #[derive(Debug)]
 pub(crate) struct Api {
     pub(crate) service: Service,
-    /// The signature whose region may have to move.
-    pub(crate) aws4: Option<Arc<Aws4>>,
     pub(crate) bucket: String,
-    /// Where the bucket is found; it may have moved to the right region since the start.
-    pub(crate) endpoint: RwLock<Arc<Endpoint>>,
+    /// Where the bucket is found at first; the service moves requests to the right region.
+    pub(crate) endpoint: Endpoint,
+    pub(crate) regions: Arc<Regions>,
     /// Storage class of new objects.
     pub(crate) class: Option<String>,
     /// Which redirects are followed.
@@ -44,12 +43,6 @@ pub(crate) struct ListStyle {
 }
 
 impl Api {
-    /// The endpoint in use.
-    pub(crate) fn endpoint(&self) -> Arc<Endpoint> {
-        let endpoint = self.endpoint.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&endpoint)
-    }
-
     /// `ListObjectsV2` or `ListObjects`: one page of at most 1,000 names.
     pub(crate) async fn list(
         &self,
@@ -68,22 +61,26 @@ impl Api {
         }));
         let request = self.request(call, Method::GET, None, Wait::List)?;
         let request = request.query(&query);
-        let mut page = self.document(call, request, "ListBucketResult").await?;
-        let problem = || unreadable(call, "a name in the listing is not UTF-8");
-        decode_names(&mut page).ok_or_else(problem)?;
-        Ok(page)
+        let page = self.xml(call, &request, "ListBucketResult").await?;
+        if !page.text_of("EncodingType").eq_ignore_ascii_case("url") {
+            return Ok(page);
+        }
+        // Names are written as in forms, where `+` is a blank.
+        let page = page.map_texts(&["Key", "Prefix", "NextMarker"], encode::decode_form);
+        let problem = "a name in the listing is not UTF-8";
+        Ok(page.ok_or_else(|| unreadable(call, problem))?)
     }
 
     /// `GetObject`; the body is still to be read.
     pub(crate) async fn get(&self, call: &Call, key: &str) -> Outcome<Reply> {
         let request = self.request(call, Method::GET, Some(key), Wait::Transfer)?;
-        self.fetch(call, request).await
+        self.service.fetch(call, &request).await
     }
 
     /// `HeadObject`: the object's length, when it is there.
     pub(crate) async fn head(&self, call: &Call, key: &str) -> Outcome<Option<u64>> {
         let request = self.request(call, Method::HEAD, Some(key), Wait::Short)?;
-        let reply = self.fetch(call, request.also(&[404])).await?;
+        let reply = self.service.fetch(call, &request.also(&[404])).await?;
         let len = reply.header("content-length").unwrap_or_default().parse();
         Ok((reply.status() != 404).then(|| len.unwrap_or(0)))
     }
@@ -100,13 +97,13 @@ impl Api {
         let request = self.request(call, Method::PUT, Some(key), Wait::Transfer)?;
         let request = self.created(request).body(body).hashed(hashes);
         let request = request.header_if(fresh, "if-none-match", "*");
-        verified(call, &self.send(call, request).await?, hashes)
+        verified(call, &self.service.send(call, &request).await?, hashes)
     }
 
     /// `DeleteObject`; a missing object is success for most servers.
     pub(crate) async fn delete(&self, call: &Call, key: &str) -> Outcome<()> {
         let request = self.request(call, Method::DELETE, Some(key), Wait::Short)?;
-        self.fetch(call, request).await.map(drop)
+        self.service.fetch(call, &request).await.map(drop)
     }
 
     /// `CopyObject` within the bucket.
@@ -114,7 +111,7 @@ impl Api {
         let source = format!("/{}/{}", encode::path(&self.bucket), encode::path(from));
         let request = self.request(call, Method::PUT, Some(to), Wait::List)?;
         let request = &self.created(request).header("x-amz-copy-source", &source);
-        let copy = |_| self.checked(call, request.clone());
+        let copy = |_| self.checked(call, request);
         self.service.repeat(call, copy).await
     }
 
@@ -123,14 +120,10 @@ impl Api {
         let mut request = self.request(call, Method::PUT, None, Wait::List)?;
         request.redirects = Redirects::Signed;
         if let Some(location) = location {
-            let location = escape(location);
-            request = document_in(
-                request,
-                format!("<LocationConstraint>{location}</LocationConstraint>"),
-                "CreateBucketConfiguration",
-            );
+            let wish = text_element("LocationConstraint", location);
+            request = document_in(request, &wish, "CreateBucketConfiguration");
         }
-        self.fetch(call, request).await.map(drop)
+        self.service.fetch(call, &request).await.map(drop)
     }
 
     /// `CreateMultipartUpload`: the id of the upload.
@@ -138,7 +131,7 @@ impl Api {
         let request = self.request(call, Method::POST, Some(key), Wait::Short)?;
         let request = self.created(request).query(&[("uploads", "")]);
         let root = "InitiateMultipartUploadResult";
-        let begun = self.document(call, request, root).await?;
+        let begun = self.xml(call, &request, root).await?;
         match begun.text_of("UploadId") {
             "" => Err(unreadable(call, "it names no upload").into()),
             id => Ok(id.to_owned()),
@@ -159,7 +152,7 @@ impl Api {
         request.payload = Payload::Bytes(bytes);
         let query = [("partNumber", number.as_str()), ("uploadId", id)];
         let request = request.query(&query).hashed(hashes);
-        verified(call, &self.send(call, request).await?, hashes)
+        verified(call, &self.service.send(call, &request).await?, hashes)
     }
 
     /// `CompleteMultipartUpload` with the entity tags of the parts in order.
@@ -172,21 +165,21 @@ impl Api {
     ) -> Outcome<()> {
         let mut parts = String::new();
         for (number, etag) in (1..).zip(etags) {
-            let etag = escape(etag.as_str());
-            parts += &format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>");
+            let etag = text_element("ETag", etag);
+            parts += &format!("<Part><PartNumber>{number}</PartNumber>{etag}</Part>");
         }
         let request = self.request(call, Method::POST, Some(key), Wait::List)?;
         let request = request.query(&[("uploadId", id)]);
-        let request = document_in(request, parts, "CompleteMultipartUpload");
-        self.checked(call, request.header_if(fresh, "if-none-match", "*"))
-            .await
+        let request = document_in(request, &parts, "CompleteMultipartUpload");
+        let request = request.header_if(fresh, "if-none-match", "*");
+        self.checked(call, &request).await
     }
 
     /// `AbortMultipartUpload`.
     pub(crate) async fn abort_upload(&self, call: &Call, (key, id): (&str, &str)) -> Outcome<()> {
         let request = self.request(call, Method::DELETE, Some(key), Wait::Short)?;
         let request = request.query(&[("uploadId", id)]);
-        self.fetch(call, request).await.map(drop)
+        self.service.fetch(call, &request).await.map(drop)
     }
 
     /// `ListMultipartUploads`: one page of those below a prefix, from a key and an upload on.
@@ -201,8 +194,8 @@ impl Api {
             query.extend([("key-marker", &**key), ("upload-id-marker", &**id)]);
         }
         let request = self.request(call, Method::GET, None, Wait::List)?;
-        let root = "ListMultipartUploadsResult";
-        self.document(call, request.query(&query), root).await
+        let request = request.query(&query);
+        self.xml(call, &request, "ListMultipartUploadsResult").await
     }
 
     fn created(&self, request: Request) -> Request {
@@ -215,8 +208,8 @@ impl Api {
 
     /// Sends a request whose success may turn out to be an error in the body (copy, complete): the server answers
     /// early to keep the connection alive.
-    async fn checked(&self, call: &Call, request: Request) -> Outcome<()> {
-        let reply = self.send(call, request).await?;
+    async fn checked(&self, call: &Call, request: &Request) -> Outcome<()> {
+        let reply = self.service.send(call, request).await?;
         let refused = reply.as_refused(call, PAGE_BYTES).await?;
         match refused.xml("Error") {
             Some(_) => Err(refused.failure(call, meaning)),
@@ -224,60 +217,8 @@ impl Api {
         }
     }
 
-    /// As [`Api::fetch`], and reads the reply.
-    async fn document(&self, call: &Call, request: Request, root: &str) -> Outcome<Element> {
-        let request = &request;
-        let read = |_| async move {
-            let reply = self.send(call, request.clone()).await?;
-            Ok(reply.element(call, PAGE_BYTES, root).await?)
-        };
-        self.service.repeat(call, read).await
-    }
-
-    /// As [`Api::send`], again where that may help.
-    async fn fetch(&self, call: &Call, request: Request) -> Outcome<Reply> {
-        let send = |_| self.send(call, request.clone());
-        self.service.repeat(call, send).await
-    }
-
-    /// Sends a request once; when it is the region that is wrong, again to the right one, from then on.
-    async fn send(&self, call: &Call, mut request: Request) -> Outcome<Reply> {
-        let seen = self.endpoint();
-        let mut outcome = self.service.send(call, &request).await;
-        let region = outcome
-            .as_ref()
-            .err()
-            .and_then(|failure| right_region(failure));
-        if let Some(region) = region {
-            let moved = self.move_to(&seen, region);
-            let host = request.url.host_str().unwrap_or_default();
-            let host = host.replacen(seen.server_name(), moved.server_name(), 1);
-            if request.url.set_host(Some(&host)).is_ok() {
-                outcome = self.service.send(call, &request).await;
-            }
-        }
-        outcome.map_err(|mut failure| {
-            // A bare 404 says no more than that what was asked for is missing.
-            let about_bucket = request.url.path() == seen.bucket(&self.bucket).1;
-            if failure.status == 404 && failure.code.is_empty() && about_bucket {
-                let error = call.error(ErrorKind::FolderMissing, "the bucket does not exist");
-                failure.error = error.advice(&NO_BUCKET);
-            }
-            failure
-        })
-    }
-
-    /// The endpoint in the right region, unless another request has changed it meanwhile.
-    fn move_to(&self, seen: &Arc<Endpoint>, region: &str) -> Arc<Endpoint> {
-        let endpoint = self.endpoint.write();
-        let mut endpoint = endpoint.unwrap_or_else(PoisonError::into_inner);
-        if Arc::ptr_eq(seen, &endpoint) {
-            *endpoint = Arc::new(seen.in_region(region));
-            if let Some(aws4) = &self.aws4 {
-                aws4.move_to(region);
-            }
-        }
-        Arc::clone(&endpoint)
+    async fn xml(&self, call: &Call, request: &Request, root: &str) -> Outcome<Element> {
+        self.service.xml(call, request, PAGE_BYTES, root).await
     }
 
     /// A request about an object, or about the bucket without a key.
@@ -288,12 +229,8 @@ impl Api {
         key: Option<&str>,
         wait: Wait,
     ) -> Result<Request> {
-        let endpoint = self.endpoint();
-        let (host, path) = match key {
-            None => endpoint.bucket(&self.bucket),
-            Some(key) => endpoint.object(&self.bucket, key),
-        };
-        let scheme = if endpoint.tls { "https" } else { "http" };
+        let (host, path) = self.endpoint.place(&self.bucket, key);
+        let scheme = self.endpoint.server.scheme();
         // Some names, such as `..`, do not survive in an address.
         let url = Url::parse(&format!("{scheme}://{host}{path}"))
             .ok()
@@ -306,22 +243,16 @@ impl Api {
     }
 }
 
-fn document_in(request: Request, content: String, root: &str) -> Request {
+fn document_in(request: Request, content: &str, root: &str) -> Request {
     let text = format!("<{root} xmlns=\"{NAMESPACE}\">{content}</{root}>");
     let hashes = Hashes::of(text.as_bytes(), HASHES);
     request.bytes("application/xml", text).hashed(&hashes)
 }
 
-/// The entity tag of what was stored, when it agrees with the content; one that cannot be an MD5 says nothing.
+/// The entity tag of what was stored, when it agrees with the content.
 fn verified(call: &Call, reply: &Reply, hashes: &Hashes) -> Outcome<String> {
-    let etag = reply.header("etag").unwrap_or_default();
-    match md5_of(reply) {
-        Some(md5) if md5 != hashes.get(Algorithm::Md5) => {
-            let text = "the server's checksum is not that of what was sent";
-            Err(call.error(ErrorKind::Corrupt, text).into())
-        }
-        _ => Ok(etag.to_owned()),
-    }
+    hashes.check(call, Algorithm::Md5, md5_of(reply).as_deref())?;
+    Ok(reply.header("etag").unwrap_or_default().to_owned())
 }
 
 /// The MD5 of the content that an entity tag is: not in uploads in parts, nor under keys that the server does not hold.
@@ -330,37 +261,22 @@ pub(crate) fn md5_of(reply: &Reply) -> Option<Vec<u8>> {
         .header("x-amz-server-side-encryption")
         .unwrap_or_default();
     let key = reply.header("x-amz-server-side-encryption-customer-algorithm");
-    let md5 = encode::unhex(reply.header("etag")?.trim().trim_matches('"'))?;
-    (md5.len() == 16 && key.is_none() && !kind.starts_with("aws:kms")).then_some(md5)
+    etag_md5(reply.header("etag")?).filter(|_| key.is_none() && !kind.starts_with("aws:kms"))
 }
 
-/// Undoes the encoding of names in a listing, where the server encoded them; `+` is a blank there, as in forms.
-fn decode_names(page: &mut Element) -> Option<()> {
-    if page.text_of("EncodingType").eq_ignore_ascii_case("url") {
-        let marker = page
-            .children
-            .iter_mut()
-            .filter(|child| child.name == "NextMarker");
-        for name in marker {
-            name.text = encode::decode_form(&name.text)?;
-        }
-        let entries = page
-            .children
-            .iter_mut()
-            .flat_map(|child| &mut child.children);
-        for name in entries.filter(|field| matches!(field.name.as_str(), "Key" | "Prefix")) {
-            name.text = encode::decode_form(&name.text)?;
-        }
-    }
-    Some(())
-}
-
-/// What a refusal means, by the service's own codes
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList>) and some seen elsewhere.
-pub(crate) fn meaning(_: &Call, refused: &Refused) -> Option<Meaning> {
+/// What a refusal means, by the service's own codes.
+pub(crate) fn meaning(call: &Call, refused: &Refused) -> Option<Meaning> {
     let reply = refused.xml("Error").unwrap_or_default();
-    let (code, region) = (reply.text_of("Code"), reply.text_of("Region"));
-    let header = refused.header("x-amz-bucket-region").unwrap_or_default();
+    let code = reply.text_of("Code");
+    if code.is_empty() && refused.status == 404 && BUCKET.contains(&call.operation) {
+        // A bare 404 says no more than that what was asked for is missing.
+        return Some(Meaning {
+            kind: Some(ErrorKind::FolderMissing),
+            words: "the bucket does not exist".to_owned(),
+            advice: Some(&NO_BUCKET),
+            ..Meaning::default()
+        });
+    }
     let words = match (sentence(reply.text_of("Message")), code) {
         (words, code) if words.is_empty() => code.to_owned(),
         (words, "RequestTimeTooSkewed") => {
@@ -369,71 +285,49 @@ pub(crate) fn meaning(_: &Call, refused: &Refused) -> Option<Meaning> {
         (words, code) => format!("{words} ({code})"),
     };
     Some(Meaning {
-        kind: kind_of(code, refused),
+        kind: kind_of(CODES, code),
         words,
         code: code.to_owned(),
-        detail: [region, header]
-            .into_iter()
-            .find(|region| !region.is_empty())
-            .map(str::to_owned),
         advice: match code {
             "NoSuchBucket" => Some(&NO_BUCKET),
             "SignatureDoesNotMatch" | "InvalidAccessKeyId" => Some(&WRONG_KEY),
             _ => None,
         },
+        ..Meaning::default()
     })
 }
 
-fn kind_of(code: &str, refused: &Refused) -> Option<ErrorKind> {
-    Some(match code {
-        "NoSuchBucket" => ErrorKind::FolderMissing,
-        "NoSuchKey" => ErrorKind::NotFound,
-        "AccessDenied" | "AllAccessDisabled" | "AccountProblem" => ErrorKind::Denied,
-        "InvalidAccessKeyId"
-        | "SignatureDoesNotMatch"
-        | "ExpiredToken"
-        | "InvalidToken"
-        | "InvalidSecurity"
-        | "NotSignedUp" => ErrorKind::SignInNeeded,
-        "InvalidObjectState" => ErrorKind::Archived,
-        // MinIO's code, and one that several gateways use.
-        "XMinioStorageFull" | "QuotaExceeded" => ErrorKind::Quota,
-        "BadDigest" | "XAmzContentSHA256Mismatch" | "InvalidDigest" | "IncompleteBody" => {
-            ErrorKind::Corrupt
-        }
-        "SlowDown" | "ServiceUnavailable" => ErrorKind::Busy(retry_after(&refused.headers)),
-        "OperationAborted" => ErrorKind::Busy(None),
-        "InternalError" | "RequestTimeout" => ErrorKind::Network,
-        "NotImplemented" => ErrorKind::Unsupported,
-        "BucketAlreadyExists" | "PreconditionFailed" | "ConditionalRequestConflict" => {
-            ErrorKind::Exists
-        }
-        "RequestTimeTooSkewed"
-        | "AuthorizationHeaderMalformed"
-        | "PermanentRedirect"
-        | "TemporaryRedirect"
-        | "InvalidLocationConstraint"
-        | "IllegalLocationConstraintException"
-        | "InvalidBucketName"
-        | "InvalidStorageClass" => ErrorKind::Config,
-        _ => return None,
-    })
-}
-
-/// The region to use instead, when a request failed because of it.
-fn right_region(failure: &Failure) -> Option<&str> {
-    let wrong = failure.status == 301
-        || matches!(
-            failure.code.as_str(),
-            "AuthorizationHeaderMalformed"
-                | "PermanentRedirect"
-                | "IllegalLocationConstraintException"
-        );
-    failure.detail.as_deref().filter(|_| wrong)
-}
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList>, and some seen elsewhere:
+/// `XMinioStorageFull` with MinIO, `QuotaExceeded` with several gateways.
+#[rustfmt::skip]
+const CODES: Codes = &[
+    (ErrorKind::FolderMissing, &["NoSuchBucket"]),
+    (ErrorKind::NotFound, &["NoSuchKey"]),
+    (ErrorKind::Denied, &["AccessDenied", "AllAccessDisabled", "AccountProblem"]),
+    (ErrorKind::SignInNeeded, &[
+        "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "InvalidSecurity", "NotSignedUp",
+    ]),
+    (ErrorKind::Archived, &["InvalidObjectState"]),
+    (ErrorKind::Quota, &["XMinioStorageFull", "QuotaExceeded"]),
+    (ErrorKind::Corrupt, &["BadDigest", "XAmzContentSHA256Mismatch", "InvalidDigest", "IncompleteBody"]),
+    (ErrorKind::Busy(None), &["SlowDown", "ServiceUnavailable", "OperationAborted"]),
+    (ErrorKind::Network, &["InternalError", "RequestTimeout"]),
+    (ErrorKind::Unsupported, &["NotImplemented"]),
+    (ErrorKind::Exists, &["BucketAlreadyExists", "PreconditionFailed", "ConditionalRequestConflict"]),
+    (ErrorKind::Config, &[
+        "RequestTimeTooSkewed", "AuthorizationHeaderMalformed", "PermanentRedirect", "TemporaryRedirect",
+        "InvalidLocationConstraint", "IllegalLocationConstraintException", "InvalidBucketName", "InvalidStorageClass",
+    ]),
+];
 
 /// What the service checks uploads against.
 pub(crate) const HASHES: &[Algorithm] = &[Algorithm::Md5, Algorithm::Sha256];
+/// Operations that ask for the bucket itself.
+const BUCKET: &[Operation] = &[
+    Operation::List,
+    Operation::CreateFolder,
+    Operation::RemoveLeftovers,
+];
 const NO_BUCKET: Advice = Advice {
     id: "FolderMissing",
     help: "check the bucket's name in the URL and the server (--s3-server-name); a backup creates a missing bucket",

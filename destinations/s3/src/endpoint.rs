@@ -1,19 +1,17 @@
 //! Where requests go: server, style of address, region.
 
 use larder_destination::Result;
+use larder_httpkit::authorize::Regions;
 use larder_httpkit::options::{Options, USE_SSL};
-use larder_httpkit::{encode, is_local};
+use larder_httpkit::{Server, encode};
 
 use crate::options as o;
 
 /// Where one bucket is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
-    pub tls: bool,
-    /// Server with port, without the bucket.
-    pub host: String,
-    /// What stands before the bucket in the path; empty, or `/` with more but none at the end.
-    base_path: String,
+    /// The server without the bucket.
+    pub server: Server,
     /// The bucket stands in the path, not in the server name.
     pub path_style: bool,
     /// The server of object requests, when they have one of their own.
@@ -30,23 +28,11 @@ impl Endpoint {
     pub(crate) fn from_options(bucket: &str, options: Options<'_>) -> Result<Self> {
         let location = location(options)?;
         let dual_stack = options.get(o::S3_EXT_USEDUALSTACKENDPOINT)?;
-        let (tls, host, base_path) = server(options)?;
-        let region = options
-            .text(o::S3_EXT_AUTHENTICATIONREGION)?
-            .or(options.text(o::S3_AUTHENTICATION_REGION)?)
-            .or_else(|| location.clone())
-            .map(|region| {
-                if region == "EU" {
-                    "eu-west-1".to_owned()
-                } else {
-                    region
-                }
-            })
-            .or_else(|| region_of_host(&host))
-            .unwrap_or_else(|| "us-east-1".to_owned());
-        let amazon = domain_of(&host).is_some();
-        let follows_region = host == "s3.amazonaws.com" && (location.is_some() || dual_stack);
-        let fits = fits_host_name(bucket, tls);
+        let server = server(options)?;
+        let amazon = domain_of(&server).is_some();
+        let follows_region =
+            server.host == "s3.amazonaws.com" && (location.is_some() || dual_stack);
+        let fits = fits_host_name(bucket, server.tls);
         let in_path = if options.is_set(o::S3_EXT_FORCEPATHSTYLE) {
             options.get(o::S3_EXT_FORCEPATHSTYLE)?
         } else {
@@ -58,83 +44,61 @@ impl Endpoint {
             return Err(options.wrong(text));
         }
         let middle = if dual_stack { ".dualstack" } else { "" };
+        let object_host = format!("{bucket}.s3-accelerate{middle}.amazonaws.com");
         let mut endpoint = Self {
-            tls,
-            host,
-            base_path,
+            region: region(options, location, &server)?,
+            server,
             path_style: (in_path && !accelerated) || !fits,
-            object_host: accelerated
-                .then(|| format!("{bucket}.s3-accelerate{middle}.amazonaws.com")),
-            region,
+            object_host: accelerated.then_some(object_host),
             amazon,
             dual_stack,
         };
         if follows_region {
-            endpoint.host = endpoint.regional_host();
+            endpoint.server.host = regional_host(&endpoint.region, dual_stack);
         }
         Ok(endpoint)
     }
 
-    /// The same bucket in the region that the server named; Amazon has a server for each.
-    pub(crate) fn in_region(&self, region: &str) -> Self {
-        let mut moved = Self {
-            region: region.to_owned(),
-            ..self.clone()
-        };
+    /// The region in use, which begins with that of the options; Amazon has a server for each.
+    pub(crate) fn regions(&self) -> Regions {
+        let regions = Regions::new(self.region.clone());
         if self.amazon {
-            moved.host = moved.regional_host();
+            let dual_stack = self.dual_stack;
+            let host_of = move |region: &str| regional_host(region, dual_stack);
+            regions.with_servers(self.server.name(), host_of)
+        } else {
+            regions
         }
-        moved
     }
 
-    fn regional_host(&self) -> String {
-        let end = if self.region.starts_with("cn-") {
-            ".cn"
-        } else {
-            ""
+    /// The server and the encoded path of an object, or of the bucket itself without a key.
+    pub(crate) fn place(&self, bucket: &str, key: Option<&str>) -> (String, String) {
+        let Server { host, path, .. } = &self.server;
+        let (host, path) = match self.path_style {
+            true => (host.clone(), format!("{path}/{}", encode::path(bucket))),
+            false => (format!("{bucket}.{host}"), path.clone()),
         };
-        let middle = if self.dual_stack { ".dualstack" } else { "" };
-        format!("s3{middle}.{}.amazonaws.com{end}", self.region)
-    }
-
-    /// The server and the encoded path of the bucket, without a slash at its end.
-    fn home(&self, bucket: &str) -> (String, String) {
-        if self.path_style {
-            let path = format!("{}/{}", self.base_path, encode::path(bucket));
-            (self.host.clone(), path)
-        } else {
-            (format!("{bucket}.{}", self.host), self.base_path.clone())
+        match key {
+            Some(key) => (
+                self.object_host.clone().unwrap_or(host),
+                format!("{path}/{}", encode::path(key)),
+            ),
+            None if self.path_style => (host, path),
+            None => (host, path + "/"),
         }
-    }
-
-    /// The server and the encoded path of the bucket.
-    pub(crate) fn bucket(&self, bucket: &str) -> (String, String) {
-        let (host, path) = self.home(bucket);
-        let slash = if self.path_style { "" } else { "/" };
-        (host, path + slash)
-    }
-
-    /// The server and the encoded path of an object.
-    pub(crate) fn object(&self, bucket: &str, key: &str) -> (String, String) {
-        let (host, path) = self.home(bucket);
-        let host = self.object_host.clone().unwrap_or(host);
-        (host, format!("{path}/{}", encode::path(key)))
-    }
-
-    /// True when the server is on this machine.
-    pub(crate) fn is_local(&self) -> bool {
-        is_local(self.server_name())
     }
 
     /// What names of buckets are unique in: one of Amazon's worlds, else the server.
     pub(crate) fn world(&self) -> &str {
-        domain_of(&self.host).unwrap_or(&self.host)
+        domain_of(&self.server).unwrap_or(&self.server.host)
     }
+}
 
-    /// The server's name without port.
-    pub(crate) fn server_name(&self) -> &str {
-        without_port(&self.host)
-    }
+/// Amazon's server for a region.
+fn regional_host(region: &str, dual_stack: bool) -> String {
+    let end = if region.starts_with("cn-") { ".cn" } else { "" };
+    let middle = if dual_stack { ".dualstack" } else { "" };
+    format!("s3{middle}.{region}.amazonaws.com{end}")
 }
 
 /// The region asked for a new bucket, as the server wants it.
@@ -151,77 +115,54 @@ pub(crate) fn location(options: Options<'_>) -> Result<Option<String>> {
     }
 }
 
-/// Whether TLS is used, the server with its port, and the path in front of the bucket.
-fn server(options: Options<'_>) -> Result<(bool, String, String)> {
-    let whole = options.text(o::S3_EXT_SERVICEURL)?;
-    let is_whole = whole.is_some();
-    let (option, address) = match whole {
-        Some(address) => (o::S3_EXT_SERVICEURL, address),
-        None => {
-            let name = options.text(o::S3_SERVER_NAME)?;
-            (o::S3_SERVER_NAME, name.unwrap_or_default())
-        }
-    };
-    let wrong = |why: &str| {
-        options.wrong(format!(
-            "option --{}: \"{address}\" {why}",
-            option.decl.name
-        ))
-    };
-    let (scheme, rest) = address.split_once("://").unwrap_or(("", &address));
-    let named = match scheme.to_ascii_lowercase().as_str() {
-        "https" => Some(true),
-        "http" => Some(false),
-        "" if !is_whole => None,
-        _ => return Err(wrong("does not begin with http:// or https://")),
-    };
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let path = path.trim_end_matches('/');
-    if host.is_empty() || host.contains(['@', '?', '#', ' ', '\\']) {
-        return Err(wrong("is not the name of a server"));
-    }
-    if !path.is_empty() && !is_whole {
-        return Err(wrong("has a path"));
-    }
-    let tls = match named {
-        Some(tls) if is_whole || !options.is_set(USE_SSL) => tls,
-        _ => options.get(USE_SSL)?,
-    };
-    let tls = tls && !options.get(o::S3_EXT_USEHTTP)?;
-    let base_path = if path.is_empty() {
-        String::new()
-    } else {
-        format!("/{}", encode::path(path))
-    };
-    let host = host.to_ascii_lowercase();
-    let host = host
-        .strip_suffix(if tls { ":443" } else { ":80" })
-        .unwrap_or(&host);
-    Ok((tls, host.to_owned(), base_path))
+/// The region of signatures: the strongest of the options, else the server's.
+fn region(options: Options<'_>, location: Option<String>, server: &Server) -> Result<String> {
+    let region = options
+        .text(o::S3_EXT_AUTHENTICATIONREGION)?
+        .or(options.text(o::S3_AUTHENTICATION_REGION)?)
+        .or(location)
+        .or_else(|| region_of_host(server));
+    Ok(match region {
+        Some(region) if region == "EU" => "eu-west-1".to_owned(),
+        Some(region) => region,
+        None => "us-east-1".to_owned(),
+    })
 }
 
-fn without_port(host: &str) -> &str {
-    match host.rfind(':') {
-        Some(at) if !host.ends_with(']') => host.get(..at).unwrap_or(host),
-        _ => host,
-    }
+/// The server of the options.
+fn server(options: Options<'_>) -> Result<Server> {
+    let (server, tls) = if let Some((server, tls)) = options.server(o::S3_EXT_SERVICEURL)? {
+        let problem = "does not begin with http:// or https://";
+        let wrong = || options.wrong_value(o::S3_EXT_SERVICEURL, problem);
+        (server, tls.ok_or_else(wrong)?)
+    } else {
+        let wrong = |problem| options.wrong_value(o::S3_SERVER_NAME, problem);
+        let named = options.server(o::S3_SERVER_NAME)?;
+        let (server, tls) = named.ok_or_else(|| wrong("is not the name of a server"))?;
+        if !server.path.is_empty() {
+            return Err(wrong("has a path"));
+        }
+        match tls {
+            Some(tls) if !options.is_set(USE_SSL) => (server, tls),
+            _ => (server, options.get(USE_SSL)?),
+        }
+    };
+    Ok(server.with_tls(tls && !options.get(o::S3_EXT_USEHTTP)?))
 }
 
 /// The domain of Amazon's that a server belongs to.
-fn domain_of(host: &str) -> Option<&'static str> {
-    let name = without_port(host);
+fn domain_of(server: &Server) -> Option<&'static str> {
     let mut domains = ["amazonaws.com", "amazonaws.com.cn"].into_iter();
     domains.find(|domain| {
-        name.strip_suffix(domain)
-            .is_some_and(|start| start.ends_with('.'))
+        let start = server.name().strip_suffix(domain);
+        start.is_some_and(|start| start.ends_with('.'))
     })
 }
 
 /// The region in names as `s3.eu-west-1.amazonaws.com`, `s3-eu-west-1.…` and `s3.dualstack.eu-west-1.…`.
-fn region_of_host(host: &str) -> Option<String> {
-    let name = without_port(host)
-        .strip_suffix(domain_of(host)?)?
-        .strip_suffix('.')?;
+fn region_of_host(server: &Server) -> Option<String> {
+    let name = server.name().strip_suffix(domain_of(server)?)?;
+    let name = name.strip_suffix('.')?;
     let starts = ["s3.dualstack.", "s3.", "s3-"];
     let region = starts.iter().find_map(|start| name.strip_prefix(start))?;
     let looks_right = region.contains('-')
@@ -426,9 +367,9 @@ mod tests {
     fn options_decide_about_server_style_and_region() -> Result<()> {
         for (bucket, options, tls, address, region) in CASES {
             let endpoint = endpoint(bucket, options)?;
-            let (host, path) = endpoint.object(bucket, "p/k");
+            let (host, path) = endpoint.place(bucket, Some("p/k"));
             assert_eq!(
-                (endpoint.tls, format!("{host}{path}").as_str()),
+                (endpoint.server.tls, format!("{host}{path}").as_str()),
                 (*tls, *address),
                 "{options:?}"
             );
@@ -454,34 +395,5 @@ mod tests {
             ("s3-location-constraint", "EU"),
         ];
         assert!(endpoint("bkt", &both).is_err());
-    }
-
-    #[test]
-    fn amazon_moves_with_the_region_others_only_sign_for_it() -> Result<()> {
-        let amazon = endpoint("bkt", &[])?.in_region("eu-north-1");
-        assert_eq!(amazon.bucket("bkt").0, "bkt.s3.eu-north-1.amazonaws.com");
-        let other = endpoint("bkt", &[("s3-server-name", "h:1")])?.in_region("garage");
-        assert_eq!(
-            (other.bucket("bkt").0.as_str(), other.region.as_str()),
-            ("h:1", "garage")
-        );
-        Ok(())
-    }
-
-    #[test]
-    fn local_servers_are_recognised() -> Result<()> {
-        for (server, local) in [
-            ("127.0.0.1:9000", true),
-            ("localhost", true),
-            ("[::1]:9000", true),
-            ("10.0.0.1:9000", false),
-        ] {
-            assert_eq!(
-                endpoint("bkt", &[("s3-server-name", server)])?.is_local(),
-                local,
-                "{server}"
-            );
-        }
-        Ok(())
     }
 }

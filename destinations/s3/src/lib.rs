@@ -9,16 +9,18 @@ mod endpoint;
 mod options;
 mod store;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use larder_destination::{
     Abilities, About, Config, Error, Opened, Place, Provider, Result, Tools, Url, UrlForm,
 };
-use larder_httpkit::authorize::{Aws2, Aws4, Credentials};
+use larder_httpkit::authorize::{Aws2, Aws4, Regions};
+use larder_httpkit::objects::{Prefix, Tuning};
 use larder_httpkit::options::{self as http, Options};
-use larder_httpkit::{Authorize, Proxy, Redirects, RetryPolicy, Service, Settings};
+use larder_httpkit::{Authorize, Proxy, Redirects, Service, Settings};
+use larder_options::Secret;
 
 use crate::api::Api;
 use crate::endpoint::Endpoint;
@@ -40,42 +42,17 @@ pub const PROVIDER: Provider = Provider {
     open: |config, tools| open(config, Tuning::default(), tools),
 };
 
-/// Sizes and pauses that users cannot choose.
-#[derive(Clone, Copy, Debug)]
-pub struct Tuning {
-    /// First pause before a request is sent again; see [`RetryPolicy::first`].
-    pub first_pause: Duration,
-    /// Bodies above this length in bytes are sent in parts.
-    pub multipart_above: u64,
-    /// Least length of a part in bytes, at least 5 MiB for most servers.
-    pub part_bytes: u64,
-    /// Parts on their way at the same time, as long as they have their least length.
-    pub parts_at_once: usize,
-}
-
-impl Default for Tuning {
-    fn default() -> Self {
-        Self {
-            first_pause: RetryPolicy::default().first,
-            multipart_above: 100 << 20,
-            part_bytes: 8 << 20,
-            parts_at_once: 3,
-        }
-    }
-}
-
 /// Opens a destination with other sizes and pauses than users get; for tests.
 ///
 /// # Errors
 /// [`larder_destination::ErrorKind::Config`] for a wrong URL or option.
 pub fn open(config: &Config, tuning: Tuning, tools: &Tools) -> Result<Opened> {
     let options = Options::new(SCHEME, config);
-    let Folder { bucket, prefix } = Folder::from_url(&config.url, options)?;
+    let (bucket, prefix) = bucket_and_prefix(&config.url, options)?;
     let endpoint = Endpoint::from_options(&bucket, options)?;
     let settings = settings(config, &endpoint, tuning)?;
-    let (authorize, aws4) = authorize(options, &bucket, &endpoint)?;
-    let notices = http::notices(&settings, endpoint.tls, endpoint.server_name());
-    let display = format!("{SCHEME}://{bucket}/{prefix}");
+    let notices = http::notices(&settings, endpoint.server.tls, endpoint.server.name());
+    let display = format!("{SCHEME}://{bucket}/{}", prefix.as_str());
     let about = About::new(SCHEME, display.trim_end_matches('/')).with_abilities(Abilities {
         atomic_put: true,
         // Since 2024 with Amazon (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
@@ -85,15 +62,16 @@ pub fn open(config: &Config, tuning: Tuning, tools: &Tools) -> Result<Opened> {
         unique_names: true,
         checksummed_put: true,
     });
-    let reduced = options
-        .get(o::S3_USE_RRS)?
-        .then(|| "REDUCED_REDUNDANCY".to_owned());
+    let reduced = options.get(o::S3_USE_RRS)?;
+    let reduced = reduced.then(|| "REDUCED_REDUNDANCY".to_owned());
     let version = options.text(o::S3_LIST_API_VERSION)?;
+    let regions = Arc::new(endpoint.regions());
+    let authorize = authorize(options, &bucket, &endpoint, &regions)?;
     let api = Api {
         service: Service::new(SCHEME, &settings, authorize, api::meaning, tools)?,
-        aws4,
+        endpoint,
+        regions,
         bucket,
-        endpoint: RwLock::new(Arc::new(endpoint)),
         class: options.text(o::S3_STORAGE_CLASS)?.or(reduced),
         redirects: match options.get(o::S3_EXT_ALLOWAUTOREDIRECT)? {
             true => Redirects::Signed,
@@ -121,86 +99,66 @@ pub fn open(config: &Config, tuning: Tuning, tools: &Tools) -> Result<Opened> {
 /// Server, account, bucket, folder. Names of buckets are unique at Amazon; elsewhere each account may have its own.
 fn identity(config: &Config) -> Result<Place> {
     let options = Options::new(SCHEME, config);
-    let folder = Folder::from_url(&config.url, options)?;
-    let endpoint = Endpoint::from_options(&folder.bucket, options)?;
+    let (bucket, prefix) = bucket_and_prefix(&config.url, options)?;
+    let endpoint = Endpoint::from_options(&bucket, options)?;
     Ok(Place::new(SCHEME)
         .with("server", endpoint.world())
-        .with_secret("account", &credentials(options)?.key_id.into())
-        .with("bucket", folder.bucket)
-        .with_folder(&folder.prefix))
+        .with_secret("account", &account(options)?.0.into())
+        .with("bucket", bucket)
+        .with_folder(prefix.as_str()))
 }
 
-/// Bucket and prefix.
-#[derive(Debug, PartialEq, Eq)]
-struct Folder {
-    bucket: String,
-    prefix: String,
-}
-
-impl Folder {
-    /// Reads the URL; two old forms with the server in it are understood.
-    fn from_url(url: &Url, options: Options<'_>) -> Result<Self> {
-        let host = url.host().unwrap_or_default();
-        if url.port().is_some() {
-            let text = "the URL names a port, but its host is the bucket: the server goes into --s3-server-name";
-            return Err(options.wrong(text));
-        }
-        let own_server = options.is_set(o::S3_SERVER_NAME) || options.is_set(o::S3_EXT_SERVICEURL);
-        let lower = host.to_ascii_lowercase();
-        let (bucket, path) = match lower.strip_suffix("s3.amazonaws.com") {
-            Some("") if !own_server => url.path().split_once('/').unwrap_or((url.path(), "")),
-            Some(start) if !own_server && start.ends_with('.') => {
-                (host.get(..start.len() - 1).unwrap_or(host), url.path())
-            }
-            _ => (host, url.path()),
-        };
-        if bucket.is_empty() || bucket.contains(['/', '\\']) {
-            return Err(options.wrong("the URL names no bucket"));
-        }
-        let path = path.strip_suffix('/').unwrap_or(path);
-        if path.split('/').any(|part| part == "." || part == "..") {
-            return Err(options.wrong("the path in the URL has . or .. as a folder"));
-        }
-        let slash = if path.is_empty() { "" } else { "/" };
-        Ok(Self {
-            bucket: bucket.to_owned(),
-            prefix: format!("{path}{slash}"),
-        })
+/// Reads the URL; two old forms with the server in it are understood.
+fn bucket_and_prefix(url: &Url, options: Options<'_>) -> Result<(String, Prefix)> {
+    if url.port().is_some() {
+        let text = "the URL names a port, but its host is the bucket: the server goes into --s3-server-name";
+        return Err(options.wrong(text));
     }
-}
-
-fn credentials(options: Options<'_>) -> Result<Credentials> {
-    let missing = |what: &str, option: &str| {
-        options.wrong(format!(
-            "no {what} is given: use --{option}, or put it before the @ in the URL"
-        ))
+    let host = url.host().unwrap_or_default();
+    let own_server = options.is_set(o::S3_SERVER_NAME) || options.is_set(o::S3_EXT_SERVICEURL);
+    let lower = host.to_ascii_lowercase();
+    let (bucket, path) = match lower.strip_suffix("s3.amazonaws.com") {
+        Some("") if !own_server => url.path().split_once('/').unwrap_or((url.path(), "")),
+        Some(start) if !own_server && start.ends_with('.') => {
+            (host.get(..start.len() - 1).unwrap_or(host), url.path())
+        }
+        _ => (host, url.path()),
     };
-    let key_id = options.user(&[o::AWS_ACCESS_KEY_ID])?;
-    let secret = options.password(&[o::AWS_SECRET_ACCESS_KEY])?;
-    Ok(Credentials {
-        key_id: key_id.ok_or_else(|| missing("key id", o::AWS_ACCESS_KEY_ID.decl.name))?,
-        secret: secret.ok_or_else(|| missing("secret key", o::AWS_SECRET_ACCESS_KEY.decl.name))?,
-    })
+    if bucket.is_empty() || bucket.contains(['/', '\\']) {
+        return Err(options.wrong("the URL names no bucket"));
+    }
+    Ok((bucket.to_owned(), Prefix::parse(SCHEME, path)?))
 }
 
-/// A signature, and the same once more when its region can move.
-type Signature = (Arc<dyn Authorize>, Option<Arc<Aws4>>);
+/// Key id and secret key.
+fn account(options: Options<'_>) -> Result<(String, Secret)> {
+    options.account(
+        ("key id", o::AWS_ACCESS_KEY_ID),
+        ("secret key", o::AWS_SECRET_ACCESS_KEY),
+    )
+}
 
 /// The signature that the options ask for.
-fn authorize(options: Options<'_>, bucket: &str, endpoint: &Endpoint) -> Result<Signature> {
-    let credentials = credentials(options)?;
+fn authorize(
+    options: Options<'_>,
+    bucket: &str,
+    endpoint: &Endpoint,
+    regions: &Arc<Regions>,
+) -> Result<Arc<dyn Authorize>> {
+    let (credentials, regions) = (account(options)?.into(), Arc::clone(regions));
     if options.get(o::S3_EXT_SIGNATUREVERSION)? == "2" {
         let in_host = (!endpoint.path_style).then(|| bucket.to_owned());
-        return Ok((Arc::new(Aws2::new(credentials, in_host)), None));
+        return Ok(Arc::new(Aws2::new(credentials, in_host, regions)));
     }
     let service = options.get(o::S3_EXT_AUTHENTICATIONSERVICENAME)?;
-    let mut aws4 = Aws4::new(credentials, service, endpoint.region.clone());
+    let aws4 = Aws4::new(credentials, service, regions);
     // Without TLS the signature is all that protects the content.
-    if endpoint.tls && options.get(o::S3_DISABLE_PAYLOAD_SIGNING)? {
-        aws4 = aws4.without_payload();
-    }
-    let aws4 = Arc::new(aws4);
-    Ok((Arc::clone(&aws4) as Arc<dyn Authorize>, Some(aws4)))
+    let unsigned = endpoint.server.tls && options.get(o::S3_DISABLE_PAYLOAD_SIGNING)?;
+    Ok(Arc::new(if unsigned {
+        aws4.without_payload()
+    } else {
+        aws4
+    }))
 }
 
 fn settings(config: &Config, endpoint: &Endpoint, tuning: Tuning) -> Result<Settings> {
@@ -212,16 +170,11 @@ fn settings(config: &Config, endpoint: &Endpoint, tuning: Tuning) -> Result<Sett
     settings.idle_connections = number(o::S3_EXT_CONNECTIONLIMIT)? as usize;
     settings.idle_time = Duration::from_millis(number(o::S3_EXT_MAXIDLETIME)?.into());
     settings.no_delay = !options.get(o::S3_EXT_USENAGLEALGORITHM)?;
-    let dotless = !endpoint.server_name().contains(['.', ':']);
-    if endpoint.is_local() || (dotless && options.get(o::S3_EXT_PROXYBYPASSONLOCAL)?) {
+    let dotless = !endpoint.server.name().contains(['.', ':']);
+    if endpoint.server.is_local() || (dotless && options.get(o::S3_EXT_PROXYBYPASSONLOCAL)?) {
         settings.proxy = Proxy::Direct;
     } else if let Some(host) = options.text(o::S3_EXT_PROXYHOST)? {
-        let scheme = if host.contains("://") { "" } else { "http://" };
-        let port = match options.get(o::S3_EXT_PROXYPORT)? {
-            0 => String::new(),
-            port => format!(":{port}"),
-        };
-        settings.proxy = Proxy::Address(format!("{scheme}{host}{port}"));
+        settings.proxy = Proxy::at(&host, options.get(o::S3_EXT_PROXYPORT)?);
     }
     Ok(settings)
 }
@@ -248,13 +201,13 @@ mod tests {
         ))
     }
 
-    fn place(url: &str) -> Result<Folder> {
+    fn place(url: &str) -> Result<(String, Prefix)> {
         let config = config(url)?;
-        Folder::from_url(&config.url, Options::new(SCHEME, &config))
+        bucket_and_prefix(&config.url, Options::new(SCHEME, &config))
     }
 
     #[test]
-    fn bucket_and_prefix() -> Result<()> {
+    fn urls_name_bucket_and_prefix() -> Result<()> {
         for (url, bucket, prefix) in [
             (
                 "s3://My.Bucket/pre%20fix?s3-server-name=127.0.0.1%3A9000",
@@ -274,11 +227,8 @@ mod tests {
                 "a/",
             ),
         ] {
-            let expected = Folder {
-                bucket: bucket.into(),
-                prefix: prefix.into(),
-            };
-            assert_eq!(place(url)?, expected, "{url}");
+            let (found, folder) = place(url)?;
+            assert_eq!((found.as_str(), folder.as_str()), (bucket, prefix), "{url}");
         }
         Ok(())
     }

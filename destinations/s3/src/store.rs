@@ -1,8 +1,7 @@
 //! The destination in terms of requests.
 
-use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
@@ -11,19 +10,19 @@ use larder_destination::{
     About, Body, Destination, Download, ErrorKind, Existing, Extra, Leftovers, Operation,
     RemoteFile, Rename, Result,
 };
+use larder_httpkit::objects::{Overlap, PartTags, Prefix, Tuning};
 use larder_httpkit::{
-    Algorithm, Call, Chunked, Element, Hashes, Outcome, Page, Part, Session, checked, pages,
+    Algorithm, Call, Element, Hashes, Outcome, Page, Part, Session, checked, pages, rfc3339,
 };
 
+use crate::SCHEME;
 use crate::api::{Api, HASHES, ListStyle, md5_of};
-use crate::{SCHEME, Tuning};
 
 /// A prefix in a bucket.
 pub(crate) struct Store {
     pub(crate) api: Arc<Api>,
     pub(crate) about: About,
-    /// Empty or ends with a slash.
-    pub(crate) prefix: String,
+    pub(crate) prefix: Prefix,
     /// The version of the list call, when the user insists on one.
     pub(crate) version: Option<String>,
     /// Lists without a delimiter.
@@ -38,12 +37,10 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// The key of a file; names that would lie elsewhere are refused.
-    fn key(&self, call: &Call, name: &str) -> Result<String> {
-        if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
-            return Err(call.error(ErrorKind::Config, "this is not the name of a file"));
-        }
-        Ok(format!("{}{name}", self.prefix))
+    /// A call on a file, with its key.
+    fn on(&self, operation: Operation, name: &str) -> Result<(Call, String)> {
+        let call = Call::on_file(SCHEME, operation, name)?;
+        Ok((call, self.prefix.key(name)))
     }
 
     /// One page of the listing; a server that refuses the newer ways of asking is asked in the older ones, from then on.
@@ -58,8 +55,8 @@ impl Store {
                 encoded: !self.only_plain_names.load(Ordering::Relaxed),
                 recursive: self.recursive,
             };
-            let cursor = from.as_ref().map(Start::text);
-            let failure = match self.api.list(call, style, &self.prefix, cursor).await {
+            let (prefix, cursor) = (self.prefix.as_str(), from.as_ref().map(Start::text));
+            let failure = match self.api.list(call, style, prefix, cursor).await {
                 Ok(page) => return Ok((page, style.version_2)),
                 Err(failure) => failure,
             };
@@ -78,20 +75,15 @@ impl Store {
     /// The entries of a page that lie directly below the prefix.
     fn entries(&self, page: &Element) -> Vec<RemoteFile> {
         let entry = |entry: &Element| {
-            let name = name_of(entry).strip_prefix(&self.prefix)?;
-            let (name, is_folder) = match name.split_once('/') {
-                Some((folder, _)) => (folder, true),
-                None => (name, false),
-            };
-            let class = entry.text_of("StorageClass");
-            let mut classes = self.archive_classes.iter();
-            (!name.is_empty()).then(|| RemoteFile {
-                name: name.to_owned(),
-                size: entry.text_of("Size").parse().ok().filter(|_| !is_folder),
-                modified: seconds(entry.text_of("LastModified")).filter(|_| !is_folder),
-                is_folder,
-                is_archived: !is_folder && classes.any(|known| known.eq_ignore_ascii_case(class)),
-            })
+            let mut file = self.prefix.entry(name_of(entry))?;
+            if !file.is_folder {
+                let class = entry.text_of("StorageClass");
+                let mut classes = self.archive_classes.iter();
+                file.is_archived = classes.any(|known| known.eq_ignore_ascii_case(class));
+                file.size = entry.text_of("Size").parse().ok();
+                file.modified = rfc3339(entry.text_of("LastModified"));
+            }
+            Some(file)
         };
         page.children.iter().filter_map(entry).collect()
     }
@@ -118,20 +110,12 @@ impl Store {
             id: self.api.create_upload(call, key).await?,
             len: body.len(),
             fresh,
-            etags: Mutex::default(),
+            etags: PartTags::default(),
         };
-        let part_len = part_len(body.len(), self.tuning.part_bytes);
-        let is_long = part_len > self.tuning.part_bytes;
-        let chunked = Chunked {
-            part_len,
-            at_once: if is_long {
-                1
-            } else {
-                self.tuning.parts_at_once
-            },
-        };
-        let session = Arc::new(parts);
-        chunked.put(&self.api.service, call, body, session).await
+        self.tuning
+            .parts(body.len(), MOST_PARTS)
+            .put(&self.api.service, call, body, Arc::new(parts))
+            .await
     }
 }
 
@@ -143,46 +127,36 @@ impl Destination for Store {
 
     fn list(&self) -> BoxStream<'_, Result<RemoteFile>> {
         let call = Call::new(SCHEME, Operation::List);
-        let last = Arc::new(Mutex::new(HashSet::new()));
+        let overlap = Arc::new(Overlap::default());
         let deadline = self.api.service.list_deadline();
         pages(call.clone(), deadline, move |from: Option<Start>| {
-            let (call, last) = (call.clone(), Arc::clone(&last));
+            let (call, overlap) = (call.clone(), Arc::clone(&overlap));
             async move {
                 let (page, version_2) = self.page(&call, from).await?;
                 let next = next_page(&call, &page, version_2)?;
-                // Pages may overlap; neighbours are as far as that goes.
-                let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut items = self.entries(&page);
-                let mut names = HashSet::new();
-                items.retain(|item| names.insert(item.name.clone()) && !last.contains(&item.name));
-                *last = names;
+                overlap.drop_from(&mut items);
                 Ok(Page { items, next })
             }
         })
     }
 
     async fn get(&self, name: &str) -> Result<Download> {
-        let call = &Call::on(SCHEME, Operation::Get, name);
-        let key = &self.key(call, name)?;
+        let (call, key) = &self.on(Operation::Get, name)?;
         let reply = self.api.get(call, key).await?;
         let md5 = md5_of(&reply);
-        let download = reply.download(call.clone());
-        match md5 {
-            Some(md5) => checked(download, call, &[Algorithm::Md5], md5),
-            None => Ok(download),
-        }
+        checked(reply.download(call.clone()), call, &[Algorithm::Md5], md5)
     }
 
     async fn put(&self, name: &str, body: Body, existing: Existing) -> Result<()> {
-        let call = &Call::on(SCHEME, Operation::Put, name);
-        let key = &self.key(call, name)?;
+        let (call, key) = &self.on(Operation::Put, name)?;
         let fresh = existing == Existing::Refuse;
         // Other servers than Amazon's may overlook the condition that goes along.
         let asks = fresh && !self.about.abilities.exclusive_put;
         if asks && self.api.head(call, key).await?.is_some() {
             return Err(call.error(ErrorKind::Exists, "a file of this name is there already"));
         }
-        if body.len() > self.tuning.multipart_above {
+        if body.len() > self.tuning.parts_above {
             self.put_in_parts(call, key, &body, fresh).await
         } else {
             self.put_whole(call, key, body, fresh).await
@@ -190,20 +164,17 @@ impl Destination for Store {
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
-        let call = &Call::on(SCHEME, Operation::Delete, name);
-        let key = &self.key(call, name)?;
+        let (call, key) = &self.on(Operation::Delete, name)?;
         Ok(self.api.delete(call, key).await?)
     }
 
     async fn create_folder(&self) -> Result<()> {
         let call = &Call::new(SCHEME, Operation::CreateFolder);
-        let endpoint = self.api.endpoint();
+        let amazon = self.api.endpoint.amazon;
+        let own = amazon.then(|| self.api.regions.current());
         // Amazon's oldest region is the one without a name.
-        let wish = match &self.location {
-            None if endpoint.amazon => Some(endpoint.region.as_str()),
-            other => other.as_deref(),
-        };
-        let wish = wish.filter(|region| *region != "us-east-1");
+        let wish = self.location.clone().or(own);
+        let wish = wish.as_deref().filter(|region| *region != "us-east-1");
         let mut outcome = self.api.create_bucket(call, wish).await;
         let refuses = [
             "InvalidLocationConstraint",
@@ -211,7 +182,7 @@ impl Destination for Store {
             "MalformedXML",
         ];
         let code = outcome.as_ref().err().map_or("", |failure| &failure.code);
-        if wish.is_some() && !endpoint.amazon && refuses.contains(&code) {
+        if wish.is_some() && !amazon && refuses.contains(&code) {
             outcome = self.api.create_bucket(call, None).await;
         }
         match outcome {
@@ -232,17 +203,13 @@ impl Destination for Store {
 #[async_trait]
 impl Rename for Store {
     async fn rename(&self, from: &str, to: &str) -> Result<()> {
-        let call = &Call::on(SCHEME, Operation::Rename, from);
-        let (old, new) = (&self.key(call, from)?, &self.key(call, to)?);
+        let (_, new) = &self.on(Operation::Rename, to)?;
+        let (call, old) = &self.on(Operation::Rename, from)?;
         if old == new {
             // Copying onto itself is refused, and the removal would lose the file.
             let missing = || call.error(ErrorKind::NotFound, "there is no such file");
-            return self
-                .api
-                .head(call, old)
-                .await?
-                .map(drop)
-                .ok_or_else(missing);
+            let found = self.api.head(call, old).await?;
+            return found.map(drop).ok_or_else(missing);
         }
         self.api.copy(call, old, new).await?;
         Ok(self.api.delete(call, old).await?)
@@ -253,10 +220,9 @@ impl Rename for Store {
 impl Leftovers for Store {
     async fn remove_leftovers(&self) -> Result<u64> {
         let call = &Call::new(SCHEME, Operation::RemoveLeftovers);
-        let service = &self.api.service;
-        let oldest = service.now() - LEFTOVER_SECONDS;
+        let (service, prefix) = (&self.api.service, self.prefix.as_str());
         let begun = pages(call.clone(), service.list_deadline(), |from| async move {
-            let page = self.api.uploads(call, &self.prefix, from.as_ref()).await?;
+            let page = self.api.uploads(call, prefix, from.as_ref()).await?;
             let next =
                 ["NextKeyMarker", "NextUploadIdMarker"].map(|name| page.text_of(name).to_owned());
             Ok(Page {
@@ -265,10 +231,10 @@ impl Leftovers for Store {
             })
         });
         let is_left = |upload: &Element| {
-            let name = upload.text_of("Key").strip_prefix(&self.prefix);
-            let begun = seconds(upload.text_of("Initiated"));
-            name.is_some_and(|name| !name.contains('/'))
-                && begun.is_some_and(|begun| begun < oldest)
+            let file = self.prefix.entry(upload.text_of("Key"));
+            let begun = rfc3339(upload.text_of("Initiated"));
+            let oldest = service.server_now() - LEFTOVER_SECONDS;
+            file.is_some_and(|file| !file.is_folder) && begun.is_some_and(|begun| begun < oldest)
         };
         let left: Vec<Element> = begun
             .try_filter(|upload| std::future::ready(is_left(upload)))
@@ -293,8 +259,7 @@ struct Parts {
     id: String,
     len: u64,
     fresh: bool,
-    /// By the numbers of the parts, which may come in any order.
-    etags: Mutex<BTreeMap<u64, String>>,
+    etags: PartTags,
 }
 
 impl Parts {
@@ -313,17 +278,14 @@ impl Session for Parts {
             .api
             .upload_part(call, self.upload(), number, bytes, &hashes)
             .await?;
-        let mut etags = self.etags.lock().unwrap_or_else(PoisonError::into_inner);
-        etags.insert(number, etag);
+        self.etags.keep(number, etag);
         Ok(part.end())
     }
 
     /// When the reply to a first attempt was lost, the second finds no upload any more; the object itself then tells
     /// whether the first one succeeded.
     async fn finish(&self, call: &Call) -> Result<()> {
-        let etags = self.etags.lock();
-        let etags = etags.unwrap_or_else(PoisonError::into_inner).clone();
-        let etags: &Vec<_> = &etags.into_values().collect();
+        let etags = &self.etags.in_order();
         let complete = |attempt| async move {
             let complete = self
                 .api
@@ -391,18 +353,6 @@ fn name_of(entry: &Element) -> &str {
         _ => None,
     };
     name.map_or("", |name| &name.text)
-}
-
-/// Seconds since 1970 UTC of a time as in RFC 3339.
-fn seconds(text: &str) -> Option<i64> {
-    text.parse::<jiff::Timestamp>()
-        .ok()
-        .map(jiff::Timestamp::as_second)
-}
-
-/// The length of parts: `least`, or more where that would give too many, in whole MiB.
-fn part_len(len: u64, least: u64) -> u64 {
-    least.max(len.div_ceil(MOST_PARTS).next_multiple_of(1 << 20))
 }
 
 /// Most parts of an upload (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).

@@ -103,12 +103,10 @@ impl Api {
             // A refused PUT would have sent its content for nothing.
             self.facts(call, &self.folder, BASIC).await?;
         }
-        let mut request = request("PUT", url, Wait::Transfer)
+        let request = request("PUT", url, Wait::Transfer)
             .header("content-type", "application/octet-stream")
+            .header_if(fresh, "if-none-match", "*")
             .body(body);
-        if fresh {
-            request = request.header("if-none-match", "*");
-        }
         self.service.send(call, &request).await.map(drop)
     }
 

@@ -12,7 +12,7 @@ use larder_destination::{
     TEMPORARY_PREFIX,
 };
 use larder_httpkit::http::Url;
-use larder_httpkit::{Call, Failure, Outcome, Site, random_name};
+use larder_httpkit::{Call, Child, Children, Failure, Outcome, Site, random_name};
 
 use crate::SCHEME;
 use crate::api::{Api, BASIC, Entry, QUOTA};
@@ -174,9 +174,11 @@ impl Store {
     async fn entries(&self, call: &Call) -> Result<BoxStream<'_, Result<RemoteFile>>> {
         match self.api.list(call).await {
             Ok(entries) => {
-                let (call, own) = (call.clone(), self.site.folders.join("/"));
+                let (call, mut children) =
+                    (call.clone(), Children::of(&self.site.folders.join("/")));
                 let files = entries.try_filter_map(move |entry| {
-                    std::future::ready(remote_file(&call, &own, entry))
+                    let child = children.take(&entry.path, entry.is_folder);
+                    std::future::ready(remote_file(&call, child, entry))
                 });
                 Ok(files.boxed())
             }
@@ -305,8 +307,8 @@ impl Rename for Store {
 impl Leftovers for Store {
     async fn remove_leftovers(&self) -> Result<u64> {
         let call = Call::new(SCHEME, Operation::RemoveLeftovers);
-        let oldest = self.api.service.now() - LEFTOVER_SECONDS;
         let mut entries = self.entries(&call).await?;
+        let oldest = self.api.service.server_now() - LEFTOVER_SECONDS;
         let mut names = Vec::new();
         while let Some(file) = entries.try_next().await? {
             let is_old = file.modified.is_some_and(|modified| modified < oldest);
@@ -325,23 +327,24 @@ impl Leftovers for Store {
     }
 }
 
-/// A resource of a listing; nothing for the folder itself.
-fn remote_file(call: &Call, own: &str, entry: Entry) -> Result<Option<RemoteFile>> {
-    let path = entry.path.trim_matches('/');
-    let is_own = path == own;
-    if is_own && !entry.is_folder {
-        let text = "what the URL names is a file, not a folder";
-        return Err(call.error(ErrorKind::Config, text));
-    }
-    let name = path.rsplit('/').next().unwrap_or_default();
-    Ok((!is_own && !name.is_empty()).then(|| RemoteFile {
-        name: name.to_owned(),
-        // lighttpd gives folders a length (observed with 1.4.69).
-        size: entry.size.filter(|_| !entry.is_folder),
-        modified: entry.modified,
-        is_folder: entry.is_folder,
-        is_archived: false,
-    }))
+/// A resource of a listing; nothing for what does not lie directly in the folder.
+fn remote_file(call: &Call, child: Child, entry: Entry) -> Result<Option<RemoteFile>> {
+    let wrong = match child {
+        Child::Named(name) => {
+            return Ok(Some(RemoteFile {
+                name,
+                // lighttpd gives folders a length (observed with 1.4.69).
+                size: entry.size.filter(|_| !entry.is_folder),
+                modified: entry.modified,
+                is_folder: entry.is_folder,
+                is_archived: false,
+            }));
+        }
+        Child::Itself if !entry.is_folder => "what the URL names is a file, not a folder",
+        Child::Strange => "the server lists what is not in the folder of the URL",
+        Child::Itself | Child::Elsewhere => return Ok(None),
+    };
+    Err(call.error(ErrorKind::Config, wrong))
 }
 
 fn folder_missing(call: &Call) -> Error {

@@ -2,14 +2,17 @@
 //!
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/RESTAuthentication.html>
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use hmac::{Hmac, KeyInit, Mac};
 use larder_destination::Result;
+use reqwest::Url;
 use reqwest::header::HeaderMap;
 use sha1::Sha1;
 
 use super::aws4::Skew;
-use super::{Authorize, Credentials, authorization};
+use super::{Authorize, Credentials, Regions, authorization};
 use crate::date::format_http_date;
 use crate::encode;
 use crate::failure::Call;
@@ -22,16 +25,18 @@ pub struct Aws2 {
     credentials: Credentials,
     /// The bucket, where it stands in the server's name instead of the path.
     bucket: Option<String>,
+    regions: Arc<Regions>,
     skew: Skew,
 }
 
 impl Aws2 {
     /// Signs requests whose path holds the bucket, unless one is given, which then stands in the server's name.
     #[must_use]
-    pub fn new(credentials: Credentials, bucket: Option<String>) -> Self {
+    pub fn new(credentials: Credentials, bucket: Option<String>, regions: Arc<Regions>) -> Self {
         Self {
             credentials,
             bucket,
+            regions,
             skew: Skew::default(),
         }
     }
@@ -100,9 +105,13 @@ impl Authorize for Aws2 {
         Ok(())
     }
 
-    /// A wrong clock is corrected by the server's.
-    async fn refused(&self, _: &Call, _: &Request, refused: &Refused, now: i64) -> Result<bool> {
-        Ok(self.skew.learn(refused, now))
+    fn locate(&self, url: &mut Url) {
+        self.regions.locate(url);
+    }
+
+    /// A wrong clock is corrected by the server's, and a wrong region is left.
+    async fn refused(&self, _: &Call, sent: &Request, refused: &Refused, now: i64) -> Result<bool> {
+        Ok(self.regions.learn(sent, refused) || self.skew.learn(refused, now))
     }
 
     fn secrets(&self) -> Vec<String> {
@@ -132,7 +141,8 @@ mod tests {
             key_id: "AKIAIOSFODNN7EXAMPLE".into(),
             secret: Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
         };
-        Aws2::new(credentials, bucket.map(str::to_owned))
+        let regions = Arc::new(Regions::new("a".into()));
+        Aws2::new(credentials, bucket.map(str::to_owned), regions)
     }
 
     /// The examples of the page named above.

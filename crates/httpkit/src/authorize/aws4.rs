@@ -3,16 +3,17 @@
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>, with the exceptions
 //! for S3: the path is encoded once and never normalised, and the hash of the body travels in a header.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{PoisonError, RwLock};
 
 use async_trait::async_trait;
 use hmac::{Hmac, KeyInit, Mac};
 use larder_destination::Result;
 use larder_options::Secret;
+use reqwest::Url;
 use sha2::{Digest, Sha256};
 
-use super::{Authorize, authorization};
+use super::{Authorize, Regions, authorization};
 use crate::date::http_date;
 use crate::encode::hex;
 use crate::failure::Call;
@@ -28,25 +29,31 @@ pub struct Credentials {
     pub secret: Secret,
 }
 
+impl From<(String, Secret)> for Credentials {
+    fn from((key_id, secret): (String, Secret)) -> Self {
+        Self { key_id, secret }
+    }
+}
+
 /// Signs all headers, and the content's hash where the request names it.
 #[derive(Debug)]
 pub struct Aws4 {
     credentials: Credentials,
     service: String,
-    region: RwLock<String>,
+    regions: Arc<Regions>,
     /// Whether contents are part of the signature.
     sign_payload: bool,
     skew: Skew,
 }
 
 impl Aws4 {
-    /// Signs for `service` in `region`.
+    /// Signs for `service` in the region in use.
     #[must_use]
-    pub fn new(credentials: Credentials, service: String, region: String) -> Self {
+    pub fn new(credentials: Credentials, service: String, regions: Arc<Regions>) -> Self {
         Self {
             credentials,
             service,
-            region: RwLock::new(region),
+            regions,
             sign_payload: true,
             skew: Skew::default(),
         }
@@ -57,12 +64,6 @@ impl Aws4 {
     pub fn without_payload(mut self) -> Self {
         self.sign_payload = false;
         self
-    }
-
-    /// Signs for this region from now on.
-    pub fn move_to(&self, region: &str) {
-        let mut known = self.region.write().unwrap_or_else(PoisonError::into_inner);
-        region.clone_into(&mut known);
     }
 }
 
@@ -87,11 +88,7 @@ impl Authorize for Aws4 {
         });
         let headers: Vec<_> = headers.chain([("host", host.as_str())]).collect();
         let query = sorted_query(request.url.query().unwrap_or_default());
-        let region = self
-            .region
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let region = self.regions.current();
         let scope = Scope {
             region: &region,
             service: &self.service,
@@ -109,9 +106,13 @@ impl Authorize for Aws4 {
         Ok(())
     }
 
-    /// A wrong clock is corrected by the server's.
-    async fn refused(&self, _: &Call, _: &Request, refused: &Refused, now: i64) -> Result<bool> {
-        Ok(self.skew.learn(refused, now))
+    fn locate(&self, url: &mut Url) {
+        self.regions.locate(url);
+    }
+
+    /// A wrong clock is corrected by the server's, and a wrong region is left.
+    async fn refused(&self, _: &Call, sent: &Request, refused: &Refused, now: i64) -> Result<bool> {
+        Ok(self.regions.learn(sent, refused) || self.skew.learn(refused, now))
     }
 
     fn secrets(&self) -> Vec<String> {
@@ -454,7 +455,11 @@ mod tests {
             key_id: "A".into(),
             secret: Secret::new("s"),
         };
-        let aws = Aws4::new(credentials, "s3".into(), "us-east-1".into());
+        let aws = Aws4::new(
+            credentials,
+            "s3".into(),
+            Arc::new(Regions::new("us-east-1".into())),
+        );
         let call = Call::new("test", Operation::List);
         let url = Url::parse("http://h/b?b=2&a=1").expect("an address");
         let mut headers = HeaderMap::new();

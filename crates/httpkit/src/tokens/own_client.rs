@@ -81,7 +81,10 @@ impl OwnClient {
         let fields: Vec<_> = fields.copied().collect();
         let request =
             Request::new(reqwest::Method::POST, self.url.clone(), Wait::Short).form(&fields);
-        self.service.json(call, &request, REPLY_BYTES).await
+        // Once: a service that rotates tokens takes the old one that comes again for a stolen one, and ends the sign-in
+        // (RFC 9700, section 4.14.2).
+        let reply = self.service.send(call, &request).await?;
+        Ok(reply.json(call, REPLY_BYTES).await?)
     }
 }
 

@@ -255,8 +255,8 @@ async fn what_a_scanner_takes_for_dangerous_is_fetched_all_the_same() -> Test {
 async fn refusals_have_their_meaning() -> Test {
     for (status, reason, expected) in [
         (403, "storageQuotaExceeded", ErrorKind::Quota),
-        (403, "dailyLimitExceeded", ErrorKind::Quota),
-        (403, "downloadQuotaExceeded", ErrorKind::Quota),
+        (403, "dailyLimitExceeded", ErrorKind::Busy(None)),
+        (403, "downloadQuotaExceeded", ErrorKind::Busy(None)),
         (403, "userRateLimitExceeded", ErrorKind::Busy(None)),
         (429, "rateLimitExceeded", ErrorKind::Busy(None)),
         (403, "insufficientFilePermissions", ErrorKind::Denied),

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use larder_destination::{Config, Destination, Error, RemoteFile, Result, Tools, Url};
+use larder_httpkit::objects::Tuning;
 use larder_options::Values;
-use larder_s3::Tuning;
 
 use futures_util::TryStreamExt;
 

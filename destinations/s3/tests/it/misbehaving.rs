@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use larder_destination::{Body, ErrorKind, Existing, Operation, Result, Tools};
-use larder_s3::Tuning;
+use larder_httpkit::objects::Tuning;
 
 use crate::server::{Server, Step, empty, error, ok};
 use crate::{names, open, open_tuned};
@@ -591,7 +591,7 @@ fn in_parts(
 ) -> Result<std::sync::Arc<dyn larder_destination::Destination>> {
     let tuning = Tuning {
         first_pause: Duration::from_millis(20),
-        multipart_above: 10,
+        parts_above: 10,
         part_bytes: 1 << 20,
         parts_at_once: 1,
     };

@@ -125,6 +125,16 @@ fn content() -> Body {
 }
 
 #[tokio::test]
+async fn a_server_that_lists_more_than_the_folder_changes_nothing() -> Test {
+    let (folder, server) = start(Folder::default()).await?;
+    let store = open(&url(&server, ""))?.destination;
+    folder.files().push(("a".to_owned(), b"x".to_vec()));
+    folder.files().push(("sub/b".to_owned(), b"y".to_vec()));
+    assert_eq!(names(store.as_ref()).await?, ["a"]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_server_that_cannot_move_gets_files_directly() -> Test {
     let (folder, server) = start(Folder {
         lacks: &["MOVE"],
