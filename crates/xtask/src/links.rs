@@ -30,7 +30,16 @@ const CARGO_WORDS: &[&str] = &[
 struct Known {
     tasks: Vec<&'static str>,
     packages: BTreeSet<String>,
+    /// Names of the program's options, without hyphens.
+    options: BTreeSet<String>,
 }
+
+/// The generated page that names every option in a heading.
+const OPTIONS: &str = "docs/reference/options.md";
+/// Folders whose pages name options of other programs, or are generated from the options themselves.
+const FOREIGN_OPTIONS: &[&str] = &["docs/decisions", "docs/format", "docs/reference", "fuzz"];
+/// Pages of the format that describe no file.
+const WITHOUT_SOURCE: &[&str] = &["README.md", "glossary.md"];
 
 /// Runs the check on the workspace at `root`.
 pub fn check(root: &Path, findings: &mut Findings) -> Result<()> {
@@ -40,11 +49,18 @@ pub fn check(root: &Path, findings: &mut Findings) -> Result<()> {
             .into_iter()
             .map(|package| package.name)
             .collect(),
+        options: options_in(&tree::read(root, Path::new(OPTIONS))?),
     };
     let documents = tree::files(root, "md")?;
     for document in &documents {
         let text = tree::read(root, document)?;
         check_document(root, document, &text, &known, findings)?;
+        if lacks_source(document, &text) {
+            findings.error(format!(
+                "{}: no line `Source: …` says where its facts come from",
+                document.display()
+            ));
+        }
     }
     let mut sources = 0;
     for source in tree::files(root, "rs")? {
@@ -76,7 +92,16 @@ fn check_document(
         }
     }
     for (line, code) in markdown::code(text) {
-        for problem in broken_mentions(root, document, &code, known) {
+        let names_ours = !FOREIGN_OPTIONS
+            .iter()
+            .any(|folder| document.starts_with(folder));
+        let unknown = unknown_options(&code, known)
+            .filter(|_| names_ours)
+            .map(|option| format!("no such option: --{option}"));
+        for problem in broken_mentions(root, document, &code, known)
+            .into_iter()
+            .chain(unknown)
+        {
             findings.error(format!("{}:{line}: {problem}", document.display()));
         }
     }
@@ -151,6 +176,35 @@ fn broken_mentions(root: &Path, document: &Path, code: &str, known: &Known) -> V
         }
     }
     problems
+}
+
+/// Names of the options in the headings of the generated page.
+fn options_in(page: &str) -> BTreeSet<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    let names = headings.filter_map(|line| line.split("`--").nth(1)?.split('`').next());
+    names.map(str::to_owned).collect()
+}
+
+/// The options that a piece of code gives to this program, or that it names alone, and that do not exist.
+fn unknown_options<'a>(code: &'a str, known: &'a Known) -> impl Iterator<Item = &'a str> {
+    let is_ours = code.starts_with("larder ") || code.starts_with("--");
+    let words = code.split_whitespace().filter(move |_| is_ours);
+    let names = words.filter_map(|word| {
+        let name = bare(word).trim_start_matches('[').strip_prefix("--")?;
+        name.split(['=', ']', '|']).next()
+    });
+    names.filter(|name| {
+        let is_name = name.starts_with(|c: char| c.is_ascii_lowercase()) && !is_placeholder(name);
+        is_name && !name.contains('*') && !known.options.contains(*name)
+    })
+}
+
+/// True for a page of the format that does not say where its facts come from.
+fn lacks_source(document: &Path, text: &str) -> bool {
+    let name = document.file_name().unwrap_or_default().to_string_lossy();
+    document.starts_with("docs/format")
+        && !WITHOUT_SOURCE.contains(&&*name)
+        && !text.lines().any(|line| line.starts_with("Source: "))
 }
 
 /// True for a word that looks like a cargo command and is none that the documents use.
@@ -228,6 +282,7 @@ mod tests {
         Known {
             tasks: vec!["layers"],
             packages: BTreeSet::from(["larder-volume".to_owned()]),
+            options: options_in("### `--dbpath`\n#### `--dry-run`\n"),
         }
     }
 
@@ -262,6 +317,35 @@ mod tests {
         assert_eq!(problems("crates/*/Cargo.toml, crates/xtask/"), 0);
         assert_eq!(problems("./scripts/none-such.sh"), 1);
         assert_eq!(problems("docs/decisions/NNNN-title.md"), 0);
+    }
+
+    #[test]
+    fn options_are_looked_up() {
+        let unknown = |code: &str| unknown_options(code, &known()).count();
+        for good in [
+            "larder backup URL --dbpath=x [--dry-run]",
+            "--dbpath",
+            "--dbpath=<file>",
+            "--<option>",
+            "cargo build --locked",
+            "--s3-*",
+        ] {
+            assert_eq!(unknown(good), 0, "{good}");
+        }
+        assert_eq!(unknown("larder test URL --db-path=x --dryrun"), 2);
+        assert_eq!(unknown("--dryrun"), 1);
+    }
+
+    #[test]
+    fn pages_of_the_format_name_their_source() {
+        let page = Path::new("docs/format/dlist.md");
+        assert!(lacks_source(page, "# dlist"));
+        assert!(!lacks_source(page, "# dlist\n\nSource: a set.\n"));
+        assert!(!lacks_source(Path::new("docs/format/README.md"), "# All"));
+        assert!(!lacks_source(
+            Path::new("docs/guide/filters.md"),
+            "# Filters"
+        ));
     }
 
     #[test]

@@ -34,14 +34,38 @@ pub fn check(root: &Path, findings: &mut Findings) -> Result<()> {
     Ok(())
 }
 
-/// Lines that print that something is left out, in a file that does not know the switch.
+/// Lines that print that something is left out, in a file that does not know the switch; and those behind which a test
+/// ends because of the user that runs it.
 fn silent_skips(text: &str) -> Vec<usize> {
+    let mut found = silent_returns(text);
     if text.contains(SWITCH) {
-        return Vec::new();
+        return found;
     }
     let prints =
         |line: &str| line.contains("println!(") && WORDS.iter().any(|word| line.contains(word));
-    lines_where(text, prints)
+    found.extend(lines_where(text, prints));
+    found.sort_unstable();
+    found
+}
+
+/// Lines that ask for root and are followed by nothing but the end of the test.
+fn silent_returns(text: &str) -> Vec<usize> {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let ends = |line: &&str| matches!(*line, "return;" | "return Ok(());");
+    let pairs = lines.windows(3).enumerate();
+    pairs
+        .filter(|(_, window)| {
+            let asks = window.first().is_some_and(|line| {
+                line.starts_with("if ") && line.contains("is_root()") && line.ends_with('{')
+            });
+            asks && window
+                .iter()
+                .skip(1)
+                .find(|line| !line.starts_with("//"))
+                .is_some_and(ends)
+        })
+        .map(|(at, _)| at + 1)
+        .collect()
 }
 
 fn lines_where(text: &str, holds: impl Fn(&str) -> bool) -> Vec<usize> {
@@ -62,5 +86,8 @@ mod tests {
         assert_eq!(silent_skips(silent), [2]);
         assert_eq!(silent_skips(&format!("{silent}// {SWITCH}\n")), [0; 0]);
         assert_eq!(silent_skips("println!(\"seed {seed}\");"), [0; 0]);
+        let root = "if !is_root() {\n    // No.\n    return Ok(());\n}\n";
+        assert_eq!(silent_skips(root), [1]);
+        assert_eq!(silent_skips("if is_root() {\n    assert!(x);\n}\n"), [0; 0]);
     }
 }

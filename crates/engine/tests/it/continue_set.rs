@@ -164,7 +164,7 @@ const FOLLOWED: usize = 4;
 #[test]
 fn an_unchanged_tree_uploads_nothing() {
     if !is_root() {
-        return;
+        return larder_testkit::pass_over("root", "files cannot be given away");
     }
     let mut failures = Vec::new();
     for set in fixtures() {
@@ -203,7 +203,7 @@ fn write(path: &Path, content: &[u8], seconds: u64) {
 #[test]
 fn a_small_change_uploads_only_that() {
     if !is_root() {
-        return;
+        return larder_testkit::pass_over("root", "files cannot be given away");
     }
     for set in fixtures() {
         let work = Continued::new(set);
