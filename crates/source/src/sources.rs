@@ -12,7 +12,8 @@ use crate::filter::{Action, Filter};
 pub struct Sources {
     /// Absolute paths in ascending order, none of them in another; folders without their separator.
     pub roots: Vec<PathBuf>,
-    /// Sources that do not exist or cannot be looked at, as they were given.
+    /// Sources that do not exist, as they were given. One that cannot be looked at is a root all the same: the walk
+    /// reports it, and what an earlier version has of it stays.
     pub missing: Vec<PathBuf>,
     /// Stored paths of sources that lie in another one.
     pub nested: Vec<Vec<u8>>,
@@ -37,7 +38,7 @@ pub fn prepare_sources(sources: &[PathBuf], folder: &Path, filter: &Filter) -> S
         let path = absolute(source, folder);
         // A link to a folder counts as that folder, as in the walk.
         let is_folder = std::fs::metadata(&path).is_ok_and(|facts| facts.is_dir());
-        if !is_folder && std::fs::symlink_metadata(&path).is_err() {
+        if !is_folder && std::fs::symlink_metadata(&path).is_err_and(|error| is_missing(&error)) {
             missing.push(source.clone());
             continue;
         }
@@ -78,6 +79,12 @@ pub fn prepare_sources(sources: &[PathBuf], folder: &Path, filter: &Filter) -> S
         unreachable,
         filter,
     }
+}
+
+/// Whether an error says that nothing is there. All others say nothing about that: a disk that fails, a mount that hangs.
+fn is_missing(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory)
 }
 
 /// Whether a filter excludes a folder between a source and another source that lies in it.

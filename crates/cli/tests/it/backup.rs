@@ -410,3 +410,66 @@ fn a_folder_of_another_user_can_be_the_destination() {
     };
     ran.code(0);
 }
+
+/// A source that cannot be looked at, such as one on a disk that fails, is not taken for one that is gone.
+#[test]
+fn what_is_known_of_a_source_that_cannot_be_looked_at_is_kept() {
+    let place = Place::new();
+    place.write("outer/source/file", b"content");
+    place.write("other/file", b"content");
+    std::fs::create_dir(place.path("destination")).expect("a folder");
+    open_to_all(&place.path("destination"));
+    let args = place.full("backup", ["outer/source", "other"]);
+    let Some(ran) = as_plain_user(&place, &args) else {
+        return;
+    };
+    ran.code(0);
+    place.write("other/file", b"more content");
+    let mode = |mode| <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(mode);
+    std::fs::set_permissions(place.path("outer"), mode(0)).expect("a mode");
+    let ran = as_plain_user(&place, &args).expect("it ran before");
+    std::fs::set_permissions(place.path("outer"), mode(0o755)).expect("a mode");
+    let ran = ran.code(3);
+    assert!(
+        (ran.out.clone() + &ran.err).contains("outer/source"),
+        "{}{}",
+        ran.out,
+        ran.err
+    );
+    let listed = place.run(place.full("list", ["*"])).code(0);
+    assert!(listed.out.contains("outer/source/file"), "{}", listed.out);
+}
+
+/// A file that could not be read while its blocks were missing is looked up again when it can be read.
+#[test]
+fn an_unreadable_file_is_looked_up_again_when_blocks_were_missing() {
+    let place = Place::new();
+    place.write("source/file", b"content");
+    place.write("source/other", b"other content");
+    std::fs::create_dir(place.path("destination")).expect("a folder");
+    open_to_all(&place.path("destination"));
+    let args = place.full("backup", ["source"]);
+    let Some(ran) = as_plain_user(&place, &args) else {
+        return;
+    };
+    ran.code(0);
+    let volumes = std::fs::read_dir(place.path("destination")).expect("volumes");
+    for volume in volumes {
+        let volume = volume.expect("a volume").path();
+        if volume.to_string_lossy().contains(".dblock.") {
+            std::fs::remove_file(volume).expect("removed");
+        }
+    }
+    let mode = |mode| <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(mode);
+    std::fs::set_permissions(place.path("source/file"), mode(0)).expect("a mode");
+    as_plain_user(&place, &args).expect("it ran before").code(3);
+    std::fs::set_permissions(place.path("source/file"), mode(0o644)).expect("a mode");
+    as_plain_user(&place, &args).expect("it ran before").code(3);
+    let mut restore = place.full("restore", ["*"]);
+    restore.push(format!("--restore-path={}", place.path("restored").display()).into());
+    place.run(&restore);
+    assert_eq!(
+        std::fs::read_to_string(place.path("restored/file")).expect("restored"),
+        "content"
+    );
+}

@@ -381,38 +381,6 @@ fn blocks_of_a_missing_data_file_are_stored_again_from_the_source() {
     }
 }
 
-/// A file that could not be read while its blocks were missing was later taken for unchanged, without its blocks.
-#[test]
-fn an_unreadable_file_is_looked_up_again_when_blocks_were_missing() {
-    use std::os::unix::fs::PermissionsExt;
-    if rustix::process::geteuid().is_root() {
-        // Nothing is unreadable for root.
-        return;
-    }
-    let mut rig = Rig::new();
-    rig.write("file", vec![1; 3000]);
-    rig.write("other", "other");
-    rig.backup();
-    let place = rig.source().join("file");
-    let facts = std::fs::metadata(&place).unwrap();
-    std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o0)).unwrap();
-    let _ = rig.store.remove(&rig.written_by(0, Blocks)).unwrap();
-    let engine = rig.open().unwrap();
-    let report = engine.backup(&rig.request()).unwrap();
-    assert_eq!(report.files_with_error, 1);
-    engine.repository().close().unwrap();
-    std::fs::set_permissions(&place, facts.permissions()).unwrap();
-    rig.backup();
-    let (target, report) = rig.try_restore(0).unwrap();
-    let held = Manifest::of(&rig.source()).unwrap();
-    let found = Manifest::of(&target).unwrap();
-    assert_eq!(
-        crate::rig::differences_of(&held, &found),
-        Vec::<String>::new()
-    );
-    assert_eq!(report.broken_remote_files, Vec::<String>::new());
-}
-
 #[test]
 fn a_dry_run_does_not_forget_that_blocks_are_missing() {
     let mut rig = plain();
