@@ -196,7 +196,12 @@ fn write(list: &Path, entries: &[Entry]) -> std::io::Result<()> {
     file.write_all(&text)?;
     file.sync_all()?;
     drop(file);
-    std::fs::rename(&part, list)
+    std::fs::rename(&part, list)?;
+    // The new name as well: without it the catalog that it names would not be found again.
+    match list.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 fn random_name() -> Result<String, Failure> {

@@ -105,16 +105,17 @@ fn remote_file(entry: &DirEntry) -> io::Result<Option<RemoteFile>> {
         return Ok(None);
     }
     let facts = match std::fs::metadata(entry.path()) {
-        // A link that leads nowhere or in a circle, or a file that was just deleted.
-        Err(error)
-            if matches!(
-                Errno::from_io_error(&error),
-                Some(Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::ACCESS | Errno::PERM)
-            ) =>
-        {
-            return Ok(None);
+        Err(error) => {
+            let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+            return match Errno::from_io_error(&error) {
+                // A link that leads nowhere or in a circle, or a file that was just deleted.
+                Some(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => Ok(None),
+                // A link to where this user may not look. For all others it is the folder that may not be entered.
+                Some(Errno::ACCESS | Errno::PERM) if is_link => Ok(None),
+                _ => Err(error),
+            };
         }
-        facts => facts?,
+        Ok(facts) => facts,
     };
     Ok((facts.is_file() || facts.is_dir()).then(|| RemoteFile {
         name,

@@ -5,6 +5,7 @@
 mod trial;
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt as _;
@@ -148,7 +149,11 @@ async fn get(store: &dyn Destination, file: &Path, existing: Existing) -> Result
         .filter(|folder| !folder.as_os_str().is_empty());
     let mut content = store.get(name).await.map_err(failed)?.stream;
     let folder = folder.unwrap_or(Path::new("."));
-    let mut target = tempfile::NamedTempFile::new_in(folder).map_err(local)?;
+    // As open as any new file: the umask is taken away by the system.
+    let mut target = tempfile::Builder::new()
+        .permissions(std::fs::Permissions::from_mode(0o666))
+        .tempfile_in(folder)
+        .map_err(local)?;
     while let Some(piece) = content.next().await {
         target.write_all(&piece.map_err(failed)?).map_err(local)?;
     }
