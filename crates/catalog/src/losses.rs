@@ -82,6 +82,11 @@ impl Catalog {
         })
     }
 
+    /// Whether a loss of this name is noted.
+    pub fn has_loss(&self, name: &str) -> Result<bool> {
+        self.read(|conn| Ok(id_of(conn, name)?.is_some()))
+    }
+
     /// The blocks that a lost volume held, as far as they were known; none for an unknown name.
     pub fn lost_blocks(&self, name: &str) -> Result<Vec<(Hash, u64)>> {
         self.read(|conn| {

@@ -23,10 +23,11 @@ use larder_volume::{BlockVolume, Compression, PackMethod, VolumeKind, VolumeName
 
 use self::counters::Counters;
 use crate::context::{Level, Phase};
+use crate::phases::Ready;
 use crate::report::BackupReport;
 use crate::run::Run;
 use crate::settings::IndexPolicy;
-use crate::sync::{LIST_WRITER, Mode, Need, View, describe};
+use crate::sync::{LIST_WRITER, Mode, Need, describe};
 use crate::{Error, Result};
 
 /// What to back up.
@@ -54,10 +55,15 @@ impl Run {
     /// # Errors
     /// As [`Run::backup`].
     pub fn backup_roots(&self, roots: &[Root], options: &WalkOptions) -> Result<BackupReport> {
-        self.with_healing(|| self.backup_once(roots, options))
+        self.with_healing(|| {
+            self.check_request(roots)?;
+            self.ready(Mode::Writing, Need::BlocksAndEntries)?
+                .backup(roots, options)
+        })
     }
 
-    fn backup_once(&self, roots: &[Root], options: &WalkOptions) -> Result<BackupReport> {
+    /// What is wrong before anything is looked at.
+    fn check_request(&self, roots: &[Root]) -> Result<()> {
         if roots.is_empty() {
             return Err(Error::user(
                 "NoSources",
@@ -72,10 +78,15 @@ impl Run {
                 "give --passphrase=… or set the environment variable PASSPHRASE (or say --no-encryption for a plain backup)",
             ));
         }
-        let view = self.synchronise(Mode::Writing, Need::BlocksAndEntries)?;
-        self.check_encryption_kept(&view)?;
-        self.report_vanished(&view)?;
-        let time = self.version_time(&view)?;
+        Ok(())
+    }
+}
+
+impl Ready<'_> {
+    fn backup(mut self, roots: &[Root], options: &WalkOptions) -> Result<BackupReport> {
+        self.check_encryption_kept()?;
+        self.report_vanished()?;
+        let time = self.version_time()?;
         if !self.settings.dry_run {
             self.tell_first_write()?;
             self.complete_indexes()?;
@@ -86,7 +97,7 @@ impl Run {
             Err(Error::Cancelled) => return Ok(self.stopped(&counters)),
             other => other?,
         };
-        self.report_stored_again(&view, &counters);
+        self.report_stored_again(&counters);
         let changed = [&counters.added, &counters.modified, &counters.deleted]
             .iter()
             .flat_map(|group| group.iter())
@@ -94,7 +105,8 @@ impl Run {
         let newest = self.catalog(|c| c.filesets())?.into_iter().next();
         let previous_was_partial = newest.as_ref().is_some_and(|newest| !newest.is_full);
         // A newest list that cannot be read is no version to rest on.
-        let newest_is_unread = view
+        let newest_is_unread = self
+            .view
             .lists()
             .iter()
             .find(|(listed, _)| *listed < time)
@@ -103,7 +115,7 @@ impl Run {
             || self.settings.upload_unchanged
             || previous_was_partial
             || newest_is_unread
-            || view.lists().is_empty())
+            || self.view.lists().is_empty())
             && !self.settings.dry_run;
         let mut stored = gathered.stored;
         let mut version = None;
@@ -141,7 +153,7 @@ impl Run {
         {
             return Err(error);
         }
-        let test = self.after_backup(&stored, write, view);
+        let test = self.after_backup(&stored, write);
         Ok(self.backup_report(&counters, version, test, false))
     }
 
@@ -169,16 +181,24 @@ impl Run {
 
     /// Puts a version that was just stored into the catalog.
     fn note_version(&self, name: &VolumeName, entries: Option<EntryWriter>) -> Result<()> {
-        self.remember_format()?;
+        self.remember_format(self.format())?;
         self.catalog(|c| c.set_param(ZIP_METHOD, method_key(self.pack_method_now(c)?)))?;
         self.remember_passphrase()?;
         self.take_over_entries(name, entries)
     }
 
     /// Newly written volumes must not drop the protection that the stored ones have.
-    fn check_encryption_kept(&self, view: &View) -> Result<()> {
-        let encrypted = view.volumes.values().any(|v| v.name.encryption().is_some());
-        let plain = view.volumes.values().any(|v| v.name.encryption().is_none());
+    fn check_encryption_kept(&self) -> Result<()> {
+        let encrypted = self
+            .view
+            .volumes
+            .values()
+            .any(|v| v.name.encryption().is_some());
+        let plain = self
+            .view
+            .volumes
+            .values()
+            .any(|v| v.name.encryption().is_none());
         match self.crypt.kind() {
             None if encrypted && !plain => Err(Error::user(
                 "EncryptionChanged",
@@ -195,9 +215,9 @@ impl Run {
     }
 
     /// Tells what is gone from the destination and why the run goes on.
-    fn report_vanished(&self, view: &View) -> Result<()> {
+    fn report_vanished(&self) -> Result<()> {
         let suspect = self.blocks_may_be_missing()?;
-        for (name, kind) in &view.vanished {
+        for (name, kind) in &self.view.vanished {
             match kind {
                 VolumeKind::Index => {
                     self.reporter.info(
@@ -219,12 +239,13 @@ impl Run {
     }
 
     /// Tells that stored blocks were lost which the source could give once more.
-    fn report_stored_again(&self, view: &View, counters: &Counters) {
+    fn report_stored_again(&self, counters: &Counters) {
         let entries = counters.without_blocks.load(Ordering::Relaxed);
         if entries == 0 {
             return;
         }
-        let gone = view
+        let gone = self
+            .view
             .vanished
             .iter()
             .filter(|(_, kind)| *kind == VolumeKind::Blocks);
@@ -289,7 +310,7 @@ impl Run {
                 None => self
                     .remote
                     .get(&row.name, row.size)?
-                    .hash(self.format()?.file_hash)?,
+                    .hash(self.format().file_hash)?,
             };
             let blocklists = self.catalog(|c| c.blocklists_of_volume(row.id))?;
             let described = BlockVolume {

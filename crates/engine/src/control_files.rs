@@ -8,6 +8,7 @@ use larder_volume::{ArchiveReader, EXTRA_FOLDER, EntryKind, MAX_EXTRA};
 use crate::context::Phase;
 use crate::data::VolumeData;
 use crate::error::PathContext;
+use crate::phases::Ready;
 use crate::report::{ListReport, ListedFile, RestoreReport};
 use crate::restore::RestoreRequest;
 use crate::run::Run;
@@ -22,7 +23,8 @@ impl Run {
     /// As [`Run::list`].
     pub fn list_control_files(&self, request: &ListRequest) -> Result<ListReport> {
         self.with_healing(|| {
-            let (version, archive) = self.version_with_control_files()?;
+            let ready = self.ready(Mode::Reading, Need::Lists)?;
+            let (version, archive) = ready.version_with_control_files()?;
             let chosen = self.control_selection(&request.patterns, &request.filters)?;
             let files = control_names(&archive, &chosen)
                 .map(|(name, size)| ListedFile {
@@ -32,7 +34,7 @@ impl Run {
                 })
                 .collect();
             Ok(ListReport {
-                versions: self.version_infos(&[version])?,
+                versions: ready.version_infos(&[version])?,
                 files,
                 common: self.common("List", false),
             })
@@ -51,7 +53,8 @@ impl Run {
                 "give --restore-path=…",
             ));
         };
-        let (version, archive) = self.version_with_control_files()?;
+        let ready = self.ready(Mode::Reading, Need::Lists)?;
+        let (version, archive) = ready.version_with_control_files()?;
         let chosen = self.control_selection(&request.patterns, &request.filters)?;
         let overwrite = self.values.get(larder_options::engine::OVERWRITE)?;
         let replace = if overwrite { Replace::Yes } else { Replace::No };
@@ -109,11 +112,12 @@ impl Run {
         report.common = self.common("Restore", false);
         Ok(report)
     }
+}
 
+impl Ready<'_> {
     fn version_with_control_files(&self) -> Result<(Version, ArchiveReader<VolumeData>)> {
-        let view = self.synchronise(Mode::Reading, Need::Lists)?;
         let version = self
-            .chosen_versions(&view, Unsaid::Newest)?
+            .chosen_versions(Unsaid::Newest)?
             .into_iter()
             .next()
             .ok_or_else(|| Error::Bug("no version was chosen".into()))?;
@@ -123,7 +127,9 @@ impl Run {
         let archive = self.fetch_volume(&volume.name, volume.size, hash)?;
         Ok((version, archive))
     }
+}
 
+impl Run {
     /// Patterns for names, which are written as if they lay at the root.
     fn control_selection(
         &self,

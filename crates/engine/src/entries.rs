@@ -4,8 +4,8 @@ use larder_volume::{ArchiveReader, FILESET_ENTRY, FileEntry, FileListReader, par
 
 use crate::data::VolumeData;
 use crate::error::VolumeContext;
+use crate::phases::Settled;
 use crate::restore::filelist_of;
-use crate::run::Run;
 use crate::{Error, Result};
 
 /// Wrong entries of one list that are named; the rest is counted.
@@ -13,7 +13,7 @@ const NAMED_ENTRIES: u64 = 20;
 /// Most bytes of the entry that says whether a version is complete; it has about twenty.
 const MAX_FILESET_BYTES: u64 = 1 << 16;
 
-impl Run {
+impl Settled<'_> {
     /// Reads the entries of a fetched version list one after the other. A wrong entry is reported and costs no other;
     /// answers the number of those.
     ///

@@ -11,11 +11,13 @@ use larder_volume::{ArchiveReader, Format, HashAlgorithm, VolumeKind, VolumeName
 use crate::context::random_bytes;
 use crate::data::VolumeData;
 use crate::error::{Reach, VolumeContext};
+use crate::phases::Settled;
 use crate::repository::locked;
-use crate::run::{OpenedFirst, Run, read_manifest};
+use crate::run::{Run, read_manifest};
 use crate::settings::check_blocksize;
 use crate::sync::{Need, RemoteVolume, View, describe};
 use crate::versions::Version;
+use crate::volumes::{OpenedVolume, OpenedVolumes};
 use crate::{Error, Result};
 
 /// Volumes up to this size are kept in memory until they are needed, two at most.
@@ -37,7 +39,7 @@ struct Witness {
     format: Format,
     is_encrypted: bool,
     /// When it is small and somebody may want it next.
-    opened: Option<OpenedFirst>,
+    opened: Option<OpenedVolume>,
 }
 
 /// What opening volumes gave, one after the other.
@@ -83,18 +85,21 @@ pub(crate) fn is_wrong_passphrase(error: &Error) -> bool {
 
 impl Run {
     /// Finds block size and hash algorithms: catalog, else the manifests in the destination, else the options.
-    pub(crate) fn establish_format(&self, view: &View, need: Need) -> Result<()> {
-        if self.known_format().is_some() {
-            return Ok(());
+    ///
+    /// Volumes that were opened for it are kept for whoever needs them next.
+    pub(crate) fn find_format(&self, view: &View, need: Need) -> Result<(Format, OpenedVolumes)> {
+        let opened = OpenedVolumes::default();
+        if let Some(format) = self.repository().known_format() {
+            return Ok((format, opened));
         }
         if let Some(text) = self.catalog(|c| c.param("format"))?
             && let Some(format) = parse_format(&text)
             && !view.volumes.is_empty()
         {
-            return self.set_format(format);
+            return Ok((self.agreed(format)?, opened));
         }
         if view.volumes.is_empty() {
-            return self.set_format(self.new_format()?);
+            return Ok((self.agreed(self.new_format()?)?, opened));
         }
         let candidates = candidates(view, need);
         let all_tried = candidates.len() >= view.volumes.len();
@@ -118,13 +123,17 @@ impl Run {
             }
         }
         match inquiry.leader() {
-            Some((format, _)) => self.take_format(format, inquiry),
+            Some((format, _)) => {
+                let format = self.agreed(format)?;
+                self.take_witnesses(format, inquiry, &opened)?;
+                Ok((format, opened))
+            }
             None => match inquiry.into_failure() {
                 // Only torn files of a first run that was interrupted: nothing holds anything yet.
                 Some(error)
                     if all_tried && view.lists().is_empty() && !is_wrong_passphrase(&error) =>
                 {
-                    self.set_format(self.new_format()?)
+                    Ok((self.agreed(self.new_format()?)?, opened))
                 }
                 Some(error) => Err(error),
                 None => Err(Error::Bug("no volume to read a manifest from".into())),
@@ -132,24 +141,28 @@ impl Run {
         }
     }
 
-    /// Takes the format that most volumes have. What did not open, or has another format, is named.
-    fn take_format(&self, format: Format, inquiry: Inquiry) -> Result<()> {
-        self.set_format(format)?;
+    /// Keeps the volumes that have the format that most have. What did not open is named.
+    fn take_witnesses(
+        &self,
+        format: Format,
+        inquiry: Inquiry,
+        opened: &OpenedVolumes,
+    ) -> Result<()> {
         for error in &inquiry.failures {
             self.pass_over(error);
         }
-        let mut opens = false;
+        let mut decrypts = false;
         for witness in inquiry.witnesses {
             if witness.format != format {
                 // Opened again it fails by its manifest, and is named then.
                 continue;
             }
-            opens |= witness.is_encrypted;
-            if let Some(opened) = witness.opened {
-                self.keep_opened(opened);
+            decrypts |= witness.is_encrypted;
+            if let Some(volume) = witness.opened {
+                opened.keep(volume);
             }
         }
-        if opens {
+        if decrypts {
             self.remember_passphrase()?;
         }
         Ok(())
@@ -173,7 +186,7 @@ impl Run {
         let name = volume.name.as_str();
         let data = self.remote.get(name, volume.size)?;
         let whole = (data.len(), data.hash(HashAlgorithm::Sha256)?);
-        let archive = self.open_volume(&volume.name, data)?;
+        let archive = self.open_archive(&volume.name, data)?;
         let format = Format::of(&read_manifest(&archive, name)?).in_volume(name)?;
         if check_blocksize(format.blocksize).is_err() {
             let source = larder_volume::Error::Unsupported(format!(
@@ -183,7 +196,7 @@ impl Run {
             return Err(Error::volume(name, source));
         }
         let keeps = volume.name.kind() != VolumeKind::Blocks && whole.0 <= KEPT_BYTES;
-        let opened = keeps.then(|| OpenedFirst {
+        let opened = keeps.then(|| OpenedVolume {
             name: volume.name.clone(),
             archive,
             whole,
@@ -263,8 +276,7 @@ impl Run {
     }
 
     /// Fixes the format in the catalog, so that the next run need not read a manifest.
-    pub(crate) fn remember_format(&self) -> Result<()> {
-        let format = self.format()?;
+    pub(crate) fn remember_format(&self, format: Format) -> Result<()> {
         self.catalog(|c| {
             c.set_param(
                 "format",
@@ -277,7 +289,9 @@ impl Run {
             )
         })
     }
+}
 
+impl Settled<'_> {
     /// Whether a list was made when its name says. An earlier list under a later name would pass for a newer version;
     /// its manifest, which an encrypted volume protects, tells.
     pub(crate) fn is_as_old_as_its_name(
@@ -340,7 +354,7 @@ impl Run {
         if len <= KEPT_BYTES {
             let whole = (len, HashAlgorithm::Sha256.digest(b""));
             let name = volume.name.clone();
-            self.keep_opened(OpenedFirst {
+            self.opened.keep(OpenedVolume {
                 name,
                 archive,
                 whole,

@@ -15,6 +15,7 @@ mod gpg;
 mod identity;
 mod listing;
 mod losses;
+mod phases;
 mod quota;
 mod repair;
 mod report;

@@ -6,9 +6,11 @@ use larder_catalog::Counts;
 use larder_volume::EntryKind;
 
 use crate::context::Phase;
+use crate::error::Reach;
+use crate::phases::Ready;
 use crate::report::{ListReport, ListedFile, VersionInfo};
 use crate::run::Run;
-use crate::sync::{Mode, Need, View, describe};
+use crate::sync::{Mode, Need, describe};
 use crate::versions::{Unsaid, Version};
 use crate::workers::for_each_parallel;
 use crate::{Error, Result};
@@ -33,8 +35,8 @@ impl Run {
     /// When the destination cannot be read or holds no version.
     pub fn list_filesets(&self) -> Result<ListReport> {
         self.with_healing(|| {
-            let view = self.quick_view()?;
-            let versions = self.version_infos(&self.all_versions(&view)?)?;
+            let ready = self.quickly_ready()?;
+            let versions = ready.version_infos(&ready.all_versions()?)?;
             Ok(ListReport {
                 versions,
                 files: Vec::new(),
@@ -48,16 +50,22 @@ impl Run {
     /// # Errors
     /// As [`Run::list_filesets`]; a wrong pattern.
     pub fn list(&self, request: &ListRequest) -> Result<ListReport> {
-        self.with_healing(|| self.list_once(request))
+        self.with_healing(|| self.quickly_ready()?.list(request))
     }
 
-    fn list_once(&self, request: &ListRequest) -> Result<ListReport> {
-        let view = self.quick_view()?;
+    /// Ready for what needs no block: volumes are compared, index files are not read.
+    fn quickly_ready(&self) -> Result<Ready<'_>> {
+        self.ready(Mode::Reading, Need::Lists)
+    }
+}
+
+impl Ready<'_> {
+    fn list(&self, request: &ListRequest) -> Result<ListReport> {
         let only_versions = request.patterns.is_empty()
             && request.filters.is_empty()
             && request.version_argument.is_none();
         if only_versions {
-            let chosen = self.chosen_versions(&view, Unsaid::All)?;
+            let chosen = self.chosen_versions(Unsaid::All)?;
             let versions = self.version_infos(&chosen)?;
             return Ok(ListReport {
                 versions,
@@ -71,8 +79,8 @@ impl Run {
             Unsaid::Newest
         };
         let chosen = match &request.version_argument {
-            Some(text) => vec![self.version_by_argument(&view, text)?],
-            None => self.chosen_versions(&view, unsaid)?,
+            Some(text) => vec![self.version_by_argument(text)?],
+            None => self.chosen_versions(unsaid)?,
         };
         let mut files = self.matching_files(&chosen, request)?;
         let mut looked_at = chosen;
@@ -81,7 +89,7 @@ impl Run {
                 "NoMatchInNewest",
                 "No files matching, looking in all versions",
             );
-            looked_at = self.all_versions(&view)?;
+            looked_at = self.all_versions()?;
             files = self.matching_files(&looked_at, request)?;
         }
         let versions = self.version_infos(&looked_at)?;
@@ -92,8 +100,8 @@ impl Run {
         })
     }
 
-    fn version_by_argument(&self, view: &View, text: &str) -> Result<Version> {
-        let all = self.all_versions(view)?;
+    fn version_by_argument(&self, text: &str) -> Result<Version> {
+        let all = self.all_versions()?;
         if let Ok(number) = text.parse::<u64>() {
             return all
                 .iter()
@@ -111,11 +119,6 @@ impl Run {
                 });
         }
         self.version_at(&all, text, larder_options::value::Direction::Backwards)
-    }
-
-    /// A view for commands that need no block: volumes are compared, index files are not read.
-    fn quick_view(&self) -> Result<View> {
-        self.synchronise(Mode::Reading, Need::Lists)
     }
 
     fn matching_files(
@@ -147,7 +150,7 @@ impl Run {
                 });
                 match outcome {
                     // Of several versions the others still have an answer.
-                    Err(error @ Error::Volume { .. }) if versions.len() > 1 => {
+                    Err(error) if error.reach() == Reach::Volume && versions.len() > 1 => {
                         self.reporter.error("DamagedList", describe(&error));
                         Ok((place, Vec::new()))
                     }
@@ -196,7 +199,7 @@ impl Run {
             self.settings.threads,
             unknown,
             |version| match self.read_list(&version.volume, version.time, |_| Ok(())) {
-                Err(error @ Error::Volume { .. }) => {
+                Err(error) if error.reach() == Reach::Volume => {
                     self.reporter.error("DamagedList", describe(&error));
                     Ok(None)
                 }

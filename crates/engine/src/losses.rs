@@ -11,8 +11,7 @@ use larder_volume::{BlockVolume, Hash, VolumeKind, VolumeTime};
 
 use crate::Result;
 use crate::error::Reach;
-use crate::run::Run;
-use crate::sync::View;
+use crate::phases::Settled;
 use crate::verify::WholeLists;
 
 /// Losses that are named one by one; the rest is counted.
@@ -29,7 +28,7 @@ struct Cost {
     versions: BTreeSet<i64>,
 }
 
-impl Run {
+impl Settled<'_> {
     /// Notes that a stored volume is gone or changed, and the blocks it held. To be part of a durable change.
     pub(crate) fn note_loss(
         &self,
@@ -59,14 +58,14 @@ impl Run {
 
     /// Forgets losses that are mended and tells the others: what is missing, and what it costs. Lists are read only when
     /// the cost of a loss is not known yet or has changed.
-    pub(crate) fn tell_losses(&self, view: &View) -> Result<()> {
+    pub(crate) fn tell_losses(&self) -> Result<()> {
         let losses = self.catalog(|c| c.losses())?;
         if losses.is_empty() {
             return Ok(());
         }
         let mut lasting = Vec::new();
         for loss in losses {
-            if self.is_back(&loss, view) || self.is_stored_elsewhere(&loss)? {
+            if self.is_back(&loss) || self.is_stored_elsewhere(&loss)? {
                 self.forget_loss(&loss.name)?;
                 self.reporter.verbose(
                     "LossMended",
@@ -76,7 +75,7 @@ impl Run {
                 lasting.push(loss);
             }
         }
-        self.count_costs(view, &mut lasting)?;
+        self.count_costs(&mut lasting)?;
         // Whether anything is missed of a data volume is not known before its cost is counted: it may have moved.
         lasting.retain(|loss| loss.kind != VolumeKind::Blocks || loss.files.is_some());
         let told = lasting.len().min(NAMED_LOSSES);
@@ -122,16 +121,17 @@ impl Run {
         self.crypt.kind().is_none() || self.crypt.passphrase.is_some()
     }
 
-    /// Notes a data volume that an index describes and that is not there, with the blocks it is said to hold.
-    pub(crate) fn note_described(&self, described: &BlockVolume) -> Result<()> {
+    /// Notes a data volume that an index describes and that is not there, or not as it says, with the blocks it is said
+    /// to hold.
+    pub(crate) fn note_described(&self, described: &BlockVolume, what: LossKind) -> Result<()> {
         self.catalog(|c| {
-            if c.losses()?.iter().any(|loss| loss.name == described.name) {
+            if c.has_loss(&described.name)? {
                 return Ok(());
             }
             let loss = Loss {
                 name: described.name.clone(),
                 kind: VolumeKind::Blocks,
-                what: LossKind::Gone,
+                what,
                 noticed: self.clock.seconds(),
                 size: described.size,
                 hash: described.hash,
@@ -152,12 +152,19 @@ impl Run {
         })
     }
 
+    /// Names of the volumes that are not as they were: what could be read of them was read when that was noticed.
+    pub(crate) fn noted_losses(&self) -> Result<HashSet<String>> {
+        let losses = self.catalog(|c| c.losses())?;
+        let lasting = losses.into_iter().filter(|loss| !self.is_back(loss));
+        Ok(lasting.map(|loss| loss.name).collect())
+    }
+
     /// True when a volume that was gone or had another length is listed as it was.
-    fn is_back(&self, loss: &Loss, view: &View) -> bool {
+    fn is_back(&self, loss: &Loss) -> bool {
         if matches!(loss.what, LossKind::Damaged(_)) {
             return false;
         }
-        view.find(&loss.name).is_some_and(|found| {
+        self.view.find(&loss.name).is_some_and(|found| {
             found.size.is_none() || loss.size.is_none() || found.size == loss.size
         })
     }
@@ -188,7 +195,7 @@ impl Run {
     }
 
     /// Counts the files that each loss costs, where that is not known or has changed. One that costs nothing is dropped.
-    fn count_costs(&self, view: &View, losses: &mut Vec<Loss>) -> Result<()> {
+    fn count_costs(&self, losses: &mut Vec<Loss>) -> Result<()> {
         let mut owner: HashMap<(Hash, u64), usize> = HashMap::new();
         let mut changed = false;
         for (index, loss) in losses.iter().enumerate() {
@@ -206,8 +213,8 @@ impl Run {
         let missed: HashSet<(Hash, u64)> = owner.keys().copied().collect();
         let mut costs: Vec<Cost> = losses.iter().map(|_| Cost::default()).collect();
         // Without a list nothing is known of what the losses cost.
-        let mut all_read = !view.lists().is_empty();
-        for version in self.all_versions(view).unwrap_or_default() {
+        let mut all_read = !self.view.lists().is_empty();
+        for version in self.all_versions().unwrap_or_default() {
             let mut whole = WholeLists::default();
             let read = self.each_entry(&version, |entry| {
                 if let Some(block) = self.first_missing(&entry, &missed, &mut whole)?

@@ -17,15 +17,15 @@ impl Run {
         let mut first = true;
         self.with_healing(|| {
             let rebuilt = rebuilt || !std::mem::replace(&mut first, false);
-            let view = self.synchronise(Mode::Writing, Need::BlocksAndEntries)?;
-            self.all_versions(&view)?;
+            let ready = self.ready(Mode::Writing, Need::BlocksAndEntries)?;
+            ready.all_versions()?;
             let indexes_written = if self.settings.dry_run {
                 0
             } else {
-                self.complete_indexes()?
+                ready.complete_indexes()?
             };
             if !self.settings.dry_run {
-                self.accept_lost_lists()?;
+                ready.accept_lost_lists()?;
             }
             let volumes = self.catalog(|c| c.volumes())?;
             Ok(RepairReport {
@@ -34,9 +34,9 @@ impl Run {
                     .iter()
                     .filter(|v| v.kind != VolumeKind::List)
                     .count() as u64
-                    + view.lists().len() as u64,
+                    + ready.view.lists().len() as u64,
                 blocks: self.catalog(|c| c.block_count())?,
-                versions: view.lists().len() as u64,
+                versions: ready.view.lists().len() as u64,
                 indexes_written,
                 common: self.common("Repair", false),
             })

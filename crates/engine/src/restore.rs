@@ -39,9 +39,10 @@ use self::selected::{Contents, Selected};
 use crate::context::Phase;
 use crate::data::VolumeData;
 use crate::error::{PathContext, Reach};
+use crate::phases::{Ready, Settled};
 use crate::report::RestoreReport;
 use crate::run::Run;
-use crate::sync::{Mode, Need, RemoteVolume, View, describe};
+use crate::sync::{Mode, Need, RemoteVolume, describe};
 use crate::versions::{Unsaid, Version};
 use crate::{Error, Result};
 
@@ -159,10 +160,15 @@ impl Run {
         request: &RestoreRequest,
         watch: Option<Arc<dyn Watch>>,
     ) -> Result<RestoreReport> {
-        self.with_healing(|| self.restore_once(request, watch.clone()))
+        self.with_healing(|| {
+            self.ready(Mode::Reading, Need::Blocks)?
+                .restore(request, watch.clone())
+        })
     }
+}
 
-    fn restore_once(
+impl Ready<'_> {
+    fn restore(
         &self,
         request: &RestoreRequest,
         watch: Option<Arc<dyn Watch>>,
@@ -182,7 +188,6 @@ impl Run {
             file_mode: 0o666 & !umask,
             folder_mode: 0o777 & !umask,
         };
-        let view = self.synchronise(Mode::Reading, Need::Blocks)?;
         let every = Every::of(&self.values)?;
         let tally = Tally::default();
         let work = Work {
@@ -192,7 +197,7 @@ impl Run {
             watch,
         };
         let version_time = if every == Every::No {
-            let chosen = self.chosen_versions(&view, Unsaid::Newest)?;
+            let chosen = self.chosen_versions(Unsaid::Newest)?;
             let version = chosen
                 .first()
                 .ok_or_else(|| Error::Bug("no version was chosen".into()))?;
@@ -200,7 +205,7 @@ impl Run {
             let some = self.restore_version(&work, version, target, None)?;
             some.is_some().then_some(version.time)
         } else {
-            self.restore_versions(&work, &view, every)?
+            self.restore_versions(&work, every)?
         };
         let Some(version_time) = version_time else {
             return Err(Error::user(
@@ -238,12 +243,7 @@ impl Run {
 
     /// Restores each chosen version into a folder of its own, oldest first; gives the time of the newest of which
     /// something was selected. One that cannot be read is told and passed over.
-    fn restore_versions(
-        &self,
-        work: &Work<'_>,
-        view: &View,
-        every: Every,
-    ) -> Result<Option<VolumeTime>> {
+    fn restore_versions(&self, work: &Work<'_>, every: Every) -> Result<Option<VolumeTime>> {
         let Some(target) = &work.request.target else {
             return Err(Error::user(
                 "NoRestorePath",
@@ -253,7 +253,7 @@ impl Run {
         };
         let mut restored = Contents::new();
         let mut newest = None;
-        for version in self.chosen_versions(view, Unsaid::All)?.iter().rev() {
+        for version in self.chosen_versions(Unsaid::All)?.iter().rev() {
             let target = target.join(self.local_text(version.time, "%Y%m%d-%H%M%S"));
             let without = (every == Every::Unique).then_some(&restored);
             match self.restore_version(work, version, Some(&target), without) {
@@ -338,7 +338,9 @@ impl Run {
         }
         Ok(Some(contents))
     }
+}
 
+impl Run {
     /// Compiles patterns for a version whose paths look like `sample`.
     pub(crate) fn selection(
         &self,
@@ -359,7 +361,9 @@ impl Run {
             )
         })
     }
+}
 
+impl Settled<'_> {
     /// Fetches a version list.
     pub(crate) fn fetch_list(&self, volume: &RemoteVolume) -> Result<ArchiveReader<VolumeData>> {
         let name = volume.name.as_str();
@@ -378,7 +382,9 @@ impl Run {
         }
         self.fetch_volume(&volume.name, volume.size, known.and_then(|row| row.hash))
     }
+}
 
+impl Run {
     /// A version's time as people here read it, for the names of copies and folders.
     fn local_text(&self, time: VolumeTime, format: &str) -> String {
         jiff::Timestamp::from_second(time.0)

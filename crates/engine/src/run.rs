@@ -2,7 +2,7 @@
 //! after them.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use larder_catalog::{Catalog, VolumeRow, VolumeState};
 use larder_destination::{Clock, Random};
@@ -17,9 +17,8 @@ use crate::crypt::Crypt;
 use crate::data::{Sink, TAR_MEMORY_BYTES, VolumeData};
 use crate::error::VolumeContext;
 use crate::report::{BackendStatistics, Common, Outcome};
-use crate::repository::{Repository, locked};
+use crate::repository::Repository;
 use crate::settings::Settings;
-use crate::sync::Searched;
 use crate::transfer::Remote;
 use crate::{Error, Result};
 
@@ -34,25 +33,9 @@ pub struct Run {
     pub(crate) cancel: Cancel,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
-    /// The volumes whose manifests gave the format, for whoever needs them next.
-    opened_first: Mutex<Vec<OpenedFirst>>,
-    /// Lists that were opened to see whether they are versions.
-    pub(crate) judged_lists: Mutex<std::collections::HashMap<String, bool>>,
-    /// Which data files were searched for blocks that no index names.
-    pub(crate) searched: Mutex<Searched>,
     started: (i64, u32),
 }
 
-/// A volume that was opened before anybody wanted what is in it.
-pub(crate) struct OpenedFirst {
-    pub(crate) name: VolumeName,
-    pub(crate) archive: ArchiveReader<VolumeData>,
-    /// Length and SHA-256 of the remote file.
-    pub(crate) whole: (u64, larder_volume::Hash),
-}
-
-/// Volumes kept open so.
-const KEPT_VOLUMES: usize = 2;
 /// Block size of a new backup.
 const DEFAULT_BLOCKSIZE: u64 = 1 << 20;
 
@@ -102,9 +85,6 @@ impl Run {
             started: clock.now(),
             clock,
             random: Arc::clone(&repository.random),
-            opened_first: Mutex::default(),
-            judged_lists: Mutex::default(),
-            searched: Mutex::default(),
             repository,
         })
     }
@@ -133,6 +113,14 @@ impl Run {
         self.repository.catalog(work)
     }
 
+    /// A catalog change that is on disk when this returns.
+    pub(crate) fn durable<R>(
+        &self,
+        work: impl FnOnce(&Catalog) -> larder_catalog::Result<R>,
+    ) -> Result<R> {
+        self.catalog(|c| c.durable(work))
+    }
+
     /// Throws the catalog away and starts an empty one; the remote side is the truth.
     pub(crate) fn discard_catalog(&self, reason: &str) -> Result<()> {
         self.reporter.info(
@@ -155,19 +143,8 @@ impl Run {
         }
     }
 
-    /// The backup's format once it is known.
-    pub(crate) fn format(&self) -> Result<Format> {
-        self.repository
-            .known_format()
-            .ok_or_else(|| Error::Bug("the block size is used before it is known".into()))
-    }
-
-    pub(crate) fn known_format(&self) -> Option<Format> {
-        self.repository.known_format()
-    }
-
-    /// Fixes the format for this run after comparing it with what the user asked for.
-    pub(crate) fn set_format(&self, format: Format) -> Result<()> {
+    /// The format that was found, after comparing it with what the user asked for.
+    pub(crate) fn agreed(&self, format: Format) -> Result<Format> {
         let differs = |option: &str, has: String, asked: String| {
             Err(Error::user(
                 "ParameterMismatch",
@@ -205,7 +182,7 @@ impl Run {
             );
         }
         self.repository.remember(format);
-        Ok(())
+        Ok(format)
     }
 
     /// The format of a backup that does not exist yet.
@@ -230,8 +207,8 @@ impl Run {
         Ok(format)
     }
 
-    /// Decrypts and opens a fetched volume and compares its manifest with the backup's format.
-    pub(crate) fn open_volume(
+    /// Decrypts and opens a fetched volume, of whatever format.
+    pub(crate) fn open_archive(
         &self,
         name: &VolumeName,
         data: VolumeData,
@@ -259,98 +236,7 @@ impl Run {
                 ),
             );
         }
-        if !self.settings.dont_read_manifests
-            && let Some(format) = self.known_format()
-        {
-            read_manifest(&archive, text)?
-                .check(format.blocksize, format.block_hash, format.file_hash)
-                .in_volume(text)?;
-        }
         Ok(archive)
-    }
-
-    /// Fetches, checks and opens a volume. Damage in transit is met with one more download.
-    ///
-    /// Encrypted volumes are checked by their HMAC instead of the remote hash (docs/decisions/0006). Another hash does
-    /// not end it when the volume can be opened all the same: what is read from it is verified piece by piece, and one
-    /// bad block must not cost the others. A list has no such pieces, and one in the place of another would give the
-    /// wrong version: its hash must be right when it is known.
-    pub(crate) fn fetch_volume(
-        &self,
-        name: &VolumeName,
-        size: Option<u64>,
-        hash: Option<larder_volume::Hash>,
-    ) -> Result<ArchiveReader<VolumeData>> {
-        let is_list = name.kind() == VolumeKind::List;
-        let hash = hash.filter(|_| is_list || !Crypt::authenticates(name));
-        if hash.is_none()
-            && let Some(opened) = self.take_opened(name)
-        {
-            return Ok(opened.archive);
-        }
-        let mut second = false;
-        loop {
-            let data = self.remote.get(name.as_str(), size)?;
-            match self.check_hash(name, &data, hash) {
-                Err(Error::Volume { .. }) if !second => {
-                    second = true;
-                    continue;
-                }
-                Err(error @ Error::Volume { .. }) if !is_list => self.reporter.warn(
-                    "DamagedVolume",
-                    format!(
-                        "{}; what can be verified of it is used",
-                        crate::sync::describe(&error)
-                    ),
-                ),
-                other => other?,
-            }
-            match self.open_volume(name, data) {
-                Err(Error::Volume { .. }) if !second => second = true,
-                other => return other,
-            }
-        }
-    }
-
-    /// Keeps a volume that was opened for its manifest.
-    pub(crate) fn keep_opened(&self, opened: OpenedFirst) {
-        let mut kept = locked(&self.opened_first);
-        kept.truncate(KEPT_VOLUMES - 1);
-        kept.insert(0, opened);
-    }
-
-    /// The volume that was opened for its manifest, when it is this one.
-    pub(crate) fn take_opened(&self, name: &VolumeName) -> Option<OpenedFirst> {
-        let mut kept = locked(&self.opened_first);
-        let at = kept.iter().position(|opened| opened.name == *name)?;
-        Some(kept.remove(at))
-    }
-
-    /// Compares the hash of a fetched volume with the recorded one.
-    pub(crate) fn check_hash(
-        &self,
-        name: &VolumeName,
-        data: &VolumeData,
-        hash: Option<larder_volume::Hash>,
-    ) -> Result<()> {
-        let (Some(expected), Some(format)) = (hash, self.known_format()) else {
-            return Ok(());
-        };
-        if self.settings.skip_file_hash_checks {
-            return Ok(());
-        }
-        let found = data.hash(format.file_hash)?;
-        if found == expected {
-            return Ok(());
-        }
-        Err(Error::volume(
-            name.as_str(),
-            larder_volume::Error::Mismatch {
-                field: "hash",
-                expected: expected.to_base64(),
-                found: found.to_base64(),
-            },
-        ))
     }
 
     /// A new random remote name for a data or index volume.

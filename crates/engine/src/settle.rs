@@ -6,6 +6,7 @@ use larder_catalog::{LossKind, VolumeRow, VolumeState};
 use larder_volume::{VolumeKind, VolumeName};
 
 use crate::error::Reach;
+use crate::phases::Settled;
 use crate::restore::filelist_of;
 use crate::run::Run;
 use crate::sync::{Mode, RemoteVolume, SUSPECT, View};
@@ -39,11 +40,26 @@ impl Run {
         ))
     }
 
+    /// Takes over the names that the destination gives to volumes, where they differ from those sent in their case only.
+    pub(crate) fn follow_case(&self, view: &View, rows: &mut [VolumeRow]) -> Result<()> {
+        for row in rows {
+            let Some(listed) = view.find(&row.name).map(|v| v.name.as_str()) else {
+                continue;
+            };
+            if listed != row.name {
+                self.catalog(|c| c.rename_volume(row.id, listed))?;
+                listed.clone_into(&mut row.name);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Settled<'_> {
     /// Removes what an earlier run of this machine left half-done. One that cannot be removed stays noted for the next
     /// run: it may be locked, and it harms nobody.
     pub(crate) fn remove_leftovers(
-        &self,
-        view: &mut View,
+        &mut self,
         leftovers: Vec<(VolumeRow, u64)>,
         mode: Mode,
     ) -> Result<()> {
@@ -55,7 +71,7 @@ impl Run {
                 && let Some(volume) = self.list_of_another_run(&row, size)?
             {
                 self.catalog(|c| c.remove_volume(row.id))?;
-                view.volumes.insert(row.name, volume);
+                self.view.volumes.insert(row.name, volume);
                 continue;
             }
             match self.remote.delete(&row.name, size) {
@@ -101,7 +117,7 @@ impl Run {
             Err(error) if error.reach() == Reach::Volume => return Ok(None),
             Err(error) => return Err(error),
         };
-        let own = row.hash.is_some() && row.hash == Some(data.hash(self.format()?.file_hash)?);
+        let own = row.hash.is_some() && row.hash == Some(data.hash(self.format().file_hash)?);
         let opens = || match self.open_volume(&name, data.clone()) {
             Ok(archive) => Ok(filelist_of(&archive, &row.name).is_ok()),
             Err(error) if error.reach() == Reach::Volume => Ok(false),
@@ -117,32 +133,12 @@ impl Run {
         }))
     }
 
-    /// Takes over the names that the destination gives to volumes, where they differ from those sent in their case only.
-    pub(crate) fn follow_case(&self, view: &View, rows: &mut [VolumeRow]) -> Result<()> {
+    /// Deals with every volume the catalog knows, and notes those that need no reading.
+    pub(crate) fn settle_known(&mut self, rows: Vec<VolumeRow>, mode: Mode) -> Result<()> {
+        let by_others = others_wrote(&self.view, &rows);
+        self.view.written_by_others = by_others;
         for row in rows {
-            let Some(listed) = view.find(&row.name).map(|v| v.name.as_str()) else {
-                continue;
-            };
-            if listed != row.name {
-                self.catalog(|c| c.rename_volume(row.id, listed))?;
-                listed.clone_into(&mut row.name);
-            }
-        }
-        Ok(())
-    }
-
-    /// Deals with every volume the catalog knows; returns the names that need no reading.
-    pub(crate) fn settle_known(
-        &self,
-        view: &mut View,
-        rows: Vec<VolumeRow>,
-        mode: Mode,
-    ) -> Result<HashSet<String>> {
-        let mut known = HashSet::new();
-        let by_others = others_wrote(view, &rows);
-        view.written_by_others = by_others;
-        for row in rows {
-            let found = view.find(&row.name).map(|v| v.size);
+            let found = self.view.find(&row.name).map(|v| v.size);
             match (row.state, found) {
                 (VolumeState::Uploaded | VolumeState::Verified, Some(size)) => {
                     match (size, row.size) {
@@ -155,15 +151,15 @@ impl Run {
                                 ),
                             );
                             self.forget_lost(&row, LossKind::Resized(found), false)?;
-                            view.resized.push((row.name, found, expected));
+                            self.view.resized.push((row.name, found, expected));
                         }
                         _ => {
-                            known.insert(row.name);
+                            self.known.insert(row.name);
                         }
                     }
                 }
                 (VolumeState::Uploaded | VolumeState::Verified, None) => {
-                    view.vanished.push((row.name.clone(), row.kind));
+                    self.view.vanished.push((row.name.clone(), row.kind));
                     self.forget_lost(&row, LossKind::Gone, by_others)?;
                 }
                 (VolumeState::Uploading, Some(_)) if row.kind == VolumeKind::List => {
@@ -174,7 +170,7 @@ impl Run {
                     self.catalog(|c| {
                         c.set_volume(row.id, VolumeState::Uploaded, row.size, row.hash)
                     })?;
-                    known.insert(row.name);
+                    self.known.insert(row.name);
                 }
                 (VolumeState::Uploading | VolumeState::Temporary | VolumeState::Deleting, _) => {
                     if mode == Mode::Writing {
@@ -184,7 +180,7 @@ impl Run {
                 (VolumeState::Deleted, _) => self.catalog(|c| c.remove_volume(row.id))?,
             }
         }
-        Ok(known)
+        Ok(())
     }
 
     /// Forgets a volume that is not what it was, and notes the loss. The suspicion comes first: it must outlive a run

@@ -17,9 +17,9 @@ use larder_destination::{ErrorKind, RemoteFile};
 use larder_volume::{EntryKind, VolumeKind, VolumeName, VolumeTime};
 
 pub(crate) use self::search::Searched;
-use crate::context::{Level, Phase};
+use crate::context::Level;
 use crate::run::Run;
-use crate::settle::{is_stored, split_leftovers};
+use crate::settle::is_stored;
 use crate::{Error, Result};
 
 /// One volume of this backup in the destination.
@@ -112,7 +112,7 @@ const UNSEEN: &str = "2";
 
 impl Run {
     /// Lists the destination and sorts out this backup's volumes. A missing folder is created only on demand.
-    pub(crate) fn view(&self, create_folder: bool) -> Result<View> {
+    pub(crate) fn list_volumes(&self, create_folder: bool) -> Result<View> {
         let is_volume = |file: &RemoteFile| {
             VolumeName::parse(&file.name, self.settings.case_insensitive).is_some()
         };
@@ -129,55 +129,6 @@ impl Run {
         let mut view = self.sort_files(files);
         let rows = self.catalog(|c| c.volumes())?;
         self.take_out_unencrypted(&mut view, &rows)?;
-        Ok(view)
-    }
-
-    /// Compares catalog and destination and mends the catalog; the central step before every operation.
-    pub(crate) fn synchronise(&self, mode: Mode, need: Need) -> Result<View> {
-        self.reporter.phase(Phase::CheckingRemote);
-        let mut rows = self.catalog(|c| c.volumes())?;
-        let is_new = !rows.iter().any(is_stored);
-        let creates = is_new && self.settings.create_folder;
-        // What cannot become a backup leaves no folder behind.
-        let format = if creates {
-            self.new_format().map(drop)
-        } else {
-            Ok(())
-        };
-        let mut view = match (self.view(creates && format.is_ok()), format) {
-            (Err(Error::Destination(error)), Err(wrong))
-                if *error.kind() == ErrorKind::FolderMissing =>
-            {
-                return Err(wrong);
-            }
-            (view, _) => view?,
-        };
-        self.report_sorting(&view)?;
-        self.check_not_emptied(&view, &rows)?;
-        if is_another_set(&view, &rows) {
-            // Its format, passphrase and blocks are not those that the catalog knows.
-            self.discard_catalog("the destination holds another backup than it describes")?;
-            return self.synchronise(mode, need);
-        }
-        self.follow_case(&view, &mut rows)?;
-        let rows = self.forget_unencrypted(&view, rows)?;
-        let (leftovers, rows) = split_leftovers(&mut view, rows);
-        self.establish_format(&view, need)?;
-        self.check_passphrase(&view)?;
-        self.remove_leftovers(&mut view, leftovers, mode)?;
-        let known = self.settle_known(&mut view, rows, mode)?;
-        // What a loss costs is known only when everything that is stored now was taken in.
-        if need != Need::Lists || (self.can_decrypt() && self.has_fresh_losses()?) {
-            self.ingest_indexes(&view, &known)?;
-            self.ingest_unindexed(&view)?;
-        }
-        if need == Need::BlocksAndEntries {
-            self.ingest_newest_list(&view)?;
-        }
-        if !view.volumes.is_empty() {
-            self.remember_format()?;
-        }
-        self.tell_losses(&view)?;
         Ok(view)
     }
 
@@ -199,7 +150,7 @@ impl Run {
 
 /// True when nothing is stored that the catalog knows, though it knows of much: a disk was exchanged, or the backup was begun
 /// anew elsewhere.
-fn is_another_set(view: &View, rows: &[VolumeRow]) -> bool {
+pub(crate) fn is_another_set(view: &View, rows: &[VolumeRow]) -> bool {
     let mut stored = rows.iter().filter(|row| is_stored(row)).peekable();
     !view.volumes.is_empty()
         && stored.peek().is_some()

@@ -1,7 +1,7 @@
 //! `--upload-verification-file`: a list of all volumes for checkers that know nothing of this program.
 //!
 //! The file `<prefix>-verification.json` is not encrypted and is replaced after each backup (commands spec 5.5). Its
-//! name is none of a volume, so the comparison with the catalog passes it over.
+//! name is none of a volume, so the comparison with the catalog passes it over (docs/format/verification-file.md).
 
 use bytes::Bytes;
 use larder_catalog::VolumeState;
@@ -10,9 +10,9 @@ use larder_volume::VolumeKind;
 use serde::Serialize;
 
 use crate::data::VolumeData;
+use crate::phases::Ready;
 use crate::report::TestReport;
-use crate::run::Run;
-use crate::sync::{View, describe};
+use crate::sync::describe;
 use crate::volumes::StoredVolume;
 use crate::{Error, Result};
 
@@ -32,16 +32,15 @@ struct Row {
     state: u8,
 }
 
-impl Run {
+impl Ready<'_> {
     /// What follows the upload of a version: the verification file, then the check of what is stored.
     pub(crate) fn after_backup(
-        &self,
+        &mut self,
         stored: &[StoredVolume],
         wrote: bool,
-        view: View,
     ) -> Option<TestReport> {
         let outcome = self.upload_verification_file(wrote || !stored.is_empty());
-        match outcome.and_then(|()| self.verify_after_backup(stored, wrote, view)) {
+        match outcome.and_then(|()| self.verify_after_backup(stored, wrote)) {
             Ok(report) => report,
             Err(Error::Cancelled) => {
                 self.reporter.warn(

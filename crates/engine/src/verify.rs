@@ -17,11 +17,12 @@ pub(crate) use self::whole::WholeLists;
 use crate::Result;
 use crate::context::Phase;
 use crate::error::Reach;
+use crate::phases::Ready;
 use crate::report::{Finding, Outcome as Parsed, TestReport, Verification as Checked};
 use crate::run::Run;
 use crate::settings::Verification;
 use crate::settle::is_stored;
-use crate::sync::{Mode, Need, RemoteVolume, View, describe};
+use crate::sync::{Mode, Need, RemoteVolume, describe};
 use crate::versions::Unsaid;
 use crate::volumes::StoredVolume;
 use crate::workers::for_each_parallel;
@@ -62,29 +63,30 @@ impl Run {
     /// When the destination cannot be read at all. Damage is in the report.
     pub fn test(&self, samples: Samples) -> Result<TestReport> {
         self.with_healing(|| {
-            let view = self.synchronise(Mode::Reading, Need::Blocks)?;
-            if view.volumes.is_empty() {
-                self.all_versions(&view)?;
+            let ready = self.ready(Mode::Reading, Need::Blocks)?;
+            if ready.view.volumes.is_empty() {
+                ready.all_versions()?;
             }
             self.reporter.phase(Phase::Verifying);
-            let chosen = self.choose(&view, samples)?;
-            self.check_volumes(&view, chosen, samples == Samples::All)
+            let chosen = ready.choose(samples)?;
+            ready.check_volumes(chosen, samples == Samples::All)
         })
     }
+}
 
-    /// List check and samples after a backup. `view` is what was there before it; it does when nothing was sent.
+impl Ready<'_> {
+    /// List check and samples after a backup. The destination is listed anew when something was sent.
     pub(crate) fn verify_after_backup(
-        &self,
+        &mut self,
         stored: &[StoredVolume],
         wrote: bool,
-        view: View,
     ) -> Result<Option<TestReport>> {
         if !self.settings.backend_verification || self.settings.dry_run {
             return Ok(None);
         }
         self.reporter.phase(Phase::Verifying);
-        let view = if wrote || !stored.is_empty() {
-            let view = self.view(false)?;
+        if wrote || !stored.is_empty() {
+            let view = self.list_volumes(false)?;
             for volume in stored {
                 match view.find(&volume.name) {
                     Some(found) if found.size.is_none_or(|size| size == volume.size) => {}
@@ -107,16 +109,14 @@ impl Run {
                     ),
                 }
             }
-            view
-        } else {
-            view
-        };
+            self.list_again(view);
+        }
         let count = self.sample_count()?;
         if count == 0 {
             return Ok(None);
         }
-        let chosen = self.choose(&view, Samples::Count(count))?;
-        let report = self.check_volumes(&view, chosen, false)?;
+        let chosen = self.choose(Samples::Count(count))?;
+        let report = self.check_volumes(chosen, false)?;
         for checked in report
             .verifications
             .iter()
@@ -151,7 +151,7 @@ impl Run {
     }
 
     /// The volumes to check: per kind those never or least often checked first.
-    fn choose(&self, view: &View, samples: Samples) -> Result<Vec<RemoteVolume>> {
+    fn choose(&self, samples: Samples) -> Result<Vec<RemoteVolume>> {
         let rows: HashMap<String, VolumeRow> = self
             .catalog(|c| c.volumes())?
             .into_iter()
@@ -161,7 +161,7 @@ impl Run {
             if self.values.is_set(larder_options::engine::VERSION)
                 || self.values.is_set(larder_options::engine::TIME)
             {
-                let versions = self.chosen_versions(view, Unsaid::All)?;
+                let versions = self.chosen_versions(Unsaid::All)?;
                 Some(
                     versions
                         .into_iter()
@@ -181,7 +181,8 @@ impl Run {
             if !wanted {
                 continue;
             }
-            let mut candidates: Vec<(u32, u64, &RemoteVolume)> = view
+            let mut candidates: Vec<(u32, u64, &RemoteVolume)> = self
+                .view
                 .volumes
                 .values()
                 .filter(|v| v.name.kind() == kind)
@@ -229,12 +230,7 @@ impl Run {
         }
     }
 
-    fn check_volumes(
-        &self,
-        view: &View,
-        volumes: Vec<RemoteVolume>,
-        everything: bool,
-    ) -> Result<TestReport> {
+    fn check_volumes(&self, volumes: Vec<RemoteVolume>, everything: bool) -> Result<TestReport> {
         let rows: HashMap<String, VolumeRow> = self
             .catalog(|c| c.volumes())?
             .into_iter()
@@ -247,7 +243,7 @@ impl Run {
             |volume| {
                 self.cancel.check()?;
                 let row = rows.get(volume.name.as_str());
-                match self.check_volume(view, &volume, row, everything) {
+                match self.check_volume(&volume, row, everything) {
                     Ok(outcome) => Ok(outcome),
                     Err(error) if error.reach() == Reach::Volume => {
                         let lost = match row {
@@ -277,7 +273,7 @@ impl Run {
             },
         )?;
         self.note_damage(&outcomes, &rows)?;
-        self.add_lost_volumes(view, &mut outcomes)?;
+        self.add_lost_volumes(&mut outcomes)?;
         outcomes.sort_by(|a, b| a.name.cmp(&b.name));
         self.catalog(|c| {
             c.batch(|c| {
@@ -289,7 +285,7 @@ impl Run {
                 Ok(())
             })
         })?;
-        let harm = self.harm(view, &outcomes, everything)?;
+        let harm = self.harm(&outcomes, everything)?;
         let mut report = TestReport {
             verifications: outcomes
                 .into_iter()
@@ -343,17 +339,17 @@ impl Run {
 
     /// Adds what the listing and the indexes tell about volumes that are gone or have another length. Of their blocks
     /// those count as lost that no volume is known to hold by now.
-    fn add_lost_volumes(&self, view: &View, outcomes: &mut Vec<Outcome>) -> Result<()> {
+    fn add_lost_volumes(&self, outcomes: &mut Vec<Outcome>) -> Result<()> {
         let told = outcomes
             .iter_mut()
             .flat_map(|outcome| std::mem::take(&mut outcome.described));
         let mut lost: Vec<Described> = told.collect();
         let losses = self.catalog(|c| c.losses())?;
-        let gone = view.vanished.iter().map(|(name, _)| (name, missing()));
-        let resized = view.resized.iter();
+        let gone = self.view.vanished.iter().map(|(name, _)| (name, missing()));
+        let resized = self.view.resized.iter();
         let resized = resized.map(|(name, found, expected)| (name, resized_to(*found, *expected)));
         // What another program replaced is not missed.
-        let gone = gone.filter(|_| !view.written_by_others);
+        let gone = gone.filter(|_| !self.view.written_by_others);
         for (name, finding) in gone.chain(resized) {
             // A loss is told with its blocks, below.
             if losses.iter().all(|loss| loss.name != *name) {

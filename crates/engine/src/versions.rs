@@ -3,8 +3,8 @@
 use larder_options::{Values, engine as opt, value};
 use larder_volume::VolumeTime;
 
-use crate::run::Run;
-use crate::sync::{RemoteVolume, View};
+use crate::phases::Settled;
+use crate::sync::RemoteVolume;
 use crate::{Error, Result};
 
 /// One version with its number (0 = newest).
@@ -24,10 +24,11 @@ pub(crate) enum Unsaid {
     All,
 }
 
-impl Run {
+impl Settled<'_> {
     /// All versions, newest first.
-    pub(crate) fn all_versions(&self, view: &View) -> Result<Vec<Version>> {
-        let versions: Vec<_> = view
+    pub(crate) fn all_versions(&self) -> Result<Vec<Version>> {
+        let versions: Vec<_> = self
+            .view
             .lists()
             .into_iter()
             .enumerate()
@@ -44,8 +45,8 @@ impl Run {
             "there is no version of a backup in {}",
             self.remote.display()
         );
-        if !view.foreign.is_empty() {
-            let names: Vec<_> = view.foreign.keys().map(String::as_str).collect();
+        if !self.view.foreign.is_empty() {
+            let names: Vec<_> = self.view.foreign.keys().map(String::as_str).collect();
             message.push_str(&format!(
                 "; it holds backups with the prefix {}",
                 names.join(", ")
@@ -62,8 +63,8 @@ impl Run {
     ///
     /// A time means the newest version that is not younger. When all are younger there is none: Duplicati takes the
     /// newest then, which is the opposite of what was asked for.
-    pub(crate) fn chosen_versions(&self, view: &View, unsaid: Unsaid) -> Result<Vec<Version>> {
-        let all = self.all_versions(view)?;
+    pub(crate) fn chosen_versions(&self, unsaid: Unsaid) -> Result<Vec<Version>> {
+        let all = self.all_versions()?;
         if self.values.get(opt::ALL_VERSIONS)? {
             return Ok(all);
         }

@@ -1,8 +1,10 @@
 //! Running one kind of job on several threads with a bounded queue.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::{Error, Result};
+use crate::Result;
+use crate::repository::locked;
 
 /// Runs `work` on every item in `threads` threads; results reach `sink` on the calling thread, in any order.
 ///
@@ -14,19 +16,15 @@ pub(crate) fn for_each_parallel<T: Send, R: Send>(
     mut sink: impl FnMut(R) -> Result<()>,
 ) -> Result<()> {
     let threads = threads.min(items.len()).max(1);
-    let (give, take) = crossbeam_channel::unbounded();
-    for item in items {
-        give.send(item)
-            .map_err(|_| Error::Bug("work queue closed".into()))?;
-    }
-    drop(give);
+    let items = Mutex::new(items.into_iter());
+    let next = || locked(&items).next();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let (results, finished) = crossbeam_channel::bounded::<Result<R>>(threads);
         for _ in 0..threads {
-            let (take, results, work, stop) = (take.clone(), results.clone(), &work, &stop);
+            let (next, results, work, stop) = (&next, results.clone(), &work, &stop);
             scope.spawn(move || {
-                while let Ok(item) = take.recv() {
+                while let Some(item) = next() {
                     if stop.load(Ordering::SeqCst) || results.send(work(item)).is_err() {
                         break;
                     }

@@ -14,6 +14,8 @@ const ALWAYS_BLOCKS: u64 = 64;
 /// Unpacked bytes of a description for each byte of the file: a block takes up to 140 characters for the 16 bytes of
 /// the shortest hash.
 const MAX_EXPANSION: u64 = 16;
+/// Volumes that one index may describe: it is written for one, and joined ones have few. Each that is missing is noted.
+const MAX_DESCRIBED: usize = 4096;
 /// Unpacked bytes that any description may have.
 const ALWAYS_BYTES: u64 = 64 << 10;
 
@@ -59,6 +61,12 @@ impl<'a, S: ReadAt> IndexReader<'a, S> {
         for (name, entry) in self.entries(VOL_FOLDER) {
             if !names.insert(name) {
                 continue;
+            }
+            if names.len() > MAX_DESCRIBED {
+                return Err(Error::TooLarge {
+                    what: "volumes that an index describes",
+                    limit: MAX_DESCRIBED as u64,
+                });
             }
             bytes = bytes.saturating_add(entry.size);
             if bytes > self.most_bytes {

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use larder_volume::{EntryKind, VolumeTime};
 
 use super::counters::{Counters, slot};
+use crate::phases::Ready;
 use crate::report::{BackupReport, Outcome, TestReport};
-use crate::run::Run;
 
-impl Run {
+impl Ready<'_> {
     /// The report of a run that the user stopped.
     pub(super) fn stopped(&self, counters: &Counters) -> BackupReport {
         self.reporter.warn(

@@ -12,12 +12,12 @@ use larder_source::Facts;
 use larder_volume::{ArchiveReader, FileEntry, Hash, Metadata, VolumeName};
 
 use crate::data::VolumeData;
-use crate::run::Run;
+use crate::phases::Ready;
 use crate::{Error, Result};
 
 /// Reads stored metadata back, a few volumes in a run.
 pub(crate) struct StoredMetadata<'e> {
-    run: &'e Run,
+    run: &'e Ready<'e>,
     /// Volumes that may still be fetched: storing the metadata anew costs a few hundred bytes an entry.
     left: AtomicU32,
     /// The volume fetched last; neighbours in time are neighbours in volumes.
@@ -28,7 +28,7 @@ pub(crate) struct StoredMetadata<'e> {
 const FETCHED_VOLUMES: u32 = 4;
 
 impl<'e> StoredMetadata<'e> {
-    pub(crate) fn new(run: &'e Run) -> Self {
+    pub(crate) fn new(run: &'e Ready<'e>) -> Self {
         Self {
             run,
             left: AtomicU32::new(FETCHED_VOLUMES),
@@ -46,7 +46,7 @@ impl<'e> StoredMetadata<'e> {
         if facts.mtime <= facts.ctime || !stored.metablocklists.is_empty() {
             return Ok(false);
         }
-        let format = self.run.format()?;
+        let format = self.run.format();
         let block = stored.metablockhash.or_else(|| {
             stored
                 .metahash
@@ -97,7 +97,7 @@ impl<'e> StoredMetadata<'e> {
         let bytes = archive
             .find(&block.to_url_base64())
             .and_then(|entry| archive.read(entry, size).ok());
-        let algorithm = run.format()?.block_hash;
+        let algorithm = run.format().block_hash;
         Ok(bytes.filter(|bytes| algorithm.digest(bytes) == *block))
     }
 }

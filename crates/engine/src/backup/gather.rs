@@ -15,7 +15,7 @@ use super::previous::{Previous, send_full};
 use super::reader::{Shared, Worker};
 use super::store::BlockStore;
 use crate::data::VolumeData;
-use crate::run::Run;
+use crate::phases::Ready;
 use crate::volumes::{SealedVolume, StoredVolume};
 use crate::{Error, Result};
 
@@ -39,7 +39,7 @@ pub(super) struct Gathered {
     pub(super) entries: Option<EntryWriter>,
 }
 
-impl Run {
+impl Ready<'_> {
     /// Walks, reads and uploads all data; the version list is built but not yet sent.
     pub(super) fn gather(
         &self,

@@ -7,7 +7,7 @@ use larder_volume::{DlistWriter, VolumeKind, VolumeName, VolumeTime};
 use crate::crypt::IN_MEMORY_BYTES;
 use crate::data::{Sink, VolumeData};
 use crate::error::VolumeContext;
-use crate::run::Run;
+use crate::phases::Ready;
 use crate::sync::count;
 use crate::volumes::StoredVolume;
 use crate::{Error, Result};
@@ -15,7 +15,7 @@ use crate::{Error, Result};
 /// Version lists stay in memory up to this size.
 const LIST_MEMORY_BYTES: u64 = IN_MEMORY_BYTES / 2;
 
-impl Run {
+impl Ready<'_> {
     /// Writes the version list as entries arrive.
     pub(super) fn write_list(
         &self,
@@ -24,7 +24,7 @@ impl Run {
         mut entries: Option<&mut EntryWriter>,
     ) -> Result<(VolumeData, larder_volume::Hash, Counts)> {
         let name = "(version list)";
-        let format = self.format()?;
+        let format = self.format();
         let sink = Sink::new(LIST_MEMORY_BYTES, self.settings.upload_folder.clone());
         let writer = self.crypt.writer(sink, format.file_hash)?;
         let volume = self.new_volume(self.settings.compression, self.pack_method()?, time)?;

@@ -22,13 +22,13 @@ use self::known::Stored;
 use super::counters::{Counters, bump, slot};
 use super::dated::StoredMetadata;
 use super::store::BlockStore;
-use crate::run::Run;
+use crate::phases::Ready;
 use crate::sync::describe;
 use crate::{Error, Result};
 
 /// What all workers share.
 pub(crate) struct Shared<'e> {
-    pub(crate) run: &'e Run,
+    pub(crate) run: &'e Ready<'e>,
     pub(crate) store: &'e BlockStore<'e>,
     pub(crate) counters: &'e Counters,
     pub(crate) dated: StoredMetadata<'e>,
@@ -110,6 +110,9 @@ impl<'s, 'e> Worker<'s, 'e> {
                         .run
                         .reporter
                         .warn("PathProcessingErrorNotFound", format!("{path} vanished"));
+                    if let Some(previous) = previous {
+                        self.count_deleted(previous.entry.kind);
+                    }
                     return Ok(None);
                 }
                 bump(&self.shared.counters.with_error, 1);
@@ -142,10 +145,14 @@ impl<'s, 'e> Worker<'s, 'e> {
                 String::from_utf8_lossy(&entry.path)
             ),
         );
-        if let Some(counter) = self.shared.counters.deleted.get(slot(entry.kind)) {
+        self.count_deleted(entry.kind);
+        Ok(None)
+    }
+
+    fn count_deleted(&self, kind: EntryKind) {
+        if let Some(counter) = self.shared.counters.deleted.get(slot(kind)) {
             bump(counter, 1);
         }
-        Ok(None)
     }
 
     fn examine(

@@ -12,7 +12,7 @@ use crossbeam_channel::Sender;
 use larder_catalog::Fingerprints;
 use larder_volume::{Compression, Format, Hash, Hint, NewVolume, PackMethod, Packer, VolumeTime};
 
-use crate::run::Run;
+use crate::phases::Ready;
 use crate::volumes::{SealedVolume, UploadSteps, VolumeBuilder};
 use crate::{Error, Result};
 
@@ -37,7 +37,7 @@ struct Pool {
 
 /// Takes blocks from all workers.
 pub(crate) struct BlockStore<'e> {
-    run: &'e Run,
+    run: &'e Ready<'e>,
     pub(crate) format: Format,
     new_volume: NewVolume<'static>,
     index: Mutex<Index>,
@@ -58,7 +58,7 @@ const SEALED_MEMORY_BYTES: u64 = 160 << 20;
 
 impl<'e> BlockStore<'e> {
     pub(crate) fn new(
-        run: &'e Run,
+        run: &'e Ready<'e>,
         compression: Compression,
         method: PackMethod,
         created: VolumeTime,
@@ -66,7 +66,7 @@ impl<'e> BlockStore<'e> {
     ) -> Result<Self> {
         Ok(Self {
             run,
-            format: run.format()?,
+            format: run.format(),
             new_volume: run.new_volume(compression, method, created)?,
             index: Mutex::new(Index {
                 fingerprints: None,

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use larder_volume::VolumeTime;
 
-use crate::run::Run;
-use crate::sync::View;
+use crate::phases::Ready;
 use crate::{Error, Result};
 
 /// A clock that is behind the newest version by so much is passed over: the versions stay in order, and their times
@@ -14,14 +13,14 @@ const CLOCK_TOLERANCE_SECONDS: i64 = 300;
 /// So far ahead may the newest version be for its second to be waited out, so that no version is dated in the future.
 const WAITED_SECONDS: i64 = 2;
 
-impl Run {
+impl Ready<'_> {
     /// The new version's time: now, but later than every version that exists.
     ///
     /// A list that cannot be read, or is older than its name says, is no version: a file named for the year 9999 must
     /// not stop all backups.
-    pub(super) fn version_time(&self, view: &View) -> Result<VolumeTime> {
+    pub(super) fn version_time(&self) -> Result<VolumeTime> {
         let now = self.clock.seconds();
-        for (time, volume) in view.lists() {
+        for (time, volume) in self.view.lists() {
             if time.0 < now {
                 break;
             }

@@ -2,7 +2,7 @@
 
 use larder_volume::{Blocks, EntryKind, FileEntry, Format, Hash};
 
-use crate::run::Run;
+use crate::phases::Ready;
 use crate::{Error, Result};
 
 /// The content of an entry.
@@ -37,7 +37,7 @@ pub(crate) fn block_count(size: u64, format: &Format) -> u64 {
     larder_volume::blocks_of(size, format.blocksize)
 }
 
-impl Run {
+impl Ready<'_> {
     /// Calls `work` with number, hash and length of each block of a file, in order. Memory: one blocklist.
     ///
     /// Gives a sentence when a blocklist is missing or does not fit; blocks before it were handed out.
@@ -46,7 +46,7 @@ impl Run {
         content: Blocks<'_>,
         mut work: impl FnMut(u32, &Hash, u64) -> Result<()>,
     ) -> Result<std::result::Result<(), String>> {
-        let format = self.format()?;
+        let format = self.format();
         let (lists, size) = match content {
             Blocks::None | Blocks::Unknown => return Ok(Ok(())),
             Blocks::One(hash, len) => {

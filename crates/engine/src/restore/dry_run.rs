@@ -11,19 +11,19 @@ use super::layout::Layout;
 use super::plan::{Cursor, Item, Mark, Plan, Source, Sources};
 use super::selected::Selected;
 use super::target::place_of_copy;
-use crate::run::Run;
+use crate::phases::Ready;
 use crate::{Level, Result};
 
 /// Shows a plan; changes nothing.
 pub(super) fn show(
-    engine: &Run,
+    engine: &Ready<'_>,
     selected: &Selected<'_>,
     (layout, plan): (&Layout, &Plan),
     root: Option<&TargetRoot>,
     rules: &Rules,
 ) -> Result<()> {
     let say = |text: String| engine.reporter.say(Level::DryRun, "DryRun", text);
-    let mut cursor = Cursor::new(plan, engine.format()?, rules);
+    let mut cursor = Cursor::new(plan, engine.format(), rules);
     let (mut files, mut volumes) = (0_u64, BTreeSet::new());
     selected.each(|number, entry| {
         let Some(item) = plan.items.get(number as usize) else {

@@ -18,7 +18,7 @@ use super::plan::{Cursor, Mark, Share, Source};
 use super::restoring::Restoring;
 use crate::data::VolumeData;
 use crate::error::{Reach, VolumeContext};
-use crate::run::Run;
+use crate::phases::Ready;
 use crate::sync::describe;
 use crate::workers::for_each_parallel;
 use crate::{Error, Result};
@@ -69,10 +69,12 @@ impl Restoring<'_> {
             let outcome = batch
                 .volumes(&batch.needs)
                 .and_then(|()| batch.other_copies());
+            let mut aside = Ok(());
             for job in batch.jobs {
-                self.put_aside(job)?;
+                aside = aside.and(self.put_aside(job));
             }
-            outcome?;
+            // The first error is the one to report.
+            outcome.and(aside)?;
             for share in shares {
                 if let Some(done) = done.get_mut(share.volume as usize) {
                     *done = share.to;
@@ -414,7 +416,7 @@ impl Uses {
     }
 }
 
-impl Run {
+impl Ready<'_> {
     /// Fetches those of the blocklists that no index file repeated from the data files that hold them.
     pub(crate) fn load_blocklists(&self, lists: impl IntoIterator<Item = Hash>) -> Result<()> {
         let mut by_volume: HashMap<i64, Vec<Hash>> = HashMap::new();
@@ -452,7 +454,7 @@ impl Run {
     ) -> Result<Vec<(Hash, Vec<u8>)>> {
         let volumes = self.catalog(|c| c.volumes())?;
         let rows: HashMap<i64, _> = volumes.into_iter().map(|row| (row.id, row)).collect();
-        let format = self.format()?;
+        let format = self.format();
         let mut found = Vec::new();
         for_each_parallel(
             self.settings.threads,

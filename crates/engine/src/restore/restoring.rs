@@ -19,12 +19,12 @@ use super::spool::{Kept, Spool};
 use super::{Rules, Tally, target};
 use crate::context::Phase;
 use crate::data::VolumeData;
-use crate::run::Run;
+use crate::phases::Ready;
 use crate::{Error, Fault, Result};
 
 /// One restore of one version.
 pub(super) struct Restoring<'a> {
-    pub(super) engine: &'a Run,
+    pub(super) engine: &'a Ready<'a>,
     pub(super) root: &'a TargetRoot,
     pub(super) selected: &'a Selected<'a>,
     pub(super) layout: &'a Layout,
@@ -64,7 +64,7 @@ pub(super) struct Record {
 
 impl<'a> Restoring<'a> {
     pub(super) fn new(
-        engine: &'a Run,
+        engine: &'a Ready<'a>,
         root: &'a TargetRoot,
         selected: &'a Selected<'a>,
         (layout, plan): (&'a Layout, Plan),
@@ -80,7 +80,7 @@ impl<'a> Restoring<'a> {
             rules,
             tally,
             plan,
-            format: engine.format()?,
+            format: engine.format(),
             rows: volumes.into_iter().map(|row| (row.id, row)).collect(),
             kept_open: OpenFiles::new(0),
             kept: Mutex::default(),

@@ -12,7 +12,7 @@ use super::RestoreRequest;
 use super::layout::{Layout, LayoutBuilder};
 use crate::data::VolumeData;
 use crate::error::VolumeContext;
-use crate::run::Run;
+use crate::phases::Ready;
 use crate::versions::{Version, size_limit};
 use crate::{Error, Result};
 
@@ -21,7 +21,7 @@ pub(crate) type Contents = HashSet<(Hash, u64)>;
 
 /// The selected entries of one version.
 pub(crate) struct Selected<'a> {
-    engine: &'a Run,
+    engine: &'a Ready<'a>,
     archive: ArchiveReader<VolumeData>,
     name: String,
     rule: Rule<'a>,
@@ -61,7 +61,7 @@ impl Rule<'_> {
 impl<'a> Selected<'a> {
     /// Reads the list once: counts what is selected, finds where it goes, and warns of patterns that match nothing.
     pub(crate) fn of(
-        engine: &'a Run,
+        engine: &'a Ready<'a>,
         version: &Version,
         request: &RestoreRequest,
         without: Option<&'a Contents>,
@@ -83,7 +83,7 @@ impl<'a> Selected<'a> {
             bytes: 0,
             entries: 0,
         };
-        let format = engine.format()?;
+        let format = engine.format();
         let mut kept = Some(Vec::new());
         let (mut kept_bytes, mut lists) = (0, Vec::new());
         let mut unmatched: Vec<usize> = (0..request.patterns.len()).collect();
@@ -185,7 +185,7 @@ impl<'a> Selected<'a> {
     }
 }
 
-impl Run {
+impl Ready<'_> {
     /// A version list that is gone through many times, out of memory when it is large.
     fn on_disk(
         &self,

@@ -1,8 +1,8 @@
 //! Makes a restore plan: looks at the target and asks the catalog, and changes nothing.
 
 use std::fs::File;
-use std::hash::{BuildHasher as _, RandomState};
 use std::io;
+use std::hash::{BuildHasher as _, RandomState};
 
 use larder_source::{OpenHow, TargetRoot};
 use larder_volume::{Blocks, EntryKind, FileEntry, Format, Hash};
@@ -14,11 +14,11 @@ use super::plan::{Item, Mark, Plan, Source, wanted_metadata};
 use super::selected::Selected;
 use super::target::{self, Present};
 use crate::Result;
-use crate::run::Run;
+use crate::phases::Ready;
 
 /// A plan in the making.
 struct Survey<'a> {
-    engine: &'a Run,
+    engine: &'a Ready<'a>,
     /// The target folder; `None` when it does not exist or is empty.
     root: Option<&'a TargetRoot>,
     layout: &'a Layout,
@@ -50,7 +50,7 @@ enum Kind {
 
 /// Makes the plan for the selected entries.
 pub(crate) fn survey(
-    engine: &Run,
+    engine: &Ready<'_>,
     selected: &Selected<'_>,
     layout: &Layout,
     root: Option<&TargetRoot>,
@@ -62,7 +62,7 @@ pub(crate) fn survey(
         root,
         layout,
         rules,
-        format: engine.format()?,
+        format: engine.format(),
         plan: Plan::new(date, root.is_none()),
         wanted: Vec::new(),
         places: Vec::new(),

@@ -10,7 +10,7 @@ use larder_volume::{EntryKind, FileEntry, Hash, HashAlgorithm, Metadata, unix_fr
 
 use super::Rules;
 use super::content_hash::rest_of_file;
-use crate::run::Run;
+use crate::phases::Ready;
 
 /// What stands at the place of a file.
 pub(crate) enum Present {
@@ -78,13 +78,13 @@ pub(crate) fn has_block(
 /// # Errors
 /// All names are taken, or what the system reports.
 pub(crate) fn choose_copy(
-    engine: &Run,
+    engine: &Ready<'_>,
     root: &TargetRoot,
     place: &[u8],
     entry: &FileEntry,
     date: &str,
 ) -> io::Result<(u8, bool)> {
-    let algorithm = engine.format().map_err(io::Error::other)?.file_hash;
+    let algorithm = engine.format().file_hash;
     for copy in 1..=MOST_COPIES {
         let name = place_of_copy(place, date, copy);
         let Some(facts) = root.stat(&name)? else {

@@ -2,18 +2,19 @@
 
 use std::collections::{HashMap, HashSet};
 
-use larder_catalog::VolumeState;
+use larder_catalog::{LossKind, VolumeState};
 use larder_volume::{
     BlockVolume, Hash, HashAlgorithm, IndexReader, Repeated, VolumeKind, VolumeName,
     parse_block_entry,
 };
 
-use super::{RemoteVolume, SUSPECT, View, describe};
+use super::{RemoteVolume, SUSPECT, describe};
 use crate::Result;
-use crate::context::Phase;
+use crate::context::{Level, Phase};
 use crate::error::{Reach, VolumeContext};
 use crate::identity::is_wrong_passphrase;
-use crate::run::{OpenedFirst, Run};
+use crate::phases::Settled;
+use crate::volumes::OpenedVolume;
 use crate::workers::for_each_parallel;
 
 /// A dindex file's content.
@@ -28,20 +29,23 @@ struct Index {
 /// Most bytes of blocklists taken from one index: those of 2 TiB of content in blocks of 1 MiB, in one volume. Besides,
 /// they are no more than the volumes hold in which they lie. What goes beyond is read from those.
 const MAX_BLOCKLIST_BYTES: u64 = 64 << 20;
+/// Damaged blocks of one volume that are named one by one.
+const NAMED_BLOCKS: u64 = 5;
 
-impl Run {
+impl Settled<'_> {
     /// Reads the dindex files that the catalog does not know.
-    pub(super) fn ingest_indexes(&self, view: &View, known: &HashSet<String>) -> Result<()> {
-        let fresh: Vec<RemoteVolume> = view
+    pub(crate) fn ingest_indexes(&self) -> Result<()> {
+        let fresh: Vec<RemoteVolume> = self
+            .view
             .of_kind(VolumeKind::Index)
-            .filter(|v| !known.contains(v.name.as_str()))
+            .filter(|v| !self.known.contains(v.name.as_str()))
             .cloned()
             .collect();
         if fresh.is_empty() {
             return Ok(());
         }
         let empty = self.catalog(|c| c.block_count())? == 0;
-        if known.is_empty() {
+        if self.known.is_empty() {
             self.reporter.phase(Phase::Rebuilding);
         }
         self.reporter.info(
@@ -61,7 +65,7 @@ impl Run {
         let outcome = for_each_parallel(
             self.settings.threads,
             fresh,
-            |volume| match self.read_index(view, &volume) {
+            |volume| match self.read_index(&volume) {
                 Err(error) if error.reach() == Reach::Volume => Ok(Err(error)),
                 Err(error) => Err(error),
                 Ok(index) => Ok(Ok(index)),
@@ -79,7 +83,7 @@ impl Run {
                         return Ok(());
                     }
                 };
-                self.record_index(index, view, &mut by_name, bulk.as_mut())
+                self.record_index(index, &mut by_name, bulk.as_mut())
             },
         );
         outcome?;
@@ -93,13 +97,12 @@ impl Run {
     fn record_index(
         &self,
         index: Index,
-        view: &View,
         by_name: &mut HashMap<String, i64>,
         bulk: Option<&mut larder_catalog::BulkLoader>,
     ) -> Result<()> {
         let mut described = Vec::with_capacity(index.volumes.len());
         for volume in index.volumes {
-            if let Some(present) = self.trusted_volume(view, index.name.as_str(), &volume)? {
+            if let Some(present) = self.trusted_volume(index.name.as_str(), &volume)? {
                 described.push((present, volume));
             }
         }
@@ -159,15 +162,14 @@ impl Run {
     }
 
     /// The volume an index describes, when it is there with the length that the index gives.
-    fn trusted_volume<'v>(
+    fn trusted_volume(
         &self,
-        view: &'v View,
         index: &str,
         described: &BlockVolume,
-    ) -> Result<Option<&'v RemoteVolume>> {
-        let Some(present) = self.find_described(view, &described.name) else {
+    ) -> Result<Option<&RemoteVolume>> {
+        let Some(present) = self.find_described(&described.name) else {
             self.catalog(|c| c.set_param(SUSPECT, "1"))?;
-            self.note_described(described)?;
+            self.note_described(described, LossKind::Gone)?;
             self.reporter.verbose(
                 "MissingRemoteFiles",
                 format!(
@@ -181,7 +183,8 @@ impl Run {
             && expected != found
         {
             self.catalog(|c| c.set_param(SUSPECT, "1"))?;
-            self.reporter.warn(
+            self.note_described(described, LossKind::Resized(found))?;
+            self.reporter.verbose(
                 "RemoteSizeChanged",
                 format!(
                     "{} has {found} bytes instead of {expected}: it is not relied on",
@@ -194,11 +197,8 @@ impl Run {
     }
 
     /// The volume a dindex speaks of: by its name, else the same name in another container or encryption.
-    pub(crate) fn find_described<'v>(
-        &self,
-        view: &'v View,
-        name: &str,
-    ) -> Option<&'v RemoteVolume> {
+    pub(crate) fn find_described(&self, name: &str) -> Option<&RemoteVolume> {
+        let view = &self.view;
         if let Some(volume) = view.find(name) {
             return Some(volume);
         }
@@ -210,14 +210,15 @@ impl Run {
         })
     }
 
-    fn read_index(&self, view: &View, volume: &RemoteVolume) -> Result<Index> {
+    fn read_index(&self, volume: &RemoteVolume) -> Result<Index> {
         let name = volume.name.as_str();
-        let format = self.format()?;
+        let format = self.format();
         let opened = self
-            .take_opened(&volume.name)
+            .opened
+            .take(&volume.name)
             .filter(|_| format.file_hash == HashAlgorithm::Sha256);
         let (len, hash, archive) = match opened {
-            Some(OpenedFirst { archive, whole, .. }) => (whole.0, whole.1, archive),
+            Some(OpenedVolume { archive, whole, .. }) => (whole.0, whole.1, archive),
             None => {
                 let data = self.remote.get(name, volume.size)?;
                 let (len, hash) = (data.len(), data.hash(format.file_hash)?);
@@ -239,7 +240,7 @@ impl Run {
         let described = volumes.iter().flat_map(|volume| &volume.blocks).copied();
         let blocks: HashSet<(Hash, u64)> = described.collect();
         let stored = volumes.iter().map(|volume| {
-            let present = self.find_described(view, &volume.name);
+            let present = self.find_described(&volume.name);
             present.and_then(|present| present.size).unwrap_or(u64::MAX)
         });
         let most = stored
@@ -263,17 +264,22 @@ impl Run {
         })
     }
 
-    /// Reads the dblock files that no dindex describes; their blocks would be lost otherwise.
-    pub(super) fn ingest_unindexed(&self, view: &View) -> Result<()> {
+    /// Reads the dblock files that no dindex describes; their blocks would be lost otherwise. Losses that are `noted`
+    /// already are not fetched again.
+    pub(crate) fn ingest_unindexed(&self, noted: &HashSet<String>) -> Result<()> {
         let described: HashSet<String> = self
             .catalog(|c| c.volumes())?
             .into_iter()
             .filter(|row| row.kind == VolumeKind::Blocks)
             .map(|row| row.name)
             .collect();
-        let fresh: Vec<RemoteVolume> = view
+        let fresh: Vec<RemoteVolume> = self
+            .view
             .of_kind(VolumeKind::Blocks)
-            .filter(|v| !described.contains(v.name.as_str()))
+            .filter(|v| {
+                let name = v.name.as_str();
+                !described.contains(name) && !noted.contains(name)
+            })
             .cloned()
             .collect();
         if fresh.is_empty() {
@@ -287,7 +293,7 @@ impl Run {
             self.settings.threads,
             fresh,
             |volume| {
-                let outcome = self.read_blocks_volume(&volume);
+                let outcome = self.read_blocks_volume(&volume, Level::Warning);
                 match outcome {
                     Err(error) if error.reach() == Reach::Volume => {
                         self.reporter.warn(
@@ -320,30 +326,48 @@ impl Run {
         )
     }
 
-    /// Remote hash and verified blocks of a dblock file.
+    /// Remote hash and verified blocks of a dblock file. Damaged ones are told at a level.
     pub(super) fn read_blocks_volume(
         &self,
         volume: &RemoteVolume,
+        level: Level,
     ) -> Result<(Hash, Vec<(Hash, u64)>)> {
         let name = volume.name.as_str();
-        let format = self.format()?;
+        let format = self.format();
         let data = self.remote.get(name, volume.size)?;
         let hash = data.hash(format.file_hash)?;
         let archive = self.open_volume(&volume.name, data)?;
-        let mut blocks = Vec::new();
+        let (mut blocks, mut damaged) = (Vec::new(), 0_u64);
         for entry in archive.entries() {
+            self.cancel.check()?;
             let Some(expected) = parse_block_entry(&entry.name) else {
                 continue;
             };
-            let bytes = archive.read(entry, format.blocksize).in_volume(name)?;
-            if format.block_hash.digest(&bytes) == expected {
-                blocks.push((expected, bytes.len() as u64));
-            } else {
-                self.reporter.warn(
+            // One bad block must not cost the others.
+            let why = match archive.read(entry, format.blocksize).in_volume(name) {
+                Ok(bytes) if format.block_hash.digest(&bytes) == expected => {
+                    blocks.push((expected, bytes.len() as u64));
+                    continue;
+                }
+                Ok(_) => "it does not match its name".to_owned(),
+                Err(error) if error.reach() == Reach::Volume => describe(&error),
+                Err(error) => return Err(error),
+            };
+            damaged += 1;
+            if damaged <= NAMED_BLOCKS {
+                self.reporter.say(
+                    level,
                     "DamagedBlock",
-                    format!("{name}: block {expected} is damaged"),
+                    format!("{name}: block {expected} is damaged: {why}"),
                 );
             }
+        }
+        if damaged > NAMED_BLOCKS {
+            self.reporter.say(
+                level,
+                "DamagedBlock",
+                format!("{name}: {damaged} blocks are damaged in all"),
+            );
         }
         Ok((hash, blocks))
     }

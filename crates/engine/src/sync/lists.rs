@@ -3,12 +3,13 @@
 use larder_catalog::{Counts, EntryCursor, EntryWriter, StoredEntry, VolumeState};
 use larder_volume::{ArchiveReader, FileEntry, Method, VolumeKind, VolumeTime};
 
-use super::{RemoteVolume, SUSPECT, UNSEEN, View, count, describe};
+use super::{RemoteVolume, SUSPECT, UNSEEN, count, describe};
 use crate::data::VolumeData;
 use crate::error::Reach;
 use crate::identity::renamed;
+use crate::phases::Settled;
 use crate::restore::filelist_of;
-use crate::run::{Run, read_manifest};
+use crate::run::read_manifest;
 use crate::versions::Version;
 use crate::{Error, Result};
 
@@ -19,12 +20,12 @@ pub(crate) const LIST_WRITER: &str = "list-writer";
 /// or written. Another one may have its entries in the catalog only because somebody looked into it.
 pub(crate) const COMPARED: &str = "compared-version";
 
-impl Run {
+impl Settled<'_> {
     /// Loads the newest version's entries, when they are not in the catalog yet. Damaged lists are passed over: a
     /// backup must be possible even when all of them are.
-    pub(super) fn ingest_newest_list(&self, view: &View) -> Result<()> {
+    pub(crate) fn ingest_newest_list(&self) -> Result<()> {
         let mut failed = false;
-        for (time, volume) in view.lists() {
+        for (time, volume) in self.view.lists() {
             let filesets = self.catalog(|c| c.filesets())?;
             if let Some(fileset) = filesets.iter().find(|f| f.time == time.0)
                 && self.catalog(|c| c.previous())? == Some(fileset.id)

@@ -11,8 +11,9 @@ use larder_volume::{Hash, VolumeKind, VolumeName};
 
 use super::{RemoteVolume, describe};
 use crate::Result;
+use crate::context::Level;
 use crate::error::Reach;
-use crate::run::Run;
+use crate::phases::Settled;
 use crate::settle::is_stored;
 use crate::workers::for_each_parallel;
 
@@ -33,7 +34,7 @@ pub(crate) enum Searched {
     Everything,
 }
 
-impl Run {
+impl Settled<'_> {
     /// The volumes of blocks, as [`larder_catalog::Catalog::find_blocks`], after the data files were searched for those
     /// that the catalog does not know. A length of 0 stands for any.
     pub(crate) fn find_or_search(&self, keys: &[(Hash, u64)]) -> Result<Vec<Option<i64>>> {
@@ -81,22 +82,31 @@ impl Run {
             }
         }
         if !volumes.is_empty() {
-            self.reporter.info(
+            let bytes = volumes
+                .iter()
+                .filter_map(|(row, _)| row.size)
+                .fold(0, u64::saturating_add);
+            // It may take long and cost money, so it is said before.
+            self.reporter.notice(
                 "SearchingBlocks",
                 format!(
-                    "searching {} data files for blocks that no index names",
-                    volumes.len()
+                    "blocks are missing that no index names: the data files are searched for them ({}, {})",
+                    volumes.len(),
+                    larder_options::value::format_size(bytes)
                 ),
             );
         }
         for_each_parallel(
             self.settings.threads,
             volumes,
-            |(row, name)| match self.read_blocks_volume(&RemoteVolume {
-                name,
-                size: row.size,
-                is_archived: false,
-            }) {
+            |(row, name)| match self.read_blocks_volume(
+                &RemoteVolume {
+                    name,
+                    size: row.size,
+                    is_archived: false,
+                },
+                Level::Verbose,
+            ) {
                 Ok((_, blocks)) => Ok(Some((row, blocks))),
                 Err(error) if error.reach() == Reach::Volume => {
                     self.reporter.verbose("DamagedVolume", describe(&error));

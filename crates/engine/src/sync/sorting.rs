@@ -149,7 +149,7 @@ impl Run {
     }
 
     /// Reports what was found beside the volumes that count.
-    pub(super) fn report_sorting(&self, view: &View) -> Result<()> {
+    pub(crate) fn report_sorting(&self, view: &View) -> Result<()> {
         for name in &view.strays {
             self.reporter.warn(
                 "UnknownEnding",
@@ -208,7 +208,7 @@ impl Run {
     }
 
     /// Forgets what the catalog learned from volumes that are not relied on any more; gives the other rows.
-    pub(super) fn forget_unencrypted(
+    pub(crate) fn forget_unencrypted(
         &self,
         view: &View,
         rows: Vec<VolumeRow>,

@@ -13,16 +13,15 @@ use super::{Described, Outcome};
 use crate::Result;
 use crate::data::VolumeData;
 use crate::error::VolumeContext;
+use crate::phases::Ready;
 use crate::report::Finding;
-use crate::run::Run;
 use crate::settings::Verification;
-use crate::sync::{RemoteVolume, View, describe};
+use crate::sync::{RemoteVolume, describe};
 
-impl Run {
+impl Ready<'_> {
     /// Fetches a volume and checks it.
     pub(super) fn check_volume(
         &self,
-        view: &View,
         volume: &RemoteVolume,
         row: Option<&VolumeRow>,
         everything: bool,
@@ -65,7 +64,7 @@ impl Run {
         }
         match volume.name.kind() {
             VolumeKind::Blocks => self.check_blocks(&archive, row, &mut outcome)?,
-            VolumeKind::Index => self.check_index(view, &archive, len, &mut outcome)?,
+            VolumeKind::Index => self.check_index(&archive, len, &mut outcome)?,
             VolumeKind::List => {
                 if archive.find(FILELIST_ENTRY).is_none() {
                     outcome.findings.push(Finding {
@@ -110,7 +109,7 @@ impl Run {
         row: Option<&VolumeRow>,
         outcome: &mut Outcome,
     ) -> Result<()> {
-        let format = self.format()?;
+        let format = self.format();
         let expected: HashSet<(Hash, u64)> = match row {
             Some(row) => self
                 .catalog(|c| c.blocks_of_volume(row.id))?
@@ -170,13 +169,12 @@ impl Run {
 
     fn check_index(
         &self,
-        view: &View,
         archive: &ArchiveReader<VolumeData>,
         len: u64,
         outcome: &mut Outcome,
     ) -> Result<()> {
         let name = outcome.name.clone();
-        let reader = IndexReader::new(archive, len, self.format()?);
+        let reader = IndexReader::new(archive, len, self.format());
         let volumes = reader.volumes().in_volume(&name)?;
         let described = volumes.iter().flat_map(|volume| &volume.blocks).copied();
         let blocks: HashSet<(Hash, u64)> = described.collect();
@@ -190,7 +188,7 @@ impl Run {
         });
         read.in_volume(&name)?;
         for volume in volumes {
-            let (name, finding) = match self.find_described(view, &volume.name) {
+            let (name, finding) = match self.find_described(&volume.name) {
                 None => (
                     volume.name.as_str(),
                     Finding {

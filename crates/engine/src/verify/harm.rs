@@ -8,9 +8,8 @@ use super::Outcome;
 use super::whole::WholeLists;
 use crate::Result;
 use crate::error::Reach;
+use crate::phases::Ready;
 use crate::report::Harm;
-use crate::run::Run;
-use crate::sync::View;
 use crate::versions::Version;
 
 /// Paths named for one damaged volume, unless everything was asked for.
@@ -19,14 +18,9 @@ const NAMED_PATHS: usize = 100;
 /// What the damage of one volume hurts: versions, paths that are named, and how many there are in all versions.
 type Hurt = (Vec<u64>, BTreeSet<String>, u64);
 
-impl Run {
+impl Ready<'_> {
     /// Which versions and files the damage hurts; every list is read when there is any.
-    pub(super) fn harm(
-        &self,
-        view: &View,
-        outcomes: &[Outcome],
-        everything: bool,
-    ) -> Result<Vec<Harm>> {
+    pub(super) fn harm(&self, outcomes: &[Outcome], everything: bool) -> Result<Vec<Harm>> {
         let mut owner: HashMap<(Hash, u64), String> = HashMap::new();
         for outcome in outcomes {
             for key in &outcome.lost {
@@ -47,7 +41,7 @@ impl Run {
         }
         let lost: HashSet<(Hash, u64)> = owner.keys().copied().collect();
         let mut harm: BTreeMap<String, Hurt> = BTreeMap::new();
-        for version in self.all_versions(view)? {
+        for version in self.all_versions()? {
             if let Err(error) = self.harm_of_version(&version, &lost, &owner, &mut harm) {
                 match error.reach() {
                     Reach::Volume => {

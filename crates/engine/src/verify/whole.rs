@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use larder_volume::{Blocks, FileEntry, Format, Hash, blocks_of};
 
 use crate::Result;
-use crate::run::Run;
+use crate::phases::Settled;
 
 /// A block: its hash and its length, 0 where that is not known.
 type Key = (Hash, u64);
@@ -17,7 +17,7 @@ pub(crate) struct WholeLists(HashSet<Hash>);
 /// Blocklists remembered so; 4 MiB.
 const REMEMBERED: usize = 1 << 16;
 
-impl Run {
+impl Settled<'_> {
     /// The first block of an entry that is in no volume, or among the `lost` ones. Memory: one blocklist.
     pub(crate) fn first_missing(
         &self,
@@ -25,7 +25,7 @@ impl Run {
         lost: &HashSet<Key>,
         whole: &mut WholeLists,
     ) -> Result<Option<Key>> {
-        let format = self.format()?;
+        let format = self.format();
         let streams = [
             (entry.metadata(&format), entry.metahash),
             (entry.content(&format), entry.hash),

@@ -11,7 +11,7 @@ use crate::Result;
 use crate::crypt::{IN_MEMORY_BYTES, SealWriter};
 use crate::data::{Sink, VolumeData, temporary_error};
 use crate::error::VolumeContext;
-use crate::run::Run;
+use crate::phases::Ready;
 
 /// A finished data volume on its way to the destination, with what its index says about it.
 pub(crate) struct SealedVolume {
@@ -35,7 +35,7 @@ pub(crate) struct VolumeBuilder {
 
 impl VolumeBuilder {
     /// Begins a volume under a new name.
-    pub(crate) fn create(run: &Run, volume: &NewVolume<'_>) -> Result<Self> {
+    pub(crate) fn create(run: &Ready<'_>, volume: &NewVolume<'_>) -> Result<Self> {
         let name = run.new_name(VolumeKind::Blocks, volume.container)?;
         let bound = if run.settings.dblock_size <= IN_MEMORY_BYTES {
             IN_MEMORY_BYTES
@@ -77,7 +77,7 @@ impl VolumeBuilder {
     }
 
     /// Closes, encrypts and hashes the volume.
-    pub(crate) fn seal(self, run: &Run) -> Result<SealedVolume> {
+    pub(crate) fn seal(self, run: &Ready<'_>) -> Result<SealedVolume> {
         let mut writer = self.writer.finish().in_volume(self.name.as_str())?;
         writer.flush().map_err(temporary_error)?;
         let (data, hash) = run.crypt.seal(writer)?;
@@ -91,7 +91,7 @@ impl VolumeBuilder {
     }
 }
 
-impl Run {
+impl Ready<'_> {
     /// How a new volume is packed and described.
     pub(crate) fn new_volume(
         &self,
@@ -100,7 +100,7 @@ impl Run {
         created: VolumeTime,
     ) -> Result<NewVolume<'static>> {
         Ok(NewVolume {
-            format: self.format()?,
+            format: self.format(),
             container,
             tar_level: self.settings.tar_level,
             method,

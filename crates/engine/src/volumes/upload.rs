@@ -1,6 +1,6 @@
 //! Sending volumes: intent on disk, then the bytes, then the index; a failed put gets a new name.
 
-use larder_catalog::{Catalog, VolumeState};
+use larder_catalog::VolumeState;
 use larder_destination::{Existing, RetryClass};
 use larder_volume::{
     BlockVolume, Compression, DindexWriter, Hash, VolumeKind, VolumeName, VolumeTime,
@@ -10,7 +10,7 @@ use super::builder::SealedVolume;
 use crate::crypt::IN_MEMORY_BYTES;
 use crate::data::{Sink, VolumeData};
 use crate::error::VolumeContext;
-use crate::run::Run;
+use crate::phases::Ready;
 use crate::settings::IndexPolicy;
 use crate::{Error, Result};
 
@@ -29,7 +29,7 @@ pub(crate) trait UploadSteps {
     fn released(&self, bytes: u64);
 }
 
-impl Run {
+impl Ready<'_> {
     /// Sends a data volume and its index.
     pub(crate) fn upload_pair(
         &self,
@@ -94,7 +94,7 @@ impl Run {
         let created = VolumeTime(self.clock.seconds());
         let mut name = self.new_name(VolumeKind::Index, compression)?;
         let text = name.as_str().to_owned();
-        let format = self.format()?;
+        let format = self.format();
         let sink = Sink::new(IN_MEMORY_BYTES, self.settings.upload_folder.clone());
         let writer = self.crypt.writer(sink, format.file_hash)?;
         let volume = self.new_volume(compression, self.pack_method()?, created)?;
@@ -198,14 +198,6 @@ impl Run {
                 .object(name.as_str()),
             )),
         }
-    }
-
-    /// A catalog change that is on disk when this returns.
-    pub(crate) fn durable<R>(
-        &self,
-        work: impl FnOnce(&Catalog) -> larder_catalog::Result<R>,
-    ) -> Result<R> {
-        self.catalog(|c| c.durable(work))
     }
 }
 

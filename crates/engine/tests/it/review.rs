@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use larder_engine::{Cancel, Random, Repository, Setup, SystemRandom};
-use larder_volume::VolumeKind::{Blocks, Index};
+use larder_destination::ErrorKind;
+use larder_engine::{Cancel, ListRequest, Random, Repository, Samples, Setup, SystemRandom};
+use larder_testkit::Failure;
+use larder_volume::VolumeKind::{self, Blocks, Index};
 
 use crate::rig::{Rig, chain};
 
@@ -114,4 +116,137 @@ fn a_damaged_newest_list_is_replaced_by_a_new_version() {
     assert!(report.version_time.is_some());
     rig.versions.remove(1);
     assert_eq!(rig.differences(0), Vec::<String>::new());
+}
+
+/// Without an index the blocks are learnt from the data file itself, where one bad block must not cost the others.
+#[test]
+fn a_bad_block_costs_its_file_only_without_an_index_too() {
+    let mut rig = Rig::new();
+    rig.set("index-file-policy", "None");
+    for number in 0..6_u64 {
+        rig.write(
+            &format!("{number}"),
+            larder_testkit::Rng::new(number).bytes(900),
+        );
+    }
+    rig.backup();
+    let volume = rig.written_by(0, VolumeKind::Blocks);
+    let content = rig.store.files()[&volume].to_vec();
+    // Random bytes are stored as they are.
+    let wanted = larder_testkit::Rng::new(3).bytes(900);
+    let at = content.windows(900).position(|window| window == wanted);
+    assert!(rig.store.flip(&volume, at.expect("the block") + 450));
+    rig.lose_state();
+    let (target, report) = rig.try_restore(0).expect("a restore");
+    assert_eq!(report.broken_remote_files.len(), 1, "{report:?}");
+    assert!(report.broken_remote_files[0].ends_with("/3"), "{report:?}");
+    assert_eq!(std::fs::read_dir(target).expect("the target").count(), 5);
+    let told = rig.log.complaints();
+    let told = told.iter().filter(|line| line.contains("DamagedBlock"));
+    assert_eq!(told.count(), 1, "{:?}", rig.log.complaints());
+}
+
+/// A data file of another length than its index says is a loss after a rebuild as well: told by every run, fetched once.
+#[test]
+fn a_cut_data_file_is_a_loss_after_a_rebuild() {
+    let mut rig = Rig::encrypted("secret");
+    rig.fill(5, 10, 20_000);
+    rig.backup();
+    let volume = rig.written_by(0, VolumeKind::Blocks);
+    let len = rig.store.files()[&volume].len();
+    assert!(rig.store.truncate(&volume, len - 100));
+    rig.lose_state();
+    for run in 0..3 {
+        rig.log.clear();
+        rig.journal.clear();
+        let engine = rig.open().expect("an engine");
+        engine.list_filesets().expect("the versions");
+        engine.test(Samples::Count(0)).expect("a test");
+        engine.repository().close().expect("closed");
+        assert!(
+            rig.log.count("MissingDataFile") > 0,
+            "run {run}: {:?}",
+            rig.log.complaints()
+        );
+        let fetched = rig
+            .journal
+            .calls()
+            .iter()
+            .filter(|call| format!("{call:?}").contains(&volume))
+            .count();
+        assert!(
+            run == 0 || fetched == 0,
+            "run {run}: {:?}",
+            rig.journal.calls()
+        );
+    }
+}
+
+/// A list that vanishes while all are looked through costs its own version only.
+#[test]
+fn a_list_that_cannot_be_had_does_not_end_a_search() {
+    let mut rig = Rig::new();
+    rig.write("file", "one");
+    rig.backup();
+    for text in ["two, longer", "three", "four and last"] {
+        rig.write("file", text);
+        rig.backup();
+    }
+    let search = |rig: &mut Rig| {
+        rig.lose_state();
+        let engine = rig.open().expect("an engine");
+        engine.list(&ListRequest {
+            patterns: vec!["*".into()],
+            all_versions: true,
+            ..ListRequest::default()
+        })
+    };
+    search(&mut rig).expect("nothing is wrong yet");
+    let calls = rig.journal.calls().len() as u64;
+    let mut told = 0;
+    // The first call is the listing.
+    for at in 2..=calls {
+        rig.plan.clear();
+        rig.log.clear();
+        rig.plan.reset_calls();
+        rig.plan.fail_at(at, Failure::Before(ErrorKind::NotFound));
+        let report =
+            search(&mut rig).unwrap_or_else(|error| panic!("call {at}: {}", chain(&error)));
+        let found = report.files.iter().any(|file| file.path.ends_with("/file"));
+        assert!(found, "call {at}");
+        told += rig.log.count("DamagedList");
+    }
+    assert!(told > 0, "no list was missed");
+}
+
+/// New folders and files without metadata of their own are as open as those that other programs make.
+#[test]
+fn what_has_no_metadata_gets_the_modes_of_new_files() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut rig = Rig::new();
+    rig.write("private/deep/file", "content");
+    let closed = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(rig.source().join("private"), closed).expect("a mode");
+    rig.backup();
+    let made = rig.temp.path().join("made");
+    std::fs::create_dir(&made).expect("a folder");
+    std::fs::write(made.join("file"), "").expect("a file");
+    let mode = |path: &std::path::Path| {
+        std::fs::metadata(path)
+            .expect("an entry")
+            .permissions()
+            .mode()
+            & 0o7777
+    };
+    let (folder, file) = (mode(&made), mode(&made.join("file")));
+    rig.set("dont-compress-restore-paths", "true");
+    let (target, _) = rig.try_restore_of(0, &["*/file"]).expect("a restore");
+    let source = target.join(rig.source().strip_prefix("/").expect("a root"));
+    assert_eq!(mode(&source.join("private")), folder);
+    assert_eq!(mode(&source.join("private/deep")), folder);
+    rig.set("skip-metadata", "true");
+    let (target, _) = rig.try_restore(0).expect("a restore");
+    let source = target.join(rig.source().strip_prefix("/").expect("a root"));
+    assert_eq!(mode(&source.join("private")), folder);
+    assert_eq!(mode(&source.join("private/deep/file")), file);
 }

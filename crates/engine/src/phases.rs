@@ -1,0 +1,162 @@
+//! The way to an operation, as types: each step can only be taken from the one before it.
+//!
+//! [`Listed`]: the destination was listed and compared with the catalog. [`Settled`]: the format of the backup is known,
+//! and so is what became of every volume that the catalog knew. [`Ready`]: the catalog holds what the operation needs.
+//! What needs the format is a method of `Settled`, what needs the catalog whole a method of `Ready`.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Deref;
+use std::sync::Mutex;
+
+use larder_catalog::VolumeRow;
+use larder_destination::ErrorKind;
+use larder_volume::Format;
+
+use crate::context::Phase;
+use crate::run::Run;
+use crate::settle::{is_stored, split_leftovers};
+use crate::sync::{Mode, Need, Searched, View, is_another_set};
+use crate::volumes::OpenedVolumes;
+use crate::{Error, Result};
+
+/// The destination was listed, and the rows of the catalog are those of this backup.
+pub(crate) struct Listed<'a> {
+    pub(crate) run: &'a Run,
+    pub(crate) view: View,
+    rows: Vec<VolumeRow>,
+}
+
+/// Every volume that the catalog knew is accounted for; new ones were not read yet.
+pub(crate) struct Settled<'a> {
+    run: &'a Run,
+    format: Format,
+    /// What the destination holds of this backup.
+    pub(crate) view: View,
+    /// Names of the volumes that need no reading.
+    pub(crate) known: HashSet<String>,
+    /// Volumes that were opened before anybody wanted what is in them.
+    pub(crate) opened: OpenedVolumes,
+    /// Lists that were opened to see whether they are versions.
+    pub(crate) judged_lists: Mutex<HashMap<String, bool>>,
+    /// Which data files were searched for blocks that no index names.
+    pub(crate) searched: Mutex<Searched>,
+}
+
+/// The catalog is up to date with the destination, as far as the operation needs it.
+pub(crate) struct Ready<'a> {
+    settled: Settled<'a>,
+}
+
+impl Run {
+    /// Compares catalog and destination and mends the catalog; the central step before every operation.
+    ///
+    /// # Errors
+    /// When the destination cannot be listed, is not what the catalog and the options say, or when the user stopped.
+    pub(crate) fn ready(&self, mode: Mode, need: Need) -> Result<Ready<'_>> {
+        self.listed()?.settle(mode, need)?.ready(need)
+    }
+
+    fn listed(&self) -> Result<Listed<'_>> {
+        self.reporter.phase(Phase::CheckingRemote);
+        let mut rows = self.catalog(|c| c.volumes())?;
+        let is_new = !rows.iter().any(is_stored);
+        let creates = is_new && self.settings.create_folder;
+        // What cannot become a backup leaves no folder behind.
+        let format = if creates {
+            self.new_format().map(drop)
+        } else {
+            Ok(())
+        };
+        let view = match (self.list_volumes(creates && format.is_ok()), format) {
+            (Err(Error::Destination(error)), Err(wrong))
+                if *error.kind() == ErrorKind::FolderMissing =>
+            {
+                return Err(wrong);
+            }
+            (view, _) => view?,
+        };
+        self.report_sorting(&view)?;
+        self.check_not_emptied(&view, &rows)?;
+        if is_another_set(&view, &rows) {
+            // Its format, passphrase and blocks are not those that the catalog knows.
+            self.discard_catalog("the destination holds another backup than it describes")?;
+            return self.listed();
+        }
+        self.follow_case(&view, &mut rows)?;
+        let rows = self.forget_unencrypted(&view, rows)?;
+        Ok(Listed {
+            run: self,
+            view,
+            rows,
+        })
+    }
+}
+
+impl<'a> Listed<'a> {
+    /// Finds out the format, checks the passphrase, and deals with every volume that the catalog knows.
+    fn settle(mut self, mode: Mode, need: Need) -> Result<Settled<'a>> {
+        let (leftovers, rows) = split_leftovers(&mut self.view, self.rows);
+        let (format, opened) = self.run.find_format(&self.view, need)?;
+        self.run.check_passphrase(&self.view)?;
+        let mut settled = Settled {
+            run: self.run,
+            format,
+            view: self.view,
+            known: HashSet::new(),
+            opened,
+            judged_lists: Mutex::default(),
+            searched: Mutex::default(),
+        };
+        settled.remove_leftovers(leftovers, mode)?;
+        settled.settle_known(rows, mode)?;
+        Ok(settled)
+    }
+}
+
+impl Ready<'_> {
+    /// What follows goes by another listing: the destination was changed since the last one.
+    pub(crate) fn list_again(&mut self, view: View) {
+        self.settled.view = view;
+    }
+}
+
+impl<'a> Settled<'a> {
+    /// The format of this backup.
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Reads what the operation needs and the catalog lacks; tells the losses.
+    fn ready(self, need: Need) -> Result<Ready<'a>> {
+        // What a loss costs is known only when everything that is stored now was taken in.
+        if need != Need::Lists || (self.can_decrypt() && self.has_fresh_losses()?) {
+            let noted = self.noted_losses()?;
+            self.ingest_indexes()?;
+            self.ingest_unindexed(&noted)?;
+        }
+        if need == Need::BlocksAndEntries {
+            self.ingest_newest_list()?;
+        }
+        if !self.view.volumes.is_empty() {
+            self.remember_format(self.format)?;
+        }
+        self.tell_losses()?;
+        Ok(Ready { settled: self })
+    }
+}
+
+impl Deref for Settled<'_> {
+    type Target = Run;
+
+    fn deref(&self) -> &Run {
+        self.run
+    }
+}
+
+impl<'a> Deref for Ready<'a> {
+    type Target = Settled<'a>;
+
+    fn deref(&self) -> &Settled<'a> {
+        &self.settled
+    }
+}
