@@ -154,13 +154,13 @@ impl TargetRoot {
         &self.path
     }
 
-    /// Creates a folder and the missing folders above it, with access for the owner only. It is no
-    /// error when it exists: then the answer is false.
+    /// Creates a folder and the missing folders above it, with access for the owner only; gives those that were
+    /// created, from above. It is no error when all exist.
     ///
     /// # Errors
     ///
     /// Something else stands there (`AlreadyExists`) or in the place of a folder above.
-    pub fn create_folder(&self, rel: &[u8]) -> io::Result<bool> {
+    pub fn create_folder(&self, rel: &[u8]) -> io::Result<Vec<Vec<u8>>> {
         self.watch(Step::Folder, rel)?;
         self.folders.create(check(rel)?)
     }

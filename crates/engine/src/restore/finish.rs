@@ -48,6 +48,21 @@ impl Restoring<'_> {
         Ok(())
     }
 
+    /// Opens the folders that have no metadata of their own, deepest first, as far as new folders are open here.
+    pub(super) fn plain_folders(&self) -> Result<()> {
+        let mut folders = std::mem::take(&mut self.kept().plain_folders);
+        folders.sort_by_key(|folder| std::cmp::Reverse(folder.len()));
+        let restore = larder_source::Restore {
+            mode: Some(self.rules.folder_mode),
+            ..larder_source::Restore::default()
+        };
+        for folder in folders {
+            self.engine.cancel.check()?;
+            self.tell_facts(self.root.apply(&folder, &restore), &folder);
+        }
+        Ok(())
+    }
+
     /// Gives folders their metadata, deepest first: what lies in a folder comes before it may be closed.
     pub(super) fn folders(&self) -> Result<()> {
         let mut folders = std::mem::take(&mut self.kept().folders);

@@ -24,6 +24,8 @@ pub(super) struct Job {
     pub(super) hash: Option<Box<Hash>>,
     /// Whether the version list has a hash at all.
     pub(super) has_hash: bool,
+    /// Whether the version has metadata of it.
+    pub(super) has_metadata: bool,
     /// For files of several blocks.
     pub(super) content: Option<Box<ContentHash>>,
     state: Mutex<State>,
@@ -66,6 +68,7 @@ impl Job {
             size: entry.size,
             hash: entry.hash.filter(|_| !is_checked).map(Box::new),
             has_hash: entry.hash.is_some(),
+            has_metadata: entry.metahash.is_some(),
             content,
             state: Mutex::default(),
         }
@@ -105,6 +108,13 @@ impl Job {
                 return Err(io::Error::other("its temporary file was removed"));
             }
         } else {
+            if item.is(Mark::Resumes) && opened.left_over.is_none() {
+                // Its blocks count as written, and they are gone.
+                run.root.discard_temporary(&place)?;
+                return Err(io::Error::other(
+                    "the unfinished file of an earlier restore was removed meanwhile; run the same command again",
+                ));
+            }
             if !item.is(Mark::Resumes) && opened.left_over.is_some_and(|len| len > 0) {
                 file.set_len(0)?;
             }

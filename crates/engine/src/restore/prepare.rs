@@ -75,7 +75,7 @@ impl<'a, 'r> Prepare<'a, 'r> {
             EntryKind::File | EntryKind::Symlink => parent(&place),
         };
         if let Some(folder) = folder
-            && let Err(error) = self.make_folder(folder)
+            && let Err(error) = self.make_folder(folder, entry)
         {
             run.stop_when_full(&error)?;
             item.set(Mark::Failed);
@@ -95,12 +95,19 @@ impl<'a, 'r> Prepare<'a, 'r> {
         Ok(())
     }
 
-    /// Makes a folder unless it was one of the last ones.
-    fn make_folder(&mut self, folder: &[u8]) -> std::io::Result<()> {
+    /// Makes a folder unless it was one of the last ones. What is made and will get no metadata of its own is noted: it
+    /// is closed to others until the end.
+    fn make_folder(&mut self, folder: &[u8], entry: &FileEntry) -> std::io::Result<()> {
         if self.made.iter().any(|made| made == folder) {
             return Ok(());
         }
-        self.run.root.create_folder(folder)?;
+        let made = self.run.root.create_folder(folder)?;
+        let gets_metadata =
+            entry.kind == EntryKind::Folder && self.run.rules.metadata && entry.metahash.is_some();
+        let plain = made
+            .into_iter()
+            .filter(|made| !gets_metadata || made.as_slice() != folder);
+        self.run.kept().plain_folders.extend(plain);
         if self.made.len() >= REMEMBERED {
             self.made.remove(0);
         }

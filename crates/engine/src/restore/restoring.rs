@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use larder_catalog::VolumeRow;
-use larder_source::{Replace, Step, TargetRoot};
+use larder_source::{Replace, Restore, Step, TargetRoot};
 use larder_volume::{ArchiveReader, EntryKind, FileEntry, Format, Metadata};
 
 use super::content_hash::{ContentHash, rest_of_file};
@@ -53,6 +53,8 @@ pub(super) struct KeptMetadata {
     pub(super) links: Vec<Kept>,
     /// With the depth, because what lies in a folder comes before it may be closed.
     pub(super) folders: Vec<(u16, Kept)>,
+    /// Folders that were made and have no metadata to set; few, since versions hold the folders of their files.
+    pub(super) plain_folders: Vec<Vec<u8>>,
 }
 
 /// A link or folder with its metadata.
@@ -119,6 +121,7 @@ impl<'a> Restoring<'a> {
         reporter.phase(Phase::Metadata);
         self.links()?;
         self.leftovers()?;
+        self.plain_folders()?;
         self.folders()
     }
 
@@ -333,12 +336,20 @@ impl<'a> Restoring<'a> {
             .metadata
             .take()
             .or_else(|| self.take_metadata(job.number));
-        if let Some(blob) = blob
-            && self.rules.metadata
-            && let Some(blob) = self.parsed(&blob, job.kind, &job.path)
-        {
+        let blob = blob
+            .filter(|_| self.rules.metadata)
+            .and_then(|blob| self.parsed(&blob, job.kind, &job.path));
+        // What metadata will say may still come; it may close the file to others.
+        let is_plain = !(replaces || self.rules.metadata && job.has_metadata);
+        let restore = match &blob {
+            Some(blob) => Some(target::restore_facts(blob, self.rules, job.kind)),
+            None => is_plain.then(|| Restore {
+                mode: Some(self.rules.file_mode),
+                ..Restore::default()
+            }),
+        };
+        if let Some(restore) = restore {
             self.root.watch(Step::Facts, &place)?;
-            let restore = target::restore_facts(&blob, self.rules, job.kind);
             self.tell_facts(self.root.apply_file(&file, &restore), &job.path);
         }
         let replace = if replaces { Replace::Yes } else { Replace::No };
@@ -394,7 +405,7 @@ impl<'a> Restoring<'a> {
         parsed.ok()
     }
 
-    fn tell_facts(&self, failures: Vec<(String, io::Error)>, path: &[u8]) {
+    pub(super) fn tell_facts(&self, failures: Vec<(String, io::Error)>, path: &[u8]) {
         for (what, error) in failures {
             self.engine.reporter.warn(
                 "MetadataWriteFailed",

@@ -1,10 +1,9 @@
 //! Makes a restore plan: looks at the target and asks the catalog, and changes nothing.
 
 use std::fs::File;
-use std::io;
 use std::hash::{BuildHasher as _, RandomState};
 
-use larder_source::{OpenHow, TargetRoot};
+use larder_source::TargetRoot;
 use larder_volume::{Blocks, EntryKind, FileEntry, Format, Hash};
 
 use super::Rules;
@@ -299,9 +298,7 @@ impl Survey<'_> {
 
 /// What an earlier run left of a file.
 fn unfinished_file(root: &TargetRoot, place: &[u8]) -> Option<File> {
-    let path = root.temporary_path(place).ok()?;
-    let opened: io::Result<File> = root.open_file(&path, OpenHow::ReadOnly);
-    opened.ok()
+    root.unfinished(place).ok().flatten()
 }
 
 /// Blocks looked up together.

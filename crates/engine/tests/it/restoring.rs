@@ -654,3 +654,34 @@ fn a_time_before_the_first_version_is_refused() {
     }
     assert_eq!(files(&target).len(), 0);
 }
+
+/// An unfinished file of another user is removed, not gone on with; what the survey saw in it must not count as written.
+#[test]
+fn what_another_user_left_unfinished_is_written_anew() {
+    if !rustix::process::geteuid().is_root() {
+        return larder_testkit::pass_over("root", "files cannot be given away");
+    }
+    let mut rig = set();
+    let target = rig.temp.path().join("target");
+    // The user stops it late, so that large files have most of their blocks.
+    let counting = Sweep::new(0, What::Nothing);
+    let elsewhere = rig.temp.path().join("elsewhere");
+    restore(&mut rig, &elsewhere, &counting).expect("a restore");
+    let writes = counting.seen.lock().expect("no panic").len() as u64;
+    let mut resumed = 0;
+    for at in [writes / 4, writes / 2, 3 * writes / 4] {
+        let stopped = Sweep::new(at, What::Cancel(Mutex::default()));
+        restore(&mut rig, &target, &stopped).expect_err("it was stopped");
+        for (path, _) in files(&target).iter().filter(|(path, _)| is_temporary(path)) {
+            std::os::unix::fs::lchown(target.join(path), Some(65_534), Some(65_534))
+                .expect("owned");
+            resumed += 1;
+        }
+        let again = Sweep::new(0, What::Nothing);
+        let report = restore(&mut rig, &target, &again).expect("a restore");
+        assert_eq!(report.broken_local_files, Vec::<String>::new());
+        assert_eq!(files(&target), files(&elsewhere), "stopped at step {at}");
+        std::fs::remove_dir_all(&target).expect("the target");
+    }
+    assert!(resumed > 0, "nothing was left unfinished");
+}

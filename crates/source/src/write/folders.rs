@@ -128,25 +128,30 @@ impl Folders {
         Ok(handle)
     }
 
-    /// Creates a folder and those above it that are missing; true when the folder itself was.
-    pub(super) fn create(&self, rel: &[u8]) -> io::Result<bool> {
+    /// Creates a folder and those above it that are missing; gives what was created, from above.
+    pub(super) fn create(&self, rel: &[u8]) -> io::Result<Vec<Vec<u8>>> {
         if self.cache().entries.contains_key(rel) {
-            return Ok(false);
+            return Ok(Vec::new());
         }
         // Mostly only the last one is missing.
         let (parent, name) = parent_and_name(rel);
         match self.open(parent) {
-            Ok(handle) => return make(&handle, name, rel, self.follows(rel)),
+            Ok(handle) => {
+                let made = make(&handle, name, rel, self.follows(rel))?;
+                return Ok(made.then(|| rel.to_vec()).into_iter().collect());
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        let (mut end, mut made) = (0, false);
+        let (mut end, mut made) = (0, Vec::new());
         for name in rel.split(|byte| *byte == b'/') {
             let start = if end == 0 { 0 } else { end + 1 };
             let above = self.open(rel.get(..end).unwrap_or_default())?;
             end = start + name.len();
             let path = rel.get(..end).unwrap_or_default();
-            made = make(&above, name, path, self.follows(path))?;
+            if make(&above, name, path, self.follows(path))? {
+                made.push(path.to_vec());
+            }
         }
         Ok(made)
     }

@@ -71,6 +71,24 @@ impl TargetRoot {
         Err(io::Error::from(io::ErrorKind::ResourceBusy))
     }
 
+    /// What an ended run left of the file at `rel`, for reading. `None` when there is nothing that
+    /// [`TargetRoot::open_temporary`] would go on with: it removes what another user owns or what has another name too.
+    ///
+    /// # Errors
+    ///
+    /// The folder above cannot be reached, or what the system reports.
+    pub fn unfinished(&self, rel: &[u8]) -> io::Result<Option<File>> {
+        let (folder, name) = self.parent(rel)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let handle = match openat(&*folder, temporary_name(name), flags, Mode::empty()) {
+            Ok(handle) => handle,
+            Err(Errno::NOENT | Errno::LOOP | Errno::ACCESS) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let is_usable = is_own(&fstat(&handle)?);
+        Ok(is_usable.then(|| File::from(handle)))
+    }
+
     /// Gives a temporary file its final name. When it replaces a file, its content is on the disk before that.
     ///
     /// # Errors
@@ -223,7 +241,6 @@ fn take_over(folder: &OwnedFd, name: &[u8]) -> io::Result<Option<File>> {
         Err(Errno::NOENT) => return Ok(None),
         other => other?,
     };
-    let own = stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_nlink == 1;
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
         return Err(io::Error::new(
             io::ErrorKind::IsADirectory,
@@ -235,7 +252,7 @@ fn take_over(folder: &OwnedFd, name: &[u8]) -> io::Result<Option<File>> {
     }
     let flags =
         OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    if own && regular(FileType::from_raw_mode(stat.st_mode)).is_ok() {
+    if is_own(&stat) {
         match openat(folder, name, flags, Mode::empty()) {
             Ok(handle) => {
                 lock(&handle)?;
@@ -255,6 +272,13 @@ fn take_over(folder: &OwnedFd, name: &[u8]) -> io::Result<Option<File>> {
         Ok(()) | Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// True for a plain file of this user that has no other name: nobody else can have prepared it.
+fn is_own(stat: &rustix::fs::Stat) -> bool {
+    stat.st_uid == rustix::process::geteuid().as_raw()
+        && stat.st_nlink == 1
+        && regular(FileType::from_raw_mode(stat.st_mode)).is_ok()
 }
 
 /// Locks an open temporary file. File systems without locks cannot tell runs apart.
