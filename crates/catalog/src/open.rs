@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rusqlite::backup::Backup;
 
 use crate::files::{BUILDING, CACHE_KIB, Files, LOCK, OpenFor, SPILL, SUMS, SUMS_BUILDING, side};
 use crate::lock::{self, Lock, Writer};
@@ -104,6 +105,24 @@ impl Catalog {
             }
         }
         Err(Error::Busy { pid })
+    }
+
+    /// Copies a catalog as it is at one moment, also while another process writes to it. The copy is opened with
+    /// [`Catalog::open`], as a catalog that was not closed.
+    ///
+    /// # Errors
+    /// As [`Catalog::open_for_reading`], and [`Error::Io`] or [`Error::Sqlite`] when the copy cannot be written.
+    pub fn copy(path: &Path, to: &Path) -> Result<()> {
+        let original = Self::open_for_reading(path)?;
+        let copied = original.read(|conn| {
+            let mut copy = Connection::open(to)?;
+            // All pages in one step: what is written meanwhile would make it begin anew.
+            Ok(Backup::new(conn, &mut copy)?.step(-1).map(drop)?)
+        });
+        if copied.is_err() {
+            remove_if_present(to)?;
+        }
+        copied
     }
 
     /// Sets a damaged catalog aside and returns its new path; the next [`Catalog::open`] makes an empty one.

@@ -143,6 +143,10 @@ impl<'a> Session<'a> {
             Err(error) if access == Access::Reads && lasting && may_do_without(&error) => {
                 let why = Failure::from_engine(&error);
                 let state = TemporaryState::new(&self.call.values)?;
+                // What the other run knows need not be read again; without it everything is.
+                if error.id() == Some(IN_USE) {
+                    let _ = Repository::copy_catalog(&path, &state.catalog());
+                }
                 let state = State {
                     path: state.catalog(),
                     temporary: Some(state),
@@ -355,11 +359,14 @@ fn failed_at(error: &Error, catalog: &Path) -> Failure {
     )
 }
 
+/// The error of a catalog that another process holds.
+const IN_USE: &str = "BackupInUse";
+
 /// Failures of the lasting catalog that a temporary one helps against.
 fn may_do_without(error: &Error) -> bool {
     match error {
         Error::Catalog(_) | Error::Io { .. } => true,
-        other => other.id() == Some("BackupInUse"),
+        other => other.id() == Some(IN_USE),
     }
 }
 

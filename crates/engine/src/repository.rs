@@ -1,6 +1,6 @@
 //! An open backup: destination, catalog, keys and settings. Long-lived, and shared by all runs on it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use larder_catalog::{Catalog, Opened};
@@ -81,6 +81,14 @@ impl Repository {
         };
         repository.open_catalog()?;
         Ok(Arc::new(repository))
+    }
+
+    /// Copies the catalog of a backup that another process works on, so that it can be read beside that.
+    ///
+    /// # Errors
+    /// There is no catalog, it is damaged or being built, or the copy cannot be written.
+    pub fn copy_catalog(from: &Path, to: &Path) -> Result<()> {
+        Ok(Catalog::copy(from, to)?)
     }
 
     /// Begins an operation that reports to `monitor` and stops when `cancel` is set.

@@ -8,7 +8,7 @@ use futures_util::stream::BoxStream;
 use larder_destination::{
     About, Body, Destination, Download, Existing, Extra, Operation, RemoteFile, Result,
 };
-use larder_engine::{Error, ListRequest, Samples};
+use larder_engine::{Error, ListRequest, Repository, Samples};
 use larder_testkit::{Failure, MemoryDestination, MemoryOptions, ReadOnly};
 use larder_volume::VolumeKind::{Blocks, Index, List};
 
@@ -386,6 +386,33 @@ fn two_runs_with_one_local_state_exclude_each_other() {
     drop(rig.open().unwrap());
     rig.backup();
     rig.check_all("after all that");
+}
+
+/// A reader beside a writer reads what the writer knows, not the destination again.
+#[test]
+fn a_copy_of_the_catalog_is_read_beside_a_running_backup() {
+    let mut rig = one_version(Rig::new());
+    let writer = rig.open().unwrap();
+    writer.backup(&rig.request()).unwrap();
+    let copy = rig.fast.path().join("copy/catalog.sqlite");
+    std::fs::create_dir(copy.parent().unwrap()).unwrap();
+    Repository::copy_catalog(rig.state(), &copy).unwrap();
+    let own = rig.state().to_owned();
+    rig.use_state(copy);
+    rig.journal.clear();
+    let reader = rig.open().unwrap();
+    let versions = reader.list_filesets().unwrap().versions;
+    assert_eq!(versions.len(), 1);
+    assert_eq!(reader.test(Samples::Count(0)).unwrap().damaged(), 0);
+    let fetched = rig.journal.count(Operation::Get);
+    assert_eq!(fetched, 0, "{:?}", rig.journal.calls());
+    reader.repository().close().unwrap();
+    rig.write("later", "content");
+    writer.backup(&rig.request()).unwrap();
+    writer.repository().close().unwrap();
+    rig.use_state(own);
+    let report = rig.backup();
+    assert_eq!(report.version_time, None, "the reader disturbed nothing");
 }
 
 #[test]
