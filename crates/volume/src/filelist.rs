@@ -33,7 +33,7 @@ impl EntryKind {
         }
     }
 
-    /// Finds the kind, ignoring case; others (such as `AlternateStream`) are not restored by any program.
+    /// Finds the kind, ignoring case; others (such as `AlternateStream`, which nothing writes) are not restored by any program.
     fn parse(text: &[u8]) -> Option<Self> {
         [Self::File, Self::Folder, Self::Symlink]
             .into_iter()

@@ -9,16 +9,15 @@ use crate::{Error, Hash, Result, VolumeTime};
 
 /// Reads a file list entry by entry, forward, from any reader.
 ///
-/// Properties may come in any order; unknown ones and entries of unknown type are skipped. Memory is bounded by one
-/// entry. At the end the reader underneath is read to *its* end, so that a checksum it keeps is verified.
+/// Properties may come in any order; unknown ones are skipped. Memory is bounded by one entry. At the end the reader
+/// underneath is read to *its* end, so that a checksum it keeps is verified.
 ///
-/// The iterator gives an error for an entry whose values are wrong and goes on behind it. An error of structure (or of
-/// the reader) is damage that nothing can be read behind: it is the last item. [`FileListReader::is_damaged`] tells
-/// the two apart.
+/// The iterator gives an error for an entry whose values are wrong or whose type is unknown (nobody can restore it, so
+/// nobody may take it for restored), and goes on behind it. An error of structure (or of the reader) is damage that
+/// nothing can be read behind: it is the last item. [`FileListReader::is_damaged`] tells the two apart.
 pub struct FileListReader<R: Read> {
     parser: Parser<ReadFeed<R>>,
     state: State,
-    skipped: u64,
     is_damaged: bool,
     /// The bytes of all paths so far that are longer than usual.
     long_paths: u64,
@@ -39,17 +38,11 @@ impl<R: Read> FileListReader<R> {
         Self {
             parser: Parser::new(ReadFeed::new(reader), WHAT, MAX_PATH),
             state: State::Start,
-            skipped: 0,
             is_damaged: false,
             long_paths: 0,
             name: Vec::new(),
             text: Vec::new(),
         }
-    }
-
-    /// The number of entries of unknown type met so far.
-    pub fn skipped(&self) -> u64 {
-        self.skipped
     }
 
     /// Whether an error of structure ended the list early.
@@ -64,11 +57,11 @@ impl<R: Read> FileListReader<R> {
             self.parser.expect(b'[')?;
             self.state = State::Inside(true);
         }
-        while let State::Inside(first) = &mut self.state {
+        if let State::Inside(first) = &mut self.state {
             if !self.parser.next_element(first)? {
                 self.parser.expect_end()?;
                 self.state = State::Ended;
-                break;
+                return Ok(Step::End);
             }
             if self.parser.peek_token()? != Some(b'{') {
                 self.parser.skip_value()?;
@@ -77,16 +70,10 @@ impl<R: Read> FileListReader<R> {
                 ));
             }
             let draft = self.read_entry(entry)?;
-            match draft.kind {
-                Kind::Unknown => {
-                    self.skipped = self.skipped.saturating_add(1);
-                    *entry = FileEntry::new(EntryKind::File, Vec::new());
-                }
-                _ => match draft.complete(entry) {
-                    None => return Ok(Step::Entry),
-                    Some(problem) => return Ok(Step::Wrong(self.parser.error(problem))),
-                },
-            }
+            return Ok(match draft.complete(entry) {
+                None => Step::Entry,
+                Some(problem) => Step::Wrong(self.parser.error(problem)),
+            });
         }
         Ok(Step::End)
     }
@@ -102,15 +89,21 @@ impl<R: Read> FileListReader<R> {
         let mut first = true;
         self.parser.expect(b'{')?;
         while self.parser.next_member(&mut first, &mut self.name)? {
-            if draft.kind == Kind::Unknown {
-                self.parser.skip_value()?;
+            if let Kind::Unknown(_) = draft.kind {
+                // Of what may hold anything only the path is of use, to name it.
+                match self.parser.peek_token()? {
+                    Some(b'"') if self.name == b"path" => self.path(entry, &mut draft)?,
+                    _ => self.parser.skip_value()?,
+                }
                 continue;
             }
             match self.name.as_slice() {
                 b"type" => {
                     if self.text_value("type", &mut draft)? {
-                        draft.kind =
-                            EntryKind::parse(&self.text).map_or(Kind::Unknown, Kind::Known);
+                        draft.kind = EntryKind::parse(&self.text).map_or_else(
+                            || Kind::Unknown(shown(&self.text, NAMED_TYPE)),
+                            Kind::Known,
+                        );
                     }
                 }
                 b"path" => self.path(entry, &mut draft)?,
@@ -259,11 +252,11 @@ impl<R: Read> fmt::Debug for FileListReader<R> {
     }
 }
 
-#[derive(PartialEq)]
 enum Kind {
     Missing,
     Known(EntryKind),
-    Unknown,
+    /// One that this version does not know: its name, for people.
+    Unknown(String),
 }
 
 /// What an entry cannot hold while its properties come in.
@@ -290,9 +283,13 @@ impl Draft {
 
     /// Completes an entry of known or missing type; answers what is wrong with it.
     fn complete(mut self, entry: &mut FileEntry) -> Option<String> {
-        match self.kind {
-            Kind::Known(kind) => entry.kind = kind,
-            Kind::Missing | Kind::Unknown => self.require("type", false),
+        match &self.kind {
+            Kind::Known(kind) => entry.kind = *kind,
+            Kind::Missing => self.require("type", false),
+            Kind::Unknown(name) => {
+                let path = shown(&entry.path, NAMED_PATH);
+                return Some(format!("entry `{path}` of the unknown type `{name}`"));
+            }
         }
         self.require("path", !entry.path.is_empty());
         self.require("size", self.size.is_some() || entry.kind != EntryKind::File);
@@ -303,14 +300,18 @@ impl Draft {
         entry.size = self.size.unwrap_or(0);
         entry.metasize = self.metasize.unwrap_or(0);
         let field = self.wrong?;
-        let path: String = entry
-            .path
-            .escape_ascii()
-            .take(200)
-            .map(char::from)
-            .collect();
+        let path = shown(&entry.path, NAMED_PATH);
         Some(format!("entry `{path}` with wrong or missing `{field}`"))
     }
 }
 
+/// A text of a list for a message.
+fn shown(text: &[u8], most: usize) -> String {
+    text.escape_ascii().take(most).map(char::from).collect()
+}
+
 const WHAT: &str = "file list";
+/// Characters of a path that a message names.
+const NAMED_PATH: usize = 200;
+/// Characters of a type that a message names.
+const NAMED_TYPE: usize = 40;

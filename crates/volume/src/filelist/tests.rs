@@ -98,8 +98,7 @@ fn every_property_in_schema_order() {
 #[test]
 fn any_order_unknown_properties_and_cases() {
     let text = r#" [ { "x" : {"a":[{}]} , "path" : "/a\u00e9\udcff\\\n", "size" : 1 , "y":"z", "hash":null,
-        "type" : "fILE" , "blocklists":null, "metahash":null } , {"type":"AlternateStream","size":{}},
-        {"size":{},"path":[],"type":"Other"} ] "#;
+        "type" : "fILE" , "blocklists":null, "metahash":null } ] "#;
     let mut reader = FileListReader::open(text.as_bytes());
     let entry = reader.next().unwrap().unwrap();
     assert_eq!(
@@ -110,8 +109,32 @@ fn any_order_unknown_properties_and_cases() {
         }
     );
     assert!(reader.next().is_none());
-    assert!(reader.next().is_none());
-    assert_eq!(reader.skipped(), 2);
+    assert!(!reader.is_damaged());
+}
+
+#[test]
+fn an_entry_of_unknown_type_is_told_and_hides_no_other() {
+    let text = r#"[{"type":"Socket","path":"/a","size":{},"hash":[1]},{"type":"File","path":"/b","size":0},
+        {"path":"/c","type":"AlternateStream"},{"type":"Folder","path":"/d/"}]"#;
+    let mut reader = FileListReader::open(text.as_bytes());
+    let mut told = Vec::new();
+    let mut read = Vec::new();
+    for item in reader.by_ref() {
+        match item {
+            Ok(entry) => read.push(entry.path),
+            Err(error) => told.push(error.to_string()),
+        }
+    }
+    assert_eq!(read, [b"/b".to_vec(), b"/d/".to_vec()]);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].contains("entry `/a` of the unknown type `Socket`"),
+        "{told:?}"
+    );
+    assert!(
+        told[1].contains("entry `/c` of the unknown type `AlternateStream`"),
+        "{told:?}"
+    );
     assert!(!reader.is_damaged());
 }
 
