@@ -3,8 +3,9 @@
 //! Which module decrypts is decided by the remote name's extension, so sets written with several modules stay
 //! readable (docs/format/encryption-aes.md, docs/format/encryption-gpg.md).
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use larder_options::Secret;
 use larder_volume::{
@@ -19,6 +20,7 @@ use crate::data::{HashSink, Sink, VolumeData, temporary_error};
 use crate::error::VolumeContext;
 pub(crate) use crate::gpg::GpgSettings;
 use crate::gpg::Way;
+use crate::repository::locked;
 use crate::{Error, Result};
 
 /// How volumes are encrypted when written.
@@ -46,7 +48,49 @@ pub(crate) struct Crypt {
     pub(crate) random: Arc<dyn Random>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cancel: Cancel,
+    pub(crate) rounds: Mutex<Rounds>,
 }
+
+/// How many rounds of key derivation were spent on what. Whoever adds files to the destination chooses their rounds, so
+/// the work for files that do not open must not grow with their number (docs/threat-model.md).
+#[derive(Default)]
+pub(crate) struct Rounds {
+    /// Numbers of rounds that files of this backup have, or that the user named.
+    own: BTreeSet<u32>,
+    /// Some file was opened.
+    any: bool,
+    /// Spent on files that did not open.
+    in_vain: u64,
+}
+
+impl Rounds {
+    /// With the number that the user named.
+    pub(crate) fn new(named: Option<u32>) -> Self {
+        Self {
+            own: named.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether a file with so many rounds is not worth its work any more.
+    fn refuses(&self, iterations: u32) -> bool {
+        let is_usual = iterations <= AesVersion::DEFAULT_ITERATIONS;
+        self.in_vain.saturating_add(u64::from(iterations)) > MOST_IN_VAIN && (self.any || !is_usual)
+    }
+
+    fn note<T>(&mut self, iterations: u32, outcome: &Result<T>) {
+        match outcome {
+            Ok(_) => {
+                self.any = true;
+                self.own.insert(iterations);
+            }
+            Err(_) => self.in_vain = self.in_vain.saturating_add(u64::from(iterations)),
+        }
+    }
+}
+
+/// Rounds that may be spent on files that do not open: those of ten files as AES Crypt writes them, some seconds.
+const MOST_IN_VAIN: u64 = 10 * AesVersion::DEFAULT_ITERATIONS as u64;
 
 impl Crypt {
     /// True for volumes whose content is authenticated by their encryption.
@@ -158,7 +202,8 @@ impl Crypt {
             Ok(None) => Ok(data),
             Ok(Some(EncryptionKind::Aes)) => {
                 let password = self.password()?;
-                match data {
+                let version = AesVersion::of_stream(data.reader()?).in_volume(text)?;
+                self.with_rounds(version, text, || match data {
                     VolumeData::Memory(bytes) => {
                         let options = AesReadOptions {
                             ignore_padding: self.ignore_padding,
@@ -176,7 +221,7 @@ impl Crypt {
                         copy_decrypted(&mut reader, &mut sink, text)?;
                         sink.finish()
                     }
-                }
+                })
             }
             Ok(Some(EncryptionKind::Gpg)) => {
                 self.password()?;
@@ -186,6 +231,39 @@ impl Crypt {
             }
             Err(error) => Err(Error::volume(text, error)),
         }
+    }
+
+    /// Decrypts an AES stream of some version, unless it would cost more than it is worth.
+    fn with_rounds<T>(
+        &self,
+        version: AesVersion,
+        name: &str,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let AesVersion::V3 { iterations } = version else {
+            let outcome = work();
+            locked(&self.rounds).any |= outcome.is_ok();
+            return outcome;
+        };
+        let mut rounds = locked(&self.rounds);
+        if rounds.own.contains(&iterations) {
+            // It costs no more than each volume of this backup does.
+            drop(rounds);
+            return work();
+        }
+        if rounds.refuses(iterations) {
+            return Err(Error::volume(
+                name,
+                larder_volume::Error::Unsupported(format!(
+                    "an AES Crypt stream of {iterations} rounds, in which other files did not open; say --{}={iterations} if this backup was made so",
+                    larder_options::engine::AES_V3_ITERATIONS.decl.name
+                )),
+            ));
+        }
+        // Under the lock: the next thread knows then what became of this file.
+        let outcome = work();
+        rounds.note(iterations, &outcome);
+        outcome
     }
 
     fn run_gpg(
@@ -292,6 +370,24 @@ mod tests {
     fn decrypt(bytes: &[u8], sink: &mut Sink) -> Result<()> {
         let mut reader = AesReader::open_with(bytes, PASSWORD, AesReadOptions::default()).unwrap();
         copy_decrypted(&mut reader, sink, "v")
+    }
+
+    #[test]
+    fn files_of_many_rounds_that_do_not_open_end_the_patience() {
+        let failed = || Err::<(), Error>(Error::Cancelled);
+        let many = 1_000_000;
+        let mut rounds = Rounds::new(None);
+        for _ in 0..3 {
+            assert!(!rounds.refuses(many));
+            rounds.note(many, &failed());
+        }
+        assert!(rounds.refuses(many));
+        // As long as nothing opened a wrong passphrase may be the reason, and the usual is tried.
+        assert!(!rounds.refuses(AesVersion::DEFAULT_ITERATIONS));
+        rounds.note(AesVersion::DEFAULT_ITERATIONS, &Ok(()));
+        assert!(rounds.own.contains(&AesVersion::DEFAULT_ITERATIONS));
+        assert!(rounds.refuses(AesVersion::DEFAULT_ITERATIONS - 1));
+        assert!(Rounds::new(Some(many)).own.contains(&many));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! after them.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use larder_catalog::{Catalog, VolumeRow, VolumeState};
 use larder_destination::{Clock, Random};
@@ -13,7 +13,7 @@ use larder_volume::{
 };
 
 use crate::context::{Cancel, Monitor, Reporter, random_bytes};
-use crate::crypt::Crypt;
+use crate::crypt::{Crypt, Rounds};
 use crate::data::{Sink, TAR_MEMORY_BYTES, VolumeData};
 use crate::error::VolumeContext;
 use crate::report::{BackendStatistics, Common, Outcome};
@@ -65,6 +65,7 @@ impl Run {
             random: Arc::clone(&repository.random),
             clock: Arc::clone(&repository.clock),
             cancel: cancel.clone(),
+            rounds: Mutex::new(Rounds::new(settings.aes_rounds)),
         };
         let remote = Remote::new(
             Arc::clone(&repository.destination),

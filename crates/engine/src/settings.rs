@@ -56,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) encryption: Encryption,
     pub(crate) gpg: GpgSettings,
     pub(crate) ignore_padding: bool,
+    /// Rounds of key derivation that the user named.
+    pub(crate) aes_rounds: Option<u32>,
     pub(crate) index_policy: IndexPolicy,
     pub(crate) retry: RetrySettings,
     pub(crate) uploads: usize,
@@ -127,6 +129,7 @@ impl Settings {
             default_method,
             encryption: encryption(values)?,
             gpg: gpg(values)?,
+            aes_rounds: named_rounds(values)?,
             ignore_padding: values.get(opt::AES_IGNORE_PADDING_BYTES)?,
             index_policy: match values.get(opt::INDEX_FILE_POLICY)? {
                 IndexContent::None => IndexPolicy::None,
@@ -273,6 +276,14 @@ fn tar_level(values: &Values, compression: Compression) -> Result<Option<i32>> {
         Compression::TarZstd => i32::try_from(values.get(opt::TZSTD_COMPRESSION_LEVEL)?).ok(),
         Compression::TarGzip => i32::try_from(values.get(opt::TGZ_COMPRESSION_LEVEL)?).ok(),
     })
+}
+
+/// The rounds of key derivation that the user named, for writing or because the volumes that there are have so many.
+fn named_rounds(values: &Values) -> Result<Option<u32>> {
+    if !values.is_set(opt::AES_V3_ITERATIONS) {
+        return Ok(None);
+    }
+    Ok(u32::try_from(values.get(opt::AES_V3_ITERATIONS)?).ok())
 }
 
 fn encryption(values: &Values) -> Result<Encryption> {

@@ -44,6 +44,15 @@ impl AesVersion {
     /// The most rounds that are written or read: about a second of one core for each volume. More only keeps the
     /// reader busy; a hostile destination could ask for hours.
     pub const MAX_ITERATIONS: u32 = 1_000_000;
+
+    /// Reads from the beginning of a stream how it was made. No passphrase is needed for that, and nothing of it is
+    /// authenticated.
+    ///
+    /// # Errors
+    /// As [`AesReader::open`], but for the passphrase.
+    pub fn of_stream(mut stream: impl std::io::Read) -> Result<Self> {
+        header::read_version(&mut stream, Self::MAX_ITERATIONS)
+    }
 }
 
 /// The random bytes that a new stream needs. Wiped when dropped.

@@ -31,7 +31,8 @@ table! { Group::Encryption;
         default: Some("300000"),
         advanced: true,
         long: "More rounds make guessing slower, and opening each volume too. Volumes with more than a million are \
-               neither written nor read.";
+               neither written nor read. When some volumes with another number of rounds than those of the backup \
+               could not be opened, further ones are passed over; naming their number here has them read.";
     AES_MINIMAL_HEADER: bool = "aes-minimal-header", Kind::Bool,
         "Leaves the program name and the time out of the header of encrypted volumes.",
         advanced: true,

@@ -57,12 +57,8 @@ pub(super) fn encode(password: &str, header: &AesHeader, seed: &AesSeed) -> Resu
     Ok(out)
 }
 
-/// Reads a header and opens the session key in it.
-pub(super) fn read<R: Read>(
-    reader: &mut R,
-    password: &str,
-    options: AesReadOptions,
-) -> Result<(Session, Padding)> {
+/// Reads the beginning of a header: all that stands before the key, in the clear.
+pub(super) fn read_version<R: Read>(reader: &mut R, max_iterations: u32) -> Result<AesVersion> {
     let [m1, m2, m3, version, reserved] = read_array(reader)?;
     if [m1, m2, m3] != MAGIC {
         return Err(Error::malformed(WHAT, "does not begin with `AES`"));
@@ -76,13 +72,21 @@ pub(super) fn read<R: Read>(
         return Err(Error::malformed(WHAT, "reserved byte is not zero"));
     }
     skip_extensions(reader)?;
-    let version = if version == 2 {
-        AesVersion::V2
-    } else {
-        let iterations = u32::from_be_bytes(read_array(reader)?);
-        check_iterations(iterations, options.max_iterations)?;
-        AesVersion::V3 { iterations }
-    };
+    if version == 2 {
+        return Ok(AesVersion::V2);
+    }
+    let iterations = u32::from_be_bytes(read_array(reader)?);
+    check_iterations(iterations, max_iterations)?;
+    Ok(AesVersion::V3 { iterations })
+}
+
+/// Reads a header and opens the session key in it.
+pub(super) fn read<R: Read>(
+    reader: &mut R,
+    password: &str,
+    options: AesReadOptions,
+) -> Result<(Session, Padding)> {
+    let version = read_version(reader, options.max_iterations)?;
     let public_iv: [u8; BLOCK] = read_array(reader)?;
     let mut secret: Zeroizing<[u8; SECRET_LEN]> = Zeroizing::new(read_array(reader)?);
     let tag: [u8; MAC_LEN] = read_array(reader)?;
