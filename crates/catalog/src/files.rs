@@ -147,12 +147,33 @@ pub(crate) fn side(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Whether a file whose name has this after that of a catalog belongs to it; true for nothing at all, which is the
+/// catalog. A foreign file that was moved out of its way does not.
+pub fn is_companion(rest: &[u8]) -> bool {
+    let of_database = |rest: &[u8]| matches!(rest, b"" | b"-wal" | b"-shm" | b"-journal");
+    let Ok(text) = std::str::from_utf8(rest) else {
+        return false;
+    };
+    let made = [BUILDING, REPLACED].iter().any(|ending| {
+        let rest = text.strip_prefix(ending);
+        rest.is_some_and(|rest| of_database(rest.as_bytes()))
+    });
+    of_database(rest)
+        || made
+        || [LOCK, SUMS, SUMS_BUILDING].contains(&text)
+        || text.starts_with(SPILL)
+}
+
+/// Endings of files that lie beside a catalog while it is used or afterwards, one of them at least.
+pub const COMPANIONS: &[&str] = &[LOCK, SUMS, "-wal"];
 /// Suffix of the lock file.
 pub(crate) const LOCK: &str = ".lock";
 /// Suffix of the checksum file.
 pub(crate) const SUMS: &str = ".sum";
 /// Suffix of a checksum file being written.
 pub(crate) const SUMS_BUILDING: &str = ".sum-new";
+/// Suffix of a damaged catalog that was moved out of the way.
+pub(crate) const REPLACED: &str = ".replaced";
 /// Suffix of a catalog being made.
 pub(crate) const BUILDING: &str = ".new";
 /// Suffix of temporary sort files, before their number.

@@ -8,7 +8,9 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::backup::Backup;
 
-use crate::files::{BUILDING, CACHE_KIB, Files, LOCK, OpenFor, SPILL, SUMS, SUMS_BUILDING, side};
+use crate::files::{
+    BUILDING, CACHE_KIB, Files, LOCK, OpenFor, REPLACED, SPILL, SUMS, SUMS_BUILDING, side,
+};
 use crate::lock::{self, Lock, Writer};
 use crate::sums::{self, Verdict};
 use crate::{
@@ -156,7 +158,7 @@ fn open_alone(files: &Arc<Files>) -> Result<Connection> {
 /// Moves an unusable database and its log out of the way.
 fn set_aside(files: &Files, ours: bool) -> Result<PathBuf> {
     let target = match ours {
-        true => files.side(".replaced"),
+        true => files.side(REPLACED),
         false => (1u64..)
             .map(|number| files.side(&format!(".foreign-{number}")))
             .find(|path| path.symlink_metadata().is_err())

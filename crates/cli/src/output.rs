@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::failure::{FAILED, Failure};
 use crate::invocation::Invocation;
 use crate::terminal::{note, print, print_item, print_text, shown, written};
-use crate::words::{counted, noun, time_text};
+use crate::words::{counted, noun, time_text, verb};
 
 /// Prints a report as JSON (docs/guide/json.md).
 pub fn json<T: Serialize>(report: &T) -> Result<(), Failure> {
@@ -22,10 +22,25 @@ pub fn json<T: Serialize>(report: &T) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A version's time as people read it: ISO 8601, local zone.
+/// A version's time as people read it: ISO 8601, local zone. At the end of the calendar, where another zone may have no
+/// such day, UTC.
 pub fn local_time(seconds: i64) -> String {
-    let time = jiff::Timestamp::from_second(seconds).unwrap_or_default();
-    time_text(&time.to_zoned(jiff::tz::TimeZone::system()))
+    match jiff::Timestamp::from_second(seconds) {
+        Ok(time) => time_text(&time.to_zoned(jiff::tz::TimeZone::system())),
+        Err(_) => {
+            let since = jiff::SignedDuration::from_secs(seconds);
+            let time = jiff::civil::date(1970, 1, 1)
+                .at(0, 0, 0, 0)
+                .saturating_add(since);
+            format!("{} +00:00", time.strftime("%Y-%m-%d %H:%M:%S"))
+        }
+    }
+}
+
+/// The exit code of a listing: 2 when the list of a version could not be read.
+pub fn listing_code(report: &ListReport) -> i32 {
+    let broken = report.versions.iter().any(|version| version.is_unreadable);
+    if broken { 2 } else { 0 }
 }
 
 /// JSON or the full result when asked for; tells whether the usual text is wanted as well.
@@ -126,11 +141,7 @@ pub fn restore(report: &RestoreReport, call: &Invocation) -> Result<i32, Failure
             noun(report.restored_files, "file")
         ));
         if report.unmodified_files > 0 {
-            let was = if report.unmodified_files == 1 {
-                "was"
-            } else {
-                "were"
-            };
+            let was = verb(report.unmodified_files, "was", "were");
             print(&format!(
                 "{} ({}) {was} right already",
                 counted(report.unmodified_files, "file"),
@@ -139,8 +150,13 @@ pub fn restore(report: &RestoreReport, call: &Invocation) -> Result<i32, Failure
         }
         if report.kept_files > 0 {
             print(&format!(
-                "{} existing files were kept; the restored ones stand beside them with the date of the version in their names",
-                report.kept_files
+                "{} {}",
+                counted(report.kept_files, "existing file"),
+                verb(
+                    report.kept_files,
+                    "was kept; the restored one stands beside it with the date of the version in its name",
+                    "were kept; the restored ones stand beside them with the date of the version in their names"
+                )
             ));
         }
         print(&format!("Duration of restore: {}", report.common.duration));
@@ -190,6 +206,13 @@ pub enum Count {
 }
 
 fn version_line(version: &VersionInfo, count: Count) -> String {
+    if version.is_unreadable {
+        return format!(
+            "{}\t: {} (its list cannot be read)",
+            version.version,
+            local_time(version.time)
+        );
+    }
     let partial = if version.is_full_backup {
         ""
     } else {
@@ -260,6 +283,7 @@ fn write_files(report: &ListReport, safe: bool, out: &mut impl Write) -> std::io
         writeln!(out, "{}", name(&file.path))?;
         for ((version, time), size) in report.versions.iter().zip(&times).zip(&file.sizes) {
             let size = match size {
+                None if version.is_unreadable => "  (its list cannot be read)".to_owned(),
                 None => "  - ".to_owned(),
                 Some(size) => size_text(*size).map_or_else(String::new, |size| format!(" {size}")),
             };
@@ -310,6 +334,15 @@ pub fn test(report: &TestReport, call: &Invocation) -> Result<i32, Failure> {
     }
     for harm in &report.harm {
         let versions: Vec<_> = harm.versions.iter().map(u64::to_string).collect();
+        if harm.path_count == 0 {
+            // A list: without it nothing of the version is known.
+            print(&format!(
+                "{} is the list of version {}: nothing of this version can be restored",
+                harm.file,
+                versions.join(", ")
+            ));
+            continue;
+        }
         print(&format!(
             "{} hurts {} in the {} {}:",
             harm.file,
@@ -327,7 +360,7 @@ pub fn test(report: &TestReport, call: &Invocation) -> Result<i32, Failure> {
     if damaged == 0 {
         print(&format!("Examined {examined} and found no errors"));
     } else {
-        let are = if damaged == 1 { "is" } else { "are" };
+        let are = verb(damaged as u64, "is", "are");
         print(&format!(
             "Examined {examined}, {damaged} of them {are} damaged"
         ));
@@ -360,6 +393,8 @@ pub fn repair(report: &RepairReport, call: &Invocation) -> Result<i32, Failure> 
     }
     let what = if report.rebuilt {
         "Built the local catalog anew"
+    } else if report.versions_given_up > 0 {
+        "Brought the local catalog up to date"
     } else {
         "The local catalog is up to date"
     };
@@ -369,6 +404,14 @@ pub fn repair(report: &RepairReport, call: &Invocation) -> Result<i32, Failure> 
         counted(report.blocks, "block"),
         counted(report.versions, "version")
     ));
+    if report.versions_given_up > 0 {
+        print(&format!(
+            "{} {} gone and cannot be repaired: {} taken as deleted from now on",
+            counted(report.versions_given_up, "version"),
+            verb(report.versions_given_up, "is", "are"),
+            verb(report.versions_given_up, "it is", "they are")
+        ));
+    }
     if report.indexes_written > 0 {
         print(&format!(
             "Wrote {}",

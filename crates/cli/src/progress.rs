@@ -12,7 +12,7 @@ use larder_engine::Progress;
 use larder_options::value::format_size;
 
 use crate::terminal::{print, shown};
-use crate::words::{counted, noun};
+use crate::words::{counted, noun, verb};
 
 /// Time between two lines where no terminal is.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -224,7 +224,7 @@ impl Figures {
 
     /// What is left to do, as scripts know the line.
     pub fn line(&self, work: Work) -> Option<String> {
-        let verb = match work {
+        let done = match work {
             Work::None => return None,
             Work::Backup => "examined",
             Work::Restore => "restored",
@@ -235,9 +235,9 @@ impl Figures {
             " (still counting)"
         };
         let left = self.files_found.saturating_sub(self.files_done);
-        let need = if left == 1 { "needs" } else { "need" };
+        let need = verb(left, "needs", "need");
         Some(format!(
-            "  {} {need} to be {verb} ({}){counting}",
+            "  {} {need} to be {done} ({}){counting}",
             counted(left, "file"),
             format_size(self.bytes_found.saturating_sub(self.bytes_done)),
         ))

@@ -18,8 +18,9 @@ mod time;
 use std::sync::atomic::Ordering;
 
 use larder_catalog::EntryWriter;
-use larder_source::{Root, WalkOptions};
-use larder_volume::{BlockVolume, Compression, PackMethod, VolumeKind, VolumeName};
+use larder_options::engine as opt;
+use larder_source::{OwnDatabases, Root, WalkOptions};
+use larder_volume::{BlockVolume, Compression, EncryptionKind, PackMethod, VolumeKind, VolumeName};
 
 use self::counters::Counters;
 use crate::context::{Level, Phase};
@@ -27,7 +28,8 @@ use crate::phases::Ready;
 use crate::report::BackupReport;
 use crate::run::Run;
 use crate::settings::IndexPolicy;
-use crate::sync::{LIST_WRITER, Mode, Need, describe};
+use crate::sync::{LIST_WRITER, Mode, Need, RemoteVolume, describe};
+use crate::words::counted;
 use crate::{Error, Result};
 
 /// What to back up.
@@ -55,10 +57,19 @@ impl Run {
     /// # Errors
     /// As [`Run::backup`].
     pub fn backup_roots(&self, roots: &[Root], options: &WalkOptions) -> Result<BackupReport> {
+        // Whichever run of whichever backup made it: a catalog is a cache, and would change at every run.
+        let options = WalkOptions {
+            own_databases: Some(OwnDatabases {
+                companions: larder_catalog::COMPANIONS,
+                rest: larder_catalog::is_companion,
+                is_head: larder_catalog::is_catalog,
+            }),
+            ..options.clone()
+        };
         self.with_healing(|| {
             self.check_request(roots)?;
             self.ready(Mode::Writing, Need::BlocksAndEntries)?
-                .backup(roots, options)
+                .backup(roots, &options)
         })
     }
 
@@ -210,8 +221,54 @@ impl Ready<'_> {
                 "this backup is not encrypted; encrypted volumes beside plain ones would protect nothing",
                 "say --no-encryption, or start a new backup in another folder",
             )),
-            _ => Ok(()),
+            Some(kind) => self.check_module_kept(kind),
+            None => {
+                if self.crypt.passphrase.is_some() {
+                    self.reporter.say(
+                        Level::Notice,
+                        "NotEncrypted",
+                        "a passphrase is given, but --no-encryption is too: the volumes are stored without encryption",
+                    );
+                }
+                Ok(())
+            }
         }
+    }
+
+    /// A backup goes on in its own encryption module. Volumes of both can be read, so another one is no danger, but
+    /// only when the user asks for it.
+    fn check_module_kept(&self, kind: EncryptionKind) -> Result<()> {
+        let stored = |volume: &RemoteVolume| volume.name.encryption().map(str::to_owned);
+        let mut modules: Vec<String> = self.view.volumes.values().filter_map(stored).collect();
+        modules.sort_unstable();
+        modules.dedup();
+        let new = kind.key();
+        let (Some(old), false) = (
+            modules.first(),
+            modules
+                .iter()
+                .any(|module| module.eq_ignore_ascii_case(new)),
+        ) else {
+            return Ok(());
+        };
+        let what = format!(
+            "the volumes of this backup are encrypted with {old}, and new ones would be with {new}"
+        );
+        if !self.values.is_set(opt::ENCRYPTION_MODULE) {
+            return Err(Error::user(
+                "EncryptionChanged",
+                what,
+                format!(
+                    "say --encryption-module={old} to go on so, or --encryption-module={new} to change it: both are read with this passphrase"
+                ),
+            ));
+        }
+        self.reporter.say(
+            Level::Notice,
+            "EncryptionModuleChanged",
+            format!("{what}, as --encryption-module says; both are read with this passphrase"),
+        );
+        Ok(())
     }
 
     /// Tells what is gone from the destination and why the run goes on.
@@ -265,7 +322,8 @@ impl Ready<'_> {
         self.reporter.warn(
             "MissingDataFile",
             format!(
-                "{entries} unchanged entries had blocks that are in no data file any more{names}; they are stored again, but older versions may have lost files: run `larder test … all`"
+                "{} had blocks that are in no data file any more{names}; they are stored again, but older versions may have lost files: run `larder test … all`",
+                counted(entries, "unchanged entry")
             ),
         );
     }
@@ -326,7 +384,7 @@ impl Ready<'_> {
         if written > 0 {
             self.reporter.info(
                 "IndexesWritten",
-                format!("{written} missing index files were written"),
+                format!("{} written", counted(written, "missing index file")),
             );
         }
         Ok(written)

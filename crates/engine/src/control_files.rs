@@ -1,5 +1,6 @@
 //! Control files: what `--control-files` put beside the file list of a version (docs/format/dlist.md, `extra/`).
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use larder_source::{Replace, Selection, TargetRoot};
@@ -34,7 +35,7 @@ impl Run {
                 })
                 .collect();
             Ok(ListReport {
-                versions: ready.version_infos(&[version])?,
+                versions: ready.version_infos(&[version], &mut BTreeSet::new())?,
                 files,
                 common: self.common("List", false),
             })

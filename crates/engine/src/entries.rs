@@ -2,10 +2,13 @@
 
 use larder_volume::{ArchiveReader, FILESET_ENTRY, FileEntry, FileListReader, parse_fileset};
 
+use crate::context::Cancel;
 use crate::data::VolumeData;
 use crate::error::VolumeContext;
 use crate::phases::Settled;
+use crate::repository::locked;
 use crate::restore::filelist_of;
+use crate::words::counted;
 use crate::{Error, Result};
 
 /// Wrong entries of one list that are named; the rest is counted.
@@ -14,8 +17,8 @@ const NAMED_ENTRIES: u64 = 20;
 const MAX_FILESET_BYTES: u64 = 1 << 16;
 
 impl Settled<'_> {
-    /// Reads the entries of a fetched version list one after the other. A wrong entry is reported and costs no other;
-    /// answers the number of those.
+    /// Reads the entries of a fetched version list one after the other. A wrong entry is reported, once in
+    /// an operation, and costs no other; answers the number of those.
     ///
     /// # Errors
     /// Damage that nothing can be read behind, and errors of `work`.
@@ -25,7 +28,29 @@ impl Settled<'_> {
         name: &str,
         work: impl FnMut(FileEntry) -> Result<()>,
     ) -> Result<u64> {
-        self.read_entries(archive, name, Some(NAMED_ENTRIES), work)
+        // A command may read a list more than once.
+        let is_new = !locked(&self.named_lists).contains(name);
+        let named = is_new.then_some(NAMED_ENTRIES);
+        let wrong = self.read_entries(archive, name, named, &self.cancel, work)?;
+        if wrong > 0 {
+            locked(&self.named_lists).insert(name.to_owned());
+        }
+        Ok(wrong)
+    }
+
+    /// As [`Run::entries_again`], to the end also when the user has stopped the run.
+    ///
+    /// # Errors
+    /// As for [`Run::entries_of`].
+    pub(crate) fn entries_to_the_end(
+        &self,
+        archive: &ArchiveReader<VolumeData>,
+        name: &str,
+        work: impl FnMut(FileEntry) -> Result<()>,
+    ) -> Result<()> {
+        let never = Cancel::new();
+        self.read_entries(archive, name, None, &never, work)
+            .map(drop)
     }
 
     /// The same for a list that was read before: nothing is reported a second time.
@@ -38,7 +63,8 @@ impl Settled<'_> {
         name: &str,
         work: impl FnMut(FileEntry) -> Result<()>,
     ) -> Result<()> {
-        self.read_entries(archive, name, None, work).map(drop)
+        self.read_entries(archive, name, None, &self.cancel, work)
+            .map(drop)
     }
 
     /// Reads entries; with `named`, so many wrong ones are named and the rest is counted.
@@ -47,13 +73,14 @@ impl Settled<'_> {
         archive: &ArchiveReader<VolumeData>,
         name: &str,
         named: Option<u64>,
+        cancel: &Cancel,
         mut work: impl FnMut(FileEntry) -> Result<()>,
     ) -> Result<u64> {
         let entry = filelist_of(archive, name)?;
         let mut reader = FileListReader::open(archive.stream(entry).in_volume(name)?);
         let mut wrong = 0_u64;
         while let Some(item) = reader.next() {
-            self.cancel.check()?;
+            cancel.check()?;
             match item {
                 Ok(entry) => work(entry)?,
                 Err(error) if reader.is_damaged() => return Err(Error::volume(name, error)),
@@ -71,7 +98,7 @@ impl Settled<'_> {
         {
             self.reporter.warn(
                 "DamagedEntry",
-                format!("{name}: {more} more entries are wrong and left out"),
+                format!("{name}: {} left out too", counted(more, "more wrong entry")),
             );
         }
         Ok(wrong)

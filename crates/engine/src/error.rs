@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use larder_destination::ErrorKind;
+use larder_volume::{VolumeKind, VolumeName};
 
 /// Result of an engine call.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -53,6 +54,9 @@ pub enum Error {
     /// A call to the destination failed after all attempts.
     #[error(transparent)]
     Destination(#[from] larder_destination::Error),
+    /// The destination refuses to give one file, though it gives others.
+    #[error("the destination gives other files, but not this one")]
+    Withheld(#[source] Box<larder_destination::Error>),
     /// A volume could not be read or written.
     #[error("volume {name}")]
     Volume {
@@ -158,6 +162,7 @@ impl Error {
                 Format::Io(error) if is_local_trouble(error) => Reach::Run,
                 Format::Io(_) => Reach::Volume,
             },
+            Self::Withheld(_) => Reach::Volume,
             Self::Known { .. }
             | Self::Catalog(_)
             | Self::Io { .. }
@@ -178,6 +183,7 @@ impl Error {
                 larder_destination::Fault::Data => Fault::Data,
                 larder_destination::Fault::Cancelled => Fault::Cancelled,
             },
+            Self::Withheld(_) => Fault::Remote,
             Self::Volume { .. } => Fault::Data,
             Self::Catalog(_) | Self::Io { .. } => Fault::Environment,
             Self::Option(_) => Fault::User,
@@ -201,7 +207,10 @@ impl Error {
             },
             Self::Option(_) => Some("OptionValidationError"),
             Self::Cancelled => Some("Cancelled"),
-            Self::Volume { .. } | Self::Catalog(_) | Self::Io { .. } | Self::Bug(_) => None,
+            Self::Withheld(_) => Some("RemoteFileDenied"),
+            Self::Volume { name, .. } if is_list(name) => Some("DamagedList"),
+            Self::Volume { .. } => Some("DamagedVolume"),
+            Self::Catalog(_) | Self::Io { .. } | Self::Bug(_) => None,
         }
     }
 
@@ -218,6 +227,15 @@ impl Error {
                 Some(advice) => advice.help.into(),
                 None => hint_for(error.kind()).into(),
             },
+            Self::Withheld(_) => {
+                "check the permissions of this file in the destination, and whether the server blocks names with its ending".into()
+            }
+            Self::Volume { name, .. } if is_list(name) => {
+                "bring the file back as it was, or take another version: `larder list-filesets` shows them".into()
+            }
+            Self::Volume { .. } => {
+                "bring the file back as it was; `larder test … all` tells what it hurts".into()
+            }
             Self::Bug(_) => {
                 "please report it, with the log (--log-file=… --log-file-log-level=Verbose)".into()
             }
@@ -231,6 +249,7 @@ impl Error {
         match self {
             Self::Known { .. }
             | Self::Destination(_)
+            | Self::Withheld(_)
             | Self::Volume { .. }
             | Self::Catalog(_)
             | Self::Io { .. }
@@ -239,6 +258,11 @@ impl Error {
             | Self::Bug(_) => 100,
         }
     }
+}
+
+/// True for the name of a version list.
+fn is_list(name: &str) -> bool {
+    VolumeName::parse(name, true).is_some_and(|name| name.kind() == VolumeKind::List)
 }
 
 /// The identifier of a destination's error that says no more than its kind.

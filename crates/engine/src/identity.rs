@@ -292,6 +292,21 @@ impl Run {
 }
 
 impl Settled<'_> {
+    /// Whether a volume can be opened and is one of this backup.
+    pub(crate) fn opens(&self, volume: &RemoteVolume) -> Result<bool> {
+        match self.open_as_witness(volume) {
+            Ok(witness) => {
+                let is_own = witness.format == self.format();
+                if let Some(opened) = witness.opened.filter(|_| is_own) {
+                    self.opened.keep(opened);
+                }
+                Ok(is_own)
+            }
+            Err(error) if error.reach() == Reach::Volume => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Whether a list was made when its name says. An earlier list under a later name would pass for a newer version;
     /// its manifest, which an encrypted volume protects, tells.
     pub(crate) fn is_as_old_as_its_name(

@@ -30,6 +30,7 @@ mod verification_file;
 mod verify;
 mod versions;
 mod volumes;
+pub mod words;
 mod workers;
 
 pub use backup::BackupRequest;
@@ -48,4 +49,5 @@ pub use run::Run;
 pub use settings::MIN_DBLOCK_BYTES;
 pub use verify::Samples;
 // What callers need to fill a request.
+pub use larder_catalog::is_companion as is_companion_of_catalog;
 pub use larder_source as source;

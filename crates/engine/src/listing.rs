@@ -1,9 +1,9 @@
 //! Answers to "what is in this backup": versions, files of a version, a file's versions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use larder_catalog::Counts;
-use larder_volume::EntryKind;
+use larder_volume::{EntryKind, VolumeTime};
 
 use crate::context::Phase;
 use crate::error::Reach;
@@ -28,6 +28,9 @@ pub struct ListRequest {
     pub version_argument: Option<String>,
 }
 
+/// The times of versions whose lists cannot be read, which was told.
+pub(crate) type Broken = BTreeSet<VolumeTime>;
+
 impl Run {
     /// The versions, newest first, with their figures.
     ///
@@ -36,7 +39,7 @@ impl Run {
     pub fn list_filesets(&self) -> Result<ListReport> {
         self.with_healing(|| {
             let ready = self.quickly_ready()?;
-            let versions = ready.version_infos(&ready.all_versions()?)?;
+            let versions = ready.version_infos(&ready.all_versions()?, &mut BTreeSet::new())?;
             Ok(ListReport {
                 versions,
                 files: Vec::new(),
@@ -66,7 +69,7 @@ impl Ready<'_> {
             && request.version_argument.is_none();
         if only_versions {
             let chosen = self.chosen_versions(Unsaid::All)?;
-            let versions = self.version_infos(&chosen)?;
+            let versions = self.version_infos(&chosen, &mut BTreeSet::new())?;
             return Ok(ListReport {
                 versions,
                 files: Vec::new(),
@@ -82,7 +85,8 @@ impl Ready<'_> {
             Some(text) => vec![self.version_by_argument(text)?],
             None => self.chosen_versions(unsaid)?,
         };
-        let mut files = self.matching_files(&chosen, request)?;
+        let mut broken = BTreeSet::new();
+        let mut files = self.matching_files(&chosen, request, &mut broken)?;
         let mut looked_at = chosen;
         if files.is_empty() && unsaid == Unsaid::Newest && request.version_argument.is_none() {
             self.reporter.info(
@@ -90,9 +94,9 @@ impl Ready<'_> {
                 "No files matching, looking in all versions",
             );
             looked_at = self.all_versions()?;
-            files = self.matching_files(&looked_at, request)?;
+            files = self.matching_files(&looked_at, request, &mut broken)?;
         }
-        let versions = self.version_infos(&looked_at)?;
+        let versions = self.version_infos(&looked_at, &mut broken)?;
         Ok(ListReport {
             versions,
             files,
@@ -121,19 +125,25 @@ impl Ready<'_> {
         self.version_at(&all, text, larder_options::value::Direction::Backwards)
     }
 
+    /// The paths that match in some versions. Lists that cannot be read join the `broken` ones.
     fn matching_files(
         &self,
         versions: &[Version],
         request: &ListRequest,
+        broken: &mut Broken,
     ) -> Result<Vec<ListedFile>> {
         self.reporter.phase(Phase::ReadingLists);
         let mut found: BTreeMap<Vec<u8>, (EntryKind, Vec<Option<i64>>)> = BTreeMap::new();
+        let told = broken.clone();
         for_each_parallel(
             self.settings.threads,
             versions.iter().enumerate().collect(),
             |(place, version)| {
                 let mut selection = None;
                 let mut matches = Vec::new();
+                if told.contains(&version.time) {
+                    return Ok((place, None));
+                }
                 let outcome = self.each_entry(version, |entry| {
                     let chosen = match &selection {
                         Some(chosen) => chosen,
@@ -152,12 +162,16 @@ impl Ready<'_> {
                     // Of several versions the others still have an answer.
                     Err(error) if error.reach() == Reach::Volume && versions.len() > 1 => {
                         self.reporter.error("DamagedList", describe(&error));
-                        Ok((place, Vec::new()))
+                        Ok((place, None))
                     }
-                    other => other.map(|()| (place, matches)),
+                    other => other.map(|()| (place, Some(matches))),
                 }
             },
             |(place, matches)| {
+                let Some(matches) = matches else {
+                    broken.extend(versions.get(place).map(|version| version.time));
+                    return Ok(());
+                };
                 for (path, kind, size) in matches {
                     let (known_kind, sizes) = found
                         .entry(path)
@@ -183,8 +197,13 @@ impl Ready<'_> {
             .collect())
     }
 
-    /// Figures of versions; lists that were never read are read and counted now.
-    pub(crate) fn version_infos(&self, versions: &[Version]) -> Result<Vec<VersionInfo>> {
+    /// Figures of versions; lists that were never read are read and counted now. Those that cannot be read join the
+    /// `broken` ones, unless they are among them already.
+    pub(crate) fn version_infos(
+        &self,
+        versions: &[Version],
+        broken: &mut Broken,
+    ) -> Result<Vec<VersionInfo>> {
         let known: BTreeMap<i64, (bool, Counts)> = self
             .catalog(|c| c.filesets())?
             .into_iter()
@@ -192,7 +211,7 @@ impl Ready<'_> {
             .collect();
         let unknown: Vec<&Version> = versions
             .iter()
-            .filter(|v| !known.contains_key(&v.time.0))
+            .filter(|v| !known.contains_key(&v.time.0) && !broken.contains(&v.time))
             .collect();
         let mut counted: BTreeMap<i64, (bool, Counts)> = known;
         for_each_parallel(
@@ -201,12 +220,15 @@ impl Ready<'_> {
             |version| match self.read_list(&version.volume, version.time, |_| Ok(())) {
                 Err(error) if error.reach() == Reach::Volume => {
                     self.reporter.error("DamagedList", describe(&error));
-                    Ok(None)
+                    Ok((version.time, None))
                 }
-                other => other.map(|list| Some((version.time.0, (list.is_full, list.counts)))),
+                other => other.map(|list| (version.time, Some((list.is_full, list.counts)))),
             },
-            |found| {
-                counted.extend(found);
+            |(time, found)| {
+                match found {
+                    Some(found) => drop(counted.insert(time.0, found)),
+                    None => drop(broken.insert(time)),
+                }
                 Ok(())
             },
         )?;
@@ -221,6 +243,7 @@ impl Ready<'_> {
                     version: version.number,
                     time: version.time.0,
                     is_full_backup: is_full,
+                    is_unreadable: broken.contains(&version.time),
                     file_count: counts.files,
                     entry_count: counts.files + counts.folders + counts.symlinks,
                     file_sizes: counts.bytes,

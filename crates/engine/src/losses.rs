@@ -13,6 +13,7 @@ use crate::Result;
 use crate::error::Reach;
 use crate::phases::Settled;
 use crate::verify::WholeLists;
+use crate::words::counted;
 
 /// Losses that are named one by one; the rest is counted.
 const NAMED_LOSSES: usize = 20;
@@ -56,12 +57,12 @@ impl Settled<'_> {
         catalog.add_loss(&loss, &catalog.blocks_of_volume(row.id)?)
     }
 
-    /// Forgets losses that are mended and tells the others: what is missing, and what it costs. Lists are read only when
-    /// the cost of a loss is not known yet or has changed.
-    pub(crate) fn tell_losses(&self) -> Result<()> {
+    /// Forgets losses that are mended and gives the others with what they cost. Lists are read only when the cost of a
+    /// loss is not known yet or has changed.
+    pub(crate) fn lasting_losses(&self) -> Result<Vec<Loss>> {
         let losses = self.catalog(|c| c.losses())?;
         if losses.is_empty() {
-            return Ok(());
+            return Ok(losses);
         }
         let mut lasting = Vec::new();
         for loss in losses {
@@ -78,6 +79,11 @@ impl Settled<'_> {
         self.count_costs(&mut lasting)?;
         // Whether anything is missed of a data volume is not known before its cost is counted: it may have moved.
         lasting.retain(|loss| loss.kind != VolumeKind::Blocks || loss.files.is_some());
+        Ok(lasting)
+    }
+
+    /// Tells losses: what is missing, and what it costs.
+    pub(crate) fn tell_losses(&self, lasting: &[Loss]) -> Result<()> {
         let told = lasting.len().min(NAMED_LOSSES);
         for loss in lasting.iter().take(told) {
             let (id, text) = self.sentence(loss)?;
@@ -86,17 +92,23 @@ impl Settled<'_> {
         if lasting.len() > told {
             self.reporter.warn(
                 "MissingDataFile",
-                format!("{} more files are missing or damaged", lasting.len() - told),
+                format!(
+                    "missing or damaged beside these: {}",
+                    counted((lasting.len() - told) as u64, "file")
+                ),
             );
         }
         Ok(())
     }
 
-    /// Forgets the lists that are gone: whoever ran a repair was told, and nothing here can bring them back.
-    pub(crate) fn accept_lost_lists(&self) -> Result<()> {
+    /// Forgets the lists that are gone: whoever ran a repair was told, and nothing here can bring them back. Gives
+    /// their number.
+    pub(crate) fn accept_lost_lists(&self) -> Result<u64> {
+        let mut given_up = 0;
         for loss in self.catalog(|c| c.losses())? {
             if loss.kind == VolumeKind::List && loss.what == LossKind::Gone {
                 self.forget_loss(&loss.name)?;
+                given_up += 1;
                 self.reporter.info(
                     "LostVersionAccepted",
                     format!(
@@ -106,7 +118,7 @@ impl Settled<'_> {
                 );
             }
         }
-        Ok(())
+        Ok(given_up)
     }
 
     /// True while the cost of a loss was not counted yet.
@@ -288,7 +300,8 @@ impl Settled<'_> {
                     .catalog(|c| c.param(&format!("{HURT_VERSIONS}{name}")))?
                     .unwrap_or_default();
                 format!(
-                    "it costs {entries} files or folders{}",
+                    "it costs {}{}",
+                    counted(entries, "file or folder"),
                     named_versions(&versions)
                 )
             }
@@ -318,10 +331,9 @@ fn named_versions(times: &str) -> String {
     } else {
         ""
     };
-    let s = if times.len() == 1 { "" } else { "s" };
     format!(
-        " of {} version{s} ({}{more})",
-        times.len(),
+        " of {} ({}{more})",
+        counted(times.len() as u64, "version"),
         named.join(", ")
     )
 }

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::Mutex;
 
-use larder_catalog::VolumeRow;
+use larder_catalog::{Loss, VolumeRow};
 use larder_destination::ErrorKind;
 use larder_volume::Format;
 
@@ -38,6 +38,8 @@ pub(crate) struct Settled<'a> {
     pub(crate) opened: OpenedVolumes,
     /// Lists that were opened to see whether they are versions.
     pub(crate) judged_lists: Mutex<HashMap<String, bool>>,
+    /// Lists whose wrong entries were named.
+    pub(crate) named_lists: Mutex<HashSet<String>>,
     /// Which data files were searched for blocks that no index names.
     pub(crate) searched: Mutex<Searched>,
 }
@@ -53,6 +55,17 @@ impl Run {
     /// # Errors
     /// When the destination cannot be listed, is not what the catalog and the options say, or when the user stopped.
     pub(crate) fn ready(&self, mode: Mode, need: Need) -> Result<Ready<'_>> {
+        let (ready, losses) = self.ready_with_losses(mode, need)?;
+        ready.tell_losses(&losses)?;
+        Ok(ready)
+    }
+
+    /// As [`Run::ready`], with the losses for whoever tells them otherwise.
+    pub(crate) fn ready_with_losses(
+        &self,
+        mode: Mode,
+        need: Need,
+    ) -> Result<(Ready<'_>, Vec<Loss>)> {
         self.listed()?.settle(mode, need)?.ready(need)
     }
 
@@ -105,6 +118,7 @@ impl<'a> Listed<'a> {
             known: HashSet::new(),
             opened,
             judged_lists: Mutex::default(),
+            named_lists: Mutex::default(),
             searched: Mutex::default(),
         };
         settled.remove_leftovers(leftovers, mode)?;
@@ -126,8 +140,8 @@ impl<'a> Settled<'a> {
         self.format
     }
 
-    /// Reads what the operation needs and the catalog lacks; tells the losses.
-    fn ready(self, need: Need) -> Result<Ready<'a>> {
+    /// Reads what the operation needs and the catalog lacks; gives the losses that last.
+    fn ready(self, need: Need) -> Result<(Ready<'a>, Vec<Loss>)> {
         // What a loss costs is known only when everything that is stored now was taken in.
         if need != Need::Lists || (self.can_decrypt() && self.has_fresh_losses()?) {
             let noted = self.noted_losses()?;
@@ -140,8 +154,8 @@ impl<'a> Settled<'a> {
         if !self.view.volumes.is_empty() {
             self.remember_format(self.format)?;
         }
-        self.tell_losses()?;
-        Ok(Ready { settled: self })
+        let losses = self.lasting_losses()?;
+        Ok((Ready { settled: self }, losses))
     }
 }
 

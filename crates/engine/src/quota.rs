@@ -56,6 +56,11 @@ impl Run {
                 .fold(0, u64::saturating_add)
         });
         let (verdict, left) = judge(used, settings.quota, space, settings.quota_warning_percent);
+        // Whose limit it is: the one that leaves less.
+        let own_limit = settings.quota.is_some_and(|granted| {
+            let free = space.and_then(|space| space.free);
+            free.is_none_or(|free| granted.saturating_sub(used) < free)
+        });
         let figures = format!(
             "{} of this backup, {} left",
             format_size(used),
@@ -65,11 +70,17 @@ impl Run {
             Verdict::Enough => {}
             Verdict::Near => self.reporter.warn(
                 "BackendQuotaNear",
-                format!("the destination is nearly full: {figures}"),
+                match own_limit {
+                    true => format!("the limit of --quota-size is nearly reached: {figures}"),
+                    false => format!("the destination is nearly full: {figures}"),
+                },
             ),
             Verdict::Exceeded => self.reporter.error(
                 "BackendQuotaExceeded",
-                format!("the destination is full: {figures}"),
+                match own_limit {
+                    true => format!("the limit of --quota-size is reached: {figures}"),
+                    false => format!("the destination is full: {figures}"),
+                },
             ),
         }
         room

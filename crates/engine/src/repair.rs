@@ -24,9 +24,10 @@ impl Run {
             } else {
                 ready.complete_indexes()?
             };
-            if !self.settings.dry_run {
-                ready.accept_lost_lists()?;
-            }
+            let versions_given_up = match self.settings.dry_run {
+                true => 0,
+                false => ready.accept_lost_lists()?,
+            };
             let volumes = self.catalog(|c| c.volumes())?;
             Ok(RepairReport {
                 rebuilt,
@@ -38,6 +39,7 @@ impl Run {
                 blocks: self.catalog(|c| c.block_count())?,
                 versions: ready.view.lists().len() as u64,
                 indexes_written,
+                versions_given_up,
                 common: self.common("Repair", false),
             })
         })

@@ -234,6 +234,9 @@ pub struct VersionInfo {
     pub time: i64,
     /// False for a partial version.
     pub is_full_backup: bool,
+    /// Its list cannot be read, so nothing is known of its files; left out of JSON when it can.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_unreadable: bool,
     /// Files in it.
     pub file_count: u64,
     /// Files, folders and links in it.
@@ -284,4 +287,6 @@ pub struct RepairReport {
     pub versions: u64,
     /// dindex files written because they were missing.
     pub indexes_written: u64,
+    /// Versions whose lists are gone, and which are taken as deleted from now on.
+    pub versions_given_up: u64,
 }

@@ -44,6 +44,7 @@ use crate::report::RestoreReport;
 use crate::run::Run;
 use crate::sync::{Mode, Need, RemoteVolume, describe};
 use crate::versions::{Unsaid, Version};
+use crate::words::{counted, verb};
 use crate::{Error, Result};
 
 /// What to restore and where to.
@@ -297,8 +298,9 @@ impl Ready<'_> {
         self.reporter.info(
             "RestoreSize",
             format!(
-                "{} files need to be restored ({})",
-                selected.files,
+                "{} {} to be restored ({})",
+                counted(selected.files, "file"),
+                verb(selected.files, "needs", "need"),
                 larder_options::value::format_size(selected.bytes)
             ),
         );
@@ -387,11 +389,18 @@ impl Settled<'_> {
 impl Run {
     /// A version's time as people here read it, for the names of copies and folders.
     fn local_text(&self, time: VolumeTime, format: &str) -> String {
-        jiff::Timestamp::from_second(time.0)
-            .unwrap_or_default()
-            .to_zoned(self.clock.zone())
-            .strftime(format)
-            .to_string()
+        match jiff::Timestamp::from_second(time.0) {
+            Ok(time) => time
+                .to_zoned(self.clock.zone())
+                .strftime(format)
+                .to_string(),
+            // At the end of the calendar another zone may have no such day.
+            Err(_) => {
+                let start = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
+                let time = start.saturating_add(jiff::SignedDuration::from_secs(time.0));
+                time.strftime(format).to_string()
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What becomes of the volumes that the catalog knows when the destination was listed (format spec 8.4).
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 
 use larder_catalog::{LossKind, VolumeRow, VolumeState};
 use larder_volume::{VolumeKind, VolumeName};
@@ -135,8 +136,8 @@ impl Settled<'_> {
 
     /// Deals with every volume the catalog knows, and notes those that need no reading.
     pub(crate) fn settle_known(&mut self, rows: Vec<VolumeRow>, mode: Mode) -> Result<()> {
-        let by_others = others_wrote(&self.view, &rows);
-        self.view.written_by_others = by_others;
+        let by_others = self.others_wrote(&rows)?;
+        self.view.written_by_others = by_others == Some(true);
         for row in rows {
             let found = self.view.find(&row.name).map(|v| v.size);
             match (row.state, found) {
@@ -160,7 +161,11 @@ impl Settled<'_> {
                 }
                 (VolumeState::Uploaded | VolumeState::Verified, None) => {
                     self.view.vanished.push((row.name.clone(), row.kind));
-                    self.forget_lost(&row, LossKind::Gone, by_others)?;
+                    // Who knows the passphrase finds out whether this is a loss.
+                    if row.kind != VolumeKind::List || by_others.is_some() {
+                        let by_others = by_others == Some(true);
+                        self.forget_lost(&row, LossKind::Gone, by_others)?;
+                    }
                 }
                 (VolumeState::Uploading, Some(_)) if row.kind == VolumeKind::List => {
                     // It arrived although its run ended before noting it: read it like a new one.
@@ -181,6 +186,41 @@ impl Settled<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether another program wrote here since, so that versions may have been deleted on purpose: the destination
+    /// holds a list or an index that this machine did not write and that opens. A file with the name of a volume is
+    /// none yet, anybody can put one there. `None` while that cannot be told for want of a passphrase.
+    fn others_wrote(&self, rows: &[VolumeRow]) -> Result<Option<bool>> {
+        let view = &self.view;
+        let matters = |row: &&VolumeRow| {
+            is_stored(row) && row.kind != VolumeKind::Index && view.find(&row.name).is_none()
+        };
+        if !rows.iter().any(|row| matters(&row)) {
+            return Ok(Some(false));
+        }
+        let own: HashSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+        let mut unknown: Vec<&RemoteVolume> = view
+            .volumes
+            .values()
+            .filter(|v| v.name.kind() != VolumeKind::Blocks && !v.is_archived)
+            .filter(|v| !own.contains(v.name.as_str()))
+            .collect();
+        if unknown.is_empty() {
+            return Ok(Some(false));
+        }
+        if !self.can_decrypt() {
+            return Ok(None);
+        }
+        // Whoever adds files cannot see to it that they are asked.
+        let chance = RandomState::new();
+        unknown.sort_by_cached_key(|volume| chance.hash_one(volume.name.as_str()));
+        for volume in unknown.into_iter().take(ASKED) {
+            if self.opens(volume)? {
+                return Ok(Some(true));
+            }
+        }
+        Ok(Some(false))
     }
 
     /// Forgets a volume that is not what it was, and notes the loss. The suspicion comes first: it must outlive a run
@@ -212,11 +252,8 @@ impl Settled<'_> {
     }
 }
 
-/// True when the destination holds volumes that this machine did not write.
-fn others_wrote(view: &View, rows: &[VolumeRow]) -> bool {
-    let own: HashSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
-    view.volumes.keys().any(|name| !own.contains(name.as_str()))
-}
+/// Unknown volumes that are opened to find out whether another program writes here.
+const ASKED: usize = 10;
 
 /// True for volumes that are known to be in the destination.
 pub(crate) fn is_stored(row: &VolumeRow) -> bool {

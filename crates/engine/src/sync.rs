@@ -47,7 +47,7 @@ pub(crate) struct View {
     pub(crate) foreign: BTreeMap<String, u64>,
     /// Volumes that the catalog knew as stored and that are gone.
     pub(crate) vanished: Vec<(String, VolumeKind)>,
-    /// It holds volumes that this machine did not write, so that some may have been deleted on purpose.
+    /// Another program wrote here since, so that what vanished may have been deleted on purpose.
     pub(crate) written_by_others: bool,
     /// Volumes that have another length than when they were stored: name, bytes now, bytes then.
     pub(crate) resized: Vec<(String, u64, u64)>,

@@ -75,6 +75,8 @@ pub(crate) struct Remote {
     pub(crate) counts: TransferCounts,
     /// Memory of volumes that were read, for the next ones: new memory costs a page fault every 4 KiB.
     spare: Mutex<Vec<Vec<u8>>>,
+    /// Some of the smallest files listed, to find out whether any is given.
+    smallest: Mutex<Vec<(String, u64)>>,
 }
 
 impl Remote {
@@ -96,6 +98,7 @@ impl Remote {
             cancel,
             counts: TransferCounts::default(),
             spare: Mutex::default(),
+            smallest: Mutex::default(),
         }
     }
 
@@ -164,6 +167,15 @@ impl Remote {
         if any {
             self.folder_seen.store(true, Ordering::SeqCst);
         }
+        let sized = files.iter().filter_map(|file| Some((file.size?, file)));
+        let mut sized: Vec<_> = sized.filter(|(_, file)| !file.is_archived).collect();
+        let few = sized.len().min(ASKED_FILES);
+        if few > 0 {
+            sized.select_nth_unstable_by_key(few - 1, |(size, _)| *size);
+        }
+        let few = sized.iter().take(few);
+        *self.smallest.lock().unwrap_or_else(PoisonError::into_inner) =
+            few.map(|(size, file)| (file.name.clone(), *size)).collect();
         Ok(files)
     }
 
@@ -173,9 +185,32 @@ impl Remote {
             name: name.to_owned(),
             size: expected.unwrap_or(0),
         });
-        let data = self.repeat(false, || self.get_once(name, expected))?;
+        let data = match self.repeat(false, || self.get_once(name, expected)) {
+            Err(Error::Destination(error))
+                if *error.kind() == ErrorKind::Denied && self.gives_others(name)? =>
+            {
+                return Err(Error::Withheld(Box::new(error)));
+            }
+            other => other?,
+        };
         self.counts.files_down.fetch_add(1, Ordering::Relaxed);
         Ok(data)
+    }
+
+    /// Whether the destination gives out files at this moment, when it refused one. A right that is missing or was taken
+    /// away stops a run; one file that is refused costs that file only.
+    fn gives_others(&self, refused: &str) -> Result<bool> {
+        let smallest = self.smallest.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = smallest.clone();
+        drop(smallest);
+        for (name, size) in others.iter().filter(|(name, _)| name != refused) {
+            self.counts.calls.fetch_add(1, Ordering::Relaxed);
+            let asked = self.cancel.race(self.get_once(name, Some(*size)));
+            if self.runtime.block_on(asked)?.is_ok() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn get_once(&self, name: &str, expected: Option<u64>) -> Result<VolumeData> {
@@ -361,6 +396,8 @@ impl Remote {
     }
 }
 
+/// Files that are asked for when one is refused.
+const ASKED_FILES: usize = 4;
 /// Files from this size on reuse memory.
 const SPARE_WORTH_BYTES: u64 = 1 << 20;
 /// Pieces of memory kept for reuse.

@@ -63,12 +63,18 @@ impl Run {
     /// When the destination cannot be read at all. Damage is in the report.
     pub fn test(&self, samples: Samples) -> Result<TestReport> {
         self.with_healing(|| {
-            let ready = self.ready(Mode::Reading, Need::Blocks)?;
+            let (ready, mut losses) = self.ready_with_losses(Mode::Reading, Need::Blocks)?;
             if ready.view.volumes.is_empty() {
                 ready.all_versions()?;
             }
             self.reporter.phase(Phase::Verifying);
             let chosen = ready.choose(samples)?;
+            // The others are told as findings.
+            losses.retain(|loss| {
+                let is_chosen = |volume: &RemoteVolume| volume.name.as_str() == loss.name;
+                matches!(loss.what, LossKind::Damaged(_)) && !chosen.iter().any(is_chosen)
+            });
+            ready.tell_losses(&losses)?;
             ready.check_volumes(chosen, samples == Samples::All)
         })
     }
@@ -379,7 +385,11 @@ impl Ready<'_> {
             blocks.retain(|_| found.next().is_some_and(Option::is_none));
             match outcomes.iter_mut().find(|o| o.name == volume.name) {
                 Some(outcome) => {
-                    outcome.findings.push(volume.finding);
+                    // The listing, a noted loss and an index may all say that it is gone.
+                    let kind = volume.finding.kind;
+                    if outcome.findings.iter().all(|known| known.kind != kind) {
+                        outcome.findings.push(volume.finding);
+                    }
                     outcome.lost.extend(blocks);
                 }
                 None => outcomes.push(Outcome {

@@ -32,8 +32,8 @@ pub use open::{open_for_read, open_for_read_following};
 pub use reader::{FactReader, FullFacts};
 pub use sources::{Sources, is_empty_folder, prepare_sources};
 pub use walk::{
-    EXCLUSION_XATTRS, HardlinkPolicy, OwnFiles, Root, SkipReason, SymlinkPolicy, Walk, WalkEntry,
-    WalkItem, WalkOptions,
+    EXCLUSION_XATTRS, HardlinkPolicy, OwnDatabases, OwnFiles, Root, SkipReason, SymlinkPolicy,
+    Walk, WalkEntry, WalkItem, WalkOptions,
 };
 pub use write::{
     OpenHow, Replace, Restore, Step, TargetRoot, Temporary, Watch, allocate, is_temporary_name,

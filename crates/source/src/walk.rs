@@ -20,11 +20,13 @@ use rustix::fs::{AtFlags, fstat, statat};
 
 use crate::attributes::{Attributes, Identity};
 use crate::facts::{Facts, FileKind, special_name};
-use crate::filter::Verdict;
+use crate::filter::{Action, Verdict};
 use folder::{Child, Listed, Names, Xattrs, open_folder, read_names, reopen_parent};
 use roots::{ReadyRoot, ready};
 
-pub use options::{EXCLUSION_XATTRS, HardlinkPolicy, OwnFiles, SymlinkPolicy, WalkOptions};
+pub use options::{
+    EXCLUSION_XATTRS, HardlinkPolicy, OwnDatabases, OwnFiles, SymlinkPolicy, WalkOptions,
+};
 pub use roots::Root;
 
 /// One result of a walk.
@@ -84,7 +86,7 @@ pub enum SkipReason {
     Loop,
     /// It is a folder without recorded entries, and those are left out.
     Empty,
-    /// It is among [`WalkOptions::own_files`].
+    /// It is among [`WalkOptions::own_files`], or one of [`WalkOptions::own_databases`] or beside one.
     Own,
 }
 
@@ -128,7 +130,9 @@ pub struct Walk {
     buffer: Vec<MaybeUninit<u8>>,
     xattrs: Xattrs,
     seen: HashSet<(u64, u64)>,
-    own: Vec<((u64, u64), Vec<u8>)>,
+    own: Vec<OwnNames>,
+    /// Rules that left something out.
+    used_rules: HashSet<usize>,
 }
 
 /// A folder on the current path.
@@ -156,14 +160,25 @@ struct Entering {
     is_root: bool,
 }
 
-/// The folders of the files to leave out, by their identity: a path may lead to one in several ways.
-fn own_files(files: &[OwnFiles]) -> Vec<((u64, u64), Vec<u8>)> {
+/// Files to leave out. Their folder is known by its identity: a path may lead to one in several ways.
+#[derive(Debug)]
+struct OwnNames {
+    folder: (u64, u64),
+    begin_with: Vec<u8>,
+    rest: fn(&[u8]) -> bool,
+}
+
+fn own_files(files: &[OwnFiles]) -> Vec<OwnNames> {
     files
         .iter()
         .filter_map(|own| {
             let stat = rustix::fs::stat(&own.folder).ok()?;
             let facts = Facts::from_stat(&stat, false);
-            Some(((facts.dev, facts.ino), own.begins_with.clone()))
+            Some(OwnNames {
+                folder: (facts.dev, facts.ino),
+                begin_with: own.begins_with.clone(),
+                rest: own.rest,
+            })
         })
         .collect()
 }
@@ -191,6 +206,7 @@ impl Walk {
             xattrs: Xattrs::default(),
             seen: HashSet::new(),
             own: own_files(&options.own_files),
+            used_rules: HashSet::new(),
             options,
         }
     }
@@ -202,7 +218,21 @@ impl Walk {
         });
     }
 
+    /// The excludes that have left nothing out so far, as they were given; groups of rules are not among them.
+    pub fn idle_excludes(&self) -> Vec<&str> {
+        let filter = &self.options.filter;
+        let rules = (0..filter.len()).filter(|rule| filter.action(*rule) == Some(Action::Exclude));
+        rules
+            .filter(|rule| !self.used_rules.contains(rule))
+            .map(|rule| filter.text(rule))
+            .filter(|text| !text.is_empty() && !text.starts_with('{'))
+            .collect()
+    }
+
     fn skip(&mut self, why: SkipReason) {
+        if let SkipReason::Filter(Some(rule)) = why {
+            self.used_rules.insert(rule);
+        }
         self.queue.push_back(WalkItem::Skipped {
             path: self.path.clone(),
             why,
@@ -288,7 +318,15 @@ impl Walk {
         }
         let mut held = None;
         // Its time changes whenever the backup writes there, so that no run would find everything unchanged.
-        let changes_by_itself = self.own.iter().any(|(place, _)| *place == identity);
+        let changes_by_itself = self.own.iter().any(|own| own.folder == identity);
+        if let Some(rule) = &self.options.own_databases {
+            let found = folder::databases(&folder.handle, &names, rule);
+            self.own.extend(found.into_iter().map(|name| OwnNames {
+                folder: identity,
+                begin_with: name,
+                rest: rule.rest,
+            }));
+        }
         if folder.recorded && !changes_by_itself {
             let entry = self.entry(folder.facts);
             if self.options.exclude_empty_folders && !folder.is_root && failure.is_none() {
@@ -381,9 +419,10 @@ impl Walk {
     /// True for a name of the current folder that the backup itself keeps there.
     fn is_own(&self, name: &[u8]) -> bool {
         let folder = self.stack.last().map(|frame| frame.identity);
-        self.own
-            .iter()
-            .any(|(place, start)| folder == Some(*place) && name.starts_with(start))
+        self.own.iter().any(|own| {
+            let rest = name.strip_prefix(own.begin_with.as_slice());
+            folder == Some(own.folder) && rest.is_some_and(own.rest)
+        })
     }
 
     fn visit(&mut self, parent: &OwnedFd, path_len: usize, child: Child) {

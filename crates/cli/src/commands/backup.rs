@@ -1,6 +1,7 @@
 //! `backup`, and what it shares with `test-filters`: sources and filters.
 
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use larder_engine::source::{
@@ -9,7 +10,7 @@ use larder_engine::source::{
 };
 use larder_engine::{BackupRequest, Level, Message, Monitor};
 use larder_options::engine::choices::{HardlinkChoice, SnapshotChoice, SymlinkChoice};
-use larder_options::{Values, engine as opt};
+use larder_options::{Opt, Values, engine as opt};
 use larder_registry::destination::Url;
 
 use crate::console::RunKind;
@@ -32,6 +33,13 @@ pub fn run(call: &Invocation) -> Result<i32, Failure> {
     let values = &call.values;
     let plain = values.get(opt::NO_ENCRYPTION)?;
     let mut passphrase = secrets::given(values)?;
+    if plain && passphrase.is_some() && is_empty(values, opt::NO_ENCRYPTION) {
+        return Err(Failure::known(
+            "OptionValidationError",
+            "option --no-encryption= has no value, which would mean yes, and a passphrase is given; a variable in a script may not be set",
+            "write --no-encryption=false to encrypt, or --no-encryption=true not to",
+        ));
+    }
     if passphrase.is_none() && !plain {
         passphrase = secrets::ask(values, Times::Twice)?;
     }
@@ -53,6 +61,14 @@ pub fn run(call: &Invocation) -> Result<i32, Failure> {
     };
     let report = session.finish(opened, result)?;
     output::backup(&report, call)
+}
+
+/// True for a yes/no option that has an equals sign and nothing behind it.
+fn is_empty(values: &Values, option: Opt<bool>) -> bool {
+    let given = values
+        .setting(option.decl)
+        .and_then(|setting| setting.value);
+    given.is_some_and(|text| text.trim().is_empty())
 }
 
 /// Sources as folders to walk, with the messages about those that are not there.
@@ -115,6 +131,17 @@ pub fn sources(call: &Invocation, told: &dyn Monitor) -> Result<BackupRequest, F
             );
         }
     }
+    for root in &prepared.roots {
+        if let Some(kind) = special_kind(root) {
+            warn(
+                "SourceIsSpecial",
+                format!(
+                    "the source {} is a {kind}, which holds nothing to back up; it is passed over",
+                    shown(root.as_os_str())
+                ),
+            );
+        }
+    }
     if values.get(opt::PREVENT_EMPTY_SOURCE)? {
         for root in &prepared.roots {
             if root.is_dir() && is_empty_folder(root).unwrap_or(false) {
@@ -131,6 +158,20 @@ pub fn sources(call: &Invocation, told: &dyn Monitor) -> Result<BackupRequest, F
         sources: prepared.roots,
         options: walk_options(values, prepared.filter)?,
     })
+}
+
+/// What a source is that is neither file nor folder nor link.
+fn special_kind(path: &Path) -> Option<&'static str> {
+    let kind = std::fs::symlink_metadata(path).ok()?.file_type();
+    if kind.is_fifo() {
+        Some("FIFO")
+    } else if kind.is_socket() {
+        Some("socket")
+    } else if kind.is_block_device() || kind.is_char_device() {
+        Some("device")
+    } else {
+        None
+    }
 }
 
 /// What to say when a missing source was probably meant as the value of the option before it.
@@ -187,6 +228,7 @@ fn walk_options(values: &Values, filter: Filter) -> Result<WalkOptions, Failure>
         exclusion_xattrs: !values.get(opt::DISABLE_BACKUP_EXCLUSION_XATTR)?,
         exclude_empty_folders: values.get(opt::EXCLUDE_EMPTY_FOLDERS)?,
         own_files: Vec::new(),
+        own_databases: None,
     })
 }
 
@@ -198,6 +240,7 @@ fn own_files(call: &Invocation, catalog: &Path) -> Result<Vec<OwnFiles>, Failure
         own.push(OwnFiles {
             folder: folder.to_owned(),
             begins_with: name.as_bytes().to_vec(),
+            rest: larder_engine::is_companion_of_catalog,
         });
     }
     let text = call.need_url()?;
@@ -206,6 +249,7 @@ fn own_files(call: &Invocation, catalog: &Path) -> Result<Vec<OwnFiles>, Failure
         own.push(OwnFiles {
             folder: folder.to_owned(),
             begins_with: format!("{}-", call.values.get(opt::PREFIX)?).into_bytes(),
+            rest: |_| true,
         });
     }
     Ok(own)

@@ -72,7 +72,7 @@ fn versions_or_files(call: &Invocation, all_versions: bool) -> Result<i32, Failu
     } else {
         output::files(&report);
     }
-    Ok(0)
+    Ok(output::listing_code(&report))
 }
 
 /// A number or a time stands for a version; everything else is a pattern.
@@ -158,7 +158,7 @@ pub fn list_filesets(call: &Invocation) -> Result<i32, Failure> {
     } else {
         output::versions(&report, output::Count::Entries);
     }
-    Ok(0)
+    Ok(output::listing_code(&report))
 }
 
 #[cfg(test)]

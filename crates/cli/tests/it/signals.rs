@@ -136,6 +136,11 @@ fn a_stopped_restore_goes_on_where_it_was() {
     let (ran, took) = ended(child, start);
     assert!(took < STOP_WITHIN, "{took:?}");
     ran.code(100).fails_with("Cancelled");
+    let left = place.snapshot("out");
+    let unfinished = left
+        .iter()
+        .filter(|(path, _)| path.to_string_lossy().ends_with(".unfinished"));
+    assert_eq!(unfinished.count(), 0, "a clean stop leaves nothing behind");
     place.restore("out", &["--overwrite"]).code(0);
     let differences = compare(
         &place.path("source"),

@@ -17,6 +17,7 @@ use super::store::BlockStore;
 use crate::data::VolumeData;
 use crate::phases::Ready;
 use crate::volumes::{SealedVolume, StoredVolume};
+use crate::words::counted;
 use crate::{Error, Result};
 
 /// One entry on its way from the walk to a worker.
@@ -29,6 +30,8 @@ pub(super) enum Item {
 
 /// Entries handed to a worker at a time.
 pub(super) const BATCH: usize = 48;
+/// Excludes named when they matched nothing.
+const NAMED_RULES: usize = 5;
 /// Result of the reading phase.
 pub(super) struct Gathered {
     pub(super) list: VolumeData,
@@ -199,10 +202,39 @@ impl Ready<'_> {
         }
     }
 
+    /// Says once, at the end of a walk, what a user may have expected otherwise.
+    fn tell_left_out(&self, walk: &Walk, counters: &Counters) {
+        let special = counters.skipped.load(Ordering::Relaxed);
+        if special > 0 {
+            let what = counted(special, "special file");
+            self.reporter.info(
+                "SpecialFilesLeftOut",
+                format!("{what} left out: FIFOs, sockets and devices hold nothing to back up"),
+            );
+        }
+        let idle = walk.idle_excludes();
+        if !idle.is_empty() {
+            let more = if idle.len() > NAMED_RULES {
+                ", …"
+            } else {
+                ""
+            };
+            let named: Vec<&str> = idle.iter().copied().take(NAMED_RULES).collect();
+            self.reporter.info(
+                "ExcludesWithoutMatch",
+                format!(
+                    "{} left nothing out: {}{more}",
+                    counted(idle.len() as u64, "exclude"),
+                    named.join(", ")
+                ),
+            );
+        }
+    }
+
     /// Walks the source beside the previous version's entries, both in path order.
     fn walk(
         &self,
-        walk: Walk,
+        mut walk: Walk,
         cursor: Option<EntryCursor>,
         counters: &Counters,
         batches: &Sender<Vec<Item>>,
@@ -212,7 +244,7 @@ impl Ready<'_> {
         let mut batch = Vec::with_capacity(BATCH);
         let progress = &self.reporter.progress;
         let mut own_told = false;
-        for item in walk {
+        for item in walk.by_ref() {
             self.cancel.check()?;
             if store.failed.load(Ordering::Relaxed) {
                 return Ok(());
@@ -234,7 +266,7 @@ impl Ready<'_> {
                         SkipReason::Own if !std::mem::replace(&mut own_told, true) => {
                             self.reporter.info(
                                 "OwnFilesLeftOut",
-                                "the local catalog and the volumes of this backup lie in the source and are left out",
+                                "local catalogs or volumes of this backup lie in the source and are left out",
                             );
                         }
                         _ => {}
@@ -257,6 +289,7 @@ impl Ready<'_> {
             }
             send_full(&mut batch, batches)?;
         }
+        self.tell_left_out(&walk, counters);
         previous.pass_rest(counters, &mut batch, batches)?;
         progress.counted.store(true, Ordering::SeqCst);
         let _ = batches.send(batch);

@@ -12,6 +12,7 @@ use super::plan::{Cursor, Item, Mark, Plan, Source, Sources};
 use super::selected::Selected;
 use super::target::place_of_copy;
 use crate::phases::Ready;
+use crate::words::counted;
 use crate::{Level, Result};
 
 /// Shows a plan; changes nothing.
@@ -56,8 +57,9 @@ pub(super) fn show(
         Ok(())
     })?;
     say(format!(
-        "would restore {files} files and fetch {} data files for that",
-        volumes.len()
+        "would restore {} and fetch {} for that",
+        counted(files, "file"),
+        counted(volumes.len() as u64, "data file")
     ));
     Ok(())
 }
@@ -65,7 +67,7 @@ pub(super) fn show(
 /// One sentence about a file.
 fn told(entry: &FileEntry, item: &Item, path: &impl Fn(u8) -> String, volumes: usize) -> String {
     let size = format_size(entry.size);
-    let from = format!("{size}, parts in {volumes} data files");
+    let from = format!("{size}, parts in {}", counted(volumes as u64, "data file"));
     if item.is(Mark::Refused) || item.is(Mark::Failed) {
         format!("cannot restore {}", path(0))
     } else if item.is(Mark::Right) {

@@ -101,7 +101,10 @@ impl<'a> Restoring<'a> {
                 item.is(Mark::Started) && !item.is(Mark::Complete) && !item.is(Mark::Failed)
             };
             let count = self.plan.items.iter().filter(is_unfinished).count();
-            if count > 0 {
+            if matches!(outcome, Err(Error::Cancelled)) {
+                // Whoever stops a restore wants none of it; what failed goes on with what is there.
+                self.remove_unfinished(count);
+            } else if count > 0 {
                 self.engine.reporter.info(
                     "UnfinishedFilesKept",
                     format!(
@@ -111,6 +114,43 @@ impl<'a> Restoring<'a> {
             }
         }
         outcome
+    }
+
+    /// Removes the temporary files of a run that was stopped, so many as there are. What cannot be removed now the next
+    /// restore removes.
+    fn remove_unfinished(&self, mut count: usize) {
+        if count == 0 {
+            return;
+        }
+        let removed = self.selected.each_to_the_end(|number, entry| {
+            let Some(item) = self.item(number) else {
+                return Ok(());
+            };
+            if item.is(Mark::Started) && !item.is(Mark::Complete) && !item.is(Mark::Failed) {
+                let place = self.layout.place(&entry.path).unwrap_or_default();
+                let place = target::place_of_copy(&place, &self.plan.date, item.copy);
+                if let Err(error) = self.root.discard_temporary(&place) {
+                    self.engine.reporter.verbose(
+                        "TemporaryFileLeft",
+                        format!("{}: {error}", self.folder_path(&place)),
+                    );
+                }
+                count -= 1;
+            }
+            // Nothing more to look for.
+            if count == 0 {
+                Err(Error::Cancelled)
+            } else {
+                Ok(())
+            }
+        });
+        if let Err(error) = removed
+            && !matches!(error, Error::Cancelled)
+        {
+            self.engine
+                .reporter
+                .verbose("TemporaryFileLeft", crate::sync::describe(&error));
+        }
     }
 
     fn steps(&self) -> Result<()> {

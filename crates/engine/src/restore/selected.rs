@@ -174,6 +174,28 @@ impl<'a> Selected<'a> {
         })
     }
 
+    /// As [`Selected::each`], to the end also when the user has stopped the run.
+    pub(crate) fn each_to_the_end(
+        &self,
+        mut work: impl FnMut(u32, &FileEntry) -> Result<()>,
+    ) -> Result<()> {
+        let numbers = 0_u32..;
+        if let Some(kept) = &self.kept {
+            return numbers
+                .zip(kept)
+                .try_for_each(|(number, entry)| work(number, entry));
+        }
+        let mut number = 0;
+        let (archive, name) = (&self.archive, self.name.as_str());
+        self.engine.entries_to_the_end(archive, name, |entry| {
+            if self.rule.selects(&entry) {
+                work(number, &entry)?;
+                number += 1;
+            }
+            Ok(())
+        })
+    }
+
     /// Adds the content of the selected files to a set.
     pub(crate) fn add_contents(&self, known: &mut Contents) -> Result<()> {
         self.each(|_, entry| {

@@ -15,6 +15,7 @@ use crate::error::{Reach, VolumeContext};
 use crate::identity::is_wrong_passphrase;
 use crate::phases::Settled;
 use crate::volumes::OpenedVolume;
+use crate::words::counted;
 use crate::workers::for_each_parallel;
 
 /// A dindex file's content.
@@ -50,7 +51,7 @@ impl Settled<'_> {
         }
         self.reporter.info(
             "ReadingIndexes",
-            format!("reading {} index files", fresh.len()),
+            format!("reading {}", counted(fresh.len() as u64, "index file")),
         );
         let mut by_name: HashMap<String, i64> = self
             .catalog(|c| c.volumes())?
@@ -287,7 +288,10 @@ impl Settled<'_> {
         }
         self.reporter.info(
             "ReadingDataFiles",
-            format!("reading {} data files that no index describes", fresh.len()),
+            format!(
+                "reading {} that no index describes",
+                counted(fresh.len() as u64, "data file")
+            ),
         );
         for_each_parallel(
             self.settings.threads,

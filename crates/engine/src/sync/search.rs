@@ -15,6 +15,7 @@ use crate::context::Level;
 use crate::error::Reach;
 use crate::phases::Settled;
 use crate::settle::is_stored;
+use crate::words::counted;
 use crate::workers::for_each_parallel;
 
 /// Bytes of a volume for each block beside its content: two headers with its name.
@@ -130,9 +131,9 @@ impl Settled<'_> {
                 self.reporter.info(
                     "BlocksFound",
                     format!(
-                        "{}: {} blocks that its index does not name",
+                        "{}: {} that its index does not name",
                         row.name,
-                        blocks.len()
+                        counted(blocks.len() as u64, "block")
                     ),
                 );
                 self.catalog(|c| c.batch(|c| c.add_blocks(row.id, &blocks)))

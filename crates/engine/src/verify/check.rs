@@ -17,6 +17,7 @@ use crate::phases::Ready;
 use crate::report::Finding;
 use crate::settings::Verification;
 use crate::sync::{RemoteVolume, describe};
+use crate::words::{counted, verb};
 
 impl Ready<'_> {
     /// Fetches a volume and checks it.
@@ -76,7 +77,7 @@ impl Ready<'_> {
                 if everything {
                     // Blocks of large files are known only through their blocklists.
                     let mut lists = Vec::new();
-                    self.entries_of(&archive, name, |entry| {
+                    self.entries_again(&archive, name, |entry| {
                         lists.extend(entry.blocklists.iter().chain(&entry.metablocklists));
                         Ok(())
                     })?;
@@ -84,16 +85,29 @@ impl Ready<'_> {
                 }
                 let mut unknown = 0_u64;
                 let (lost, mut whole) = (HashSet::new(), WholeLists::default());
-                self.entries_of(&archive, name, |entry| {
+                let wrong = self.entries_of(&archive, name, |entry| {
                     if self.first_missing(&entry, &lost, &mut whole)?.is_some() {
                         unknown += 1;
                     }
                     Ok(())
                 })?;
+                if wrong > 0 {
+                    outcome.findings.push(Finding {
+                        kind: "Error",
+                        detail: format!(
+                            "{} cannot be read and are in no restore",
+                            counted(wrong, "entry")
+                        ),
+                    });
+                }
                 if unknown > 0 {
                     outcome.findings.push(Finding {
                         kind: "Missing",
-                        detail: format!("{unknown} entries use blocks that are in no data file"),
+                        detail: format!(
+                            "{} {} blocks that are in no data file",
+                            counted(unknown, "entry"),
+                            verb(unknown, "uses", "use")
+                        ),
                     });
                 }
             }

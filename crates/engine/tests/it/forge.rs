@@ -11,6 +11,8 @@ use larder_volume::{
 pub struct Forge {
     blocks: Vec<(String, Vec<u8>)>,
     entries: Vec<FileEntry>,
+    /// Entries as text, after the others.
+    raw: Vec<String>,
 }
 
 const TIME: VolumeTime = VolumeTime(1_750_000_000);
@@ -77,6 +79,12 @@ impl Forge {
         self
     }
 
+    /// An entry of any form.
+    pub fn raw_entry(&mut self, json: &str) -> &mut Self {
+        self.raw.push(json.to_owned());
+        self
+    }
+
     /// Changes the entry added last.
     pub fn change(&mut self, change: impl FnOnce(&mut FileEntry)) -> &mut Self {
         change(self.entries.last_mut().expect("an entry"));
@@ -103,7 +111,11 @@ impl Forge {
         for entry in &self.entries {
             writer.add(entry).unwrap();
         }
-        let entries = writer.finish().unwrap();
+        let mut entries = writer.finish().unwrap();
+        for raw in &self.raw {
+            assert_eq!(entries.pop(), Some(b']'));
+            entries.extend_from_slice(format!(",{raw}]").as_bytes());
+        }
         list.add("filelist.json", &entries, &mut packer).unwrap();
         let name = VolumeName::list("duplicati", TIME, Compression::Zip, None);
         store.insert(name.as_str(), list.finish().unwrap());

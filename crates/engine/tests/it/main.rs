@@ -20,6 +20,7 @@ mod rig;
 mod safety;
 mod selection;
 mod support;
+mod told;
 mod trust;
 mod windows;
 

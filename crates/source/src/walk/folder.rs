@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use crate::deep::{LONGEST, Reach};
 use crate::facts::{Facts, FileKind};
 use crate::reader::{fill, xattr_names};
-use crate::walk::EXCLUSION_XATTRS;
+use crate::walk::{EXCLUSION_XATTRS, OwnDatabases};
 
 /// What the listing of a folder says about a name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,6 +109,29 @@ impl Names {
             found.is_ok()
         })
     }
+}
+
+/// The names in a folder that are databases of this program.
+pub(super) fn databases(handle: &OwnedFd, names: &Names, rule: &OwnDatabases) -> Vec<Vec<u8>> {
+    let mut found: Vec<Vec<u8>> = Vec::new();
+    for item in &names.items {
+        let name = names.text_of(item);
+        let mut endings = rule.companions.iter();
+        let Some(stem) = endings.find_map(|ending| name.strip_suffix(ending.as_bytes())) else {
+            continue;
+        };
+        if stem.is_empty() || found.iter().any(|known| known == stem) {
+            continue;
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut head = [0; OwnDatabases::HEAD_LEN];
+        let read = openat(handle, stem, flags, Mode::empty())
+            .and_then(|file| rustix::io::read(&file, &mut head));
+        if read.is_ok_and(|len| (rule.is_head)(head.get(..len).unwrap_or_default())) {
+            found.push(stem.to_vec());
+        }
+    }
+    found
 }
 
 /// Reads all names of an open folder. On an error, those read so far are returned beside it.

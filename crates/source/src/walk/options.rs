@@ -48,15 +48,36 @@ pub struct WalkOptions {
     pub exclude_empty_folders: bool,
     /// Files that the backup itself keeps and changes, such as its catalog.
     pub own_files: Vec<OwnFiles>,
+    /// How databases of this program are known wherever they lie: they are caches that change at every run.
+    pub own_databases: Option<OwnDatabases>,
+}
+
+/// How a database of this program is told from other files. Only a file with a companion beside it is looked into, so
+/// a walk opens none but those.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnDatabases {
+    /// What the names of companions have after that of the database; one of them lies beside each.
+    pub companions: &'static [&'static str],
+    /// Whether a name with this after that of the database is left out with it; true for nothing at all.
+    pub rest: fn(&[u8]) -> bool,
+    /// Whether these first bytes of a file, [`OwnDatabases::HEAD_LEN`] at most, are those of one.
+    pub is_head: fn(&[u8]) -> bool,
+}
+
+impl OwnDatabases {
+    /// Bytes that are looked at.
+    pub const HEAD_LEN: usize = 72;
 }
 
 /// Files of one folder that the backup itself keeps there. The entry of the folder is left out, too.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct OwnFiles {
     /// The folder. It may come into being until the walk begins.
     pub folder: std::path::PathBuf,
     /// What the names begin with.
     pub begins_with: Vec<u8>,
+    /// Whether what follows in a name makes it one of them.
+    pub rest: fn(&[u8]) -> bool,
 }
 
 impl Default for WalkOptions {
@@ -72,6 +93,7 @@ impl Default for WalkOptions {
             exclusion_xattrs: true,
             exclude_empty_folders: false,
             own_files: Vec::new(),
+            own_databases: None,
         }
     }
 }
