@@ -18,6 +18,7 @@ fn commands(decl: &OptionDecl) -> Option<&'static [&'static str]> {
         }
         "no-local-db" => Some(&["find", "list", "list-filesets", "restore", "test"]),
         "overwrite" => Some(&["restore", "destination"]),
+        "device" => Some(&["sign-in"]),
         "upload-unchanged-backups" => Some(&["backup"]),
         _ => match decl.group {
             Group::Restore => Some(&["restore"]),

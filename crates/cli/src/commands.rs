@@ -4,6 +4,7 @@ mod backup;
 mod destination;
 mod listing;
 mod restore;
+mod sign_in;
 mod test_filters;
 mod upkeep;
 
@@ -199,6 +200,7 @@ fn dispatch(call: &Invocation) -> Result<i32, Failure> {
         "repair" => upkeep::repair(call),
         "test-filters" => test_filters::run(call),
         "destination" => destination::run(call),
+        "sign-in" => sign_in::run(call),
         "completion" => completion(call),
         "man" => {
             print_text(&man_page(
@@ -224,6 +226,7 @@ fn operation(verb: &str) -> &'static str {
         "test" => "Test",
         "repair" => "Repair",
         "test-filters" => "TestFilters",
+        "sign-in" => "SignIn",
         _ => "",
     }
 }

@@ -203,6 +203,21 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         verb: Verb {
+            name: "sign-in",
+            arguments: "<storage-URL>",
+            help: "Signs in to a service and prints the option that keeps the sign-in.",
+        },
+        aliases: &[],
+        has_url: true,
+        about: "For services with OAuth, with an application that you registered there: give --oauth-client-id and \
+                --oauth-client-secret. The address to open is printed, and a browser on this machine comes back to a port of it. \
+                With --device a code is printed, which is typed in a browser anywhere else.\n\n\
+                The result goes to standard output once and is stored nowhere. Without --device ten minutes are waited for \
+                you, with it as long as the service allows.",
+        options: &["device", "oauth-client-id", "oauth-client-secret", "json"],
+    },
+    Command {
+        verb: Verb {
             name: "completion",
             arguments: "bash|zsh|fish",
             help: "Prints a completion script for a shell.",
@@ -437,7 +452,8 @@ mod tests {
         for topic in topics::NAMES {
             assert!(text_of("larder", topic).is_some(), "{topic}");
         }
-        for name in ["file", "s3", "--dblock-size", "verify", "delete"] {
+        let destinations = larder_registry::providers().iter().flat_map(|p| p.schemes);
+        for name in destinations.chain(&["--dblock-size", "verify", "delete"]) {
             assert!(
                 text_of("larder", name.trim_start_matches('-')).is_some(),
                 "{name}"
@@ -447,7 +463,7 @@ mod tests {
             assert!(text_of("larder", name).is_some(), "{name}");
         }
         for (name, text) in [
-            ("ssh", "The destination ssh is not in this version"),
+            ("ssh", "The destination ssh (SFTP) is not in this version"),
             ("mail", "--send-mail-to"),
             ("retention", "--retention-policy"),
         ] {

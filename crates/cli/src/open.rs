@@ -243,11 +243,9 @@ impl<'a> Session<'a> {
         let values = &self.call.values;
         let text = self.call.need_url()?;
         let remote = |error| Failure::from_engine(&Error::Destination(error));
-        let Configured {
-            found,
-            config,
-            values: with_url,
-        } = larder_registry::configure(text, values, &folder_of_url(text)?).map_err(remote)?;
+        let configured = larder_registry::configure(text, values, &folder_of_url(text)?);
+        let configured = configured.map_err(remote)?;
+        let (found, config) = (configured.found, &configured.config);
         let scheme = found.provider.schemes.first().copied().unwrap_or_default();
         permitted(values, opt::ALLOWED_BACKEND_MODULES, "destination", scheme)?;
         if !values.get(opt::NO_ENCRYPTION)? {
@@ -266,16 +264,14 @@ impl<'a> Session<'a> {
             "compression",
             module,
         )?;
-        let mut problems = self.call.problems.clone();
-        problems.extend(url_problems(&config.url, &with_url, found));
-        problems.extend(foreign_options(values, found));
-        let place = (found.provider.identity)(&config).map_err(remote)?;
+        let problems = option_problems(self.call, &configured);
+        let place = (found.provider.identity)(config).map_err(remote)?;
         let tools = Tools {
             waits: self.console.clone(),
             tokens: Arc::new(TokenFiles::new(values)),
             ..Tools::system()
         };
-        let opened = (found.provider.open)(&config, &tools).map_err(remote)?;
+        let opened = (found.provider.open)(config, &tools).map_err(remote)?;
         for notice in opened.notices {
             self.console.message(&Message {
                 level: Level::Notice,
@@ -386,6 +382,19 @@ fn permitted(
         format!("the {what} {module} is not among those that are allowed"),
         format!("see --{}", option.decl.name),
     ))
+}
+
+/// All complaints about the options of a call, with those of its storage URL.
+pub fn option_problems(call: &Invocation, configured: &Configured) -> Vec<Problem> {
+    let Configured {
+        found,
+        config,
+        values,
+    } = configured;
+    let mut problems = call.problems.clone();
+    problems.extend(url_problems(&config.url, values, *found));
+    problems.extend(foreign_options(&call.values, *found));
+    problems
 }
 
 /// Options in the storage URL that nobody knows, or that have no effect there (commands spec 9, Q13).

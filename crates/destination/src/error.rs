@@ -28,6 +28,8 @@ pub enum Operation {
     Rename,
     /// Removing pieces of unfinished uploads.
     RemoveLeftovers,
+    /// See [`SignIn`](crate::SignIn).
+    SignIn,
 }
 
 impl std::fmt::Display for Operation {
@@ -42,6 +44,7 @@ impl std::fmt::Display for Operation {
             Self::Space => "space",
             Self::Rename => "rename",
             Self::RemoveLeftovers => "remove-leftovers",
+            Self::SignIn => "sign-in",
         })
     }
 }

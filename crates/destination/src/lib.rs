@@ -10,6 +10,7 @@ mod error;
 mod extra;
 mod place;
 mod provider;
+mod sign_in;
 mod tools;
 mod url;
 pub mod wrap;
@@ -20,6 +21,7 @@ pub use error::{Advice, Error, ErrorKind, Fault, Operation, Result, RetryClass};
 pub use extra::{Capacity, Extra, Leftovers, Rename, Space};
 pub use place::Place;
 pub use provider::{Config, Opened, Provider, UrlForm};
+pub use sign_in::{AskConsent, Consent, SignIn, SignInWay, SignedIn};
 pub use tools::{
     Clock, FixedClock, LONG_WAIT, LONGEST_WAIT, MemoryTokens, Notice, Random, SystemClock,
     SystemRandom, TokenStore, Tools, Unheard, Wait, WaitListener,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use larder_options::engine::{AUTH_PASSWORD, AUTH_USERNAME};
 use larder_options::{Kind, Opt, OptionDecl, Origin, Secret, Values, find_decl};
 
-use crate::{Destination, Notice, Place, Result, Tools, Url};
+use crate::{Destination, Error, Notice, Place, Result, SignIn, Tools, Url};
 
 /// Everything a provider gets to open a destination.
 #[derive(Clone, Debug)]
@@ -132,6 +132,23 @@ pub struct Provider {
     pub identity: fn(&Config) -> Result<Place>,
     /// Opens a destination; checks URL and options only, touches nothing remote.
     pub open: fn(&Config, &Tools) -> Result<Opened>,
+    /// Signs a user in for the first time; `None` where what the options need is not to be had that way.
+    pub sign_in: Option<SignIn>,
+}
+
+impl Provider {
+    /// Opens the destination of a URL without any value from elsewhere; relative paths start from the root. For tests.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a malformed URL and whatever the provider refuses.
+    pub fn open_url(&self, url: &str, tools: &Tools) -> Result<Opened> {
+        let root = PathBuf::from("/");
+        let scheme = self.schemes.first().copied().unwrap_or_default();
+        let url =
+            Url::parse(url, &root).map_err(|error| Error::config(scheme, error.to_string()))?;
+        let config = Config::with_options(url, Values::new(), root, self.options);
+        (self.open)(&config, tools)
+    }
 }
 
 /// What host and path of a provider's URL mean; help, guide page and web form are made from it.

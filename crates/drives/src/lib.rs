@@ -106,7 +106,7 @@ impl<D: Drive> Tree<D> {
                 let path = self.path_to(depth);
                 let text =
                     format!("the folder {path} does not exist, or this sign-in does not see it");
-                call.error(ErrorKind::FolderMissing, text)
+                call.folder_missing(text)
             })?;
         }
         *lock(&self.folder) = Some(id.clone());
@@ -240,7 +240,7 @@ impl<D: Drive> Tree<D> {
         match self.find_folder(call).await {
             Ok(_) => {
                 let text = "the service does not know the folder that it has just named";
-                call.error(ErrorKind::FolderMissing, text).caused_by(error)
+                call.folder_missing(text).caused_by(error)
             }
             Err(missing) => missing,
         }
@@ -249,7 +249,7 @@ impl<D: Drive> Tree<D> {
     /// The error for a file that the service does not know: its folder is looked for, which may be what is missing.
     pub async fn missing(&self, call: &Call) -> Error {
         match self.find_folder(call).await {
-            Ok(_) => call.error(ErrorKind::NotFound, "there is no such file"),
+            Ok(_) => call.not_found(),
             Err(error) => error,
         }
     }

@@ -17,7 +17,7 @@ mod password;
 mod regions;
 
 use async_trait::async_trait;
-use larder_destination::Result;
+use larder_destination::{Advice, Result};
 use larder_options::Secret;
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
@@ -62,6 +62,11 @@ pub trait Authorize: Send + Sync {
         Ok(false)
     }
 
+    /// What helps when the service refuses the sign-in for good; `None` where the kind of the error says enough.
+    fn advice(&self) -> Option<&'static Advice> {
+        None
+    }
+
     /// False when a large body should not be sent before a small request has shown how to sign.
     fn is_ready(&self) -> bool {
         true
@@ -103,10 +108,19 @@ impl Authorize for Bearer {
         Ok(())
     }
 
+    fn advice(&self) -> Option<&'static Advice> {
+        Some(&TOKEN_ENDED)
+    }
+
     fn secrets(&self) -> Vec<String> {
         vec![self.0.expose().to_owned()]
     }
 }
+
+const TOKEN_ENDED: Advice = Advice {
+    id: "SignInNeeded",
+    help: "get a new access token: most end after an hour",
+};
 
 /// Sets the `Authorization` header, which is never shown.
 pub fn authorization(request: &mut Request, value: &str) {

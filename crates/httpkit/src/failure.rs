@@ -130,6 +130,25 @@ impl Call {
         Error::new(kind, self.provider, self.operation, message).object(self.object.clone())
     }
 
+    /// There is no such file.
+    #[must_use]
+    pub fn not_found(&self) -> Error {
+        self.error(ErrorKind::NotFound, "there is no such file")
+    }
+
+    /// A file of this name must not be replaced.
+    #[must_use]
+    pub fn exists(&self) -> Error {
+        self.error(ErrorKind::Exists, "a file of this name exists already")
+    }
+
+    /// The folder of the URL is missing; `text` says where.
+    #[must_use]
+    pub fn folder_missing(&self, text: impl Into<String>) -> Error {
+        self.error(ErrorKind::FolderMissing, text)
+            .advice(&NO_FOLDER)
+    }
+
     /// The error for a status that the provider gives no better meaning to.
     ///
     /// 404 is [`ErrorKind::NotFound`]; a provider that can tell a missing folder from a missing file does so before.
@@ -186,6 +205,11 @@ impl Call {
             .advice(Trouble::Time.advice())
     }
 }
+
+const NO_FOLDER: Advice = Advice {
+    id: "FolderMissing",
+    help: "check the folder in the URL; `larder destination create-folder` makes it, and so does a backup",
+};
 
 /// What keeps an exchange from coming to an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

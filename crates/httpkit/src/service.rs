@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::authorize::Authorize;
 use crate::client::{Client, Reply, Settings};
 use crate::date::http_date;
-use crate::failure::{Call, Outcome};
+use crate::failure::{Call, Failure, Outcome};
 use crate::pace::Pace;
 use crate::refused::{Dialect, Refused, blot};
 use crate::request::{Redirects, Request};
@@ -142,11 +142,24 @@ impl Service {
                 renewals += 1;
                 continue;
             }
-            let failure = refused.failure(call, self.dialect);
+            let failure = self.advised(refused.failure(call, self.dialect));
             if let ErrorKind::Busy(Some(wish)) = failure.kind() {
                 self.pace.hold(&host, *wish);
             }
             return Err(failure);
+        }
+    }
+
+    /// Adds what the way of signing in knows to help against the refusal of a sign-in.
+    fn advised(&self, failure: Box<Failure>) -> Box<Failure> {
+        let is_refused = *failure.kind() == ErrorKind::SignInNeeded;
+        let known = self.authorize.advice();
+        match known.filter(|_| is_refused && failure.error.advised().is_none()) {
+            Some(advice) => Box::new(Failure {
+                error: failure.error.advice(advice),
+                ..*failure
+            }),
+            None => failure,
         }
     }
 

@@ -7,17 +7,20 @@
 //! | a service account | servers without a user: a key signs for itself |
 //!
 //! [`Tokens`] is the part that all share: one renewal at a time per account, some time before the end, and once more
-//! when the service refuses a token. [`Form::authorize`] chooses the way from the options.
+//! when the service refuses a token. [`Form::authorize`] chooses the way from the options; [`Form::sign_in`] gets the
+//! refresh token that an own client needs.
 
 mod authid;
 mod form;
+mod loopback;
 mod own_client;
 mod service_account;
+mod sign_in;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use larder_destination::{ErrorKind, Result};
+use larder_destination::{Advice, ErrorKind, Result};
 use larder_options::Secret;
 use reqwest::StatusCode;
 use reqwest::header::AUTHORIZATION;
@@ -30,6 +33,7 @@ use crate::request::Request;
 
 pub use form::{Form, OPTIONS, address, address_of};
 pub use service_account::ServiceKey;
+pub use sign_in::Endpoints;
 
 /// An access token and when it ends, in seconds since 1970 UTC.
 #[derive(Clone)]
@@ -58,6 +62,9 @@ pub(crate) trait Source: Send + Sync + 'static {
 
     /// What must not appear in any message.
     fn secrets(&self) -> Vec<String>;
+
+    /// What helps when the service refuses the sign-in for good.
+    fn advice(&self) -> &'static Advice;
 }
 
 /// Signs with access tokens, and renews them.
@@ -141,15 +148,24 @@ impl Authorize for Tokens {
     fn secrets(&self) -> Vec<String> {
         self.0.source.secrets()
     }
+
+    fn advice(&self) -> Option<&'static Advice> {
+        Some(self.0.source.advice())
+    }
 }
 
 /// Signs nothing, but knows what the answers of a token endpoint must not echo into a message.
-#[derive(Default)]
-pub(crate) struct Discreet(Mutex<Vec<String>>);
+pub(crate) struct Discreet {
+    known: Mutex<Vec<String>>,
+    advice: &'static Advice,
+}
 
 impl Discreet {
-    fn of(secrets: &[&Secret]) -> Arc<Self> {
-        let discreet = Self::default();
+    fn of(secrets: &[&Secret], advice: &'static Advice) -> Arc<Self> {
+        let discreet = Self {
+            known: Mutex::default(),
+            advice,
+        };
         for secret in secrets {
             discreet.add(secret);
         }
@@ -157,7 +173,7 @@ impl Discreet {
     }
 
     fn add(&self, secret: &Secret) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.push(secret.expose().to_owned());
     }
 }
@@ -169,10 +185,14 @@ impl Authorize for Discreet {
     }
 
     fn secrets(&self) -> Vec<String> {
-        self.0
+        self.known
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    fn advice(&self) -> Option<&'static Advice> {
+        Some(self.advice)
     }
 }
 
@@ -207,6 +227,10 @@ pub(crate) fn meaning(_: &Call, refused: &Refused) -> Option<Meaning> {
         code: denied.error,
         ..Meaning::default()
     })
+}
+
+fn secret<'de, D: serde::Deserializer<'de>>(source: D) -> std::result::Result<Secret, D::Error> {
+    String::deserialize(source).map(Secret::from)
 }
 
 fn an_hour() -> i64 {

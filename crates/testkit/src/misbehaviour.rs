@@ -1,6 +1,6 @@
 //! What a destination makes of a server that misbehaves: every trouble for every verb, over a real connection.
 //!
-//! A provider that speaks HTTP describes its protocol in a [`Dialect`] of some forty lines: which request is which verb,
+//! A provider that speaks HTTP describes its protocol in a [`Dialect`] of some fifty lines: which request is which verb,
 //! a good answer, a refusal, a page that names another. [`run`] then makes trouble for one verb after the other. It holds
 //! that no trouble is success, that its kind leads to the right help, that retries end and waits are capped, that no
 //! answer fills the memory, and that no secret shows in an error, even when the server sends it back.
@@ -12,48 +12,60 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use larder_destination::{Body, Destination, ErrorKind, Existing, Operation, Result};
+use larder_destination::{
+    Body, Destination, ErrorKind, Existing, Operation, Provider, Result, Tools,
+};
 
 use crate::behaviour::Summary;
 use crate::simulators::{Answer, Request, Server, Simulator, Trouble};
 
-/// The protocol of a provider, as far as the troubles need it.
-pub trait Dialect: Send + Sync + 'static {
-    /// Opens the destination at this server (`127.0.0.1:port`), with time-outs of a second and short pauses.
-    ///
-    /// # Errors
-    /// The provider's; no case runs then.
-    fn open(&self, server: &str) -> Result<Arc<dyn Destination>>;
-
+/// The protocol of a provider, as far as the troubles need it. The folder holds one file, `a`, with the content `x`, and
+/// takes others.
+pub struct Dialect {
+    /// The provider.
+    pub provider: &'static Provider,
+    /// The storage URL, with its secrets, where `{server}` stands for `127.0.0.1:port`. The suite adds [`TIMEOUTS`].
+    pub url: &'static str,
     /// What must never show: passwords, tokens, keys, as they were given.
-    fn secrets(&self) -> Vec<String>;
-
+    pub secrets: &'static [&'static str],
     /// The verb whose main request this is, by method, path, query and headers; `None` for what goes along with it, such
     /// as signing in.
-    fn verb(&self, request: &Request) -> Option<Operation>;
-
-    /// The good answer. The folder holds one file, `a`, with the content `x`, and takes others.
-    fn good(&self, request: &Request) -> Answer;
-
-    /// A refusal in the words of the service, with `message` where a reason for people stands.
-    fn refusal(&self, status: u16, message: &str) -> Answer;
-
+    pub verb: fn(&Request) -> Option<Operation>,
+    /// The good answer, where [`usual`] is not it.
+    pub good: fn(&Request) -> Option<Answer>,
+    /// A refusal in the words of the service, with a reason for people.
+    pub refusal: fn(u16, &str) -> Answer,
     /// A good page of a listing, without files, that names a further page by this number; `None` for a protocol without
     /// pages.
-    fn page(&self, next: usize) -> Option<Answer> {
-        let _ = next;
-        None
-    }
+    pub page: Option<fn(usize) -> Answer>,
+    /// Kinds that are right for a status besides the usual ones.
+    pub also: &'static [(Operation, u16, ErrorKind)],
+    /// Cases that do not apply: on each line the name of one (`get: cut`), a bar and the reason.
+    pub skips: &'static str,
+}
 
-    /// The kinds that are right for this status besides the usual ones.
-    fn also(&self, verb: Operation, status: u16) -> &'static [ErrorKind] {
-        let _ = (verb, status);
-        &[]
-    }
+/// Options that a URL gets: time-outs of a second, and a bound of whole listings, in which pauses are made.
+pub const TIMEOUTS: &str = "short-timeout=1&read-write-timeout=1&list-timeout=6";
 
-    /// Cases that do not apply, each by name (`get: cut`) with the reason.
-    fn skips(&self) -> &'static [(&'static str, &'static str)] {
-        &[]
+/// What most servers answer.
+#[must_use]
+pub fn usual(request: &Request) -> Answer {
+    match request.method.as_str() {
+        "GET" => Answer::text(200, "application/octet-stream", "x"),
+        "HEAD" => Answer::empty(404),
+        "DELETE" => Answer::empty(204),
+        _ => Answer::empty(201),
+    }
+}
+
+impl Dialect {
+    fn open(&self, server: &str) -> Result<Arc<dyn Destination>> {
+        let url = self.url.replace("{server}", server);
+        let joint = if url.contains('?') { '&' } else { '?' };
+        let opened = self
+            .provider
+            .open_url(&format!("{url}{joint}{TIMEOUTS}"), &Tools::system());
+        Ok(opened?.destination)
     }
 }
 
@@ -67,16 +79,21 @@ const VERBS: &[Operation] = &[
 ];
 
 /// Runs all cases, many at once since most of them wait; needs the runtime of tokio.
-pub async fn run(dialect: Arc<dyn Dialect>) -> Summary {
+pub async fn run(dialect: &'static Dialect) -> Summary {
     let mut summary = Summary::default();
-    let mut skips: BTreeMap<&str, &str> = dialect.skips().iter().copied().collect();
+    let lines = dialect
+        .skips
+        .lines()
+        .filter_map(|line| line.split_once('|'));
+    let mut skips: BTreeMap<&str, &str> = lines
+        .map(|(name, reason)| (name.trim(), reason.trim()))
+        .collect();
     let mut running = Vec::new();
     for case in cases::all() {
         let name = case.to_string();
         if let Some(reason) = skips.remove(name.as_str()) {
             summary.skip(name, reason);
         } else {
-            let dialect = Arc::clone(&dialect);
             let work = async move { case.run(&Bench::start(dialect).await?).await };
             running.push(async move {
                 let mut summary = Summary::default();
@@ -108,7 +125,7 @@ struct Bench {
 }
 
 impl Bench {
-    async fn start(dialect: Arc<dyn Dialect>) -> std::result::Result<Self, String> {
+    async fn start(dialect: &'static Dialect) -> std::result::Result<Self, String> {
         let order = Arc::new(Ordered {
             dialect,
             order: Mutex::default(),
@@ -167,7 +184,8 @@ impl Bench {
 
     /// Everything that no error may show: the dialect's secrets, and credentials as they went over the wire.
     fn secrets(&self) -> Vec<String> {
-        let mut secrets = self.order.dialect.secrets();
+        let given = self.order.dialect.secrets.iter();
+        let mut secrets: Vec<String> = given.map(|secret| (*secret).to_owned()).collect();
         secrets.extend(lock(&self.order.seen).iter().cloned());
         secrets
     }
@@ -191,7 +209,7 @@ enum Effect {
 
 /// Answers as the dialect does, unless something is ordered.
 struct Ordered {
-    dialect: Arc<dyn Dialect>,
+    dialect: &'static Dialect,
     order: Mutex<Option<Order>>,
     /// Credentials that were sent.
     seen: Mutex<Vec<String>>,
@@ -199,7 +217,7 @@ struct Ordered {
 
 impl Simulator for Ordered {
     fn answer(&self, request: &Request) -> Answer {
-        if self.dialect.verb(request) == Some(Operation::List)
+        if (self.dialect.verb)(request) == Some(Operation::List)
             && let Some(order) = lock(&self.order).as_mut()
             && let Effect::Pages(different) = order.effect
         {
@@ -208,15 +226,15 @@ impl Simulator for Ordered {
                 0 => order.applied,
                 different => order.applied % different,
             };
-            if let Some(page) = self.dialect.page(number) {
-                return page;
+            if let Some(page) = self.dialect.page {
+                return page(number);
             }
         }
-        self.dialect.good(request)
+        (self.dialect.good)(request).unwrap_or_else(|| usual(request))
     }
 
     fn refusal(&self, _: &Request, status: u16, reason: &str) -> Answer {
-        self.dialect.refusal(status, reason)
+        (self.dialect.refusal)(status, reason)
     }
 
     fn trouble(&self, request: &Request) -> Option<Trouble> {
@@ -229,7 +247,7 @@ impl Simulator for Ordered {
         }
         let mut order = lock(&self.order);
         let order = order.as_mut()?;
-        if order.times == 0 || self.dialect.verb(request) != Some(order.verb) {
+        if order.times == 0 || (self.dialect.verb)(request) != Some(order.verb) {
             return None;
         }
         let Effect::Trouble(trouble) = &order.effect else {

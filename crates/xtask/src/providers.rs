@@ -19,7 +19,7 @@ const LINES: (usize, usize) = (700, 1200);
 
 /// Files outside its folder that may name a provider: the registration, its place in the suite, its server or
 /// simulator, its guide page.
-const NAMED_IN: usize = 6;
+const NAMED_IN: usize = 5;
 
 /// The servers for tests, which are started by rule.
 const SERVERS: &str = "scripts/test-servers/";
@@ -30,8 +30,9 @@ const PAGES: &str = "docs/guide/destinations/";
 /// What makes a provider one that talks HTTP; its tests then run [`SUITE`].
 const HTTP: &str = "larder-httpkit";
 
-/// The call that gives every trouble to every verb.
-const SUITE: &str = "misbehaviour::run(";
+/// The call that gives every trouble to every verb, and the most lines of the file that makes it and describes the
+/// protocol for it.
+const SUITE: (&str, usize) = ("misbehaviour::run(", 60);
 
 /// This file, whose own tests and lists do not count.
 const THIS: &str = "crates/xtask/src/providers.rs";
@@ -190,9 +191,18 @@ fn tests_of(root: &Path, folder: &str) -> Result<Vec<String>> {
 }
 
 fn check_suite(folder: &str, tests: &[String], findings: &mut Findings) {
-    if !tests.iter().any(|code| code.contains(SUITE)) {
+    let (call, most) = SUITE;
+    let Some(file) = tests.iter().find(|code| code.contains(call)) else {
         findings.error(format!(
-            "{folder}: no test calls larder_testkit::{SUITE}…), which gives every trouble to every verb"
+            "{folder}: no test calls larder_testkit::{call}…), which gives every trouble to every verb"
+        ));
+        return;
+    };
+    let lines = file.lines().count();
+    if lines > most {
+        findings.error(format!(
+            "{folder}: its protocol for larder_testkit::misbehaviour takes {lines} lines, {most} at most: what others \
+             need too belongs into the suite"
         ));
     }
 }
@@ -428,6 +438,8 @@ mod tests {
         assert_eq!(errors(call), 0);
         assert_eq!(errors(&format!("// {call}")), 1);
         assert_eq!(errors(&format!("let a = \"{call}\";")), 1);
+        assert_eq!(errors(&format!("{call}{}", "\n".repeat(59))), 0);
+        assert_eq!(errors(&format!("{call}{}a", "\n".repeat(60))), 1);
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub const PROVIDER: Provider = Provider {
     },
     identity,
     open,
+    sign_in: None,
 };
 
 /// The key under which errors and listings name this provider.

@@ -105,7 +105,7 @@ impl Api {
         let listing: Listing = listing.map_err(|failure| match failure.status {
             404 => {
                 let text = "the folder or drive is unknown, or this sign-in does not see it";
-                call.error(ErrorKind::FolderMissing, text).into()
+                call.folder_missing(text).into()
             }
             _ => failure,
         })?;

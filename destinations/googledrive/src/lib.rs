@@ -15,7 +15,7 @@ use larder_destination::{
 use larder_drives::Tree;
 use larder_httpkit::Service;
 use larder_httpkit::options::{self as http, Options};
-use larder_httpkit::tokens::{self, Form, ServiceKey};
+use larder_httpkit::tokens::{self, Endpoints, Form, ServiceKey};
 use larder_options::{Group, Kind, Secret, option_table};
 
 use crate::api::Api;
@@ -34,6 +34,7 @@ pub const PROVIDER: Provider = Provider {
     },
     identity,
     open,
+    sign_in: Some(|config, tools, way, user| Box::pin(FORM.sign_in(config, tools, way, user))),
 };
 
 option_table! {
@@ -59,7 +60,7 @@ option_table! {
     .. http::SHORT_TIMEOUT.decl, http::LIST_TIMEOUT.decl, http::READ_WRITE_TIMEOUT.decl,
         http::ACCEPT_ANY_SSL_CERTIFICATE.decl, http::ACCEPT_SPECIFIED_SSL_HASH.decl,
         tokens::OPTIONS[0], tokens::OPTIONS[1], tokens::OPTIONS[2], tokens::OPTIONS[3],
-        tokens::OPTIONS[4], tokens::OPTIONS[5], tokens::OPTIONS[6];
+        tokens::OPTIONS[4], tokens::OPTIONS[5], tokens::OPTIONS[6], tokens::OPTIONS[7], tokens::OPTIONS[8];
 }
 
 /// Google's sign-in.
@@ -68,6 +69,14 @@ const FORM: Form = Form {
     authid_type: "googledrive",
     token_url: "https://oauth2.googleapis.com/token",
     scope: "https://www.googleapis.com/auth/drive",
+    endpoints: Endpoints {
+        authorization_url: "https://accounts.google.com/o/oauth2/v2/auth",
+        // Google gives a refresh token only to those who ask for it, and only with a new consent.
+        parameters: &[("access_type", "offline"), ("prompt", "consent")],
+        device_url: "https://oauth2.googleapis.com/device/code",
+        // The only scope of Drive that devices may have; it shows an application its own files.
+        device_scope: "https://www.googleapis.com/auth/drive.file",
+    },
 };
 
 fn identity(config: &Config) -> Result<Place> {

@@ -98,7 +98,7 @@ impl Destination for Store {
         self.tree
             .with_files(call, name, |nodes| async move {
                 let Some(newest) = nodes.first() else {
-                    return Err(call.error(ErrorKind::NotFound, "there is no such file"));
+                    return Err(call.not_found());
                 };
                 let download = self.api().download(call, &newest.id).await?;
                 let md5 = Some(newest.hash.clone()).filter(|hash| !hash.is_empty());
@@ -111,7 +111,7 @@ impl Destination for Store {
         let call = &Call::on_file(SCHEME, Operation::Put, name)?;
         let before = self.tree.look_up(call, name).await?;
         if existing == Existing::Refuse && !before.is_empty() {
-            return Err(call.error(ErrorKind::Exists, "a file of this name exists already"));
+            return Err(call.exists());
         }
         // New content appears in one step. Of several files none is the right one to change: a new one takes their
         // place, and they go when it is whole.
@@ -143,7 +143,7 @@ impl Destination for Store {
                 for node in nodes {
                     found |= self.api().delete(call, &node.id).await?;
                 }
-                let gone = || call.error(ErrorKind::NotFound, "there is no such file");
+                let gone = || call.not_found();
                 found.then_some(()).ok_or_else(gone)
             })
             .await?;

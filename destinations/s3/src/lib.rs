@@ -40,6 +40,7 @@ pub const PROVIDER: Provider = Provider {
     },
     identity,
     open: |config, tools| open(config, Tuning::default(), tools),
+    sign_in: None,
 };
 
 /// Opens a destination with other sizes and pauses than users get; for tests.

@@ -154,7 +154,7 @@ impl Destination for Store {
         // Other servers than Amazon's may overlook the condition that goes along.
         let asks = fresh && !self.about.abilities.exclusive_put;
         if asks && self.api.head(call, key).await?.is_some() {
-            return Err(call.error(ErrorKind::Exists, "a file of this name is there already"));
+            return Err(call.exists());
         }
         if body.len() > self.tuning.parts_above {
             self.put_in_parts(call, key, &body, fresh).await
@@ -207,7 +207,7 @@ impl Rename for Store {
         let (call, old) = &self.on(Operation::Rename, from)?;
         if old == new {
             // Copying onto itself is refused, and the removal would lose the file.
-            let missing = || call.error(ErrorKind::NotFound, "there is no such file");
+            let missing = || call.not_found();
             let found = self.api.head(call, old).await?;
             return found.map(drop).ok_or_else(missing);
         }

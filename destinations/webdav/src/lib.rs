@@ -31,6 +31,7 @@ pub const PROVIDER: Provider = Provider {
     },
     identity,
     open,
+    sign_in: None,
 };
 
 option_table! {

@@ -64,7 +64,7 @@ impl Store {
             return failure.into();
         }
         match self.api.exists(call, &self.api.folder).await {
-            Ok(false) => folder_missing(call),
+            Ok(false) => call.folder_missing(NO_FOLDER),
             Ok(true) if failure.status == 409 => {
                 call.error(ErrorKind::Other, "the server answered 409 Conflict")
             }
@@ -97,7 +97,7 @@ impl Store {
         self.discard(&temporary).await;
         match failure.status {
             405 | 501 => Ok(false),
-            412 => Err(exists(call)),
+            412 => Err(call.exists()),
             _ => Err(self.explain(call, failure).await),
         }
     }
@@ -105,13 +105,13 @@ impl Store {
     /// Sends a body to its name at once, for servers that cannot move.
     async fn put_directly(&self, call: &Call, to: &Url, body: Body, fresh: bool) -> Result<()> {
         if fresh && self.api.exists(call, to).await? {
-            return Err(exists(call));
+            return Err(call.exists());
         }
         let Err(failure) = self.send(call, to, body, fresh).await else {
             return Ok(());
         };
         if failure.status == 412 {
-            return Err(exists(call));
+            return Err(call.exists());
         }
         if fresh {
             // Half a file may lie there, and it is ours: the name was free.
@@ -182,7 +182,9 @@ impl Store {
                 });
                 Ok(files.boxed())
             }
-            Err(failure) if matches!(failure.status, 404 | 409 | 410) => Err(folder_missing(call)),
+            Err(failure) if matches!(failure.status, 404 | 409 | 410) => {
+                Err(call.folder_missing(NO_FOLDER))
+            }
             Err(failure) => Err(failure.into()),
         }
     }
@@ -268,7 +270,7 @@ impl Space for Store {
     async fn space(&self) -> Result<Capacity> {
         let call = &Call::new(SCHEME, Operation::Space);
         let facts = self.api.facts(call, &self.api.folder, QUOTA).await?;
-        let facts = facts.ok_or_else(|| folder_missing(call))?;
+        let facts = facts.ok_or_else(|| call.folder_missing(NO_FOLDER))?;
         if facts.available.is_none() && facts.used.is_none() {
             let text = "the server does not tell how much room there is";
             return Err(call.error(ErrorKind::Unsupported, text));
@@ -288,8 +290,8 @@ impl Rename for Store {
         let (old, new) = (self.api.file(call, from)?, self.api.file(call, to)?);
         let Some(facts) = self.api.facts(call, &old, BASIC).await? else {
             return Err(match self.api.exists(call, &self.api.folder).await? {
-                true => call.error(ErrorKind::NotFound, "there is no such file"),
-                false => folder_missing(call),
+                true => call.not_found(),
+                false => call.folder_missing(NO_FOLDER),
             });
         };
         if old == new {
@@ -347,16 +349,6 @@ fn remote_file(call: &Call, child: Child, entry: Entry) -> Result<Option<RemoteF
     Err(call.error(ErrorKind::Config, wrong))
 }
 
-fn folder_missing(call: &Call) -> Error {
-    call.error(
-        ErrorKind::FolderMissing,
-        "the folder does not exist on the server",
-    )
-}
-
-fn exists(call: &Call) -> Error {
-    call.error(ErrorKind::Exists, "a file of this name exists already")
-}
-
+const NO_FOLDER: &str = "the folder does not exist on the server";
 /// A temporary file of this age belongs to no run that is still at work.
 const LEFTOVER_SECONDS: i64 = 86_400;

@@ -24,49 +24,6 @@ pub const NAMES: &[&str] = &[
     "scripts",
 ];
 
-/// Destinations of Duplicati that this version does not have.
-const MISSING_DESTINATIONS: &[&str] = &[
-    "aftp",
-    "aliyunoss",
-    "azure",
-    "b2",
-    "box",
-    "cifs",
-    "cloudfiles",
-    "cos",
-    "dropbox",
-    "filejump",
-    "filen",
-    "ftp",
-    "ftps",
-    "gcs",
-    "googlecloudstore",
-    "googledrive",
-    "hubic",
-    "idrivee2",
-    "jottacloud",
-    "mega",
-    "msgroup",
-    "mssp",
-    "od4b",
-    "onedrive",
-    "onedrivev2",
-    "openstack",
-    "pcloud",
-    "rclone",
-    "s3",
-    "sftp",
-    "sharepoint",
-    "sia",
-    "smb",
-    "ssh",
-    "storj",
-    "tahoe",
-    "tardigrade",
-    "webdav",
-    "webdavs",
-];
-
 /// Letters in a line.
 const WIDTH: usize = 100;
 
@@ -105,17 +62,17 @@ pub fn provider(scheme: &str) -> Option<String> {
 
 /// What is to be said about a destination that only Duplicati has.
 pub fn missing_provider(scheme: &str) -> Option<String> {
-    let scheme = scheme.trim_end_matches("://");
+    let planned = larder_registry::planned(scheme.trim_end_matches("://"))?;
     let known: Vec<&str> = larder_registry::providers()
         .iter()
         .flat_map(|provider| provider.schemes.iter().copied())
         .collect();
-    MISSING_DESTINATIONS.contains(&scheme).then(|| {
-        format!(
-            "The destination {scheme} is not in this version of Larder. There are: {}",
-            known.join(", ")
-        )
-    })
+    Some(format!(
+        "The destination {} ({}) is not in this version of Larder. There are: {}",
+        planned.scheme,
+        planned.name,
+        known.join(", ")
+    ))
 }
 
 /// All options whose name holds a word.
@@ -171,16 +128,15 @@ fn destinations() -> String {
         "  ",
     );
     text.push('\n');
+    let mut pages = Vec::new();
     for provider in larder_registry::providers() {
-        text.push_str(&format!(
-            "  {:<8} {}\n",
-            provider.schemes.first().copied().unwrap_or_default(),
-            provider.help
-        ));
+        let key = provider.schemes.first().copied().unwrap_or_default();
+        text.push_str(&format!("  {key:<12} {}\n", provider.help));
+        pages.push(format!("larder help {key}"));
     }
-    text.push_str("\nThe options of each: larder help file, larder help s3\n\n");
+    text.push_str(&format!("\nThe options of each: {}\n\n", pages.join(", ")));
     text.push_str(&wrap(
-        "In the query of a storage URL a + means a blank: write %2B for a plus sign, as in the secret keys of S3. A question \
+        "In the query of a storage URL a + means a blank: write %2B for a plus sign, which passwords and secret keys may hold. A question \
          mark in a path is written %3F. A ~ in front of a path is the home folder.",
         "  ",
     ));

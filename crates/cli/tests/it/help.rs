@@ -67,7 +67,7 @@ fn topics_and_options_are_explained() {
         ("options", "--asynchronous-upload-limit"),
         ("keep-versions", "not acted on in this version"),
         ("delete", "not in this version"),
-        ("ssh", "The destination ssh is not in this version"),
+        ("ssh", "The destination ssh (SFTP) is not in this version"),
         ("mail", "--send-mail-to"),
         ("scripts", "--run-script-before"),
         ("retention", "--retention-policy"),

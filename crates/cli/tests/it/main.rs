@@ -24,6 +24,7 @@ mod repair_kill;
 mod restore;
 mod restore_kill;
 mod secrets;
+mod sign_in;
 mod signals;
 mod support;
 mod trouble;

@@ -6,7 +6,7 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use larder_destination::{ErrorKind, Result, Tools};
+use larder_destination::{Advice, ErrorKind, Result, Tools};
 use larder_options::Secret;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
@@ -74,6 +74,7 @@ impl Source for AuthId {
                     let words = failure.error.message().to_owned();
                     let text = format!("{words}; a new AuthID is to be had at {}", self.link);
                     call.error(ErrorKind::SignInNeeded, text)
+                        .advice(&NEW_AUTHID)
                 }
                 _ => failure.error,
             })?;
@@ -85,6 +86,10 @@ impl Source for AuthId {
 
     fn secrets(&self) -> Vec<String> {
         self.id.secrets()
+    }
+
+    fn advice(&self) -> &'static Advice {
+        &NEW_AUTHID
     }
 }
 
@@ -169,4 +174,8 @@ fn meaning(_: &Call, refused: &Refused) -> Option<Meaning> {
     })
 }
 
+const NEW_AUTHID: Advice = Advice {
+    id: "SignInNeeded",
+    help: "get a new AuthID at the address that is named, and give it as --authid",
+};
 const AN_HOUR: Duration = Duration::from_secs(3600);

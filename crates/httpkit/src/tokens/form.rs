@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use larder_destination::{Error, Place, Result, Tools};
+use larder_destination::{AskConsent, Config, Error, Place, Result, SignInWay, SignedIn, Tools};
 use larder_options::engine::{AUTHID, OAUTH_URL};
 use larder_options::{Group, Kind, Opt, OptionValue, Secret, Values, option_table};
 use reqwest::Url;
@@ -11,6 +11,7 @@ use super::Tokens;
 use super::authid::AuthId;
 use super::own_client::{Client, OwnClient};
 use super::service_account::{ServiceAccount, ServiceKey};
+use super::sign_in::{Asked, Endpoints};
 use crate::authorize::{Authorize, Bearer};
 use crate::client::Settings;
 use crate::service::is_local;
@@ -20,7 +21,7 @@ option_table! {
     OAUTH_CLIENT_ID: String = "oauth-client-id", Kind::Text,
         "Signs in with an application that you registered with the provider.",
         advanced: true,
-        long: "It needs oauth-refresh-token.";
+        long: "It needs oauth-refresh-token, which the command sign-in gets.";
     OAUTH_CLIENT_SECRET: Secret = "oauth-client-secret", Kind::Password,
         "Sets the secret of the application in oauth-client-id.",
         advanced: true;
@@ -32,6 +33,14 @@ option_table! {
         "Sets an access token that is ready to use.",
         advanced: true,
         long: "Most end after an hour and cannot be renewed: for short tests and scripts.";
+    OAUTH_AUTHORIZATION_URL: String = "oauth-authorization-url", Kind::Text,
+        "Sets the address where a user agrees to a sign-in.",
+        advanced: true,
+        long: "Each provider has its own, which is the default.";
+    OAUTH_DEVICE_URL: String = "oauth-device-url", Kind::Text,
+        "Sets the address where a code for a sign-in on another device is to be had.",
+        advanced: true,
+        long: "Each provider has its own, which is the default.";
     OAUTH_TOKEN_URL: String = "oauth-token-url", Kind::Text,
         "Sets the address where tokens are renewed.",
         advanced: true,
@@ -48,8 +57,10 @@ pub struct Form {
     pub authid_type: &'static str,
     /// The token endpoint.
     pub token_url: &'static str,
-    /// The scope that service accounts ask for.
+    /// The scope that service accounts and own clients ask for.
     pub scope: &'static str,
+    /// The first sign-in of an own client.
+    pub endpoints: Endpoints,
 }
 
 /// The ways of signing in, of which the options must name one.
@@ -84,17 +95,61 @@ impl Form {
                 )?))
             }
             Way::OwnClient(client, given) => {
-                let url = self.token_url(values, self.token_url)?;
+                let url = self.endpoint(values, OAUTH_TOKEN_URL, self.token_url)?;
                 let source = OwnClient::new(provider, client, given, url, settings, tools)?;
                 Arc::new(Tokens::new(source))
             }
             Way::Service(key, user) => {
-                let url = self.token_url(values, key.token_uri())?;
+                let url = self.endpoint(values, OAUTH_TOKEN_URL, key.token_uri())?;
                 let source =
                     ServiceAccount::new(provider, *key, user, url, self.scope, settings, tools)?;
                 Arc::new(Tokens::new(source))
             }
         })
+    }
+
+    /// Signs a user in to an application of the user's own, for the refresh token that it needs from then on.
+    ///
+    /// # Errors
+    /// Those of [`larder_destination::SignIn`].
+    pub async fn sign_in(
+        &self,
+        config: &Config,
+        tools: &Tools,
+        way: SignInWay,
+        user: &dyn AskConsent,
+    ) -> Result<SignedIn> {
+        let values = &config.values;
+        let id = self.read(values, OAUTH_CLIENT_ID)?;
+        let id = id.filter(|id| !id.is_empty()).ok_or_else(|| {
+            let text = "option --oauth-client-id is missing: it names the application that you registered with the \
+                        provider, and --oauth-client-secret its secret";
+            Error::config(self.provider, text)
+        })?;
+        let secret = self.read(values, OAUTH_CLIENT_SECRET)?.unwrap_or_default();
+        let Endpoints {
+            authorization_url,
+            device_url,
+            ..
+        } = self.endpoints;
+        let device_url = match device_url {
+            "" => None,
+            usual => Some(self.endpoint(values, OAUTH_DEVICE_URL, usual)?),
+        };
+        let token_url = self.endpoint(values, OAUTH_TOKEN_URL, self.token_url)?;
+        let settings = crate::options::settings(self.provider, values)?;
+        let settings = settings.for_host(token_url.host_str().unwrap_or_default());
+        let asked = Asked {
+            provider: self.provider,
+            client: Client { id, secret },
+            authorization_url: self.endpoint(values, OAUTH_AUTHORIZATION_URL, authorization_url)?,
+            device_url,
+            token_url,
+            scope: self.scope,
+            endpoints: self.endpoints,
+        };
+        let option = OAUTH_REFRESH_TOKEN.decl.name;
+        asked.sign_in(way, &settings, tools, user, option).await
     }
 
     /// Adds the account to a place: what tells it from others, never a secret.
@@ -141,7 +196,7 @@ impl Form {
             (None, None) => {}
             _ => {
                 let text = "options --oauth-client-id and --oauth-refresh-token belong together: the token was given \
-                            out for that application";
+                            out for that application; `larder sign-in` gets one";
                 return Err(Error::config(self.provider, text));
             }
         }
@@ -157,7 +212,8 @@ impl Form {
             Some((way, _)) => Ok(way),
             None => {
                 let text = format!(
-                    "the sign-in is missing: give --authid, which is to be had at {}, or --oauth-client-id",
+                    "the sign-in is missing: give --authid, which is to be had at {}, or --oauth-client-id with what \
+                     `larder sign-in` gives",
                     self.link(values)?
                 );
                 Err(Error::config(self.provider, text))
@@ -173,13 +229,11 @@ impl Form {
         Ok(url.into())
     }
 
-    fn token_url(&self, values: &Values, usual: &str) -> Result<Url> {
-        match self
-            .read(values, OAUTH_TOKEN_URL)?
-            .filter(|text| !text.is_empty())
-        {
-            Some(_) => address_of(self.provider, values, OAUTH_TOKEN_URL),
-            None => address(usual).ok_or_else(|| unsafe_address(self.provider, OAUTH_TOKEN_URL)),
+    /// The address in an option, or the usual one.
+    fn endpoint(&self, values: &Values, option: Opt<String>, usual: &str) -> Result<Url> {
+        match self.read(values, option)?.filter(|text| !text.is_empty()) {
+            Some(_) => address_of(self.provider, values, option),
+            None => address(usual).ok_or_else(|| unsafe_address(self.provider, option)),
         }
     }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use larder_destination::{Error, ErrorKind, Result, TokenStore, Tools};
+use larder_destination::{Advice, Error, ErrorKind, Result, TokenStore, Tools};
 use larder_options::Secret;
 use reqwest::Url;
 use sha2::{Digest, Sha256};
@@ -44,7 +44,7 @@ impl OwnClient {
         settings: &Settings,
         tools: &Tools,
     ) -> Result<Self> {
-        let discreet = Discreet::of(&[&client.secret, &given]);
+        let discreet = Discreet::of(&[&client.secret, &given], &SIGN_IN);
         Ok(Self {
             service: Service::new(
                 provider,
@@ -117,6 +117,10 @@ impl Source for OwnClient {
         use crate::authorize::Authorize;
         self.discreet.secrets()
     }
+
+    fn advice(&self) -> &'static Advice {
+        &SIGN_IN
+    }
 }
 
 /// Keeps a refresh token; the disk is waited for on a thread where that may take time.
@@ -128,6 +132,11 @@ async fn store(call: &Call, tokens: &Arc<dyn TokenStore>, key: &str, token: &Sec
             .caused_by(error)
     })?
 }
+
+pub(super) const SIGN_IN: Advice = Advice {
+    id: "SignInNeeded",
+    help: "sign in again: `larder sign-in` with the storage URL gives a new --oauth-refresh-token",
+};
 
 /// The name under which a refresh token is stored: one per application and token of the options, which stands for an
 /// account.

@@ -1,12 +1,10 @@
 //! Service accounts of Google: a key signs an assertion, and the token endpoint gives an access token for it (RFC 7523;
 //! Google's "Using OAuth 2.0 for Server to Server Applications").
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use larder_destination::{Config, Error, ErrorKind, Result, Tools};
+use larder_destination::{Advice, Config, Error, ErrorKind, Result, Tools};
 use larder_options::{Opt, Secret};
 use reqwest::Url;
 use ring::rand::SystemRandom;
@@ -16,7 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Discreet, Granted, REPLY_BYTES, Source, Token, meaning};
+use super::{Discreet, Granted, REPLY_BYTES, Source, Token, meaning, secret};
 use crate::client::Settings;
 use crate::failure::Call;
 use crate::request::{Request, Wait};
@@ -130,10 +128,6 @@ struct KeyFile {
     token_uri: String,
 }
 
-fn secret<'de, D: serde::Deserializer<'de>>(source: D) -> std::result::Result<Secret, D::Error> {
-    String::deserialize(source).map(Secret::from)
-}
-
 /// Access tokens for a service account.
 pub(super) struct ServiceAccount {
     service: Service,
@@ -154,7 +148,7 @@ impl ServiceAccount {
         settings: &Settings,
         tools: &Tools,
     ) -> Result<Self> {
-        let discreet = Arc::new(Discreet::default());
+        let discreet = Discreet::of(&[], &KEY);
         Ok(Self {
             service: Service::new(provider, settings, discreet, meaning, tools)?,
             key,
@@ -197,7 +191,15 @@ impl Source for ServiceAccount {
     fn secrets(&self) -> Vec<String> {
         Vec::new()
     }
+
+    fn advice(&self) -> &'static Advice {
+        &KEY
+    }
 }
 
+const KEY: Advice = Advice {
+    id: "SignInNeeded",
+    help: "check in the service's console that this key of the service account is still valid, and the clock of this machine",
+};
 /// The longest that Google admits.
 const ASSERTION_SECONDS: i64 = 3600;

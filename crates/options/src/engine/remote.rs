@@ -16,6 +16,9 @@ table! { Group::Remote;
         "Opens a new connection for each transfer.",
         advanced: true,
         status: Status::NotYet;
+    DEVICE: bool = "device", Kind::Bool,
+        "Signs in with a code that is typed on another device.",
+        long: "For the command sign-in, on machines without a browser.";
     DISABLE_AUTOCREATE_FOLDER: bool = "disable-autocreate-folder", Kind::Bool,
         "Does not create a missing folder at the destination.",
         long: "Only backup creates it at all. A missing folder may mean that a disk is not mounted.";

@@ -66,7 +66,12 @@ fn the_secrets_are_secret() {
 }
 
 /// Options that Duplicati does not have.
-const OWN: &[&str] = &["allow-unencrypted-volumes", "ignore-inode-changes", "json"];
+const OWN: &[&str] = &[
+    "allow-unencrypted-volumes",
+    "device",
+    "ignore-inode-changes",
+    "json",
+];
 
 #[test]
 fn no_option_of_duplicati_is_missing() {

@@ -120,7 +120,7 @@ impl Case {
     /// Runs the case.
     pub(super) async fn run(self, bench: &Bench) -> Result<(), String> {
         if let Some(pages) = self.pages() {
-            if bench.order.dialect.page(0).is_none() {
+            if bench.order.dialect.page.is_none() {
                 return Ok(());
             }
             bench.order(self.verb, usize::MAX, Effect::Pages(pages));
@@ -187,7 +187,7 @@ impl Case {
             What::EndlessRefusal => (usize::MAX, Trouble::Endless { status: 400 }),
             What::Html => (usize::MAX, Trouble::Html),
             What::Echo(status) => {
-                let secrets = bench.order.dialect.secrets().join(" and ");
+                let secrets = bench.order.dialect.secrets.join(" and ");
                 let reason = format!("you sent {secrets}, which is not right");
                 (usize::MAX, refuse(status, &reason, None))
             }
@@ -235,13 +235,10 @@ impl Case {
                 return Err(format!("it was not tried again: {error}"));
             }
             What::Refused(status) | What::RefusedOnce(status) | What::Echo(status) => {
-                if bench
-                    .order
-                    .dialect
-                    .also(self.verb, status)
-                    .iter()
-                    .any(|also| alike(also, kind))
-                {
+                let mut also = bench.order.dialect.also.iter();
+                if also.any(|(verb, of, also)| {
+                    (*verb, *of) == (self.verb, status) && alike(also, kind)
+                }) {
                     return Ok(());
                 }
                 usual(self.verb, status)
