@@ -8,7 +8,7 @@ use larder_volume::{
     parse_block_entry,
 };
 
-use super::whole::WholeLists;
+use super::whole::Waiting;
 use super::{Described, Outcome};
 use crate::Result;
 use crate::data::VolumeData;
@@ -83,14 +83,12 @@ impl Ready<'_> {
                     })?;
                     self.load_blocklists(lists)?;
                 }
-                let mut unknown = 0_u64;
-                let (lost, mut whole) = (HashSet::new(), WholeLists::default());
+                let (mut unknown, mut waiting) = (0, Waiting::default());
                 let wrong = self.entries_of(&archive, name, |entry| {
-                    if self.first_missing(&entry, &lost, &mut whole)?.is_some() {
-                        unknown += 1;
-                    }
+                    unknown += self.count_missing(&mut waiting, entry)?;
                     Ok(())
                 })?;
+                unknown += self.count_rest(&mut waiting)?;
                 if wrong > 0 {
                     outcome.findings.push(Finding {
                         kind: "Error",
