@@ -10,7 +10,6 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a catalog operation did not succeed.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// The file contradicts itself. Nothing from it may be used any more: [`crate::Catalog::discard`] it, open it anew and
     /// rebuild it from the destination.

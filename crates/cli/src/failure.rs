@@ -74,7 +74,7 @@ impl Failure {
             cause = next.source();
         }
         Self {
-            code: error.exit_code(),
+            code: FAILED,
             id: error.id(),
             message,
             hint: error.hint(),

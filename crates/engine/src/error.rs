@@ -159,7 +159,7 @@ impl Error {
                 | Format::Unsupported(_)
                 | Format::Mismatch { .. }
                 | Format::TooLarge { .. } => Reach::Volume,
-                Format::Io(error) if is_local_trouble(error) => Reach::Run,
+                Format::Io(_) if is_of_this_machine(source) => Reach::Run,
                 Format::Io(_) => Reach::Volume,
             },
             Self::Withheld(_) => Reach::Volume,
@@ -184,6 +184,7 @@ impl Error {
                 larder_destination::Fault::Cancelled => Fault::Cancelled,
             },
             Self::Withheld(_) => Fault::Remote,
+            Self::Volume { source, .. } if is_of_this_machine(source) => Fault::Environment,
             Self::Volume { .. } => Fault::Data,
             Self::Catalog(_) | Self::Io { .. } => Fault::Environment,
             Self::Option(_) => Fault::User,
@@ -208,6 +209,7 @@ impl Error {
             Self::Option(_) => Some("OptionValidationError"),
             Self::Cancelled => Some("Cancelled"),
             Self::Withheld(_) => Some("RemoteFileDenied"),
+            Self::Volume { source, .. } if is_of_this_machine(source) => None,
             Self::Volume { name, .. } if is_list(name) => Some("DamagedList"),
             Self::Volume { .. } => Some("DamagedVolume"),
             Self::Catalog(_) | Self::Io { .. } | Self::Bug(_) => None,
@@ -225,10 +227,16 @@ impl Error {
             } => "check --passphrase (or the environment variable PASSPHRASE)".into(),
             Self::Destination(error) => match error.advised() {
                 Some(advice) => advice.help.into(),
+                None if *error.kind() == ErrorKind::Config => {
+                    format!("see `larder help {}`", error.provider())
+                }
                 None => hint_for(error.kind()).into(),
             },
             Self::Withheld(_) => {
                 "check the permissions of this file in the destination, and whether the server blocks names with its ending".into()
+            }
+            Self::Volume { source, .. } if is_of_this_machine(source) => {
+                "make room and check the permissions on this machine; --tempdir names another folder for temporary files".into()
             }
             Self::Volume { name, .. } if is_list(name) => {
                 "bring the file back as it was, or take another version: `larder list-filesets` shows them".into()
@@ -239,23 +247,7 @@ impl Error {
             Self::Bug(_) => {
                 "please report it, with the log (--log-file=… --log-file-log-level=Verbose)".into()
             }
-            _ => String::new(),
-        }
-    }
-
-    /// Exit code of the command line client (commands spec, exit codes).
-    #[must_use]
-    pub fn exit_code(&self) -> i32 {
-        match self {
-            Self::Known { .. }
-            | Self::Destination(_)
-            | Self::Withheld(_)
-            | Self::Volume { .. }
-            | Self::Catalog(_)
-            | Self::Io { .. }
-            | Self::Option(_)
-            | Self::Cancelled
-            | Self::Bug(_) => 100,
+            Self::Catalog(_) | Self::Io { .. } | Self::Option(_) | Self::Cancelled => String::new(),
         }
     }
 }
@@ -304,14 +296,20 @@ fn hint_for(kind: &ErrorKind) -> &'static str {
         }
         ErrorKind::Archived => "have the service bring the file back from its cold tier first",
         ErrorKind::Locked => "wait until the service's lock on the file has ended",
-        ErrorKind::NotFound
-        | ErrorKind::Exists
-        | ErrorKind::Config
-        | ErrorKind::Corrupt
-        | ErrorKind::Unsupported
-        | ErrorKind::Cancelled
-        | ErrorKind::Other => "",
+        ErrorKind::NotFound => "see what is there: `larder destination list`",
+        ErrorKind::Corrupt => {
+            "try again; if it happens often, look for the cause in the network or at the server"
+        }
+        ErrorKind::Other => {
+            "try again; if it stays, report it with the log (--log-file=… --log-file-log-level=Verbose)"
+        }
+        ErrorKind::Exists | ErrorKind::Config | ErrorKind::Unsupported | ErrorKind::Cancelled => "",
     }
+}
+
+/// True when it is this machine that kept a volume from being read or written.
+fn is_of_this_machine(error: &larder_volume::Error) -> bool {
+    matches!(error, larder_volume::Error::Io(error) if is_local_trouble(error))
 }
 
 /// True for what the system said, as against what a decoder found: a full disk is no damaged volume. Decoders report

@@ -406,7 +406,14 @@ const SPARE_BUFFERS: usize = 4;
 fn retry_class(error: &Error) -> RetryClass {
     match error {
         Error::Destination(error) => error.retry_class(),
-        _ => RetryClass::Never,
+        Error::Known { .. }
+        | Error::Withheld(_)
+        | Error::Volume { .. }
+        | Error::Catalog(_)
+        | Error::Io { .. }
+        | Error::Option(_)
+        | Error::Cancelled
+        | Error::Bug(_) => RetryClass::Never,
     }
 }
 

@@ -169,6 +169,7 @@ const SHORTEST_SECRET: usize = 4;
 #[cfg(test)]
 mod tests {
     use larder_destination::Operation;
+    use proptest::prelude::*;
     use reqwest::Url;
     use reqwest::header::HeaderValue;
 
@@ -212,6 +213,17 @@ mod tests {
             failure.error.to_string(),
             "test put a: the server answered 403 Forbidden (request r2)"
         );
+    }
+
+    proptest! {
+        #[test]
+        fn no_echo_of_a_secret_is_left(secret in "[a-zA-Z0-9+/=&]{4,20}", around in "\\PC{0,20}", more in "\\PC{0,20}") {
+            let url = Url::parse("http://h/").expect("an address");
+            let request = Request::get(url, Wait::Short);
+            let text = format!("{around}{secret}{more}{}{around}", encode::segment(&secret));
+            let blotted = blot(text, &request, std::slice::from_ref(&secret));
+            prop_assert!(!blotted.contains(&secret), "{}", blotted);
+        }
     }
 
     #[test]

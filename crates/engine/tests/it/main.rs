@@ -4,6 +4,7 @@ mod continue_set;
 mod cost;
 mod damage;
 mod doom;
+mod errors;
 mod faults;
 mod forge;
 mod golden;

@@ -161,6 +161,7 @@ fn restore(user: &User, arguments: &[String], target: &Path) -> (i32, Option<Str
             };
             (code, None)
         }
-        Err(error) => (error.exit_code(), error.id().map(str::to_owned)),
+        // Every failure has this code on the command line.
+        Err(error) => (100, error.id().map(str::to_owned)),
     }
 }

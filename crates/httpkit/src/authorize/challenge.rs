@@ -89,6 +89,8 @@ fn parameter(text: &str) -> (String, &str) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -108,18 +110,35 @@ mod tests {
         assert_eq!(found[1].get("realm"), Some("x"));
     }
 
-    #[test]
-    fn nonsense_ends() {
-        for text in [
-            "",
-            ",,,",
-            "=",
-            "==\"",
-            "a=\"",
-            "Digest realm=\"x",
-            "\u{1f600} =",
-        ] {
-            parse(text);
+    /// A challenge with parameters whose values need quotes, and one way to write it.
+    fn challenge() -> impl Strategy<Value = (Challenge, String)> {
+        let parameter = ("[a-z]{1,8}", "[ -~\u{e4}]{0,12}");
+        let parameters = prop::collection::vec(parameter, 1..4);
+        ("[A-Z][a-z]{1,8}", parameters).prop_map(|(scheme, parameters)| {
+            let quoted = |(name, value): &(String, String)| {
+                let value = value.replace('\\', "\\\\").replace('"', "\\\"");
+                format!("{name}=\"{value}\"")
+            };
+            let all: Vec<String> = parameters.iter().map(quoted).collect();
+            let text = format!("{scheme} {}", all.join(", "));
+            let scheme = scheme.to_ascii_lowercase();
+            (Challenge { scheme, parameters }, text)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn challenges_are_read_as_they_were_written(offered in prop::collection::vec(challenge(), 0..4)) {
+            let (expected, texts): (Vec<_>, Vec<_>) = offered.into_iter().unzip();
+            prop_assert_eq!(parse(&texts.join(", ")), expected);
+        }
+
+        #[test]
+        fn any_text_ends(text in "\\PC{0,40}|[a-c=\", \\\\]{0,40}") {
+            for challenge in parse(&text) {
+                prop_assert!(!challenge.scheme.is_empty());
+                prop_assert!(!challenge.scheme.contains([' ', ',', '=']));
+            }
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Tests of the HTTP client over the wire, on local ports.
+//! Tests of the HTTP client over the wire, on local ports, and of its parsers.
 
 mod chunked;
 mod exchange;
+mod properties;
 mod service;
 mod trust;
 
