@@ -13,6 +13,7 @@ use larder_destination::ErrorKind;
 use larder_volume::Format;
 
 use crate::context::Phase;
+use crate::repository::locked;
 use crate::run::Run;
 use crate::settle::{is_stored, split_leftovers};
 use crate::sync::{Mode, Need, Searched, View, is_another_set};
@@ -154,6 +155,13 @@ impl<'a> Settled<'a> {
         if !self.view.volumes.is_empty() {
             self.remember_format(self.format)?;
         }
+        let rows = self.catalog(|c| c.volumes())?;
+        let rows: HashSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+        let lists = self.view.lists().into_iter().map(|(_, list)| list);
+        *locked(&self.unread_lists) = lists
+            .filter(|list| !rows.contains(list.name.as_str()))
+            .map(|list| (list.name.as_str().to_owned(), list.size.unwrap_or(0)))
+            .collect();
         let losses = self.lasting_losses()?;
         Ok((Ready { settled: self }, losses))
     }

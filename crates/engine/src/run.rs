@@ -1,6 +1,7 @@
 //! One operation on a backup: its cancellation, its reports and counts. The operations are methods in the modules named
 //! after them.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -17,7 +18,7 @@ use crate::crypt::{Crypt, Rounds};
 use crate::data::{Sink, TAR_MEMORY_BYTES, VolumeData};
 use crate::error::VolumeContext;
 use crate::report::{BackendStatistics, Common, Outcome};
-use crate::repository::Repository;
+use crate::repository::{Repository, locked};
 use crate::settings::Settings;
 use crate::transfer::Remote;
 use crate::{Error, Result};
@@ -33,6 +34,8 @@ pub struct Run {
     pub(crate) cancel: Cancel,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
+    /// Names and bytes of version lists that the catalog knew nothing of when the destination was listed.
+    pub(crate) unread_lists: Mutex<Vec<(String, u64)>>,
     started: (i64, u32),
 }
 
@@ -83,6 +86,7 @@ impl Run {
             crypt,
             reporter,
             cancel,
+            unread_lists: Mutex::default(),
             started: clock.now(),
             clock,
             random: Arc::clone(&repository.random),
@@ -287,6 +291,14 @@ impl Run {
                 .iter()
                 .filter(|v| v.kind == VolumeKind::List)
                 .count() as u64;
+            let known: HashSet<&str> = volumes.iter().map(|v| v.name.as_str()).collect();
+            for (name, size) in locked(&self.unread_lists).iter() {
+                if !known.contains(name.as_str()) {
+                    statistics.known_file_count += 1;
+                    statistics.known_file_size += size;
+                    statistics.known_filesets += 1;
+                }
+            }
         }
         let elapsed =
             (now.0 - self.started.0) * 1_000_000_000 + i64::from(now.1) - i64::from(self.started.1);

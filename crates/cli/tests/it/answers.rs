@@ -175,3 +175,37 @@ fn a_catalog_of_an_earlier_run_is_not_backed_up() {
         assert!(!ran.out.contains(name), "{name}: {}", ran.out);
     }
 }
+
+#[test]
+fn each_attempt_against_a_dead_server_is_told() {
+    let place = Place::new();
+    // Nobody listens there.
+    let url = "webdav://127.0.0.1:1/x?use-ssl=false";
+    let ran = place.run([
+        "list",
+        url,
+        "--no-encryption",
+        "--number-of-retries=2",
+        "--retry-delay=0s",
+    ]);
+    assert_eq!(ran.code, 100);
+    let said = format!("{}{}", ran.out, ran.err);
+    for attempt in ["attempt 1 of 3", "attempt 2 of 3"] {
+        assert!(said.contains(attempt), "{said}");
+    }
+    ran.fails_with("HostUnreachable").complains("What helps: ");
+}
+
+#[test]
+fn a_span_that_leads_into_the_future_gets_a_hint() {
+    let place = Place::with_backup();
+    place
+        .on("list", ["*", "--time=1D"])
+        .complains("write -1D for the past");
+    let ran = place.on("list", ["*", "--time=2999-12-01T00:00:00"]);
+    assert!(
+        ran.err.contains("TimeInFuture") && !ran.err.contains("for the past"),
+        "{}",
+        ran.err
+    );
+}

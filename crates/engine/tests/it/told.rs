@@ -1,10 +1,17 @@
 //! What a run has to say: entries that nobody can restore, files that are refused, a module that changes.
 
-use larder_destination::{ErrorKind, Operation};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
+use larder_destination::{
+    About, Body, Clock, Destination, Download, ErrorKind, Existing, Operation, RemoteFile,
+};
 use larder_engine::{Outcome, Samples};
 use larder_options::Origin;
 use larder_testkit::Failure;
-use larder_volume::VolumeKind::{Blocks, List};
+use larder_volume::VolumeKind::{Blocks, Index, List};
 
 use crate::forge::Forge;
 use crate::rig::Rig;
@@ -257,4 +264,178 @@ fn excludes_that_leave_nothing_out_and_special_files_are_named_once() {
         "{texts}"
     );
     assert!(texts.contains("1 special file left out"), "{texts}");
+}
+
+/// A destination whose data files lie in a cold tier: they are listed and cannot be read.
+struct Cold(Arc<dyn Destination>);
+
+#[async_trait]
+impl Destination for Cold {
+    fn about(&self) -> &About {
+        self.0.about()
+    }
+
+    fn list(&self) -> BoxStream<'_, larder_destination::Result<RemoteFile>> {
+        let files = self.0.list().map_ok(|mut file| {
+            file.is_archived = file.name.contains("dblock");
+            file
+        });
+        files.boxed()
+    }
+
+    async fn get(&self, name: &str) -> larder_destination::Result<Download> {
+        if name.contains("dblock") {
+            let scheme = self.about().scheme;
+            return Err(larder_destination::Error::new(
+                ErrorKind::Archived,
+                scheme,
+                Operation::Get,
+                "it is archived",
+            ));
+        }
+        self.0.get(name).await
+    }
+
+    async fn put(
+        &self,
+        name: &str,
+        body: Body,
+        existing: Existing,
+    ) -> larder_destination::Result<()> {
+        self.0.put(name, body, existing).await
+    }
+
+    async fn delete(&self, name: &str) -> larder_destination::Result<()> {
+        self.0.delete(name).await
+    }
+
+    async fn create_folder(&self) -> larder_destination::Result<()> {
+        self.0.create_folder().await
+    }
+}
+
+#[test]
+fn archived_volumes_fail_no_sample() {
+    let mut rig = Rig::new();
+    rig.set("backup-test-samples", "1");
+    let way: Arc<dyn Destination> = Arc::new(Cold(rig.store.shared()));
+    for content in ["one", "two, longer"] {
+        rig.write("a", content);
+        rig.clock.pause(std::time::Duration::from_secs(1));
+        let run = rig.open_over(way.clone(), true).expect("it opens");
+        let report = run.backup(&rig.request()).expect("a backup");
+        run.repository().close().expect("the catalog closes");
+        let outcome = report.common.parsed_result;
+        assert_eq!(outcome, Outcome::Success, "{:?}", rig.log.complaints());
+    }
+    // What they hold cannot be restored now, and that is said without the word damage.
+    let run = rig.open_over(way, false).expect("it opens");
+    let target = rig.temp.path().join("cold");
+    let report = run
+        .restore(&larder_engine::RestoreRequest {
+            patterns: Vec::new(),
+            filters: Vec::new(),
+            target: Some(target),
+        })
+        .expect("a restore");
+    assert_eq!(report.broken_remote_files.len(), 1, "{report:#?}");
+}
+
+#[test]
+fn the_figures_of_the_destination_are_those_of_the_destination() {
+    let mut rig = Rig::new();
+    let mut check = |rig: &mut Rig, when: &str| {
+        let report = rig.backup();
+        let figures = report.common.backend_statistics;
+        let names = rig.store.names();
+        let lists = names.iter().filter(|name| name.contains("dlist")).count();
+        assert_eq!(
+            (figures.known_file_count, figures.known_filesets),
+            (names.len() as u64, lists as u64),
+            "{when}"
+        );
+        assert_eq!(figures.known_file_size, rig.store.total_len(), "{when}");
+    };
+    rig.write("a", larder_testkit::Rng::new(1).bytes(5_000));
+    check(&mut rig, "first");
+    rig.write("b", larder_testkit::Rng::new(2).bytes(5_000));
+    rig.plan
+        .push(Operation::Put, Failure::Before(ErrorKind::Network));
+    check(&mut rig, "after an upload that was repeated");
+    rig.write("c", larder_testkit::Rng::new(3).bytes(5_000));
+    check(&mut rig, "third");
+    rig.lose_state();
+    check(&mut rig, "after the catalog was lost");
+    rig.write("d", larder_testkit::Rng::new(4).bytes(5_000));
+    check(&mut rig, "and again");
+}
+
+#[test]
+fn a_wrong_passphrase_fetches_nothing_twice() {
+    let mut rig = Rig::encrypted("right");
+    rig.write("a", "one");
+    rig.backup();
+    rig.lose_state();
+    rig.passphrase = Some("wrong".into());
+    rig.journal.clear();
+    let error = rig.try_restore(0).expect_err("the passphrase is wrong");
+    assert_eq!(error.id(), Some("WrongPassphrase"));
+    let mut asked = rig.journal.names(Operation::Get);
+    let all = asked.len();
+    asked.sort();
+    asked.dedup();
+    assert_eq!(asked.len(), all, "{asked:?}");
+}
+
+#[test]
+fn all_paths_that_a_damage_hurts_are_counted_and_named_on_request() {
+    let mut rig = Rig::new();
+    for n in 0..150_u64 {
+        rig.write(&format!("f{n:03}"), larder_testkit::Rng::new(n).bytes(100));
+    }
+    rig.backup();
+    let name = rig.names(Blocks).remove(0);
+    let _ = rig.store.remove(&name).expect("a data file");
+    for (full, named) in [("false", 100), ("true", 151)] {
+        rig.set("full-result", full);
+        let report = rig.test_all();
+        let harm: Vec<_> = report
+            .harm
+            .iter()
+            .map(|h| (&h.file, h.path_count))
+            .collect();
+        // The folder lost its metadata with them.
+        assert_eq!(harm, [(&name, 151)]);
+        assert_eq!(report.harm[0].paths.len(), named);
+    }
+}
+
+#[test]
+fn volumes_that_another_machine_replaced_are_neither_asked_for_nor_warned_of() {
+    let mut rig = Rig::new();
+    rig.write("a", larder_testkit::Rng::new(1).bytes(5_000));
+    rig.backup();
+    rig.write("b", larder_testkit::Rng::new(2).bytes(5_000));
+    rig.backup();
+    // What a compaction elsewhere does: the same blocks in other volumes.
+    let own: Vec<String> = [Blocks, Index].map(|kind| rig.names(kind)).concat();
+    for name in &own {
+        let content = rig.store.remove(name).expect("a volume");
+        if name.contains("dblock") {
+            rig.store
+                .insert(&name.replace(&name[11..19], "01234567"), content);
+        }
+    }
+    rig.journal.clear();
+    rig.log.clear();
+    let (_, report) = rig.try_restore(0).expect("a restore");
+    let asked = rig.journal.names(Operation::Get);
+    assert!(asked.iter().all(|name| !own.contains(name)), "{asked:?}");
+    assert_eq!(report.broken_remote_files, Vec::<String>::new());
+    assert_eq!(
+        report.common.parsed_result,
+        Outcome::Success,
+        "{:?}",
+        rig.log.complaints()
+    );
 }
