@@ -92,6 +92,8 @@ pub(crate) struct Rules {
     pub(crate) verify: bool,
     pub(crate) dry_run: bool,
     pub(crate) preallocate: bool,
+    /// Files are on the disk before they get their names.
+    pub(crate) sync: bool,
     pub(crate) link_metadata: bool,
     /// Permissions of new files when the stored ones are not asked for.
     pub(crate) file_mode: u32,
@@ -185,6 +187,7 @@ impl Ready<'_> {
             verify: !self.values.get(opt::SKIP_RESTORE_VERIFICATION)?,
             dry_run: self.settings.dry_run,
             preallocate: self.values.get(opt::RESTORE_PREALLOCATE_SIZE)?,
+            sync: self.values.get(opt::RESTORE_SYNC)?,
             link_metadata: self.values.get(opt::RESTORE_SYMLINK_METADATA)?,
             file_mode: 0o666 & !umask,
             folder_mode: 0o777 & !umask,

@@ -48,6 +48,8 @@ pub enum Step {
     Create,
     /// Bytes are written to a temporary file, or its length is set.
     Write,
+    /// A temporary file is brought onto the disk, because that was asked for.
+    Sync,
     /// A temporary file gets its final name.
     Rename,
     /// A link is created.

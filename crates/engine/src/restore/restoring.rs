@@ -162,7 +162,12 @@ impl<'a> Restoring<'a> {
         self.links()?;
         self.leftovers()?;
         self.plain_folders()?;
-        self.folders()
+        self.folders()?;
+        if self.rules.sync {
+            // The names: they may lie in several file systems.
+            rustix::fs::sync();
+        }
+        Ok(())
     }
 
     pub(super) fn item(&self, number: u32) -> Option<&Item> {
@@ -391,6 +396,9 @@ impl<'a> Restoring<'a> {
         if let Some(restore) = restore {
             self.root.watch(Step::Facts, &place)?;
             self.tell_facts(self.root.apply_file(&file, &restore), &job.path);
+        }
+        if self.rules.sync && !replaces {
+            self.root.sync_temporary(&file, &place)?;
         }
         let replace = if replaces { Replace::Yes } else { Replace::No };
         self.root

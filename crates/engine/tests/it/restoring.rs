@@ -280,6 +280,47 @@ fn each_step_of_a_restore_fails_once() {
 }
 
 #[test]
+fn on_request_each_file_is_on_the_disk_before_it_gets_its_name() {
+    let mut case = Case::new(Before::Nothing);
+    for (wanted, value) in [(false, "false"), (true, "true")] {
+        case.rig.set("restore-sync", value);
+        let folder = case.target();
+        let sweep = Sweep::new(0, What::Nothing);
+        restore(&mut case.rig, &folder.path().join("t"), &sweep).expect("a restore");
+        let seen = sweep.seen.lock().expect("no panic").clone();
+        let count = |step| seen.iter().filter(|seen| **seen == step).count();
+        assert!(count(Step::Rename) > 0);
+        assert_eq!(
+            count(Step::Sync),
+            if wanted { count(Step::Rename) } else { 0 }
+        );
+    }
+    // What cannot be brought onto the disk gets no name.
+    let folder = case.target();
+    let target = folder.path().join("t");
+    let sweep = Arc::new(NoSync);
+    let run = case.rig.open().expect("it opens");
+    let report = run
+        .restore_watched(&request(&target), Some(sweep))
+        .expect("the rest");
+    assert!(!report.broken_local_files.is_empty());
+    let left = files(&target);
+    assert!(left.is_empty(), "{:?}", left.keys());
+}
+
+/// A disk that keeps nothing.
+struct NoSync;
+
+impl Watch for NoSync {
+    fn before(&self, step: Step, _: &[u8]) -> io::Result<()> {
+        match step {
+            Step::Sync => Err(io::Error::other("the disk does not answer")),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[test]
 fn a_full_disk_stops_a_restore_and_the_same_command_goes_on() {
     for before in [Before::Nothing, Before::Older] {
         let mut case = Case::new(before);

@@ -344,7 +344,7 @@ fn archived_volumes_fail_no_sample() {
 #[test]
 fn the_figures_of_the_destination_are_those_of_the_destination() {
     let mut rig = Rig::new();
-    let mut check = |rig: &mut Rig, when: &str| {
+    let check = |rig: &mut Rig, when: &str| {
         let report = rig.backup();
         let figures = report.common.backend_statistics;
         let names = rig.store.names();

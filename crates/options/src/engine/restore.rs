@@ -49,6 +49,11 @@ table! { Group::Restore;
     RESTORE_PREALLOCATE_SIZE: bool = "restore-preallocate-size", Kind::Bool,
         "Gives files their whole length before they are filled.",
         advanced: true;
+    RESTORE_SYNC: bool = "restore-sync", Kind::Bool,
+        "Waits until each restored file is on the disk before it gets its name.",
+        advanced: true,
+        long: "Without it a power cut soon after a restore may leave files that are too short, as after any copying. \
+               A file that replaces one is on the disk before that in any case.";
     RESTORE_CACHE_MAX: u64 = "restore-cache-max", Kind::Size { unit: SizeUnit::Mib },
         "Limits the memory for blocks that are needed again.",
         default: Some("4gb"),

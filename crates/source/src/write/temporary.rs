@@ -89,6 +89,17 @@ impl TargetRoot {
         Ok(is_usable.then(|| File::from(handle)))
     }
 
+    /// Waits until the content of a temporary file is on the disk. What is renamed then cannot come back shorter after a
+    /// power cut.
+    ///
+    /// # Errors
+    ///
+    /// What the system reports; the content may be lost then.
+    pub fn sync_temporary(&self, file: &File, rel: &[u8]) -> io::Result<()> {
+        self.watch(Step::Sync, rel)?;
+        Ok(fdatasync(file)?)
+    }
+
     /// Gives a temporary file its final name. When it replaces a file, its content is on the disk before that.
     ///
     /// # Errors
