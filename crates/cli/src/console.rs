@@ -6,12 +6,12 @@
 use std::io::IsTerminal;
 use std::sync::Arc;
 
-use larder_engine::{Level, Message, Monitor, Phase, Progress, Transfer};
-use larder_options::value::format_size;
+use larder_engine::{Event, Level, Message, Monitor, Phase, Progress, Transfer};
 use larder_registry::destination::{Wait, WaitListener};
+use larder_render::Work;
 
 use crate::logging::{Chooser, LogFile};
-use crate::progress::{Display, Figures, Work};
+use crate::progress::{Display, Figures};
 use crate::terminal::{note, print};
 
 /// Prints to the terminal and the log file.
@@ -136,8 +136,9 @@ impl WaitListener for Console {
     }
 }
 
-impl Monitor for Console {
-    fn message(&self, message: &Message) {
+impl Console {
+    /// Prints a message and puts it into the log file, as far as either is wanted.
+    pub fn message(&self, message: &Message) {
         if let Some(log) = &self.log {
             log.write(message);
         }
@@ -149,50 +150,21 @@ impl Monitor for Console {
         if !self.chooser.wants_while_waiting(message) {
             return;
         }
+        let line = larder_render::message(message);
         match message.level {
-            // Standard output of a listing is for scripts, and this is for whoever waits.
-            Level::Retry if !self.quiet => self.complaint(&format!("  {}", message.text)),
-            Level::Notice if !self.quiet => self.complaint(&format!("Notice: {}", message.text)),
-            Level::Retry | Level::Notice => {}
-            Level::Warning if !self.quiet => {
-                self.complaint(&format!("Warning [{}]: {}", message.id, message.text));
-            }
-            Level::Warning => {}
-            Level::Error => self.complaint(&format!("Error [{}]: {}", message.id, message.text)),
-            Level::DryRun => self.line(&format!("[Dryrun]: {}", message.text)),
-            Level::Verbose | Level::Information => {
-                self.line(&format!("  {}", message.text));
-            }
+            // Standard output of a listing is for scripts, and these are for people.
+            Level::Retry | Level::Notice | Level::Warning if self.quiet => {}
+            Level::Retry | Level::Notice | Level::Warning | Level::Error => self.complaint(&line),
+            Level::DryRun | Level::Verbose | Level::Information => self.line(&line),
         }
-    }
-
-    fn wants(&self, level: Level) -> bool {
-        self.chooser.may_want(level) || self.log.as_ref().is_some_and(|log| log.may_want(level))
     }
 
     fn phase(&self, phase: Phase) {
-        let (work, text) = match phase {
-            Phase::CheckingRemote => (Work::None, "Checking remote backup ..."),
-            Phase::Rebuilding => (
-                Work::None,
-                "Building the local catalog from the destination ...",
-            ),
-            Phase::Backup => (Work::Backup, "Scanning source files ..."),
-            Phase::Uploading => (Work::None, "Uploading the version list ..."),
-            Phase::Verifying if self.run == RunKind::Backup => {
-                (Work::None, "Verifying remote backup ...")
-            }
-            Phase::Verifying => (Work::None, "Verifying volumes ..."),
-            Phase::ReadingLists => (Work::None, "Reading version lists ..."),
-            Phase::CheckingTargets => (Work::Restore, "Checking existing target files ..."),
-            Phase::Restoring => (Work::Restore, "Restoring files ..."),
-            Phase::Metadata => (Work::None, "Applying times and permissions ..."),
-            Phase::Completed => (Work::None, ""),
-        };
-        self.display.phase(work, text);
-        if phase == Phase::Completed {
+        let (work, text) = larder_render::phase(phase, self.run == RunKind::Backup);
+        self.display.phase(work, text.unwrap_or_default());
+        let Some(text) = text else {
             return;
-        }
+        };
         self.log("Phase", text);
         if self.run != RunKind::Listing || self.chooser.shows(Level::Information) {
             self.line(text);
@@ -206,31 +178,33 @@ impl Monitor for Console {
         if !self.transfers && self.log.is_none() {
             return;
         }
-        let text = match transfer {
-            Transfer::List => "Listing remote folder ...".to_owned(),
-            Transfer::Put { name, size } => {
-                format!("Uploading file {name} ({}) ...", format_size(*size))
-            }
-            Transfer::Get { name, size: 0 } => format!("Downloading file {name} ..."),
-            Transfer::Get { name, size } => {
-                format!("Downloading file {name} ({}) ...", format_size(*size))
-            }
-            Transfer::Delete { name, size } => {
-                format!("Deleting file {name} ({}) ...", format_size(*size))
-            }
-            Transfer::CreateFolder => "Creating remote folder ...".to_owned(),
-        };
+        let text = larder_render::transfer(transfer);
         self.log("BackendEvent", &text);
         if self.transfers {
             self.line(&format!("  {text}"));
         }
     }
 
-    fn progress(&self, progress: Arc<Progress>) {
-        self.display.follow(Arc::clone(&progress));
+    fn progress(&self, progress: &Arc<Progress>) {
+        self.display.follow(Arc::clone(progress));
         *self
             .progress
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(progress);
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::clone(progress));
+    }
+}
+
+impl Monitor for Console {
+    fn event(&self, event: &Event) {
+        match event {
+            Event::Started(progress) => self.progress(progress),
+            Event::Phase(phase) => self.phase(*phase),
+            Event::Transfer(transfer) => self.transfer(transfer),
+            Event::Message(message) => self.message(message),
+        }
+    }
+
+    fn wants(&self, level: Level) -> bool {
+        self.chooser.may_want(level) || self.log.as_ref().is_some_and(|log| log.may_want(level))
     }
 }

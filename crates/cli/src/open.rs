@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use larder_engine::{
-    Cancel, Error, Level, Message, Monitor, Phase, Progress, Repository, Run, Setup, SystemClock,
-    SystemRandom, Transfer, network_runtime,
+    Cancel, Error, Event, Level, Message, Monitor, Repository, Run, Setup, SystemClock,
+    SystemRandom, network_runtime,
 };
 use larder_options::{Choice, Opt, Problem, Secret, Values, check, engine as opt, find_decl};
 use larder_registry::destination::wrap::{RateLimit, ReadOnly, Throttle};
@@ -437,10 +437,9 @@ fn foreign_options(values: &Values, found: Found) -> Vec<Problem> {
 pub struct Forward<'a>(pub &'a Run);
 
 impl Monitor for Forward<'_> {
-    fn message(&self, message: &Message) {
-        self.0.warn(message.id, message.text.clone());
+    fn event(&self, event: &Event) {
+        if let Event::Message(message) = event {
+            self.0.warn(message.id, message.text.clone());
+        }
     }
-    fn phase(&self, _: Phase) {}
-    fn transfer(&self, _: &Transfer) {}
-    fn progress(&self, _: Arc<Progress>) {}
 }

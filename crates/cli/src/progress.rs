@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use larder_engine::Progress;
 use larder_options::value::format_size;
+use larder_render::Work;
 
 use crate::terminal::{print, shown};
 use crate::words::{counted, noun, verb};
@@ -22,17 +23,6 @@ const DRAW_EVERY: Duration = Duration::from_millis(200);
 const RATE_WINDOW: Duration = Duration::from_secs(60);
 /// How long a speed is measured before a time is told from it.
 const RATE_SETTLES: Duration = Duration::from_secs(5);
-
-/// What is being done with the files that are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
-    /// Nothing is counted yet, or any more.
-    None,
-    /// Files are read.
-    Backup,
-    /// Files are written.
-    Restore,
-}
 
 struct State {
     work: Work,

@@ -182,20 +182,27 @@ pub struct Progress {
     pub counted: AtomicBool,
 }
 
-/// Receives everything a run has to say. Called from many threads; must not block for long.
-pub trait Monitor: Send + Sync {
+/// Something that a run tells while it goes on.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The counters of this run, once at its start.
+    Started(Arc<Progress>),
+    /// A new phase.
+    Phase(Phase),
+    /// A remote call begins.
+    Transfer(Transfer),
     /// A message.
-    fn message(&self, message: &Message);
+    Message(Message),
+}
+
+/// Receives the events of a run. Called from many threads; must not block for long.
+pub trait Monitor: Send + Sync {
+    /// Something happened.
+    fn event(&self, event: &Event);
     /// Whether messages of a level may be wanted; where they are not, those about single paths are not even made.
     fn wants(&self, _: Level) -> bool {
         true
     }
-    /// A new phase.
-    fn phase(&self, phase: Phase);
-    /// A remote call begins.
-    fn transfer(&self, transfer: &Transfer);
-    /// The counters of this run, handed over once at its start.
-    fn progress(&self, progress: Arc<Progress>);
 }
 
 /// A monitor that ignores everything.
@@ -203,10 +210,7 @@ pub trait Monitor: Send + Sync {
 pub struct Silent;
 
 impl Monitor for Silent {
-    fn message(&self, _: &Message) {}
-    fn phase(&self, _: Phase) {}
-    fn transfer(&self, _: &Transfer) {}
-    fn progress(&self, _: Arc<Progress>) {}
+    fn event(&self, _: &Event) {}
 }
 
 /// Collects messages for the report and passes everything on.
@@ -229,7 +233,7 @@ impl Reporter {
     #[must_use]
     pub fn new(inner: Arc<dyn Monitor>, suppressed: Vec<String>) -> Self {
         let progress = Arc::new(Progress::default());
-        inner.progress(progress.clone());
+        inner.event(&Event::Started(progress.clone()));
         Self {
             inner,
             progress,
@@ -253,7 +257,8 @@ impl Reporter {
             Level::Warning => (&self.warnings, &self.warning_count),
             Level::Error => (&self.errors, &self.error_count),
             _ => {
-                self.inner.message(&Message { level, id, text });
+                self.inner
+                    .event(&Event::Message(Message { level, id, text }));
                 return;
             }
         };
@@ -263,7 +268,8 @@ impl Reporter {
         {
             list.push(format!("[{id}] {text}"));
         }
-        self.inner.message(&Message { level, id, text });
+        self.inner
+            .event(&Event::Message(Message { level, id, text }));
     }
 
     /// A warning.
@@ -306,12 +312,12 @@ impl Reporter {
 
     /// A new phase.
     pub fn phase(&self, phase: Phase) {
-        self.inner.phase(phase);
+        self.inner.event(&Event::Phase(phase));
     }
 
     /// A remote call begins.
-    pub fn transfer(&self, transfer: &Transfer) {
-        self.inner.transfer(transfer);
+    pub fn transfer(&self, transfer: Transfer) {
+        self.inner.event(&Event::Transfer(transfer));
     }
 
     /// Warnings so far: the texts kept and how many there were.

@@ -34,7 +34,7 @@ pub mod words;
 mod workers;
 
 pub use backup::BackupRequest;
-pub use context::{Cancel, Level, Message, Monitor, Phase, Progress, Silent, Transfer};
+pub use context::{Cancel, Event, Level, Message, Monitor, Phase, Progress, Silent, Transfer};
 // Time and randomness, as every part takes them.
 pub use error::{Error, Fault, Result};
 pub use larder_destination::{Clock, FixedClock, Random, SystemClock, SystemRandom};

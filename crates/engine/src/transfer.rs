@@ -150,7 +150,7 @@ impl Remote {
         create: bool,
         keeps: impl Fn(&RemoteFile) -> bool,
     ) -> Result<Vec<RemoteFile>> {
-        self.reporter.transfer(&Transfer::List);
+        self.reporter.transfer(Transfer::List);
         let files = self.repeat(create, || async {
             let mut stream = self.destination.list();
             let (mut files, mut any) = (Vec::new(), false);
@@ -181,7 +181,7 @@ impl Remote {
 
     /// Fetches a file whole. With `expected` known, another length is an error that is tried again.
     pub(crate) fn get(&self, name: &str, expected: Option<u64>) -> Result<VolumeData> {
-        self.reporter.transfer(&Transfer::Get {
+        self.reporter.transfer(Transfer::Get {
             name: name.to_owned(),
             size: expected.unwrap_or(0),
         });
@@ -283,7 +283,7 @@ impl Remote {
 
     /// Sends a file once. The caller decides about another name and attempt.
     pub(crate) fn put_once(&self, name: &str, data: &VolumeData, existing: Existing) -> Result<()> {
-        self.reporter.transfer(&Transfer::Put {
+        self.reporter.transfer(Transfer::Put {
             name: name.to_owned(),
             size: data.len(),
         });
@@ -343,7 +343,7 @@ impl Remote {
 
     /// Removes a file; one that is not there counts as removed.
     pub(crate) fn delete(&self, name: &str, size: u64) -> Result<()> {
-        self.reporter.transfer(&Transfer::Delete {
+        self.reporter.transfer(Transfer::Delete {
             name: name.to_owned(),
             size,
         });
@@ -361,7 +361,7 @@ impl Remote {
     }
 
     fn make_folder(&self) -> Result<()> {
-        self.reporter.transfer(&Transfer::CreateFolder);
+        self.reporter.transfer(Transfer::CreateFolder);
         self.counts.calls.fetch_add(1, Ordering::Relaxed);
         self.runtime
             .block_on(self.cancel.race(self.destination.create_folder()))??;
@@ -472,10 +472,7 @@ mod tests {
 
     struct Silent;
     impl crate::Monitor for Silent {
-        fn message(&self, _: &crate::Message) {}
-        fn phase(&self, _: crate::Phase) {}
-        fn transfer(&self, _: &Transfer) {}
-        fn progress(&self, _: Arc<crate::Progress>) {}
+        fn event(&self, _: &crate::Event) {}
     }
 
     #[test]

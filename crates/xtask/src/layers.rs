@@ -15,8 +15,9 @@ use crate::sources::{self, Source};
 /// The suites (`conformance`, `xtask`) may name the seam they exercise. The same list stands in `ARCHITECTURE.md`,
 /// which `check` compares.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("cli", &["engine", "registry", "options"]),
-    ("server", &["engine", "registry", "options"]),
+    ("cli", &["engine", "registry", "options", "render"]),
+    ("server", &["engine", "registry", "options", "render"]),
+    ("render", &["engine", "options"]),
     ("registry", &["destinations/*", "destination", "options"]),
     (
         "destinations/*",

@@ -8,7 +8,7 @@ use larder_engine::source::{
     Filter, HardlinkPolicy, OwnFiles, Places, SymlinkPolicy, WalkOptions, is_empty_folder,
     prepare_sources,
 };
-use larder_engine::{BackupRequest, Level, Message, Monitor};
+use larder_engine::{BackupRequest, Event, Level, Message, Monitor};
 use larder_options::engine::choices::{HardlinkChoice, SnapshotChoice, SymlinkChoice};
 use larder_options::{Opt, Values, engine as opt};
 use larder_registry::destination::Url;
@@ -88,11 +88,11 @@ pub fn sources(call: &Invocation, told: &dyn Monitor) -> Result<BackupRequest, F
         .map(|path| absolute(path))
         .collect::<Result<_, _>>()?;
     let warn = |id: &'static str, text: String| {
-        told.message(&Message {
+        told.event(&Event::Message(Message {
             level: Level::Warning,
             id,
             text,
-        });
+        }));
     };
     let filter = compile(call)?;
     if let Some(rule) = filter.excludes_everything() {
@@ -194,11 +194,11 @@ fn snapshot(values: &Values, told: &dyn Monitor) -> Result<(), Failure> {
             "choose another --snapshot-policy",
         )),
         SnapshotChoice::On => {
-            told.message(&Message {
+            told.event(&Event::Message(Message {
                 level: Level::Warning,
                 id: "SnapshotFailed",
                 text: format!("{text}; files are read as they are"),
-            });
+            }));
             Ok(())
         }
         SnapshotChoice::Auto | SnapshotChoice::Off => Ok(()),

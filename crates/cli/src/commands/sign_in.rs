@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use larder_engine::{Error, Level, Message, Monitor as _};
+use larder_engine::{Error, Level, Message};
 use larder_options::engine as opt;
 use larder_registry::destination::{AskConsent, Consent, SignInWay, Tools};
 

@@ -1,9 +1,7 @@
 //! `test-filters`: the walk of a backup without the backup.
 
-use std::sync::Arc;
-
 use larder_engine::source::{Action, FileKind, Filter, SkipReason, Walk, WalkItem};
-use larder_engine::{Level, Message, Monitor, Phase, Progress, Transfer};
+use larder_engine::{Event, Level, Monitor};
 use larder_options::value::format_size;
 
 use super::backup::sources;
@@ -17,12 +15,11 @@ use crate::words::counted;
 struct Plain;
 
 impl Monitor for Plain {
-    fn message(&self, message: &Message) {
-        note(&format!("Warning [{}]: {}", message.id, message.text));
+    fn event(&self, event: &Event) {
+        if let Event::Message(message) = event {
+            note(&larder_render::message(message));
+        }
     }
-    fn phase(&self, _: Phase) {}
-    fn transfer(&self, _: &Transfer) {}
-    fn progress(&self, _: Arc<Progress>) {}
 }
 
 /// Runs the command; gives the exit code.

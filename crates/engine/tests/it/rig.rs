@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex};
 use larder_destination::{Destination, Operation};
 use larder_engine::source::WalkOptions;
 use larder_engine::{
-    BackupReport, BackupRequest, Cancel, Clock, Error, FixedClock, Level, Message, Monitor, Phase,
-    Progress, Repository, RestoreReport, RestoreRequest, Run, Samples, Setup, SystemRandom,
-    TestReport, Transfer,
+    BackupReport, BackupRequest, Cancel, Clock, Error, Event, FixedClock, Level, Message, Monitor,
+    Repository, RestoreReport, RestoreRequest, Run, Samples, Setup, SystemRandom, TestReport,
 };
 use larder_options::{Origin, Secret, Values};
 use larder_testkit::tree::{CompareOptions, Manifest, compare_manifests};
@@ -51,15 +50,15 @@ impl Log {
 }
 
 impl Monitor for Log {
-    fn message(&self, message: &Message) {
+    fn event(&self, event: &Event) {
+        let Event::Message(message) = event else {
+            return;
+        };
         self.0
             .lock()
             .expect("no test panicked in here")
             .push(message.clone());
     }
-    fn phase(&self, _: Phase) {}
-    fn transfer(&self, _: &Transfer) {}
-    fn progress(&self, _: Arc<Progress>) {}
 }
 
 /// One backup job with everything around it.

@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use larder_destination::Destination;
 use larder_engine::{
-    Cancel, Clock, FixedClock, Message, Monitor, Phase, Progress, Repository, Result, Run, Setup,
-    SystemRandom, Transfer,
+    Cancel, Clock, Event, FixedClock, Monitor, Repository, Result, Run, Setup, SystemRandom,
 };
 use larder_options::{Origin, Secret, Values};
 use larder_testkit::MemoryDestination;
@@ -223,16 +222,16 @@ impl Log {
 }
 
 impl Monitor for Log {
-    fn message(&self, message: &Message) {
+    fn event(&self, event: &Event) {
+        let Event::Message(message) = event else {
+            return;
+        };
         let line = format!("{:?} {}: {}", message.level, message.id, message.text);
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(line);
     }
-    fn phase(&self, _: Phase) {}
-    fn transfer(&self, _: &Transfer) {}
-    fn progress(&self, _: Arc<Progress>) {}
 }
 
 /// True when owners can be given away; metadata is only then exactly what root's backup recorded.

@@ -3,11 +3,12 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::failure::Failure;
-
 /// A report as text: one fact in a line, reports inside it indented, lists in brackets.
-pub fn text<T: Serialize>(report: &T) -> Result<String, Failure> {
-    let value = serde_json::to_value(report).map_err(|e| Failure::general(e.to_string()))?;
+///
+/// # Errors
+/// Those of the encoder, which come from no report of the engine.
+pub fn full_result<T: Serialize>(report: &T) -> serde_json::Result<String> {
+    let value = serde_json::to_value(report)?;
     let mut text = String::new();
     if let Value::Object(facts) = &value {
         for (name, value) in facts {
@@ -73,7 +74,7 @@ mod tests {
             "A": 1, "B": true, "C": null, "D": ["x", "y"], "E": [], "F": { "G": "g" },
         });
         assert_eq!(
-            text(&report).expect("text"),
+            full_result(&report).expect("text"),
             "A: 1\nB: True\nC: \nD: [\n  x\n  y\n]\nE: []\nF:\n  G: g"
         );
     }

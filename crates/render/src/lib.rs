@@ -1,0 +1,38 @@
+//! How events and reports are told to people and scripts: Duplicati's sentences, lines, figures and exit codes, in one
+//! place for every front end.
+//!
+//! Everything here gives text and prints nothing. Texts come as [`Line`]s, since a front end treats paths unlike words: a
+//! terminal gets them made safe, a script as they are.
+
+mod event;
+mod full;
+mod listing;
+mod reports;
+mod time;
+
+pub use event::{Work, message, phase, transfer};
+pub use full::full_result;
+pub use listing::{Count, listing_code, versions, write_files};
+pub use reports::{
+    Detail, Told, backup, backup_log, repair, repair_log, restore, restore_log, test, test_log,
+};
+pub use time::{local_time, time_text};
+
+use serde::Serialize;
+
+/// A line of a text, without its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// Our own words; names in them are made safe wherever they are shown.
+    Words(String),
+    /// A stored path, which scripts read as it is.
+    Path(String),
+}
+
+/// A report as JSON (docs/guide/json.md).
+///
+/// # Errors
+/// Those of the encoder, which come from no report of the engine.
+pub fn json<T: Serialize>(report: &T) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(report)
+}

@@ -1,0 +1,412 @@
+//! Closing lines of operations, and the exit codes that follow from their reports (docs/reference/exit-codes.md).
+
+use larder_engine::words::{counted, noun, verb};
+use larder_engine::{BackupReport, Harm, Outcome, RepairReport, RestoreReport, TestReport};
+use larder_options::value::format_size;
+
+use crate::Line;
+
+/// How an operation is told at its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Lines of the result.
+    pub lines: Vec<Line>,
+    /// Lines about what went wrong, which belong apart from the result.
+    pub complaints: Vec<Line>,
+    /// The exit code.
+    pub code: i32,
+}
+
+impl Told {
+    fn say(&mut self, text: impl Into<String>) {
+        self.lines.push(Line::Words(text.into()));
+    }
+
+    fn complain(&mut self, text: impl Into<String>) {
+        self.complaints.push(Line::Words(text.into()));
+    }
+}
+
+/// How much of long lists is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// The beginning of each list.
+    Short,
+    /// Everything (`--full-result`).
+    Full,
+}
+
+impl Detail {
+    /// So many of a list of which usually `short` are told.
+    fn most(self, short: usize) -> usize {
+        match self {
+            Self::Short => short,
+            Self::Full => usize::MAX,
+        }
+    }
+}
+
+/// Paths and findings that are told of a long list.
+const SHORT_PATHS: usize = 11;
+const SHORT_FINDINGS: usize = 10;
+/// Exit codes of a backup that was stopped: with something stored for the next run, and without.
+const STOPPED: i32 = 50;
+const STOPPED_EMPTY: i32 = 100;
+
+/// The closing block of a backup.
+#[must_use]
+pub fn backup(report: &BackupReport) -> Told {
+    let statistics = &report.common.backend_statistics;
+    let mut told = Told {
+        code: backup_code(report),
+        ..Told::default()
+    };
+    if report
+        .test_results
+        .as_ref()
+        .is_some_and(|t| t.damaged() == 0)
+    {
+        told.say("Remote backup verification completed");
+    }
+    let mut fact =
+        |name: &str, value: &dyn std::fmt::Display| told.say(format!("  {name}: {value}"));
+    fact("Duration of backup", &report.common.duration);
+    fact("Remote files", &statistics.known_file_count);
+    fact("Remote filesets", &statistics.known_filesets);
+    fact("Remote size", &format_size(statistics.known_file_size));
+    for (name, bytes) in [
+        ("Total remote quota", statistics.total_quota_space),
+        ("Available remote quota", statistics.free_quota_space),
+    ] {
+        if let Ok(bytes) = u64::try_from(bytes) {
+            fact(name, &format_size(bytes));
+        }
+    }
+    fact("Files added", &report.added_files);
+    fact("Files deleted", &report.deleted_files);
+    fact("Files changed", &report.modified_files);
+    fact("Data uploaded", &format_size(statistics.bytes_uploaded));
+    fact("Data downloaded", &format_size(statistics.bytes_downloaded));
+    told.say(if report.dryrun {
+        "Dry run completed; nothing was stored"
+    } else if report.common.interrupted {
+        "Backup stopped; no new version was written"
+    } else if report.common.parsed_result == Outcome::Error {
+        "Backup finished with errors"
+    } else {
+        "Backup completed successfully!"
+    });
+    told
+}
+
+fn backup_code(report: &BackupReport) -> i32 {
+    if report.common.interrupted {
+        return if report.partial_backup {
+            STOPPED
+        } else {
+            STOPPED_EMPTY
+        };
+    }
+    let uploaded = report.common.backend_statistics.bytes_uploaded;
+    match report.common.parsed_result {
+        Outcome::Error => 3,
+        Outcome::Warning => 2,
+        Outcome::Success if uploaded == 0 => 1,
+        Outcome::Success => 0,
+    }
+}
+
+/// A backup in one line, for logs.
+#[must_use]
+pub fn backup_log(report: &BackupReport) -> String {
+    format!(
+        "{:?}: {} added, {} deleted, {} changed, {} sent",
+        report.common.parsed_result,
+        counted(report.added_files, "file"),
+        report.deleted_files,
+        report.modified_files,
+        format_size(report.common.backend_statistics.bytes_uploaded)
+    )
+}
+
+/// The closing lines of a restore.
+#[must_use]
+pub fn restore(report: &RestoreReport, detail: Detail) -> Told {
+    let mut told = Told::default();
+    let place = report
+        .restore_path
+        .as_deref()
+        .unwrap_or("original location");
+    told.say(format!(
+        "Restored {} ({}) {} to {place}",
+        report.restored_files,
+        format_size(report.size_of_restored_files),
+        noun(report.restored_files, "file")
+    ));
+    if report.unmodified_files > 0 {
+        told.say(format!(
+            "{} ({}) {} right already",
+            counted(report.unmodified_files, "file"),
+            format_size(report.size_of_unmodified_files),
+            verb(report.unmodified_files, "was", "were")
+        ));
+    }
+    if report.kept_files > 0 {
+        told.say(format!(
+            "{} {}",
+            counted(report.kept_files, "existing file"),
+            verb(
+                report.kept_files,
+                "was kept; the restored one stands beside it with the date of the version in its name",
+                "were kept; the restored ones stand beside them with the date of the version in their names"
+            )
+        ));
+    }
+    told.say(format!("Duration of restore: {}", report.common.duration));
+    let remote = report.broken_remote_files.iter();
+    let broken: Vec<&String> = remote.chain(&report.broken_local_files).collect();
+    if !broken.is_empty() {
+        let most = detail.most(SHORT_PATHS);
+        told.complain(format!(
+            "{} could not be restored:",
+            counted(broken.len() as u64, "file")
+        ));
+        for path in broken.iter().take(most) {
+            told.complain(format!("  {path}"));
+        }
+        if let Some(rest) = broken.len().checked_sub(most).filter(|n| *n > 0) {
+            told.complain(format!(
+                "  ... and {rest} more (use --full-result to see all)"
+            ));
+        }
+    }
+    told.code = match report.common.parsed_result {
+        Outcome::Success if broken.is_empty() => 0,
+        Outcome::Success | Outcome::Warning | Outcome::Error => 2,
+    };
+    told
+}
+
+/// A restore in one line, for logs.
+#[must_use]
+pub fn restore_log(report: &RestoreReport) -> String {
+    format!(
+        "{:?}: {} restored, {} received",
+        report.common.parsed_result,
+        counted(report.restored_files, "file"),
+        format_size(report.common.backend_statistics.bytes_downloaded)
+    )
+}
+
+/// The findings of a test.
+#[must_use]
+pub fn test(report: &TestReport, detail: Detail) -> Told {
+    let damaged = report.damaged();
+    let mut told = Told {
+        code: if damaged == 0 { 0 } else { 3 },
+        ..Told::default()
+    };
+    for checked in &report.verifications {
+        if checked.findings.is_empty() {
+            if detail == Detail::Full {
+                told.say(format!("{}: No errors", checked.file));
+            }
+            continue;
+        }
+        told.say(format!(
+            "{}: {}",
+            checked.file,
+            counted(checked.findings.len() as u64, "error")
+        ));
+        let most = detail.most(SHORT_FINDINGS);
+        for finding in checked.findings.iter().take(most) {
+            told.say(format!("\t{}: {}", finding.kind, finding.detail));
+        }
+        more(&mut told, checked.findings.len(), most);
+    }
+    for harm in &report.harm {
+        hurt(&mut told, harm, detail);
+    }
+    let examined = counted(report.verifications.len() as u64, "file");
+    if damaged == 0 {
+        told.say(format!("Examined {examined} and found no errors"));
+    } else {
+        let are = verb(damaged as u64, "is", "are");
+        told.say(format!(
+            "Examined {examined}, {damaged} of them {are} damaged"
+        ));
+    }
+    told
+}
+
+/// What a damaged volume costs.
+fn hurt(told: &mut Told, harm: &Harm, detail: Detail) {
+    let versions: Vec<_> = harm.versions.iter().map(u64::to_string).collect();
+    if harm.path_count == 0 {
+        // A list: without it nothing of the version is known.
+        told.say(format!(
+            "{} is the list of version {}: nothing of this version can be restored",
+            harm.file,
+            versions.join(", ")
+        ));
+        return;
+    }
+    told.say(format!(
+        "{} hurts {} in the {} {}:",
+        harm.file,
+        counted(harm.path_count, "entry"),
+        noun(versions.len() as u64, "version"),
+        versions.join(", ")
+    ));
+    let most = detail.most(SHORT_PATHS);
+    for path in harm.paths.iter().take(most) {
+        told.lines.push(Line::Path(format!("\t{path}")));
+    }
+    more(told, harm.paths.len(), most);
+}
+
+fn more(told: &mut Told, all: usize, most: usize) {
+    if let Some(rest) = all.checked_sub(most).filter(|rest| *rest > 0) {
+        told.say(format!(
+            "\t... and {rest} more (use --full-result to see all)"
+        ));
+    }
+}
+
+/// A test in one line, for logs.
+#[must_use]
+pub fn test_log(report: &TestReport) -> String {
+    format!(
+        "{} examined, {} damaged",
+        counted(report.verifications.len() as u64, "volume"),
+        report.damaged()
+    )
+}
+
+/// What a repair did.
+#[must_use]
+pub fn repair(report: &RepairReport) -> Told {
+    let mut told = Told::default();
+    let what = if report.rebuilt {
+        "Built the local catalog anew"
+    } else if report.versions_given_up > 0 {
+        "Brought the local catalog up to date"
+    } else {
+        "The local catalog is up to date"
+    };
+    told.say(format!(
+        "{what}: {}, {}, {}",
+        counted(report.volumes, "volume"),
+        counted(report.blocks, "block"),
+        counted(report.versions, "version")
+    ));
+    if report.versions_given_up > 0 {
+        told.say(format!(
+            "{} {} gone and cannot be repaired: {} taken as deleted from now on",
+            counted(report.versions_given_up, "version"),
+            verb(report.versions_given_up, "is", "are"),
+            verb(report.versions_given_up, "it is", "they are")
+        ));
+    }
+    if report.indexes_written > 0 {
+        told.say(format!(
+            "Wrote {}",
+            counted(report.indexes_written, "missing index file")
+        ));
+    }
+    told
+}
+
+/// A repair in one line, for logs.
+#[must_use]
+pub fn repair_log(report: &RepairReport) -> String {
+    format!(
+        "{}, {}, {} written",
+        counted(report.volumes, "volume"),
+        counted(report.versions, "version"),
+        counted(report.indexes_written, "index file")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use larder_engine::{Finding, Verification};
+
+    use super::*;
+
+    fn words(lines: &[Line]) -> Vec<&str> {
+        let text = |line| match line {
+            &Line::Words(ref text) | &Line::Path(ref text) => text.as_str(),
+        };
+        lines.iter().map(text).collect()
+    }
+
+    #[test]
+    fn a_backup_ends_with_the_code_of_its_outcome() {
+        let code = |change: fn(&mut BackupReport)| {
+            let mut report = BackupReport::default();
+            change(&mut report);
+            backup(&report).code
+        };
+        assert_eq!(code(|_| {}), 1, "nothing was sent");
+        assert_eq!(code(|r| r.common.backend_statistics.bytes_uploaded = 1), 0);
+        assert_eq!(code(|r| r.common.parsed_result = Outcome::Warning), 2);
+        assert_eq!(code(|r| r.common.parsed_result = Outcome::Error), 3);
+        assert_eq!(code(|r| r.common.interrupted = true), 100);
+        assert_eq!(
+            code(|r| {
+                r.common.interrupted = true;
+                r.partial_backup = true;
+            }),
+            50
+        );
+    }
+
+    #[test]
+    fn long_lists_are_cut_unless_all_is_wanted() {
+        let report = RestoreReport {
+            broken_remote_files: (0..20).map(|n| format!("/file {n}")).collect(),
+            ..RestoreReport::default()
+        };
+        let told = restore(&report, Detail::Short);
+        assert_eq!(told.code, 2);
+        assert_eq!(told.complaints.len(), 13);
+        let last = words(&told.complaints).last().copied();
+        assert_eq!(
+            last,
+            Some("  ... and 9 more (use --full-result to see all)")
+        );
+        assert_eq!(restore(&report, Detail::Full).complaints.len(), 21);
+    }
+
+    #[test]
+    fn a_damaged_list_costs_its_version() {
+        let report = TestReport {
+            verifications: vec![Verification {
+                file: "list".into(),
+                findings: vec![Finding {
+                    kind: "Error",
+                    detail: "torn".into(),
+                }],
+            }],
+            harm: vec![Harm {
+                file: "list".into(),
+                versions: vec![3],
+                paths: Vec::new(),
+                path_count: 0,
+            }],
+            ..TestReport::default()
+        };
+        let told = test(&report, Detail::Short);
+        assert_eq!(told.code, 3);
+        assert_eq!(
+            words(&told.lines),
+            [
+                "list: 1 error",
+                "\tError: torn",
+                "list is the list of version 3: nothing of this version can be restored",
+                "Examined 1 file, 1 of them is damaged",
+            ]
+        );
+    }
+}
