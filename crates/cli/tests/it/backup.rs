@@ -252,7 +252,7 @@ fn the_backup_does_not_back_itself_up() {
     std::fs::create_dir_all(place.path("source/store")).expect("a folder");
     backup(&["--console-log-level=Information"])
         .code(0)
-        .says("the local catalog and the volumes of this backup lie in the source");
+        .says("local catalogs or volumes of this backup lie in the source");
     // dbconfig.json is written once.
     backup(&[]);
     backup(&[]).code(1);
@@ -329,7 +329,7 @@ fn a_quota_warns_but_never_stops() {
     place
         .backup(&["--quota-size=100kb"])
         .code(3)
-        .complains("Error [BackendQuotaExceeded]: the destination is full");
+        .complains("Error [BackendQuotaExceeded]: the limit of --quota-size is reached");
     assert_eq!(place.stored_with("dlist").len(), 1);
     place.write("source/more", b"more");
     place
