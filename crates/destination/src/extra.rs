@@ -30,7 +30,7 @@ pub struct Capacity {
 /// A store that knows how much room there is.
 #[async_trait]
 pub trait Space: Send + Sync {
-    /// Total and free space.
+    /// Total and free space (`tells its space`).
     ///
     /// # Errors
     /// [`ErrorKind::FolderMissing`](crate::ErrorKind::FolderMissing) when the folder does not exist,
@@ -41,7 +41,7 @@ pub trait Space: Send + Sync {
 /// A store that renames files in one step.
 #[async_trait]
 pub trait Rename: Send + Sync {
-    /// Renames a file; an existing target is replaced.
+    /// Renames a file; an existing target is replaced (`renames`).
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when there is no such file.
@@ -58,6 +58,7 @@ pub trait Leftovers: Send + Sync {
     /// a week after they were begun, whoever began them.
     ///
     /// # Errors
-    /// Those of the calls needed. Nothing that could be a finished file is ever touched.
+    /// Those of the calls needed. Nothing that could be a finished file is ever touched (`removes leftovers and nothing
+    /// else`).
     async fn remove_leftovers(&self) -> Result<u64>;
 }

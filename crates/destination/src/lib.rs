@@ -63,47 +63,81 @@ pub enum Existing {
 /// volume under any prefix, since a volume's name has a `-` before its first dot.
 pub const TEMPORARY_PREFIX: &str = "tmp.larder.";
 
-/// A folder on some storage service. All methods may be called concurrently.
+/// A folder on some storage service.
 ///
-/// Names are flat, mostly ASCII, without separators; a destination refuses names that would leave its folder with
-/// [`ErrorKind::Config`]. Every method is cancel-safe: dropping its future leaves at most what a failure would leave.
+/// What stands in parentheses names the case that holds a sentence, in `larder_testkit::behaviour`; `cargo xtask contract`
+/// compares the two.
+///
+/// * All methods may be called concurrently (`takes many puts and gets at once`).
+/// * Every method is cancel-safe: dropping its future leaves at most what a failure would leave.
+/// * Names are flat, mostly ASCII, without separators (`keeps the names of volumes`). What else a name may hold is told by
+///   [`Limits::names`], and another name is refused or kept as it is (`keeps unusual names, or refuses them`).
+/// * A name that would lead out of the folder gives [`ErrorKind::Config`] (`refuses names that lead out of the folder`).
+/// * A missing folder is told from a missing file: every method but `create_folder` gives [`ErrorKind::FolderMissing`]
+///   (`tells a missing folder from missing files`).
 #[async_trait]
 pub trait Destination: Send + Sync {
-    /// What it is, can do and does not take.
+    /// What it is, can do and does not take; never a secret (`has a name and shows no secret`).
     fn about(&self) -> &About;
 
     /// Streams the direct children of the folder in any order, pages fetched as the stream is read.
     ///
+    /// * Each comes exactly once, however many there are (`lists many files exactly once`).
+    /// * A file has its name and size, and its time where that is known (`lists names, sizes and times`).
+    /// * A sub-folder is shown as one, and nothing of what is in it (`shows a folder as one and not what is in it`).
+    /// * No file is an empty listing (`lists an empty folder as empty`); no folder never is.
+    /// * A stream that is dropped halfway does no harm (`survives a listing that is given up`).
+    ///
     /// # Errors
-    /// [`ErrorKind::FolderMissing`] when the folder, bucket or share does not exist, never an empty listing. An
-    /// error ends the stream; what came before is not a complete listing.
+    /// [`ErrorKind::FolderMissing`] when the folder, bucket or share does not exist. An error ends the stream; what came
+    /// before is not a complete listing.
     fn list(&self) -> BoxStream<'_, Result<RemoteFile>>;
 
-    /// Opens a file for reading from its first byte.
+    /// Opens a file for reading from its first byte. May be repeated.
     ///
-    /// The stream ends after exactly [`Download::len`] bytes when that is known; a shorter one ends with an error.
+    /// * The bytes are those of the last put that succeeded (`returns what was put, from memory`; `returns what was put,
+    ///   from a file`).
+    /// * The stream ends after exactly [`Download::len`] bytes when that is known; a shorter one ends with an error.
+    /// * A stream that is dropped halfway does no harm (`survives a get that is given up`).
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] for a missing file, [`ErrorKind::FolderMissing`] for a missing folder.
+    /// [`ErrorKind::NotFound`] for a missing file (`says not found for a missing file`), [`ErrorKind::FolderMissing`] for
+    /// a missing folder, [`ErrorKind::Archived`] for a file in a cold tier.
     async fn get(&self, name: &str) -> Result<Download>;
 
-    /// Stores a file. With [`Abilities::atomic_put`] it appears whole or not at all.
+    /// Stores a file. Not to be repeated under the same name after a failure: the file may have arrived. The engine puts
+    /// again under a new name.
     ///
-    /// Exactly [`Body::len`] bytes must come from the body; another count is an error and leaves nothing behind.
-    /// Putting again after a failure is the engine's business (under a new name), since the file may have arrived.
+    /// * With [`Abilities::atomic_put`] it appears whole or not at all (`shows a put only when it is whole`), also when the
+    ///   put is given up (`stores a put that is given up whole or not at all`).
+    /// * Exactly [`Body::len`] bytes must come from the body; another count is an error and leaves nothing behind
+    ///   (`stores nothing of a body that breaks off`).
+    /// * [`Existing::Refuse`] takes a free name (`stores a new name that must be new`), also one that was free again
+    ///   (`takes a name again after it was deleted`), and with [`Abilities::exclusive_put`] gives it to one of several
+    ///   puts at the same time (`gives a name that must be new to one of many`).
+    /// * [`Existing::Replace`] puts the new content in the place of the old (`replaces a file`); a failure leaves the old
+    ///   file whole (`keeps a file whose replacement breaks off`). Of several at the same time one stays, whole
+    ///   (`keeps one of several puts of the same name whole`).
     ///
     /// # Errors
-    /// [`ErrorKind::Exists`] for a name that is taken, with [`Existing::Refuse`]: the other file is untouched.
-    /// [`ErrorKind::FolderMissing`] when the folder does not exist, [`ErrorKind::Quota`] when it is full.
+    /// [`ErrorKind::Exists`] for a name that is taken, with [`Existing::Refuse`]: the other file is untouched (`refuses a
+    /// name that is taken`). [`ErrorKind::FolderMissing`] when the folder does not exist, [`ErrorKind::Quota`] when it is
+    /// full.
     async fn put(&self, name: &str, body: Body, existing: Existing) -> Result<()>;
 
-    /// Removes a file. May be repeated.
+    /// Removes a file for good (`deletes`). May be repeated; after a failure the file is there, or gone.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when there is no such file; some providers cannot tell and report success.
+    /// [`ErrorKind::NotFound`] when there is no such file; some providers cannot tell and report success. No other file
+    /// is touched (`does not lose other files when deleting what is not there`). [`ErrorKind::FolderMissing`] when the
+    /// folder does not exist, [`ErrorKind::Locked`] when the service keeps the file.
     async fn delete(&self, name: &str) -> Result<()>;
 
-    /// Creates the folder with its parents; an existing one is success.
+    /// Creates the folder with its parents (`creates a folder`); an existing one is success and keeps its files (`creates
+    /// an existing folder without harm`). May be repeated; a failure may leave some of the parents.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] when that is not allowed, [`ErrorKind::Exists`] for a bucket that belongs to somebody else.
     async fn create_folder(&self) -> Result<()>;
 
     /// The further verbs that it has.

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 /// The identity of a store: server, account and folder, in one spelling. Local state is kept by it.
 ///
-/// Two URLs have the same place exactly when they lead to the same files. It holds no secret: an account that is known
+/// Two URLs have the same place exactly when they lead to the same files (`knows one folder by one place`). It holds no secret: an account that is known
 /// by a secret only stands there as a fingerprint of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {

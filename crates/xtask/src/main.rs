@@ -9,6 +9,7 @@
     reason = "a command-line tool for developers"
 )]
 
+mod contract;
 mod findings;
 mod guide;
 mod layers;
@@ -47,6 +48,10 @@ const TASKS: &[(&str, &str)] = &[
     (
         "providers",
         "check files, size and registration of each provider (--where: what names it)",
+    ),
+    (
+        "contract",
+        "compare the promises of the destination trait with the cases that hold them",
     ),
     ("skips", "look for tests that pass something over unnoticed"),
     (
@@ -90,6 +95,7 @@ fn run(arguments: &[String]) -> Result<Findings> {
         ["providers", "--where"] => providers::print_where(root, &mut findings)?,
         ["guide"] => guide::write(root)?,
         ["guide", "--check"] => guide::check(root, &mut findings)?,
+        ["contract"] => contract::check(root, &mut findings)?,
         ["skips"] => skips::check(root, &mut findings)?,
         ["options-reference"] => reference::write(root)?,
         ["options-reference", "--check"] => reference::check(root, &mut findings)?,
@@ -98,6 +104,7 @@ fn run(arguments: &[String]) -> Result<Findings> {
             sizes::check(root, &mut findings)?;
             links::check(root, &mut findings)?;
             providers::check(root, &mut findings)?;
+            contract::check(root, &mut findings)?;
             skips::check(root, &mut findings)?;
             guide::check(root, &mut findings)?;
             reference::check(root, &mut findings)?;

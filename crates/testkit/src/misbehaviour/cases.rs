@@ -33,6 +33,8 @@ enum What {
     /// The answer breaks off, once or always.
     CutOnce,
     Cut,
+    /// The answer breaks off after its first words, always.
+    CutInside,
     /// Nothing comes.
     Stalled,
     /// The answer, good or bad, does not end.
@@ -61,6 +63,7 @@ impl fmt::Display for Case {
             What::Closed => f.write_str("closed"),
             What::CutOnce => f.write_str("cut once"),
             What::Cut => f.write_str("cut"),
+            What::CutInside => f.write_str("cut inside"),
             What::Stalled => f.write_str("stalled"),
             What::EndlessAnswer => f.write_str("endless answer"),
             What::EndlessRefusal => f.write_str("endless refusal"),
@@ -104,6 +107,7 @@ pub(super) fn all() -> Vec<Case> {
         }
         if verb == Operation::List {
             whats.extend([
+                What::CutInside,
                 What::EndlessAnswer,
                 What::Html,
                 What::RepeatedPage,
@@ -177,6 +181,7 @@ impl Case {
             What::Closed => (usize::MAX, Trouble::Close),
             What::CutOnce => (1, Trouble::CutReply { after: 0 }),
             What::Cut => (usize::MAX, Trouble::CutReply { after: 0 }),
+            What::CutInside => (usize::MAX, Trouble::CutReply { after: 30 }),
             What::Stalled => (
                 usize::MAX,
                 Trouble::Stall {
@@ -249,13 +254,14 @@ impl Case {
                 class => return Err(format!("it is to be repeated {class:?}: {error}")),
             },
             What::ClosedOnce | What::Closed | What::Stalled => &[ErrorKind::Network],
-            What::CutOnce | What::Cut => &[ErrorKind::Network, ErrorKind::Corrupt],
-            What::EndlessAnswer
-            | What::Html
-            | What::RepeatedPage
-            | What::PagesInACircle
-            | What::EndlessPages
-            | What::EndlessRefusal => return Ok(()),
+            What::CutOnce | What::Cut | What::CutInside => {
+                &[ErrorKind::Network, ErrorKind::Corrupt]
+            }
+            // What cannot be read now may be readable the next time; what is too long, or has no end, will not be.
+            What::Html => &[ErrorKind::Network],
+            What::EndlessAnswer => &[ErrorKind::Network, ErrorKind::Other],
+            What::RepeatedPage | What::PagesInACircle | What::EndlessPages => &[ErrorKind::Other],
+            What::EndlessRefusal => usual(self.verb, 400),
         };
         if kinds.iter().any(|usual| alike(usual, kind)) {
             return Ok(());
