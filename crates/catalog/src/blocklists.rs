@@ -35,20 +35,6 @@ impl Catalog {
             Ok(found)
         })
     }
-
-    /// Those of the given blocklists that are not stored, in the order given.
-    pub fn blocklists_missing(&self, hashes: &[Hash]) -> Result<Vec<Hash>> {
-        self.read(|conn| {
-            let mut statement = conn.prepare_cached("SELECT 1 FROM blocklist WHERE hash = ?1")?;
-            let mut missing = Vec::new();
-            for hash in hashes {
-                if !statement.exists(params![hash.as_bytes()])? {
-                    missing.push(*hash);
-                }
-            }
-            Ok(missing)
-        })
-    }
 }
 
 /// The bytes of a blocklist.

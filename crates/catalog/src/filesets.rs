@@ -75,28 +75,6 @@ impl Catalog {
     pub fn filesets(&self) -> Result<Vec<FilesetRow>> {
         self.read(select)
     }
-
-    /// Changes time, completeness and counts of a version (its list was uploaded under a later name).
-    ///
-    /// # Errors
-    /// [`Error::Missing`] when there is no such version.
-    pub fn set_fileset(&self, id: i64, time: i64, is_full: bool, counts: Counts) -> Result<()> {
-        self.write(|conn| {
-            let row = find(conn, id)?.ok_or(Error::Missing {
-                what: "fileset",
-                id,
-            })?;
-            store(
-                conn,
-                &FilesetRow {
-                    time,
-                    is_full,
-                    counts,
-                    ..row
-                },
-            )
-        })
-    }
 }
 
 /// The version with this id.

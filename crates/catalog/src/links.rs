@@ -31,36 +31,6 @@ impl Catalog {
         self.read(links)
     }
 
-    /// The index volumes that describe a block volume and are not being deleted.
-    pub fn index_of(&self, blocks: i64) -> Result<Vec<VolumeRow>> {
-        let indexes = self.read(|conn| {
-            let mut statement = conn.prepare_cached(
-                "SELECT index_volume FROM index_link WHERE block_volume = ?1 ORDER BY 1",
-            )?;
-            let ids = statement
-                .query_map(params![blocks], |row| row.get(0))?
-                .collect::<rusqlite::Result<Vec<i64>>>()?;
-            ids.into_iter()
-                .map(|id| find(conn, id))
-                .collect::<Result<Vec<_>>>()
-        })?;
-        Ok(indexes
-            .into_iter()
-            .flatten()
-            .filter(|row| row.state.is_live())
-            .collect())
-    }
-
-    /// The block volumes described by an index volume, in whatever state.
-    pub fn described_by(&self, index: i64) -> Result<Vec<i64>> {
-        Ok(self
-            .index_links()?
-            .into_iter()
-            .filter(|link| link.0 == index)
-            .map(|link| link.1)
-            .collect())
-    }
-
     /// The live block volumes that no live index volume describes.
     pub fn volumes_without_index(&self) -> Result<Vec<VolumeRow>> {
         self.read(|conn| {

@@ -183,7 +183,6 @@ pub fn dump(catalog: &Catalog) -> larder_catalog::Result<String> {
         for (hash, data) in catalog.blocklists_of_volume(volume.id)? {
             line(format!("  {hash} {data:?}"));
         }
-        line(format!("  {:?}", catalog.index_of(volume.id)?));
     }
     for n in 0..25 {
         line(format!("{:?}", catalog.blocklist(&hash(n))?));
