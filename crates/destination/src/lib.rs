@@ -23,8 +23,8 @@ pub use place::Place;
 pub use provider::{Config, Opened, Provider, UrlForm};
 pub use sign_in::{AskConsent, Consent, SignIn, SignInWay, SignedIn};
 pub use tools::{
-    Clock, FixedClock, LONG_WAIT, LONGEST_WAIT, MemoryTokens, Notice, Random, SystemClock,
-    SystemRandom, TokenStore, Tools, Unheard, Wait, WaitListener,
+    Clock, FixedClock, LONG_WAIT, LONGEST_WAIT, MemoryTokens, NoWaitListener, Notice, Random,
+    SystemClock, SystemRandom, TokenStore, Tools, Wait, WaitListener,
 };
 pub use url::{Url, UrlError, is_secret_name};
 

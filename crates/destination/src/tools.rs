@@ -162,9 +162,9 @@ pub trait WaitListener: Send + Sync {
 
 /// Tells nobody.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Unheard;
+pub struct NoWaitListener;
 
-impl WaitListener for Unheard {
+impl WaitListener for NoWaitListener {
     fn waiting(&self, _: &Wait<'_>) {}
 }
 
@@ -194,7 +194,7 @@ impl Tools {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
             tokens: Arc::new(MemoryTokens::default()),
-            waits: Arc::new(Unheard),
+            waits: Arc::new(NoWaitListener),
         }
     }
 }

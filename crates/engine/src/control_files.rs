@@ -14,7 +14,7 @@ use crate::report::{ListReport, ListedFile, RestoreReport};
 use crate::restore::RestoreRequest;
 use crate::run::Run;
 use crate::sync::{Mode, Need};
-use crate::versions::{Unsaid, Version};
+use crate::versions::{DefaultVersions, Version};
 use crate::{Error, ListRequest, Result};
 
 impl Run {
@@ -118,7 +118,7 @@ impl Run {
 impl Ready<'_> {
     fn version_with_control_files(&self) -> Result<(Version, ArchiveReader<VolumeData>)> {
         let version = self
-            .chosen_versions(Unsaid::Newest)?
+            .chosen_versions(DefaultVersions::Newest)?
             .into_iter()
             .next()
             .ok_or_else(|| Error::Bug("no version was chosen".into()))?;

@@ -11,7 +11,7 @@ use crate::phases::Ready;
 use crate::report::{ListReport, ListedFile, VersionInfo};
 use crate::run::Run;
 use crate::sync::{Mode, Need, describe};
-use crate::versions::{Unsaid, Version};
+use crate::versions::{DefaultVersions, Version};
 use crate::workers::for_each_parallel;
 use crate::{Error, Result};
 
@@ -68,7 +68,7 @@ impl Ready<'_> {
             && request.filters.is_empty()
             && request.version_argument.is_none();
         if only_versions {
-            let chosen = self.chosen_versions(Unsaid::All)?;
+            let chosen = self.chosen_versions(DefaultVersions::All)?;
             let versions = self.version_infos(&chosen, &mut BTreeSet::new())?;
             return Ok(ListReport {
                 versions,
@@ -76,19 +76,22 @@ impl Ready<'_> {
                 common: self.common("List", false),
             });
         }
-        let unsaid = if request.all_versions {
-            Unsaid::All
+        let default = if request.all_versions {
+            DefaultVersions::All
         } else {
-            Unsaid::Newest
+            DefaultVersions::Newest
         };
         let chosen = match &request.version_argument {
             Some(text) => vec![self.version_by_argument(text)?],
-            None => self.chosen_versions(unsaid)?,
+            None => self.chosen_versions(default)?,
         };
         let mut broken = BTreeSet::new();
         let mut files = self.matching_files(&chosen, request, &mut broken)?;
         let mut looked_at = chosen;
-        if files.is_empty() && unsaid == Unsaid::Newest && request.version_argument.is_none() {
+        if files.is_empty()
+            && default == DefaultVersions::Newest
+            && request.version_argument.is_none()
+        {
             self.reporter.info(
                 "NoMatchInNewest",
                 "No files matching, looking in all versions",

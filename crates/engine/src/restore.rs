@@ -43,7 +43,7 @@ use crate::phases::{Ready, Settled};
 use crate::report::RestoreReport;
 use crate::run::Run;
 use crate::sync::{Mode, Need, RemoteVolume, describe};
-use crate::versions::{Unsaid, Version};
+use crate::versions::{DefaultVersions, Version};
 use crate::words::{counted, verb};
 use crate::{Error, Result};
 
@@ -201,7 +201,7 @@ impl Ready<'_> {
             watch,
         };
         let version_time = if every == Every::No {
-            let chosen = self.chosen_versions(Unsaid::Newest)?;
+            let chosen = self.chosen_versions(DefaultVersions::Newest)?;
             let version = chosen
                 .first()
                 .ok_or_else(|| Error::Bug("no version was chosen".into()))?;
@@ -257,7 +257,7 @@ impl Ready<'_> {
         };
         let mut restored = Contents::new();
         let mut newest = None;
-        for version in self.chosen_versions(Unsaid::All)?.iter().rev() {
+        for version in self.chosen_versions(DefaultVersions::All)?.iter().rev() {
             let target = target.join(self.local_text(version.time, "%Y%m%d-%H%M%S"));
             let without = (every == Every::Unique).then_some(&restored);
             match self.restore_version(work, version, Some(&target), without) {

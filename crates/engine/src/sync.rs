@@ -38,7 +38,7 @@ pub(crate) struct View {
     /// Files with an ending after that of a volume, such as the temporary files of other programs.
     pub(crate) strays: Vec<String>,
     /// Names that are listed twice, with different sizes.
-    pub(crate) doubled: Vec<String>,
+    pub(crate) duplicate_names: Vec<String>,
     /// Encrypted files that nobody can read, in a backup without encryption, sorted.
     pub(crate) locked: Vec<String>,
     /// Volumes without encryption in an encrypted backup, sorted; they are never read.

@@ -31,9 +31,9 @@ impl RetrySettings {
     /// [`LONGEST_WAIT`]; a delay that the user asked for is kept, however long.
     pub(crate) fn pause(&self, attempt: u32, class: RetryClass) -> Duration {
         let own = if self.exponential {
-            let doubled = 1_u32.checked_shl(attempt.saturating_sub(1));
+            let factor = 1_u32.checked_shl(attempt.saturating_sub(1));
             self.delay
-                .saturating_mul(doubled.unwrap_or(u32::MAX))
+                .saturating_mul(factor.unwrap_or(u32::MAX))
                 .min(LONGEST_WAIT)
                 .max(self.delay)
         } else {

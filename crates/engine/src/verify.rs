@@ -23,7 +23,7 @@ use crate::run::Run;
 use crate::settings::Verification;
 use crate::settle::is_stored;
 use crate::sync::{Mode, Need, RemoteVolume, describe};
-use crate::versions::Unsaid;
+use crate::versions::DefaultVersions;
 use crate::volumes::StoredVolume;
 use crate::workers::for_each_parallel;
 
@@ -167,7 +167,7 @@ impl Ready<'_> {
             if self.values.is_set(larder_options::engine::VERSION)
                 || self.values.is_set(larder_options::engine::TIME)
             {
-                let versions = self.chosen_versions(Unsaid::All)?;
+                let versions = self.chosen_versions(DefaultVersions::All)?;
                 Some(
                     versions
                         .into_iter()

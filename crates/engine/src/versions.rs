@@ -17,7 +17,7 @@ pub(crate) struct Version {
 
 /// Which versions are meant when neither `--version` nor `--time` is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unsaid {
+pub(crate) enum DefaultVersions {
     /// The newest.
     Newest,
     /// All of them.
@@ -63,7 +63,7 @@ impl Settled<'_> {
     ///
     /// A time means the newest version that is not younger. When all are younger there is none: Duplicati takes the
     /// newest then, which is the opposite of what was asked for.
-    pub(crate) fn chosen_versions(&self, unsaid: Unsaid) -> Result<Vec<Version>> {
+    pub(crate) fn chosen_versions(&self, default: DefaultVersions) -> Result<Vec<Version>> {
         let all = self.all_versions()?;
         if self.values.get(opt::ALL_VERSIONS)? {
             return Ok(all);
@@ -110,9 +110,9 @@ impl Settled<'_> {
                 value::Direction::Forwards,
             )?]);
         }
-        Ok(match unsaid {
-            Unsaid::Newest => self.without_junk(all)?.into_iter().take(1).collect(),
-            Unsaid::All => all,
+        Ok(match default {
+            DefaultVersions::Newest => self.without_junk(all)?.into_iter().take(1).collect(),
+            DefaultVersions::All => all,
         })
     }
 

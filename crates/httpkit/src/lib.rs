@@ -23,7 +23,7 @@
 //! that a server's wish to be left alone holds for all transfers of an account.
 //!
 //! No URL with a query, password or token is ever put into an error or a `Debug` output, and what of them a server
-//! echoes is blotted out.
+//! echoes is redacted.
 
 pub mod authorize;
 mod chunked;

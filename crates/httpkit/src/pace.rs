@@ -110,7 +110,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wish_of_a_hundred_years_is_cut() {
-        let pace = Pace::new(Arc::new(larder_destination::Unheard));
+        let pace = Pace::new(Arc::new(larder_destination::NoWaitListener));
         let begin = Instant::now();
         pace.hold("h", Duration::from_secs(100 * 365 * 86_400));
         pace.wait(&Call::new("test", Operation::List), "h").await;

@@ -16,7 +16,7 @@ pub struct Refused {
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// The beginning of the body, with secrets that it echoes blotted out.
+    /// The beginning of the body, with secrets that it echoes redacted.
     pub body: String,
 }
 
@@ -133,8 +133,8 @@ pub fn sentence(text: &str) -> String {
     line.trim().trim_end_matches('.').to_owned()
 }
 
-/// Blots out what of `secrets` and of the request's sensitive headers appears in a server's text.
-pub(crate) fn blot(text: String, request: &Request, secrets: &[String]) -> String {
+/// Redacts what of `secrets` and of the request's sensitive headers appears in a server's text.
+pub(crate) fn redact(text: String, request: &Request, secrets: &[String]) -> String {
     let sensitive = request
         .headers
         .values()
@@ -221,8 +221,8 @@ mod tests {
             let url = Url::parse("http://h/").expect("an address");
             let request = Request::get(url, Wait::Short);
             let text = format!("{around}{secret}{more}{}{around}", encode::segment(&secret));
-            let blotted = blot(text, &request, std::slice::from_ref(&secret));
-            prop_assert!(!blotted.contains(&secret), "{}", blotted);
+            let redacted = redact(text, &request, std::slice::from_ref(&secret));
+            prop_assert!(!redacted.contains(&secret), "{}", redacted);
         }
     }
 
@@ -235,7 +235,7 @@ mod tests {
         request.headers.insert("authorization", value);
         let text =
             "you sent Basic dXNlcjpzM2NyJnQ= that is dXNlcjpzM2NyJnQ= or s3cr&t or s3cr%26t, abc";
-        let blotted = blot(text.to_owned(), &request, &["s3cr&t".into(), "abc".into()]);
-        assert_eq!(blotted, "you sent *** that is *** or *** or ***, abc");
+        let redacted = redact(text.to_owned(), &request, &["s3cr&t".into(), "abc".into()]);
+        assert_eq!(redacted, "you sent *** that is *** or *** or ***, abc");
     }
 }

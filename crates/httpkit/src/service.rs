@@ -13,7 +13,7 @@ use crate::client::{Client, Reply, Settings};
 use crate::date::http_date;
 use crate::failure::{Call, Failure, Outcome};
 use crate::pace::Pace;
-use crate::refused::{Dialect, Refused, blot};
+use crate::refused::{Dialect, Refused, redact};
 use crate::request::{Redirects, Request};
 use crate::retry::RetryPolicy;
 use crate::xml::Element;
@@ -131,7 +131,7 @@ impl Service {
             let refused = Refused {
                 status,
                 headers,
-                body: blot(body, &signed, &self.authorize.secrets()),
+                body: redact(body, &signed, &self.authorize.secrets()),
             };
             if renewals < MOST_RENEWALS
                 && self

@@ -155,21 +155,21 @@ impl Authorize for Tokens {
 }
 
 /// Signs nothing, but knows what the answers of a token endpoint must not echo into a message.
-pub(crate) struct Discreet {
+pub(crate) struct KnownSecrets {
     known: Mutex<Vec<String>>,
     advice: &'static Advice,
 }
 
-impl Discreet {
+impl KnownSecrets {
     fn of(secrets: &[&Secret], advice: &'static Advice) -> Arc<Self> {
-        let discreet = Self {
+        let known_secrets = Self {
             known: Mutex::default(),
             advice,
         };
         for secret in secrets {
-            discreet.add(secret);
+            known_secrets.add(secret);
         }
-        Arc::new(discreet)
+        Arc::new(known_secrets)
     }
 
     fn add(&self, secret: &Secret) {
@@ -179,7 +179,7 @@ impl Discreet {
 }
 
 #[async_trait]
-impl Authorize for Discreet {
+impl Authorize for KnownSecrets {
     async fn sign(&self, _: &Call, _: &mut Request, _: i64) -> Result<()> {
         Ok(())
     }

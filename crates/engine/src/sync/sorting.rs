@@ -58,7 +58,7 @@ impl Run {
                 // others the size is not known, and what is read is verified in any case.
                 Entry::Occupied(mut place) if place.get().size != size => {
                     place.get_mut().size = None;
-                    view.doubled.push(name.as_str().to_owned());
+                    view.duplicate_names.push(name.as_str().to_owned());
                 }
                 Entry::Occupied(_) => {}
             }
@@ -80,7 +80,7 @@ impl Run {
     /// Takes the volumes without encryption out of the view of an encrypted backup.
     pub(super) fn take_out_unencrypted(&self, view: &mut View, rows: &[VolumeRow]) -> Result<()> {
         if !self.is_encrypted(view, rows) {
-            self.take_out_locked(view, rows);
+            self.exclude_locked(view, rows);
             return Ok(());
         }
         if self.values.get(opt::ALLOW_UNENCRYPTED_VOLUMES)? {
@@ -104,7 +104,7 @@ impl Run {
 
     /// Takes encrypted files out of the view of a backup that is not: without a passphrase nobody can read them, and
     /// they must not stop what can be read.
-    fn take_out_locked(&self, view: &mut View, rows: &[VolumeRow]) {
+    fn exclude_locked(&self, view: &mut View, rows: &[VolumeRow]) {
         let is_plain = |volume: &RemoteVolume| volume.name.encryption().is_none();
         if self.crypt.passphrase.is_some() || !view.volumes.values().any(is_plain) {
             return;
@@ -165,7 +165,7 @@ impl Run {
                 ),
             );
         }
-        for name in &view.doubled {
+        for name in &view.duplicate_names {
             self.reporter.warn(
                 "DuplicateRemoteFiles",
                 format!("the destination lists {name} twice, with different sizes"),

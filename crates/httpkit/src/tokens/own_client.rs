@@ -9,7 +9,7 @@ use larder_options::Secret;
 use reqwest::Url;
 use sha2::{Digest, Sha256};
 
-use super::{Discreet, Granted, REPLY_BYTES, Source, Token, meaning};
+use super::{Granted, KnownSecrets, REPLY_BYTES, Source, Token, meaning};
 use crate::client::Settings;
 use crate::encode;
 use crate::failure::{Call, Outcome};
@@ -19,7 +19,7 @@ use crate::service::Service;
 /// Access tokens for an application of the user's own.
 pub(super) struct OwnClient {
     service: Service,
-    discreet: Arc<Discreet>,
+    known_secrets: Arc<KnownSecrets>,
     url: Url,
     client: Client,
     /// The refresh token of the options.
@@ -44,17 +44,17 @@ impl OwnClient {
         settings: &Settings,
         tools: &Tools,
     ) -> Result<Self> {
-        let discreet = Discreet::of(&[&client.secret, &given], &SIGN_IN);
+        let known_secrets = KnownSecrets::of(&[&client.secret, &given], &SIGN_IN);
         Ok(Self {
             service: Service::new(
                 provider,
                 settings,
-                Arc::clone(&discreet) as _,
+                Arc::clone(&known_secrets) as _,
                 meaning,
                 tools,
             )?,
             key: key(provider, &client.id, &given),
-            discreet,
+            known_secrets,
             url,
             client,
             given,
@@ -69,7 +69,7 @@ impl OwnClient {
     }
 
     async fn exchange(&self, call: &Call, refresh: &Secret) -> Outcome<Granted> {
-        self.discreet.add(refresh);
+        self.known_secrets.add(refresh);
         let form = [
             ("grant_type", "refresh_token"),
             ("refresh_token", refresh.expose()),
@@ -106,7 +106,7 @@ impl Source for OwnClient {
         if let Some(next) = granted.refresh_token.map(Secret::from)
             && next != refresh
         {
-            self.discreet.add(&next);
+            self.known_secrets.add(&next);
             // Stored before the access token is used: the old one may be worthless from now on.
             store(call, &self.store, &self.key, &next).await?;
         }
@@ -115,7 +115,7 @@ impl Source for OwnClient {
 
     fn secrets(&self) -> Vec<String> {
         use crate::authorize::Authorize;
-        self.discreet.secrets()
+        self.known_secrets.secrets()
     }
 
     fn advice(&self) -> &'static Advice {

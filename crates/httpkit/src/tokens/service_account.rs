@@ -14,7 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Discreet, Granted, REPLY_BYTES, Source, Token, meaning, secret};
+use super::{Granted, KnownSecrets, REPLY_BYTES, Source, Token, meaning, secret};
 use crate::client::Settings;
 use crate::failure::Call;
 use crate::request::{Request, Wait};
@@ -148,9 +148,9 @@ impl ServiceAccount {
         settings: &Settings,
         tools: &Tools,
     ) -> Result<Self> {
-        let discreet = Discreet::of(&[], &KEY);
+        let known_secrets = KnownSecrets::of(&[], &KEY);
         Ok(Self {
-            service: Service::new(provider, settings, discreet, meaning, tools)?,
+            service: Service::new(provider, settings, known_secrets, meaning, tools)?,
             key,
             url,
             scope,

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::loopback::Loopback;
 use super::own_client::Client;
-use super::{Discreet, Granted, REPLY_BYTES, meaning};
+use super::{Granted, KnownSecrets, REPLY_BYTES, meaning};
 use crate::client::Settings;
 use crate::failure::{Call, Outcome};
 use crate::request::{Request, Wait};
@@ -58,13 +58,13 @@ impl Asked {
         option: &'static str,
     ) -> Result<SignedIn> {
         let call = &Call::new(self.provider, Operation::SignIn);
-        let discreet = Discreet::of(&[&self.client.secret], &WRONG_CLIENT);
-        let signer = Arc::clone(&discreet) as _;
+        let known_secrets = KnownSecrets::of(&[&self.client.secret], &WRONG_CLIENT);
+        let signer = Arc::clone(&known_secrets) as _;
         let exchange = Exchange {
             asked: self,
             call,
             service: Service::new(self.provider, settings, signer, meaning, tools)?,
-            discreet,
+            known_secrets,
         };
         let granted = match way {
             SignInWay::Browser => exchange.in_a_browser(tools, user).await?,
@@ -85,13 +85,13 @@ struct Exchange<'a> {
     asked: &'a Asked,
     call: &'a Call,
     service: Service,
-    discreet: Arc<Discreet>,
+    known_secrets: Arc<KnownSecrets>,
 }
 
 impl Exchange<'_> {
     async fn in_a_browser(&self, tools: &Tools, user: &dyn AskConsent) -> Result<Granted> {
         let (verifier, state) = (random(self.call, tools)?, random(self.call, tools)?);
-        self.discreet.add(&verifier);
+        self.known_secrets.add(&verifier);
         let loopback = Loopback::begin(self.call, state.expose()).await?;
         let redirect = &loopback.address().to_owned();
         let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.expose()));
@@ -110,7 +110,7 @@ impl Exchange<'_> {
             address: address.as_str(),
         });
         let code = loopback.code(self.call).await?;
-        self.discreet.add(&code);
+        self.known_secrets.add(&code);
         let fields = [
             ("grant_type", "authorization_code"),
             ("code", code.expose()),
@@ -131,7 +131,7 @@ impl Exchange<'_> {
         ];
         let request = Request::new(Method::POST, url, Wait::Short).form(&form);
         let begun: DeviceCode = self.service.json(self.call, &request, REPLY_BYTES).await?;
-        self.discreet.add(&begun.device_code);
+        self.known_secrets.add(&begun.device_code);
         user.ask(&Consent::Device {
             address: &begun.verification_uri,
             code: &begun.user_code,

@@ -302,7 +302,7 @@ async fn refusals_are_not_repeated() -> Test {
         (403, "InvalidObjectState", ErrorKind::Archived),
         (404, "NoSuchBucket", ErrorKind::FolderMissing),
         (404, "NoSuchKey", ErrorKind::NotFound),
-        (400, "Unheard", ErrorKind::Other),
+        (400, "NoWaitListener", ErrorKind::Other),
         (507, "XMinioStorageFull", ErrorKind::Quota),
     ] {
         let server = Server::start(vec![error(status, code)]).await?;
