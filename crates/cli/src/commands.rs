@@ -12,7 +12,7 @@ use std::ffi::OsString;
 
 use larder_engine::Level;
 use larder_options::render::{
-    bash_completion, fish_completion, man_page, settings_listing, zsh_completion,
+    bash_completion, fish_completion, json_listing, man_page, settings_listing, zsh_completion,
 };
 use larder_options::{Origin, engine as opt};
 
@@ -46,7 +46,11 @@ pub fn run(mut args: Vec<OsString>) -> i32 {
         }
     };
     let code = if let Some(topic) = help_topic(&call) {
-        help::print_help(&call.program, topic.as_deref());
+        match topic.as_deref() {
+            // What forms of other programs are built from.
+            Some("options") if call.json() => print_text(&json_listing(&tables())),
+            topic => help::print_help(&call.program, topic),
+        }
         0
     } else if call.verb.is_empty() || call.verb == "version" {
         print(concat!("larder ", env!("CARGO_PKG_VERSION")));

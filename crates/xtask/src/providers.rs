@@ -82,6 +82,10 @@ pub fn check(root: &Path, findings: &mut Findings) -> Result<()> {
             .filter(|source| source.package == package.folder)
             .collect();
         check_files(&package.folder, &own, &excuses, &mut found);
+        let is_lib = |source: &&&Source| source.path.ends_with("src/lib.rs");
+        if let Some(lib) = own.iter().find(is_lib) {
+            check_order(&package.folder, &lib.code, &mut found);
+        }
         let lines = check_lines(&package.folder, &own, &excuses, &mut found);
         if package.dependencies.iter().any(|d| d.name == HTTP) {
             check_suite(
@@ -177,6 +181,25 @@ fn check_files(folder: &str, own: &[&Source], excuses: &Excuses, findings: &mut 
             ));
         }
         check_reason(folder, reason, findings);
+    }
+}
+
+/// What every `lib.rs` has, in the same order.
+fn check_order(folder: &str, code: &str, findings: &mut Findings) {
+    let mut last = 0;
+    for part in [
+        "pub const PROVIDER: Provider",
+        "fn identity(",
+        "fn open(",
+        "const SCHEME: ",
+    ] {
+        match code.find(part) {
+            None => findings.error(format!("{folder}: src/lib.rs has no `{part}`")),
+            Some(at) if at < last => findings.error(format!(
+                "{folder}: src/lib.rs has `{part}` too early: the order is PROVIDER, identity, open, SCHEME"
+            )),
+            Some(at) => last = at,
+        }
     }
 }
 
@@ -421,6 +444,27 @@ mod tests {
             1,
             "api.rs is missing"
         );
+    }
+
+    #[test]
+    fn the_parts_of_a_provider_stand_in_one_order() {
+        let errors = |code: &str| {
+            let mut findings = Findings::default();
+            check_order("destinations/x", code, &mut findings);
+            findings.errors.len()
+        };
+        let parts = [
+            "pub const PROVIDER: Provider",
+            "fn identity(",
+            "pub fn open(",
+            "const SCHEME: &str",
+        ];
+        assert_eq!(errors(&parts.join("\n")), 0);
+        assert_eq!(
+            errors(&[parts[0], parts[2], parts[1], parts[3]].join("\n")),
+            1
+        );
+        assert_eq!(errors(&parts[..3].join("\n")), 1);
     }
 
     #[test]

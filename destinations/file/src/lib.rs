@@ -34,9 +34,6 @@ pub const PROVIDER: Provider = Provider {
     sign_in: None,
 };
 
-/// The key under which errors and listings name this provider.
-pub(crate) const SCHEME: &str = "file";
-
 option_table! { pub TABLE = Group::Destination;
     ALTERNATE_TARGET_PATHS: String = "alternate-target-paths", Kind::Text,
         "Names further folders to use when the one in the URL does not exist.",
@@ -185,6 +182,9 @@ fn choose<'c>(candidates: &'c [PathBuf], marker: Option<&str>) -> Result<&'c Pat
         }
     }
 }
+
+/// The key under which errors and listings name this provider.
+pub(crate) const SCHEME: &str = "file";
 
 #[cfg(test)]
 mod tests;

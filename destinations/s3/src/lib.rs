@@ -43,6 +43,18 @@ pub const PROVIDER: Provider = Provider {
     sign_in: None,
 };
 
+/// Server, account, bucket, folder. Names of buckets are unique at Amazon; elsewhere each account may have its own.
+fn identity(config: &Config) -> Result<Place> {
+    let options = Options::new(SCHEME, config);
+    let (bucket, prefix) = bucket_and_prefix(&config.url, options)?;
+    let endpoint = Endpoint::from_options(&bucket, options)?;
+    Ok(Place::new(SCHEME)
+        .with("server", endpoint.world())
+        .with_secret("account", &account(options)?.0.into())
+        .with("bucket", bucket)
+        .with_folder(prefix.as_str()))
+}
+
 /// Opens a destination with other sizes and pauses than users get; for tests.
 ///
 /// # Errors
@@ -95,18 +107,6 @@ pub fn open(config: &Config, tuning: Tuning, tools: &Tools) -> Result<Opened> {
         notices,
         ..Opened::new(store)
     })
-}
-
-/// Server, account, bucket, folder. Names of buckets are unique at Amazon; elsewhere each account may have its own.
-fn identity(config: &Config) -> Result<Place> {
-    let options = Options::new(SCHEME, config);
-    let (bucket, prefix) = bucket_and_prefix(&config.url, options)?;
-    let endpoint = Endpoint::from_options(&bucket, options)?;
-    Ok(Place::new(SCHEME)
-        .with("server", endpoint.world())
-        .with_secret("account", &account(options)?.0.into())
-        .with("bucket", bucket)
-        .with_folder(prefix.as_str()))
 }
 
 /// Reads the URL; two old forms with the server in it are understood.

@@ -47,6 +47,16 @@ fn help_is_found_in_many_ways_and_ends_with_0() {
 }
 
 #[test]
+fn options_are_described_for_other_programs() {
+    let place = Place::new();
+    let all = place.run(["help", "options", "--json"]).code(0).json();
+    let all = all.as_array().expect("an array");
+    let found = all.iter().find(|option| option["name"] == "passphrase");
+    assert_eq!(found.expect("the option")["secret"], true);
+    assert!(all.len() > 300, "{}", all.len());
+}
+
+#[test]
 fn topics_and_options_are_explained() {
     let place = Place::new();
     for (topic, text) in [
