@@ -120,6 +120,24 @@ fn unknown_options_are_told_once_and_the_run_goes_on() {
     place.on("list", ["--zzz"]).code(0).complains("--zzz");
 }
 
+/// A misspelt option is told with the right one wherever it stands: on the command line, in the URL, in a parameters file.
+#[test]
+fn a_misspelt_option_is_suggested_in_every_front_end() {
+    let place = Place::with_source();
+    let passphrase = format!("--passphrase={PASSPHRASE}");
+    let url = format!("{}?use-move-for-putt=true", place.url());
+    place
+        .run(["backup", &url, "source", &passphrase])
+        .code(2)
+        .complains("option --use-move-for-putt is not known; did you mean --use-move-for-put?");
+    place.write("job.txt", b"--blokcsize=1mb\n");
+    place.write("source/new", b"1");
+    place
+        .backup(&["--parameters-file=job.txt"])
+        .code(2)
+        .complains("option --blokcsize is not known; did you mean --blocksize?");
+}
+
 #[test]
 fn options_without_effect_are_told_once() {
     let place = Place::with_source();

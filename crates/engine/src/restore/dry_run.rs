@@ -17,14 +17,14 @@ use crate::{Level, Result};
 
 /// Shows a plan; changes nothing.
 pub(super) fn show(
-    engine: &Ready<'_>,
+    ready: &Ready<'_>,
     selected: &Selected<'_>,
     (layout, plan): (&Layout, &Plan),
     root: Option<&TargetRoot>,
     rules: &Rules,
 ) -> Result<()> {
-    let say = |text: String| engine.reporter.say(Level::DryRun, "DryRun", text);
-    let mut cursor = Cursor::new(plan, engine.format(), rules);
+    let say = |text: String| ready.reporter.say(Level::DryRun, "DryRun", text);
+    let mut cursor = Cursor::new(plan, ready.format(), rules);
     let (mut files, mut volumes) = (0_u64, BTreeSet::new());
     selected.each(|number, entry| {
         let Some(item) = plan.items.get(number as usize) else {

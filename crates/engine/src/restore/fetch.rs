@@ -39,7 +39,7 @@ const METADATA: u32 = u32::MAX;
 
 /// The part of a restore whose volumes are fetched together.
 struct Batch<'a, 'r> {
-    run: &'r Restoring<'a>,
+    restoring: &'r Restoring<'a>,
     jobs: Vec<Job>,
     /// Needs by volume.
     needs: HashMap<i64, Vec<Need>>,
@@ -87,25 +87,25 @@ impl Restoring<'_> {
 
 impl<'a, 'r> Batch<'a, 'r> {
     /// Goes through the entries and notes what the volumes of the batch have for them.
-    fn collect(run: &'r Restoring<'a>, shares: &[Share], done: &[u64]) -> Result<Self> {
+    fn collect(restoring: &'r Restoring<'a>, shares: &[Share], done: &[u64]) -> Result<Self> {
         let mut batch = Self {
-            run,
+            restoring,
             jobs: Vec::new(),
             needs: HashMap::new(),
             lost: Mutex::default(),
         };
-        let mut part: Vec<Option<(u64, u64)>> = vec![None; run.plan.volumes.len()];
+        let mut part: Vec<Option<(u64, u64)>> = vec![None; restoring.plan.volumes.len()];
         for share in shares {
             if let Some(part) = part.get_mut(share.volume as usize) {
                 *part = Some((share.from, share.to));
             }
         }
-        let mut seen: Vec<u64> = vec![0; run.plan.volumes.len()];
+        let mut seen: Vec<u64> = vec![0; restoring.plan.volumes.len()];
         // For each source of an entry the volume, when it is this batch's turn.
         let mut turn: Vec<Option<i64>> = Vec::new();
-        let mut cursor = Cursor::new(&run.plan, run.format, run.rules);
-        run.selected.each(|number, entry| {
-            let Some(item) = run.item(number) else {
+        let mut cursor = Cursor::new(&restoring.plan, restoring.format, restoring.rules);
+        restoring.selected.each(|number, entry| {
+            let Some(item) = restoring.item(number) else {
                 return Ok(());
             };
             let sources = cursor.next(item, entry);
@@ -115,14 +115,14 @@ impl<'a, 'r> Batch<'a, 'r> {
             let mut earlier = Vec::new();
             for at in sources.first..end {
                 let mut own = None;
-                if let Source::Volume(volume) = run.plan.source(at)
+                if let Source::Volume(volume) = restoring.plan.source(at)
                     && let (Some(seen), Some(part)) =
                         (seen.get_mut(volume as usize), part.get(volume as usize))
                 {
                     let use_number = *seen;
                     *seen += 1;
                     if part.is_some_and(|(from, to)| (from..to).contains(&use_number)) {
-                        own = run.plan.volumes.get(volume as usize).copied();
+                        own = restoring.plan.volumes.get(volume as usize).copied();
                     } else if done.get(volume as usize).is_some_and(|n| use_number < *n) {
                         earlier.push(at);
                     }
@@ -140,7 +140,7 @@ impl<'a, 'r> Batch<'a, 'r> {
                     Source::Present | Source::Original | Source::Unfinished
                 )
             };
-            let new = Job::new(run, number, entry, sources, local);
+            let new = Job::new(restoring, number, entry, sources, local);
             if let Some(content) = &new.content {
                 for at in earlier {
                     if let Ok(index) = u32::try_from(at - sources.first) {
@@ -157,16 +157,16 @@ impl<'a, 'r> Batch<'a, 'r> {
             if turn.iter().take(sources.blocks).all(Option::is_none) {
                 return Ok(());
             }
-            let Ok(content) = content_of(entry, &run.format) else {
+            let Ok(content) = content_of(entry, &restoring.format) else {
                 return Ok(());
             };
-            let read = run.engine.each_block(content, |index, hash, len| {
+            let read = restoring.ready.each_block(content, |index, hash, len| {
                 let volume = turn.get(index as usize).copied().flatten();
                 batch.need(volume, hash, len, (job, index));
                 Ok(())
             })?;
             if let (Err(why), Some(job)) = (read, batch.jobs.last()) {
-                run.fail_remote(job, &why);
+                restoring.fail_remote(job, &why);
             }
             Ok(())
         })?;
@@ -187,7 +187,7 @@ impl<'a, 'r> Batch<'a, 'r> {
     fn volumes(&self, needs: &HashMap<i64, Vec<Need>>) -> Result<()> {
         let mut order: Vec<i64> = needs.keys().copied().collect();
         order.sort_unstable();
-        let (engine, threads) = (self.run.engine, self.run.engine.settings.threads);
+        let (ready, threads) = (self.restoring.ready, self.restoring.ready.settings.threads);
         for_each_parallel(
             threads,
             apart(&order, threads),
@@ -201,7 +201,7 @@ impl<'a, 'r> Batch<'a, 'r> {
                     other => other,
                 }
             },
-            |()| engine.cancel.check(),
+            |()| ready.cancel.check(),
         )
     }
 
@@ -217,12 +217,12 @@ impl<'a, 'r> Batch<'a, 'r> {
 
     /// The volumes that hold a block; a length of 0 stands for any.
     fn copies(&self, hash: &Hash, len: u32) -> Result<impl Iterator<Item = i64> + use<>> {
-        let engine = self.run.engine;
+        let ready = self.restoring.ready;
         let volumes = if len == 0 {
-            let found = engine.catalog(|c| c.find_blocks_by_hash(hash))?;
+            let found = ready.catalog(|c| c.find_blocks_by_hash(hash))?;
             found.into_iter().map(|(_, volume)| volume).collect()
         } else {
-            engine.catalog(|c| c.volumes_of_block(hash, u64::from(len)))?
+            ready.catalog(|c| c.volumes_of_block(hash, u64::from(len)))?
         };
         Ok(volumes.into_iter())
     }
@@ -256,7 +256,7 @@ impl<'a, 'r> Batch<'a, 'r> {
                         None => gone.push(need),
                     }
                 }
-                let reporter = &self.run.engine.reporter;
+                let reporter = &self.restoring.ready.reporter;
                 if gone.is_empty() {
                     reporter.warn(
                         id,
@@ -279,48 +279,48 @@ impl<'a, 'r> Batch<'a, 'r> {
             return Ok(());
         };
         if need.index == METADATA {
-            if !job.item(self.run).is(Mark::Failed) {
-                self.run.lose_metadata(job.kind, &job.path);
+            if !job.item(self.restoring).is(Mark::Failed) {
+                self.restoring.lose_metadata(job.kind, &job.path);
             }
             return Ok(());
         }
-        self.run
+        self.restoring
             .fail_remote(job, "a part of its content is damaged or missing");
         self.one_less(job)
     }
 
     /// One block less has to come for a file.
     fn one_less(&self, job: &Job) -> Result<()> {
-        if job.item(self.run).open.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.run.finish(job)?;
+        if job.item(self.restoring).open.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.restoring.finish(job)?;
         }
         Ok(())
     }
 
     /// Fetches one volume and writes the blocks that are needed of it.
     fn volume(&self, id: i64, needs: &[Need]) -> Result<()> {
-        let engine = self.run.engine;
-        let Some(row) = self.run.rows.get(&id) else {
+        let ready = self.restoring.ready;
+        let Some(row) = self.restoring.rows.get(&id) else {
             return Err(Error::Bug(format!("volume {id} is not in the catalog")));
         };
-        let Some(name) = VolumeName::parse(&row.name, engine.settings.case_insensitive) else {
+        let Some(name) = VolumeName::parse(&row.name, ready.settings.case_insensitive) else {
             return Err(Error::Bug(format!("{} is no volume name", row.name)));
         };
-        let held = self.run.held().take_if(|(held, _)| *held == id);
+        let held = self.restoring.held().take_if(|(held, _)| *held == id);
         let archive = match held {
             Some((_, archive)) => archive,
-            None => engine.fetch_volume(&name, row.size, row.hash)?,
+            None => ready.fetch_volume(&name, row.size, row.hash)?,
         };
         let mut unpacker = Unpacker::new();
         let mut buffer = Vec::new();
         let uses = Uses::of(needs);
         for places in uses.in_order() {
-            engine.cancel.check()?;
+            ready.cancel.check()?;
             let Some(first) = places.first().and_then(|at| needs.get(*at as usize)) else {
                 continue;
             };
             let places = || places.iter().filter_map(|at| needs.get(*at as usize));
-            let blocksize = self.run.format.blocksize;
+            let blocksize = self.restoring.format.blocksize;
             let read = read_block(
                 &archive,
                 &first.hash,
@@ -331,7 +331,7 @@ impl<'a, 'r> Batch<'a, 'r> {
             );
             let fits = first.len == 0 || u64::from(first.len) == buffer.len() as u64;
             let why = match read {
-                Ok(()) if fits && self.is_right(first, &buffer, self.run.format) => None,
+                Ok(()) if fits && self.is_right(first, &buffer, self.restoring.format) => None,
                 Ok(()) => Some(format!("{}: block {} is damaged", row.name, first.hash)),
                 Err(error) if error.reach() == Reach::Volume => Some(describe(&error)),
                 Err(error) => return Err(error),
@@ -345,17 +345,17 @@ impl<'a, 'r> Batch<'a, 'r> {
                     continue;
                 };
                 if need.index == METADATA {
-                    self.run.metadata(job, &buffer)?;
+                    self.restoring.metadata(job, &buffer)?;
                 } else {
-                    self.run.write(job, need.index, &buffer)?;
+                    self.restoring.write(job, need.index, &buffer)?;
                     self.one_less(job)?;
                 }
             }
         }
-        if self.run.hold.load(Ordering::SeqCst) {
-            *self.run.held() = Some((id, archive));
+        if self.restoring.hold.load(Ordering::SeqCst) {
+            *self.restoring.held() = Some((id, archive));
         } else {
-            engine.remote.recycle(archive.into_source());
+            ready.remote.recycle(archive.into_source());
         }
         Ok(())
     }
@@ -365,7 +365,7 @@ impl<'a, 'r> Batch<'a, 'r> {
     fn is_right(&self, first: &Need, bytes: &[u8], format: Format) -> bool {
         let job = self.jobs.get(first.job as usize);
         let next = job
-            .filter(|job| first.index != METADATA && !job.item(self.run).is(Mark::Failed))
+            .filter(|job| first.index != METADATA && !job.item(self.restoring).is(Mark::Failed))
             .and_then(|job| {
                 let wanted = (format.block_hash, &first.hash);
                 job.content.as_ref()?.verify_next(
@@ -373,7 +373,7 @@ impl<'a, 'r> Batch<'a, 'r> {
                     bytes,
                     wanted,
                     format.blocksize,
-                    || job.file(self.run),
+                    || job.file(self.restoring),
                 )
             });
         next.unwrap_or_else(|| format.block_hash.digest(bytes) == first.hash)

@@ -14,14 +14,14 @@ impl Restoring<'_> {
     pub(super) fn links(&self) -> Result<()> {
         let links = std::mem::take(&mut self.kept().links);
         for link in links {
-            self.engine.cancel.check()?;
+            self.ready.cancel.check()?;
             let link = self.record(link)?;
             let Some(blob) = self.parsed(&link.blob, EntryKind::Symlink, &link.path) else {
                 continue;
             };
             let path = String::from_utf8_lossy(&link.path);
             let Some(to) = &blob.symlink_target else {
-                self.engine.reporter.warn(
+                self.ready.reporter.warn(
                     "LinkWithoutTarget",
                     format!("{path}: the version does not hold the link's target"),
                 );
@@ -38,7 +38,7 @@ impl Restoring<'_> {
                 }
                 Err(error) => {
                     self.stop_when_full(&error)?;
-                    self.engine
+                    self.ready
                         .reporter
                         .error("RestoreFailed", format!("{path}: {error}"));
                     self.tally.local(&link.path);
@@ -57,7 +57,7 @@ impl Restoring<'_> {
             ..larder_source::Restore::default()
         };
         for folder in folders {
-            self.engine.cancel.check()?;
+            self.ready.cancel.check()?;
             self.tell_facts(self.root.apply(&folder, &restore), &folder);
         }
         Ok(())
@@ -68,7 +68,7 @@ impl Restoring<'_> {
         let mut folders = std::mem::take(&mut self.kept().folders);
         folders.sort_by_key(|(depth, _)| std::cmp::Reverse(*depth));
         for (_, folder) in folders {
-            self.engine.cancel.check()?;
+            self.ready.cancel.check()?;
             let folder = self.record(folder)?;
             self.apply(&folder.place, &folder.path, &folder.blob, EntryKind::Folder);
         }
@@ -96,7 +96,7 @@ impl Restoring<'_> {
             }
             match self.root.remove_leftovers(folder) {
                 Ok(count) => removed += count,
-                Err(error) => self.engine.reporter.verbose(
+                Err(error) => self.ready.reporter.verbose(
                     "LeftoversNotRead",
                     format!("{}: {error}", self.folder_path(folder)),
                 ),
@@ -108,7 +108,7 @@ impl Restoring<'_> {
             Ok(())
         })?;
         if removed > 0 {
-            self.engine.reporter.info(
+            self.ready.reporter.info(
                 "LeftoversRemoved",
                 format!("unfinished files of earlier restores were removed: {removed}"),
             );

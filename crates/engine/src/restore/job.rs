@@ -43,17 +43,17 @@ pub(super) struct State {
 impl Job {
     /// `is_there` tells of a source whether its block is in the temporary file already.
     pub(super) fn new(
-        run: &Restoring<'_>,
+        restoring: &Restoring<'_>,
         number: u32,
         entry: &FileEntry,
         sources: Sources,
         is_there: impl Fn(Source) -> bool,
     ) -> Self {
-        let content = (sources.blocks > 1 && run.rules.verify).then(|| {
-            run.take_content(number).unwrap_or_else(|| {
-                let content = Box::new(ContentHash::new(run.format.file_hash));
+        let content = (sources.blocks > 1 && restoring.rules.verify).then(|| {
+            restoring.take_content(number).unwrap_or_else(|| {
+                let content = Box::new(ContentHash::new(restoring.format.file_hash));
                 for index in 0..u32::try_from(sources.blocks).unwrap_or(0) {
-                    if is_there(run.plan.source(sources.first + index as usize)) {
+                    if is_there(restoring.plan.source(sources.first + index as usize)) {
                         content.is_there(index);
                     }
                 }
@@ -75,14 +75,14 @@ impl Job {
     }
 
     /// Its place below the target folder. It is worked out each time: a job is for the most part its path already.
-    pub(super) fn place(&self, run: &Restoring<'_>) -> Vec<u8> {
-        let place = run.layout.place(&self.path).unwrap_or_default();
-        place_of_copy(&place, &run.plan.date, self.item(run).copy)
+    pub(super) fn place(&self, restoring: &Restoring<'_>) -> Vec<u8> {
+        let place = restoring.layout.place(&self.path).unwrap_or_default();
+        place_of_copy(&place, &restoring.plan.date, self.item(restoring).copy)
     }
 
     /// What the plan says about it.
-    pub(super) fn item<'r>(&self, run: &'r Restoring<'_>) -> &'r Item {
-        run.item(self.number).unwrap_or(&run.nothing)
+    pub(super) fn item<'r>(&self, restoring: &'r Restoring<'_>) -> &'r Item {
+        restoring.item(self.number).unwrap_or(&restoring.nothing)
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -90,18 +90,22 @@ impl Job {
     }
 
     /// The temporary file, opened when needed. At most [`OPEN_FILES`] stay open between blocks.
-    pub(super) fn file(&self, run: &Restoring<'_>) -> io::Result<Arc<File>> {
-        self.file_in(run, &mut self.state())
+    pub(super) fn file(&self, restoring: &Restoring<'_>) -> io::Result<Arc<File>> {
+        self.file_in(restoring, &mut self.state())
     }
 
     /// The same for whoever holds the state.
-    pub(super) fn file_in(&self, run: &Restoring<'_>, state: &mut State) -> io::Result<Arc<File>> {
+    pub(super) fn file_in(
+        &self,
+        restoring: &Restoring<'_>,
+        state: &mut State,
+    ) -> io::Result<Arc<File>> {
         if let Some(file) = &state.file {
             return Ok(file.clone());
         }
-        let item = self.item(run);
-        let place = self.place(run);
-        let opened = run.root.open_temporary(&place)?;
+        let item = self.item(restoring);
+        let place = self.place(restoring);
+        let opened = restoring.root.open_temporary(&place)?;
         let file = Arc::new(opened.file);
         if item.set(Mark::Started) {
             if opened.left_over.is_none() && self.size > 0 {
@@ -110,7 +114,7 @@ impl Job {
         } else {
             if item.is(Mark::Resumes) && opened.left_over.is_none() {
                 // Its blocks count as written, and they are gone.
-                run.root.discard_temporary(&place)?;
+                restoring.root.discard_temporary(&place)?;
                 return Err(io::Error::other(
                     "the unfinished file of an earlier restore was removed meanwhile; run the same command again",
                 ));
@@ -120,8 +124,8 @@ impl Job {
             }
             // Where zeros are left out the length has to be set.
             if self.size >= SPARSE_BYTES || item.is(Mark::Resumes) {
-                run.root.watch(Step::Write, &place)?;
-                if run.rules.preallocate {
+                restoring.root.watch(Step::Write, &place)?;
+                if restoring.rules.preallocate {
                     larder_source::allocate(&file, self.size)?;
                 } else {
                     file.set_len(self.size)?;
@@ -129,8 +133,8 @@ impl Job {
             }
         }
         let is_last = item.open.load(Ordering::SeqCst) <= 1;
-        if !is_last && run.kept_open.load(Ordering::SeqCst) < OPEN_FILES {
-            run.kept_open.fetch_add(1, Ordering::SeqCst);
+        if !is_last && restoring.kept_open.load(Ordering::SeqCst) < OPEN_FILES {
+            restoring.kept_open.fetch_add(1, Ordering::SeqCst);
             state.is_counted = true;
             state.file = Some(file.clone());
         } else if is_last {
@@ -141,15 +145,15 @@ impl Job {
     }
 
     /// Lets the file go.
-    pub(super) fn close(&self, run: &Restoring<'_>) {
-        self.close_in(run, &mut self.state());
+    pub(super) fn close(&self, restoring: &Restoring<'_>) {
+        self.close_in(restoring, &mut self.state());
     }
 
     /// The same for whoever holds the state.
-    pub(super) fn close_in(&self, run: &Restoring<'_>, state: &mut State) {
+    pub(super) fn close_in(&self, restoring: &Restoring<'_>, state: &mut State) {
         state.file = None;
         if std::mem::take(&mut state.is_counted) {
-            run.kept_open.fetch_sub(1, Ordering::SeqCst);
+            restoring.kept_open.fetch_sub(1, Ordering::SeqCst);
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::Result;
 
 /// Goes through all entries once.
 pub(super) struct Prepare<'a, 'r> {
-    run: &'r Restoring<'a>,
+    restoring: &'r Restoring<'a>,
     /// Folders that exist now, the last ones only: lists are mostly in order.
     made: Vec<Vec<u8>>,
     /// Places that several entries may have, with the path of the first. Memory: those only.
@@ -32,16 +32,16 @@ struct Large {
 }
 
 impl<'a, 'r> Prepare<'a, 'r> {
-    pub(super) fn all(run: &'r Restoring<'a>) -> Result<()> {
+    pub(super) fn all(restoring: &'r Restoring<'a>) -> Result<()> {
         let mut prepare = Self {
-            run,
+            restoring,
             made: Vec::new(),
             places: HashMap::new(),
             large: Large::default(),
         };
-        let mut cursor = Cursor::new(&run.plan, run.format, run.rules);
-        run.selected.each(|number, entry| {
-            let Some(item) = run.plan.items.get(number as usize) else {
+        let mut cursor = Cursor::new(&restoring.plan, restoring.format, restoring.rules);
+        restoring.selected.each(|number, entry| {
+            let Some(item) = restoring.plan.items.get(number as usize) else {
                 return Ok(());
             };
             let sources = cursor.next(item, entry);
@@ -57,10 +57,10 @@ impl<'a, 'r> Prepare<'a, 'r> {
         entry: &FileEntry,
         sources: Sources,
     ) -> Result<()> {
-        let run = self.run;
-        let Some(place) = run.layout.place(&entry.path) else {
+        let restoring = self.restoring;
+        let Some(place) = restoring.layout.place(&entry.path) else {
             if entry.kind != EntryKind::Folder {
-                run.refuse(entry, "it has the place of the target folder itself");
+                restoring.refuse(entry, "it has the place of the target folder itself");
             }
             return Ok(());
         };
@@ -77,14 +77,14 @@ impl<'a, 'r> Prepare<'a, 'r> {
         if let Some(folder) = folder
             && let Err(error) = self.make_folder(folder, entry)
         {
-            run.stop_when_full(&error)?;
+            restoring.stop_when_full(&error)?;
             item.set(Mark::Failed);
-            run.local_failure(entry, &error);
+            restoring.local_failure(entry, &error);
             return Ok(());
         }
         match entry.kind {
             EntryKind::Folder => {
-                run.tally.folders.fetch_add(1, Ordering::Relaxed);
+                restoring.tally.folders.fetch_add(1, Ordering::Relaxed);
             }
             EntryKind::Symlink => {}
             EntryKind::File => self.file(number, item, entry, &place, sources)?,
@@ -101,13 +101,14 @@ impl<'a, 'r> Prepare<'a, 'r> {
         if self.made.iter().any(|made| made == folder) {
             return Ok(());
         }
-        let made = self.run.root.create_folder(folder)?;
-        let gets_metadata =
-            entry.kind == EntryKind::Folder && self.run.rules.metadata && entry.metahash.is_some();
+        let made = self.restoring.root.create_folder(folder)?;
+        let gets_metadata = entry.kind == EntryKind::Folder
+            && self.restoring.rules.metadata
+            && entry.metahash.is_some();
         let plain = made
             .into_iter()
             .filter(|made| !gets_metadata || made.as_slice() != folder);
-        self.run.kept().plain_folders.extend(plain);
+        self.restoring.kept().plain_folders.extend(plain);
         if self.made.len() >= REMEMBERED {
             self.made.remove(0);
         }
@@ -117,12 +118,12 @@ impl<'a, 'r> Prepare<'a, 'r> {
 
     /// Says why the version list is not believed.
     fn tell_refused(&self, entry: &FileEntry) -> Result<()> {
-        let run = self.run;
-        match content_of(entry, &run.format) {
-            Err(why) => run.remote_failure(entry, why),
-            Ok(content) => match run.engine.each_block(content, |_, _, _| Ok(()))? {
-                Err(why) => run.remote_failure(entry, &why),
-                Ok(()) => run.remote_failure(entry, "its list of blocks cannot be read"),
+        let restoring = self.restoring;
+        match content_of(entry, &restoring.format) {
+            Err(why) => restoring.remote_failure(entry, why),
+            Ok(content) => match restoring.ready.each_block(content, |_, _, _| Ok(()))? {
+                Err(why) => restoring.remote_failure(entry, &why),
+                Ok(()) => restoring.remote_failure(entry, "its list of blocks cannot be read"),
             },
         }
         Ok(())
@@ -130,12 +131,12 @@ impl<'a, 'r> Prepare<'a, 'r> {
 
     /// Whether an earlier entry has the same place; it is told then.
     fn is_double(&mut self, item: &Item, entry: &FileEntry, place: &[u8]) -> bool {
-        let place = target::place_of_copy(place, &self.run.plan.date, item.copy);
+        let place = target::place_of_copy(place, &self.restoring.plan.date, item.copy);
         match self.places.get(&place) {
             Some(first) => {
                 let first = String::from_utf8_lossy(first).into_owned();
                 item.set(Mark::Failed);
-                self.run.refuse(
+                self.restoring.refuse(
                     entry,
                     &format!("the version list has another entry for its place, {first:?}"),
                 );
@@ -156,58 +157,69 @@ impl<'a, 'r> Prepare<'a, 'r> {
         place: &[u8],
         sources: Sources,
     ) -> Result<()> {
-        let (run, size) = (self.run, entry.size);
+        let (restoring, size) = (self.restoring, entry.size);
         if item.is(Mark::Failed) {
             self.tell_failed(entry, place, sources)?;
             return Ok(());
         }
         if item.copy > 0 {
-            run.tell_copy(entry, place, item);
+            restoring.tell_copy(entry, place, item);
         }
         if item.is(Mark::Right) {
             item.set(Mark::Complete);
-            run.tally.unchanged.fetch_add(1, Ordering::Relaxed);
-            run.tally.unchanged_bytes.fetch_add(size, Ordering::Relaxed);
-            run.done();
+            restoring.tally.unchanged.fetch_add(1, Ordering::Relaxed);
+            restoring
+                .tally
+                .unchanged_bytes
+                .fetch_add(size, Ordering::Relaxed);
+            restoring.done();
             return Ok(());
         }
         let is_local = |source| matches!(source, Source::Present | Source::Original);
         let mut blocks = sources.first..sources.first + sources.blocks;
-        let has_local = blocks.any(|at| is_local(run.plan.source(at)));
+        let has_local = blocks.any(|at| is_local(restoring.plan.source(at)));
         if has_local || item.open.load(Ordering::SeqCst) == 0 {
             let there = |source| source == Source::Unfinished;
-            let job = Job::new(run, number, entry, sources, there);
+            let job = Job::new(restoring, number, entry, sources, there);
             if has_local {
                 self.copy_blocks(&job, entry, place, sources)?;
             }
-            if job.item(run).open.load(Ordering::SeqCst) == 0 {
-                run.finish(&job)?;
+            if job.item(restoring).open.load(Ordering::SeqCst) == 0 {
+                restoring.finish(&job)?;
             }
-            job.close(run);
+            job.close(restoring);
         }
         Ok(())
     }
 
     /// Why nothing can be written for a file: something in the way, or a block that no volume has.
     fn tell_failed(&self, entry: &FileEntry, place: &[u8], sources: Sources) -> Result<()> {
-        let run = self.run;
+        let restoring = self.restoring;
         let lost = (sources.first..sources.first + sources.blocks)
-            .any(|at| run.plan.source(at) == Source::Lost);
+            .any(|at| restoring.plan.source(at) == Source::Lost);
         if lost {
-            run.remote_failure(entry, "a part of its content is in no data file any more");
+            restoring.remote_failure(entry, "a part of its content is in no data file any more");
             return Ok(());
         }
-        let looked = target::look(run.root, place, run.rules.overwrite).and_then(|seen| {
-            if matches!(seen, Present::Nothing) || run.rules.overwrite {
-                return Ok(());
-            }
-            target::choose_copy(run.engine, run.root, place, entry, &run.plan.date).map(|_| ())
-        });
+        let looked =
+            target::look(restoring.root, place, restoring.rules.overwrite).and_then(|seen| {
+                if matches!(seen, Present::Nothing) || restoring.rules.overwrite {
+                    return Ok(());
+                }
+                target::choose_copy(
+                    restoring.ready,
+                    restoring.root,
+                    place,
+                    entry,
+                    &restoring.plan.date,
+                )
+                .map(|_| ())
+            });
         let error = match looked {
             Err(error) => error,
             Ok(()) => std::io::Error::other("something stood in its place and is gone now"),
         };
-        run.local_failure(entry, &error);
+        restoring.local_failure(entry, &error);
         Ok(())
     }
 
@@ -219,71 +231,71 @@ impl<'a, 'r> Prepare<'a, 'r> {
         place: &[u8],
         sources: Sources,
     ) -> Result<()> {
-        let run = self.run;
+        let restoring = self.restoring;
         let mut old = None;
-        if let Ok(Present::File { file, .. }) = target::look(run.root, place, false) {
+        if let Ok(Present::File { file, .. }) = target::look(restoring.root, place, false) {
             old = Some(file);
         }
         let original = target::open_original(&entry.path);
         let (mut buffer, mut is_gone) = (Vec::new(), false);
-        let Ok(content) = content_of(entry, &run.format) else {
+        let Ok(content) = content_of(entry, &restoring.format) else {
             return Ok(());
         };
-        let read = run.engine.each_block(content, |index, hash, len| {
-            let file = match run.plan.source(sources.first + index as usize) {
+        let read = restoring.ready.each_block(content, |index, hash, len| {
+            let file = match restoring.plan.source(sources.first + index as usize) {
                 Source::Present => old.as_ref(),
                 Source::Original => original.as_ref(),
                 _ => return Ok(()),
             };
-            let at = u64::from(index) * run.format.blocksize;
-            let wanted = (run.format.block_hash, hash);
+            let at = u64::from(index) * restoring.format.blocksize;
+            let wanted = (restoring.format.block_hash, hash);
             match file {
                 Some(file) if target::has_block(file, at, len, wanted, &mut buffer) => {
-                    run.write(job, index, &buffer)?;
+                    restoring.write(job, index, &buffer)?;
                 }
                 _ => is_gone = true,
             }
             Ok(())
         })?;
         if let Err(why) = read {
-            run.fail_remote(job, &why);
+            restoring.fail_remote(job, &why);
         }
         if is_gone {
             let error = std::io::Error::other("a file on this machine changed while it was copied");
-            run.fail_local(job, &error)?;
+            restoring.fail_local(job, &error)?;
         }
         Ok(())
     }
 
     /// Tells of metadata that is lost, and takes note of that in several blocks.
     fn metadata(&mut self, number: u32, entry: &FileEntry, sources: Sources) -> Result<()> {
-        let run = self.run;
-        let is_wanted = run.rules.metadata || entry.kind == EntryKind::Symlink;
+        let restoring = self.restoring;
+        let is_wanted = restoring.rules.metadata || entry.kind == EntryKind::Symlink;
         if !is_wanted || entry.metahash.is_none() {
             if entry.kind == EntryKind::Symlink {
-                run.lose_metadata(entry.kind, &entry.path);
+                restoring.lose_metadata(entry.kind, &entry.path);
             }
             return Ok(());
         }
         match sources.metadata {
-            Some((at, _, _)) if run.plan.source(at) == Source::Lost => {
-                run.lose_metadata(entry.kind, &entry.path);
+            Some((at, _, _)) if restoring.plan.source(at) == Source::Lost => {
+                restoring.lose_metadata(entry.kind, &entry.path);
             }
             Some(_) => {}
             None if entry.metablocklists.is_empty() => {
                 // Two algorithms and no hash of the block: it cannot be found.
-                debug_assert!(metadata_block(entry, &run.format).is_none());
-                run.lose_metadata(entry.kind, &entry.path);
+                debug_assert!(metadata_block(entry, &restoring.format).is_none());
+                restoring.lose_metadata(entry.kind, &entry.path);
             }
             None => {
                 let size = entry.metasize;
                 let lists = larder_volume::blocklists_of(
                     size,
-                    run.format.blocksize,
-                    run.format.block_hash.len(),
+                    restoring.format.blocksize,
+                    restoring.format.block_hash.len(),
                 );
                 if size > LARGEST_BLOB || entry.metablocklists.len() as u64 != lists.max(1) {
-                    run.lose_metadata(entry.kind, &entry.path);
+                    restoring.lose_metadata(entry.kind, &entry.path);
                     return Ok(());
                 }
                 self.large.bytes += size;
@@ -298,19 +310,19 @@ impl<'a, 'r> Prepare<'a, 'r> {
 
     /// Fetches and joins the metadata blobs that have several blocks.
     fn load_large(&mut self) -> Result<()> {
-        let (run, large) = (self.run, std::mem::take(&mut self.large));
+        let (restoring, large) = (self.restoring, std::mem::take(&mut self.large));
         let mut by_volume: HashMap<i64, Vec<Hash>> = HashMap::new();
         let mut blobs: Vec<(u32, FileEntry, Vec<Hash>)> = Vec::new();
         for (number, entry) in large.blobs {
             let mut blocks = Vec::new();
             for list in &entry.metablocklists {
-                let bytes = run.engine.catalog(|c| c.blocklist(list))?;
-                let found =
-                    bytes.and_then(|b| blocklist_hashes(&b, run.format.block_hash.len()).ok());
+                let bytes = restoring.ready.catalog(|c| c.blocklist(list))?;
+                let found = bytes
+                    .and_then(|b| blocklist_hashes(&b, restoring.format.block_hash.len()).ok());
                 blocks.extend(found.unwrap_or_default());
             }
             for block in &blocks {
-                let volumes = run.engine.catalog(|c| c.find_blocks_by_hash(block))?;
+                let volumes = restoring.ready.catalog(|c| c.find_blocks_by_hash(block))?;
                 if let Some((_, volume)) = volumes.first() {
                     by_volume.entry(*volume).or_default().push(*block);
                 }
@@ -321,19 +333,22 @@ impl<'a, 'r> Prepare<'a, 'r> {
             hashes.sort_unstable();
             hashes.dedup();
         }
-        let found: HashMap<Hash, Vec<u8>> =
-            run.engine.fetch_blocks(by_volume)?.into_iter().collect();
+        let found: HashMap<Hash, Vec<u8>> = restoring
+            .ready
+            .fetch_blocks(by_volume)?
+            .into_iter()
+            .collect();
         for (number, entry, blocks) in blobs {
             let mut bytes = Vec::new();
             for block in &blocks {
                 bytes.extend(found.get(block).map(Vec::as_slice).unwrap_or_default());
             }
-            let is_right = Some(run.format.file_hash.digest(&bytes)) == entry.metahash;
+            let is_right = Some(restoring.format.file_hash.digest(&bytes)) == entry.metahash;
             if !is_right || Metadata::parse(&bytes).is_err() {
-                run.lose_metadata(entry.kind, &entry.path);
+                restoring.lose_metadata(entry.kind, &entry.path);
                 continue;
             }
-            run.keep_metadata(number, &entry, &bytes)?;
+            restoring.keep_metadata(number, &entry, &bytes)?;
         }
         Ok(())
     }
@@ -347,14 +362,14 @@ pub(super) fn parent(place: &[u8]) -> Option<&[u8]> {
 
 /// Writes a block into a temporary file. Where nothing was written before, zeros become holes.
 pub(super) fn write_block(
-    run: &Restoring<'_>,
+    restoring: &Restoring<'_>,
     job: &Job,
     file: &std::fs::File,
     at: u64,
     bytes: &[u8],
 ) -> std::io::Result<()> {
-    run.root.watch(Step::Write, &job.path)?;
-    if job.item(run).is(Mark::Resumes) {
+    restoring.root.watch(Step::Write, &job.path)?;
+    if job.item(restoring).is(Mark::Resumes) {
         file.write_all_at(bytes, at)
     } else {
         write_sparse(file, bytes, at)

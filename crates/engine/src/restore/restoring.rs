@@ -24,7 +24,7 @@ use crate::{Error, Fault, Result};
 
 /// One restore of one version.
 pub(super) struct Restoring<'a> {
-    pub(super) engine: &'a Ready<'a>,
+    pub(super) ready: &'a Ready<'a>,
     pub(super) root: &'a TargetRoot,
     pub(super) selected: &'a Selected<'a>,
     pub(super) layout: &'a Layout,
@@ -66,23 +66,23 @@ pub(super) struct Record {
 
 impl<'a> Restoring<'a> {
     pub(super) fn new(
-        engine: &'a Ready<'a>,
+        ready: &'a Ready<'a>,
         root: &'a TargetRoot,
         selected: &'a Selected<'a>,
         (layout, plan): (&'a Layout, Plan),
         rules: &'a Rules,
         tally: &'a Tally,
     ) -> Result<Self> {
-        let volumes = engine.catalog(|c| c.volumes())?;
+        let volumes = ready.catalog(|c| c.volumes())?;
         Ok(Self {
-            engine,
+            ready,
             root,
             selected,
             layout,
             rules,
             tally,
             plan,
-            format: engine.format(),
+            format: ready.format(),
             rows: volumes.into_iter().map(|row| (row.id, row)).collect(),
             kept_open: OpenFiles::new(0),
             kept: Mutex::default(),
@@ -105,7 +105,7 @@ impl<'a> Restoring<'a> {
                 // Whoever stops a restore wants none of it; what failed goes on with what is there.
                 self.remove_unfinished(count);
             } else if count > 0 {
-                self.engine.reporter.info(
+                self.ready.reporter.info(
                     "UnfinishedFilesKept",
                     format!(
                         "unfinished files kept under temporary names (.larder-….unfinished): {count}; the same command goes on with them"
@@ -130,7 +130,7 @@ impl<'a> Restoring<'a> {
                 let place = self.layout.place(&entry.path).unwrap_or_default();
                 let place = target::place_of_copy(&place, &self.plan.date, item.copy);
                 if let Err(error) = self.root.discard_temporary(&place) {
-                    self.engine.reporter.verbose(
+                    self.ready.reporter.verbose(
                         "TemporaryFileLeft",
                         format!("{}: {error}", self.folder_path(&place)),
                     );
@@ -147,14 +147,14 @@ impl<'a> Restoring<'a> {
         if let Err(error) = removed
             && !matches!(error, Error::Cancelled)
         {
-            self.engine
+            self.ready
                 .reporter
                 .verbose("TemporaryFileLeft", crate::sync::describe(&error));
         }
     }
 
     fn steps(&self) -> Result<()> {
-        let reporter = &self.engine.reporter;
+        let reporter = &self.ready.reporter;
         reporter.phase(Phase::Restoring);
         Prepare::all(self)?;
         self.fetch()?;
@@ -184,7 +184,7 @@ impl<'a> Restoring<'a> {
 
     /// One more file is finished.
     pub(super) fn done(&self) {
-        let progress = &self.engine.reporter.progress;
+        let progress = &self.ready.reporter.progress;
         progress.files_done.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -311,7 +311,7 @@ impl<'a> Restoring<'a> {
                 if let Some(content) = &job.content {
                     content.wrote(index, bytes);
                 }
-                let progress = &self.engine.reporter.progress;
+                let progress = &self.ready.reporter.progress;
                 let len = bytes.len() as u64;
                 progress.bytes_done.fetch_add(len, Ordering::Relaxed);
                 Ok(())
@@ -455,7 +455,7 @@ impl<'a> Restoring<'a> {
 
     pub(super) fn tell_facts(&self, failures: Vec<(String, io::Error)>, path: &[u8]) {
         for (what, error) in failures {
-            self.engine.reporter.warn(
+            self.ready.reporter.warn(
                 "MetadataWriteFailed",
                 format!("{}: {what}: {error}", String::from_utf8_lossy(path)),
             );
@@ -464,7 +464,7 @@ impl<'a> Restoring<'a> {
 
     /// The metadata of an entry is nowhere to be had.
     pub(super) fn lose_metadata(&self, kind: EntryKind, path: &[u8]) {
-        let (reporter, path_text) = (&self.engine.reporter, String::from_utf8_lossy(path));
+        let (reporter, path_text) = (&self.ready.reporter, String::from_utf8_lossy(path));
         if kind == EntryKind::Symlink {
             reporter.error(
                 "MissingMetadata",
@@ -498,7 +498,7 @@ impl<'a> Restoring<'a> {
     }
 
     fn say_failed(&self, path: &[u8], why: &str) {
-        self.engine.reporter.error(
+        self.ready.reporter.error(
             "RestoreFailed",
             format!("{}: {why}", String::from_utf8_lossy(path)),
         );
@@ -523,7 +523,7 @@ impl<'a> Restoring<'a> {
     fn fail(&self, job: &Job, id: &'static str, why: &str) {
         if !job.item(self).set(Mark::Failed) {
             let path = String::from_utf8_lossy(&job.path);
-            self.engine.reporter.error(id, format!("{path}: {why}"));
+            self.ready.reporter.error(id, format!("{path}: {why}"));
             self.tally.remote(&job.path);
             self.discard(job);
         }
@@ -536,7 +536,7 @@ impl<'a> Restoring<'a> {
         if (item.is(Mark::Started) || item.is(Mark::Resumes))
             && let Err(error) = self.root.discard_temporary(&job.place(self))
         {
-            self.engine.reporter.warn(
+            self.ready.reporter.warn(
                 "TemporaryFileLeft",
                 format!(
                     "{}: its unfinished file cannot be removed: {error}",
@@ -564,7 +564,7 @@ impl<'a> Restoring<'a> {
     pub(super) fn tell_copy(&self, entry: &FileEntry, place: &[u8], item: &Item) {
         let copy = target::place_of_copy(place, &self.plan.date, item.copy);
         self.tally.copies.fetch_add(1, Ordering::Relaxed);
-        self.engine.reporter.info(
+        self.ready.reporter.info(
             "KeptPresentFile",
             format!(
                 "{} is kept as it is; the restored file is {}",

@@ -21,7 +21,7 @@ pub(crate) type Contents = HashSet<(Hash, u64)>;
 
 /// The selected entries of one version.
 pub(crate) struct Selected<'a> {
-    engine: &'a Ready<'a>,
+    ready: &'a Ready<'a>,
     archive: ArchiveReader<VolumeData>,
     name: String,
     rule: Rule<'a>,
@@ -61,21 +61,21 @@ impl Rule<'_> {
 impl<'a> Selected<'a> {
     /// Reads the list once: counts what is selected, finds where it goes, and warns of patterns that match nothing.
     pub(crate) fn of(
-        engine: &'a Ready<'a>,
+        ready: &'a Ready<'a>,
         version: &Version,
         request: &RestoreRequest,
         without: Option<&'a Contents>,
         mut layout: LayoutBuilder,
     ) -> Result<(Self, Layout)> {
-        let list = engine.fetch_list(&version.volume)?;
-        engine.tell_renamed(&version.volume, &list)?;
+        let list = ready.fetch_list(&version.volume)?;
+        ready.tell_renamed(&version.volume, &list)?;
         let mut selected = Self {
-            engine,
-            archive: engine.on_disk(list, version)?,
+            ready,
+            archive: ready.on_disk(list, version)?,
             name: version.volume.name.as_str().to_owned(),
             rule: Rule {
                 selection: None,
-                limit: size_limit(&engine.values)?,
+                limit: size_limit(&ready.values)?,
                 without,
             },
             kept: None,
@@ -83,16 +83,16 @@ impl<'a> Selected<'a> {
             bytes: 0,
             entries: 0,
         };
-        let format = engine.format();
+        let format = ready.format();
         let mut kept = Some(Vec::new());
         let (mut kept_bytes, mut lists) = (0, Vec::new());
         let mut unmatched: Vec<usize> = (0..request.patterns.len()).collect();
         let (archive, name) = (&selected.archive, selected.name.as_str());
         let (mut rule, mut counts) = (selected.rule, (0_u64, 0_u64, 0_u64));
-        engine.entries_of(archive, name, |entry| {
+        ready.entries_of(archive, name, |entry| {
             let selection = match &rule.selection {
                 Some(selection) => selection,
-                None => rule.selection.insert(engine.selection(
+                None => rule.selection.insert(ready.selection(
                     &request.patterns,
                     &request.filters,
                     &entry.path,
@@ -117,7 +117,7 @@ impl<'a> Selected<'a> {
                 lists.extend_from_slice(own);
             }
             if lists.len() >= LISTS_AT_ONCE {
-                engine.load_blocklists(lists.drain(..))?;
+                ready.load_blocklists(lists.drain(..))?;
             }
             if let Some(entries) = &mut kept {
                 kept_bytes += ENTRY_BYTES
@@ -131,10 +131,10 @@ impl<'a> Selected<'a> {
             }
             Ok(())
         })?;
-        engine.load_blocklists(lists.drain(..))?;
+        ready.load_blocklists(lists.drain(..))?;
         for number in unmatched {
             if let Some(pattern) = request.patterns.get(number) {
-                engine.reporter.warn(
+                ready.reporter.warn(
                     "PatternWithoutMatch",
                     format!("nothing in the version matches {pattern:?}"),
                 );
@@ -158,14 +158,14 @@ impl<'a> Selected<'a> {
         let mut number = 0_u32;
         if let Some(kept) = &self.kept {
             for entry in kept {
-                self.engine.cancel.check()?;
+                self.ready.cancel.check()?;
                 work(number, entry)?;
                 number += 1;
             }
             return Ok(());
         }
         let (archive, name) = (&self.archive, self.name.as_str());
-        self.engine.entries_again(archive, name, |entry| {
+        self.ready.entries_again(archive, name, |entry| {
             if self.rule.selects(&entry) {
                 work(number, &entry)?;
                 number += 1;
@@ -187,7 +187,7 @@ impl<'a> Selected<'a> {
         }
         let mut number = 0;
         let (archive, name) = (&self.archive, self.name.as_str());
-        self.engine.entries_to_the_end(archive, name, |entry| {
+        self.ready.entries_to_the_end(archive, name, |entry| {
             if self.rule.selects(&entry) {
                 work(number, &entry)?;
                 number += 1;

@@ -17,7 +17,7 @@ use crate::phases::Ready;
 
 /// A plan in the making.
 struct Survey<'a> {
-    engine: &'a Ready<'a>,
+    ready: &'a Ready<'a>,
     /// The target folder; `None` when it does not exist or is empty.
     root: Option<&'a TargetRoot>,
     layout: &'a Layout,
@@ -49,7 +49,7 @@ enum Kind {
 
 /// Makes the plan for the selected entries.
 pub(crate) fn survey(
-    engine: &Ready<'_>,
+    ready: &Ready<'_>,
     selected: &Selected<'_>,
     layout: &Layout,
     root: Option<&TargetRoot>,
@@ -57,11 +57,11 @@ pub(crate) fn survey(
     date: String,
 ) -> Result<Plan> {
     let mut survey = Survey {
-        engine,
+        ready,
         root,
         layout,
         rules,
-        format: engine.format(),
+        format: ready.format(),
         plan: Plan::new(date, root.is_none()),
         wanted: Vec::new(),
         places: Vec::new(),
@@ -150,8 +150,8 @@ impl Survey<'_> {
         let mut is_resumed = false;
         let bytes = NEED_BYTES
             + (JOB_BYTES + entry.path.len() as u64) / block_count(size, &self.format).max(1);
-        let engine = self.engine;
-        let found = engine.each_block(content, |index, hash, len| {
+        let ready = self.ready;
+        let found = ready.each_block(content, |index, hash, len| {
             let at = u64::from(index) * self.format.blocksize;
             let algorithm = self.format.block_hash;
             let mut has = |file: Option<&File>| {
@@ -200,7 +200,7 @@ impl Survey<'_> {
         let Some(root) = self.root.filter(|_| !is_free && !self.rules.overwrite) else {
             return Ok(0);
         };
-        match target::choose_copy(engine, root, place, entry, &self.plan.date) {
+        match target::choose_copy(ready, root, place, entry, &self.plan.date) {
             Ok((copy, is_right)) => {
                 if is_right {
                     self.mark(number, Mark::Right);
@@ -255,7 +255,7 @@ impl Survey<'_> {
     fn look_up(&mut self) -> Result<()> {
         let wanted = std::mem::take(&mut self.wanted);
         let keys: Vec<(Hash, u64)> = wanted.iter().map(|w| (w.hash, w.len)).collect();
-        let volumes = self.engine.find_or_search(&keys)?;
+        let volumes = self.ready.find_or_search(&keys)?;
         for (wanted, volume) in wanted.into_iter().zip(volumes) {
             let source = match volume {
                 Some(volume) => self.plan.use_volume(volume, wanted.bytes),

@@ -78,13 +78,13 @@ pub(crate) fn has_block(
 /// # Errors
 /// All names are taken, or what the system reports.
 pub(crate) fn choose_copy(
-    engine: &Ready<'_>,
+    ready: &Ready<'_>,
     root: &TargetRoot,
     place: &[u8],
     entry: &FileEntry,
     date: &str,
 ) -> io::Result<(u8, bool)> {
-    let algorithm = engine.format().file_hash;
+    let algorithm = ready.format().file_hash;
     for copy in 1..=MOST_COPIES {
         let name = place_of_copy(place, date, copy);
         let Some(facts) = root.stat(&name)? else {
