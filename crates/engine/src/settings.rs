@@ -27,7 +27,7 @@ pub(crate) enum IndexPolicy {
 
 /// How much of a volume the verification opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verification {
+pub(crate) enum VerifyDepth {
     /// Contents of all kinds.
     Full,
     /// Size and hash of the remote bytes only.
@@ -68,7 +68,7 @@ pub(crate) struct Settings {
     pub(crate) skip_file_hash_checks: bool,
     pub(crate) samples: u64,
     pub(crate) sample_percentage: f64,
-    pub(crate) verification: Verification,
+    pub(crate) verification: VerifyDepth,
     pub(crate) dry_run: bool,
     pub(crate) upload_unchanged: bool,
     pub(crate) skip_metadata: bool,
@@ -326,12 +326,12 @@ fn threads(values: &Values) -> Result<usize> {
     Ok(if asked == 0 { cores } else { asked }.clamp(1, 64))
 }
 
-fn verification(values: &Values) -> Result<Verification> {
+fn verification(values: &Values) -> Result<VerifyDepth> {
     Ok(match values.get(opt::FULL_REMOTE_VERIFICATION)? {
-        RemoteVerification::Full => Verification::Full,
-        RemoteVerification::HashOnly => Verification::HashOnly,
-        RemoteVerification::ListAndIndexes => Verification::ListAndIndexes,
-        RemoteVerification::IndexesOnly => Verification::IndexesOnly,
+        RemoteVerification::Full => VerifyDepth::Full,
+        RemoteVerification::HashOnly => VerifyDepth::HashOnly,
+        RemoteVerification::ListAndIndexes => VerifyDepth::ListAndIndexes,
+        RemoteVerification::IndexesOnly => VerifyDepth::IndexesOnly,
     })
 }
 

@@ -18,9 +18,9 @@ use crate::Result;
 use crate::context::Phase;
 use crate::error::Reach;
 use crate::phases::Ready;
-use crate::report::{Finding, Outcome as Parsed, TestReport, Verification as Checked};
+use crate::report::{Finding, Outcome, TestReport, Verification};
 use crate::run::Run;
-use crate::settings::Verification;
+use crate::settings::VerifyDepth;
 use crate::settle::is_stored;
 use crate::sync::{Mode, Need, RemoteVolume, describe};
 use crate::versions::DefaultVersions;
@@ -37,7 +37,7 @@ pub enum Samples {
 }
 
 /// What checking one volume gave.
-struct Outcome {
+struct Examined {
     name: String,
     row: Option<i64>,
     findings: Vec<Finding>,
@@ -180,9 +180,9 @@ impl Ready<'_> {
         let mut chosen = Vec::new();
         for kind in [VolumeKind::List, VolumeKind::Index, VolumeKind::Blocks] {
             let wanted = match self.settings.verification {
-                Verification::IndexesOnly => kind == VolumeKind::Index,
-                Verification::ListAndIndexes => kind != VolumeKind::Blocks,
-                Verification::Full | Verification::HashOnly => true,
+                VerifyDepth::IndexesOnly => kind == VolumeKind::Index,
+                VerifyDepth::ListAndIndexes => kind != VolumeKind::Blocks,
+                VerifyDepth::Full | VerifyDepth::HashOnly => true,
             };
             if !wanted {
                 continue;
@@ -242,7 +242,7 @@ impl Ready<'_> {
             .into_iter()
             .map(|r| (r.name.clone(), r))
             .collect();
-        let mut outcomes: Vec<Outcome> = Vec::new();
+        let mut outcomes: Vec<Examined> = Vec::new();
         for_each_parallel(
             self.settings.threads,
             volumes,
@@ -258,7 +258,7 @@ impl Ready<'_> {
                             }
                             _ => Vec::new(),
                         };
-                        Ok(Outcome {
+                        Ok(Examined {
                             name: volume.name.as_str().to_owned(),
                             row: row.map(|r| r.id),
                             findings: vec![Finding {
@@ -295,7 +295,7 @@ impl Ready<'_> {
         let mut report = TestReport {
             verifications: outcomes
                 .into_iter()
-                .map(|o| Checked {
+                .map(|o| Verification {
                     file: o.name,
                     findings: o.findings,
                 })
@@ -304,13 +304,13 @@ impl Ready<'_> {
             common: self.common("Test", false),
         };
         if report.damaged() > 0 {
-            report.common.parsed_result = Parsed::Error;
+            report.common.parsed_result = Outcome::Error;
         }
         Ok(report)
     }
 
     /// Notes data volumes whose blocks cannot be had, so that every run tells of them; forgets those that are whole again.
-    fn note_damage(&self, outcomes: &[Outcome], rows: &HashMap<String, VolumeRow>) -> Result<()> {
+    fn note_damage(&self, outcomes: &[Examined], rows: &HashMap<String, VolumeRow>) -> Result<()> {
         let noted: HashSet<String> = self
             .catalog(|c| c.losses())?
             .into_iter()
@@ -345,7 +345,7 @@ impl Ready<'_> {
 
     /// Adds what the listing and the indexes tell about volumes that are gone or have another length. Of their blocks
     /// those count as lost that no volume is known to hold by now.
-    fn add_lost_volumes(&self, outcomes: &mut Vec<Outcome>) -> Result<()> {
+    fn add_lost_volumes(&self, outcomes: &mut Vec<Examined>) -> Result<()> {
         let told = outcomes
             .iter_mut()
             .flat_map(|outcome| std::mem::take(&mut outcome.described));
@@ -392,7 +392,7 @@ impl Ready<'_> {
                     }
                     outcome.lost.extend(blocks);
                 }
-                None => outcomes.push(Outcome {
+                None => outcomes.push(Examined {
                     name: volume.name,
                     row: None,
                     findings: vec![volume.finding],

@@ -23,7 +23,7 @@ struct Filling {
 }
 
 /// What is known of blocks during a run.
-struct Index {
+struct KnownBlocks {
     fingerprints: Option<Fingerprints>,
     /// Blocks of this run whose volume is not in the catalog yet.
     pending: HashSet<(Hash, u64)>,
@@ -40,7 +40,7 @@ pub(crate) struct BlockStore<'e> {
     run: &'e Ready<'e>,
     pub(crate) format: Format,
     new_volume: NewVolume<'static>,
-    index: Mutex<Index>,
+    index: Mutex<KnownBlocks>,
     pool: Mutex<Pool>,
     returned: Condvar,
     sealed: Mutex<Option<Sender<SealedVolume>>>,
@@ -68,7 +68,7 @@ impl<'e> BlockStore<'e> {
             run,
             format: run.format(),
             new_volume: run.new_volume(compression, method, created)?,
-            index: Mutex::new(Index {
+            index: Mutex::new(KnownBlocks {
                 fingerprints: None,
                 pending: HashSet::new(),
             }),
@@ -207,7 +207,7 @@ impl<'e> BlockStore<'e> {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_index(&self) -> MutexGuard<'_, Index> {
+    fn lock_index(&self) -> MutexGuard<'_, KnownBlocks> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -25,7 +25,7 @@ use crate::{Error, Result};
 
 /// A block that is needed, and where it goes.
 #[derive(Clone, Copy, Debug)]
-struct Need {
+struct BlockUse {
     hash: Hash,
     /// 0: not known.
     len: u32,
@@ -42,7 +42,7 @@ struct Batch<'a, 'r> {
     restoring: &'r Restoring<'a>,
     jobs: Vec<Job>,
     /// Needs by volume.
-    needs: HashMap<i64, Vec<Need>>,
+    needs: HashMap<i64, Vec<BlockUse>>,
     /// What could not be had from the volume where it was looked for.
     lost: Mutex<Vec<Lost>>,
 }
@@ -53,7 +53,7 @@ struct Lost {
     /// Identifier and text of the message.
     id: &'static str,
     why: String,
-    needs: Vec<Need>,
+    needs: Vec<BlockUse>,
 }
 
 impl Restoring<'_> {
@@ -175,7 +175,7 @@ impl<'a, 'r> Batch<'a, 'r> {
 
     fn need(&mut self, volume: Option<i64>, hash: &Hash, len: u64, (job, index): (u32, u32)) {
         let Some(volume) = volume else { return };
-        self.needs.entry(volume).or_default().push(Need {
+        self.needs.entry(volume).or_default().push(BlockUse {
             hash: *hash,
             len: u32::try_from(len).unwrap_or(0),
             job,
@@ -184,7 +184,7 @@ impl<'a, 'r> Batch<'a, 'r> {
     }
 
     /// Fetches volumes, several at a time, and notes what they did not give.
-    fn volumes(&self, needs: &HashMap<i64, Vec<Need>>) -> Result<()> {
+    fn volumes(&self, needs: &HashMap<i64, Vec<BlockUse>>) -> Result<()> {
         let mut order: Vec<i64> = needs.keys().copied().collect();
         order.sort_unstable();
         let (ready, threads) = (self.restoring.ready, self.restoring.ready.settings.threads);
@@ -205,7 +205,7 @@ impl<'a, 'r> Batch<'a, 'r> {
         )
     }
 
-    fn note_lost(&self, volume: i64, id: &'static str, why: String, needs: Vec<Need>) {
+    fn note_lost(&self, volume: i64, id: &'static str, why: String, needs: Vec<BlockUse>) {
         let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
         lost.push(Lost {
             volume,
@@ -236,7 +236,7 @@ impl<'a, 'r> Batch<'a, 'r> {
             if lost.is_empty() {
                 return Ok(());
             }
-            let mut again: HashMap<i64, Vec<Need>> = HashMap::new();
+            let mut again: HashMap<i64, Vec<BlockUse>> = HashMap::new();
             for Lost {
                 volume,
                 id,
@@ -274,7 +274,7 @@ impl<'a, 'r> Batch<'a, 'r> {
     }
 
     /// Something is nowhere to be had: who needed it is told.
-    fn lose(&self, need: Need) -> Result<()> {
+    fn lose(&self, need: BlockUse) -> Result<()> {
         let Some(job) = self.jobs.get(need.job as usize) else {
             return Ok(());
         };
@@ -298,7 +298,7 @@ impl<'a, 'r> Batch<'a, 'r> {
     }
 
     /// Fetches one volume and writes the blocks that are needed of it.
-    fn volume(&self, id: i64, needs: &[Need]) -> Result<()> {
+    fn volume(&self, id: i64, needs: &[BlockUse]) -> Result<()> {
         let ready = self.restoring.ready;
         let Some(row) = self.restoring.rows.get(&id) else {
             return Err(Error::Bug(format!("volume {id} is not in the catalog")));
@@ -362,7 +362,7 @@ impl<'a, 'r> Batch<'a, 'r> {
 
     /// True when a block is what its hash says. The file that it goes to first is hashed in step, when it comes next
     /// there.
-    fn is_right(&self, first: &Need, bytes: &[u8], format: Format) -> bool {
+    fn is_right(&self, first: &BlockUse, bytes: &[u8], format: Format) -> bool {
         let job = self.jobs.get(first.job as usize);
         let next = job
             .filter(|job| first.index != METADATA && !job.item(self.restoring).is(Mark::Failed))
@@ -389,7 +389,7 @@ struct Uses {
 }
 
 impl Uses {
-    fn of(needs: &[Need]) -> Self {
+    fn of(needs: &[BlockUse]) -> Self {
         let mut order: Vec<u32> = (0..).take(needs.len()).collect();
         let key = |at: &u32| {
             let need = needs.get(*at as usize);
@@ -558,7 +558,7 @@ mod tests {
 
     #[test]
     fn needs_of_one_block_come_together_in_the_order_of_the_first() {
-        let need = |text: &str, len, job| Need {
+        let need = |text: &str, len, job| BlockUse {
             hash: HashAlgorithm::Sha256.digest(text.as_bytes()),
             len,
             job,

@@ -19,7 +19,7 @@ use crate::words::counted;
 use crate::workers::for_each_parallel;
 
 /// A dindex file's content.
-struct Index {
+struct IndexContent {
     name: VolumeName,
     size: Option<u64>,
     hash: Option<Hash>,
@@ -97,7 +97,7 @@ impl Settled<'_> {
     /// Notes an index and what it describes, in one step: a known index is never read again.
     fn record_index(
         &self,
-        index: Index,
+        index: IndexContent,
         by_name: &mut HashMap<String, i64>,
         bulk: Option<&mut larder_catalog::BulkLoader>,
     ) -> Result<()> {
@@ -211,7 +211,7 @@ impl Settled<'_> {
         })
     }
 
-    fn read_index(&self, volume: &RemoteVolume) -> Result<Index> {
+    fn read_index(&self, volume: &RemoteVolume) -> Result<IndexContent> {
         let name = volume.name.as_str();
         let format = self.format();
         let opened = self
@@ -256,7 +256,7 @@ impl Settled<'_> {
             ),
         });
         found.in_volume(name)?;
-        Ok(Index {
+        Ok(IndexContent {
             name: volume.name.clone(),
             size: volume.size,
             hash: Some(hash),

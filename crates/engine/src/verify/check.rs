@@ -9,13 +9,13 @@ use larder_volume::{
 };
 
 use super::whole::Waiting;
-use super::{Described, Outcome};
+use super::{Described, Examined};
 use crate::Result;
 use crate::data::VolumeData;
 use crate::error::VolumeContext;
 use crate::phases::Ready;
 use crate::report::Finding;
-use crate::settings::Verification;
+use crate::settings::VerifyDepth;
 use crate::sync::{RemoteVolume, describe};
 use crate::words::{counted, verb};
 
@@ -26,9 +26,9 @@ impl Ready<'_> {
         volume: &RemoteVolume,
         row: Option<&VolumeRow>,
         everything: bool,
-    ) -> Result<Outcome> {
+    ) -> Result<Examined> {
         let name = volume.name.as_str();
-        let mut outcome = Outcome {
+        let mut outcome = Examined {
             name: name.to_owned(),
             row: row.map(|r| r.id),
             findings: Vec::new(),
@@ -52,7 +52,7 @@ impl Ready<'_> {
                 detail: describe(&error),
             });
         }
-        if self.settings.verification == Verification::HashOnly {
+        if self.settings.verification == VerifyDepth::HashOnly {
             return Ok(outcome);
         }
         let len = data.len();
@@ -119,7 +119,7 @@ impl Ready<'_> {
         &self,
         archive: &ArchiveReader<VolumeData>,
         row: Option<&VolumeRow>,
-        outcome: &mut Outcome,
+        outcome: &mut Examined,
     ) -> Result<()> {
         let format = self.format();
         let expected: HashSet<(Hash, u64)> = match row {
@@ -183,7 +183,7 @@ impl Ready<'_> {
         &self,
         archive: &ArchiveReader<VolumeData>,
         len: u64,
-        outcome: &mut Outcome,
+        outcome: &mut Examined,
     ) -> Result<()> {
         let name = outcome.name.clone();
         let reader = IndexReader::new(archive, len, self.format());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use larder_volume::{Hash, VolumeKind, VolumeName};
 
-use super::Outcome;
+use super::Examined;
 use super::whole::WholeLists;
 use crate::Result;
 use crate::error::Reach;
@@ -20,7 +20,7 @@ type Hurt = (Vec<u64>, BTreeSet<String>, u64);
 
 impl Ready<'_> {
     /// Which versions and files the damage hurts; every list is read when there is any.
-    pub(super) fn harm(&self, outcomes: &[Outcome], everything: bool) -> Result<Vec<Harm>> {
+    pub(super) fn harm(&self, outcomes: &[Examined], everything: bool) -> Result<Vec<Harm>> {
         let mut owner: HashMap<(Hash, u64), String> = HashMap::new();
         for outcome in outcomes {
             for key in &outcome.lost {
