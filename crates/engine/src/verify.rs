@@ -349,7 +349,8 @@ impl Ready<'_> {
         let told = outcomes
             .iter_mut()
             .flat_map(|outcome| std::mem::take(&mut outcome.described));
-        let mut lost: Vec<Described> = told.collect();
+        let told: Vec<Described> = told.collect();
+        let mut lost: Vec<Described> = Vec::new();
         let losses = self.catalog(|c| c.losses())?;
         let gone = self.view.vanished.iter().map(|(name, _)| (name, missing()));
         let resized = self.view.resized.iter();
@@ -378,6 +379,8 @@ impl Ready<'_> {
                 name: loss.name,
             });
         }
+        // What indexes say comes last: that a file is gone is said once, by the listing.
+        lost.extend(told);
         for volume in lost {
             let mut blocks = volume.blocks;
             let found = self.catalog(|c| c.find_blocks(&blocks))?;

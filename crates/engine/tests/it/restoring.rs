@@ -704,15 +704,15 @@ fn what_another_user_left_unfinished_is_written_anew() {
     }
     let mut rig = set();
     let target = rig.temp.path().join("target");
-    // The user stops it late, so that large files have most of their blocks.
+    // The disk becomes full late, so that large files have most of their blocks.
     let counting = Sweep::new(0, What::Nothing);
     let elsewhere = rig.temp.path().join("elsewhere");
     restore(&mut rig, &elsewhere, &counting).expect("a restore");
     let writes = counting.seen.lock().expect("no panic").len() as u64;
     let mut resumed = 0;
     for at in [writes / 4, writes / 2, 3 * writes / 4] {
-        let stopped = Sweep::new(at, What::Cancel(Mutex::default()));
-        restore(&mut rig, &target, &stopped).expect_err("it was stopped");
+        let stopped = Sweep::new(at, What::Full);
+        restore(&mut rig, &target, &stopped).expect_err("the disk is full");
         for (path, _) in files(&target).iter().filter(|(path, _)| is_temporary(path)) {
             std::os::unix::fs::lchown(target.join(path), Some(65_534), Some(65_534))
                 .expect("owned");

@@ -15,6 +15,9 @@ pub(super) const MAX_TAR: u64 = 4 << 30;
 const MAX_EXPANSION: u64 = 1024;
 /// What a tar may have in any case.
 const ALWAYS: u64 = 64 << 20;
+/// What of a tar may lie outside of entries. Behind a damaged header the content of its entry does, which has the
+/// size of a block; a stream of anything else is no tar, and is not unpacked to its end.
+const MAX_GAPS: u64 = 64 << 20;
 /// The most entries: a GiB of the smallest blocks.
 const MAX_ENTRIES: usize = 1 << 20;
 
@@ -86,6 +89,7 @@ type Unpacked = (Box<dyn ReadAt>, Option<io::Error>);
 fn unpack(mut decoder: impl Read, max: u64, mut scratch: Box<dyn Scratch>) -> Result<Unpacked> {
     let mut piece = vec![0; 256 * 1024];
     let mut len = 0_u64;
+    let mut shape = Shape::default();
     let damage = loop {
         match decoder.read(&mut piece) {
             Ok(0) => break None,
@@ -97,6 +101,13 @@ fn unpack(mut decoder: impl Read, max: u64, mut scratch: Box<dyn Scratch>) -> Re
                         limit: max,
                     });
                 }
+                shape.pass(piece.get(..count).unwrap_or_default());
+                if shape.gaps > MAX_GAPS {
+                    return Err(Error::TooLarge {
+                        what: "part of a tar container that is no entry, in bytes",
+                        limit: MAX_GAPS,
+                    });
+                }
                 scratch.write_all(piece.get(..count).unwrap_or_default())?;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -105,6 +116,44 @@ fn unpack(mut decoder: impl Read, max: u64, mut scratch: Box<dyn Scratch>) -> Re
         }
     };
     Ok((scratch.finish()?, damage))
+}
+
+/// Follows the entries of a tar while it is unpacked, and counts what lies outside of them.
+#[derive(Default)]
+struct Shape {
+    /// Bytes that belong to the present entry.
+    inside: u64,
+    /// The beginning of a header that is cut by the end of a piece.
+    block: Vec<u8>,
+    gaps: u64,
+}
+
+impl Shape {
+    fn pass(&mut self, mut piece: &[u8]) {
+        while !piece.is_empty() {
+            if self.inside > 0 {
+                let len = self.inside.min(piece.len() as u64);
+                self.inside -= len;
+                piece = usize::try_from(len)
+                    .ok()
+                    .and_then(|len| piece.get(len..))
+                    .unwrap_or_default();
+                continue;
+            }
+            let missing = BLOCK as usize - self.block.len();
+            let (head, rest) = piece.split_at(missing.min(piece.len()));
+            piece = rest;
+            self.block.extend_from_slice(head);
+            if self.block.len() < BLOCK as usize {
+                return;
+            }
+            match Header::parse(&self.block) {
+                Some(header) => self.inside = header.size.saturating_add(padding(header.size)),
+                None => self.gaps += BLOCK,
+            }
+            self.block.clear();
+        }
+    }
 }
 
 /// Whether an error comes from a decoder; others are of the source.

@@ -805,6 +805,46 @@ fn a_tar_of_zeros_ends_at_its_bound() {
     ));
 }
 
+/// Counts what is unpacked.
+struct Counting(std::sync::Arc<std::sync::atomic::AtomicU64>);
+
+impl Write for Counting {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0
+            .fetch_add(buf.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl larder_volume::Scratch for Counting {
+    fn finish(self: Box<Self>) -> io::Result<Box<dyn ReadAt>> {
+        Err(io::Error::other("it kept nothing"))
+    }
+}
+
+#[test]
+fn what_is_no_tar_is_not_unpacked_to_its_end() {
+    // Within what a file of its length may become.
+    let zeros = vec![0; 1 << 20];
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    for _ in 0..256 {
+        encoder.write_all(&zeros).unwrap();
+    }
+    let packed = encoder.finish().unwrap();
+    assert!(packed.len() as u64 * 1024 > 200 << 20, "{}", packed.len());
+    let unpacked = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let opened = ArchiveReader::open_with(packed, Compression::TarGzip, || {
+        Box::new(Counting(unpacked.clone()))
+    });
+    assert!(matches!(opened, Err(Error::TooLarge { .. })));
+    let unpacked = unpacked.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(unpacked <= 65 << 20, "{unpacked}");
+}
+
 /// Bytes in a scratch that is no memory.
 struct Elsewhere(Vec<u8>);
 
