@@ -115,9 +115,9 @@ pub trait Destination: Send + Sync {
     /// * [`Existing::Refuse`] takes a free name (`stores a new name that must be new`), also one that was free again
     ///   (`takes a name again after it was deleted`), and with [`Abilities::exclusive_put`] gives it to one of several
     ///   puts at the same time (`gives a name that must be new to one of many`).
-    /// * [`Existing::Replace`] puts the new content in the place of the old (`replaces a file`); a failure leaves the old
-    ///   file whole (`keeps a file whose replacement breaks off`). Of several at the same time one stays, whole
-    ///   (`keeps one of several puts of the same name whole`).
+    /// * [`Existing::Replace`] puts the new content in the place of the old (`replaces a file`); with
+    ///   [`Abilities::atomic_put`] a failure leaves the old file whole (`keeps a file whose replacement breaks off`). Of
+    ///   several at the same time one stays, whole (`keeps one of several puts of the same name whole`).
     ///
     /// # Errors
     /// [`ErrorKind::Exists`] for a name that is taken, with [`Existing::Refuse`]: the other file is untouched (`refuses a

@@ -10,7 +10,7 @@ use std::path::Path;
 use larder_destination::{Config, Error, Opened, Provider, Result, Tools, Url};
 use larder_options::{OptionDecl, Origin, Values};
 
-/// The seam itself, for callers that open and wrap destinations.
+/// The seam itself: what [`open`] takes and gives, so that its caller needs no arrow of its own.
 pub use larder_destination as destination;
 pub use schemes::{Planned, planned};
 
