@@ -4,6 +4,8 @@
 # fails when one takes more than 512 MiB, more than 60 seconds, or crashes.
 #
 #   scripts/hostile-inputs.sh [PROFILE]      dev (the default) or release
+#
+# HOSTILE_COMMANDS chooses the commands (all four without it), HOSTILE_INPUTS a folder with inputs that were made before.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -31,7 +33,7 @@ for input in "$HOSTILE_INPUTS"/*/; do
         *rounds | *gpg*) options=(--passphrase=pw) ;;
         *) options=(--no-encryption) ;;
     esac
-    for command in list restore backup test; do
+    for command in ${HOSTILE_COMMANDS:-list restore backup test}; do
         rm -rf "$work"
         mkdir -p "$work/home" "$work/src"
         cp -r "$input" "$work/in"
