@@ -102,9 +102,13 @@ impl Site {
 /// call its folders otherwise than the URL does.
 #[derive(Clone, Debug)]
 pub struct Children {
-    /// The folder as the server calls it, without slashes around it.
+    /// The folder without slashes around it: as the URL calls it, or as the server does once that shows.
     folder: String,
-    begun: bool,
+    /// An entry was of this folder.
+    is_confirmed: bool,
+    /// What came first and is not of this folder: the folder itself by the server's name, if what follows lies in it.
+    first: Option<String>,
+    is_begun: bool,
 }
 
 /// What an entry of a listing is.
@@ -126,21 +130,32 @@ impl Children {
     pub fn of(folder: &str) -> Self {
         Self {
             folder: folder.trim_matches('/').to_owned(),
-            begun: false,
+            is_confirmed: false,
+            first: None,
+            is_begun: false,
         }
     }
 
     /// Takes the next entry, by its decoded path. The folder itself comes first with all known servers.
     pub fn take(&mut self, path: &str, is_folder: bool) -> Child {
         let path = path.trim_matches('/');
-        let is_first = !std::mem::replace(&mut self.begun, true);
-        if is_first && is_folder && below(path, &self.folder).is_none() {
-            path.clone_into(&mut self.folder);
-        }
-        if path.eq_ignore_ascii_case(&self.folder) {
-            return Child::Itself;
+        let is_first = !std::mem::replace(&mut self.is_begun, true);
+        let within =
+            |folder: &str| path.eq_ignore_ascii_case(folder) || below(path, folder).is_some();
+        if within(&self.folder) {
+            self.is_confirmed = true;
+        } else if !self.is_confirmed {
+            if is_first && is_folder {
+                self.first = Some(path.to_owned());
+                return Child::Itself;
+            }
+            if let Some(first) = self.first.take_if(|first| within(first)) {
+                self.folder = first;
+                self.is_confirmed = true;
+            }
         }
         match below(path, &self.folder) {
+            _ if path.eq_ignore_ascii_case(&self.folder) => Child::Itself,
             Some(name) if !name.contains('/') => Child::Named(name.to_owned()),
             Some(_) => Child::Elsewhere,
             None if below(&self.folder, path).is_some() => Child::Elsewhere,
@@ -222,6 +237,12 @@ mod tests {
             [Child::Itself, named("x"), Child::Elsewhere]
         );
         assert_eq!(entries("a/f", &[("/a/f", false)]), [Child::Itself]);
+        let front = [("/", true), ("/x", false)];
+        assert_eq!(entries("front", &front), [Child::Itself, named("x")]);
+        // A server that begins with the folder above has not shown another one.
+        let above = [("/a", true), ("/a/b/", true), ("/a/b/x", false)];
+        let expected = [Child::Itself, Child::Itself, named("x")];
+        assert_eq!(entries("a/b", &above), expected);
     }
 
     #[test]
