@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use larder_volume::Hash;
+use larder_volume::{BlockRows, BlockTable, Hash};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::check::{pack_place, unpack_place};
@@ -82,22 +82,22 @@ impl Catalog {
     ///
     /// # Errors
     /// [`Error::Missing`] when there is no such volume, [`Error::Misuse`] when it is no block volume.
-    pub fn add_blocks(&self, volume: i64, blocks: &[(Hash, u64)]) -> Result<()> {
+    pub fn add_blocks(&self, volume: i64, blocks: &(impl BlockRows + ?Sized)) -> Result<()> {
         let dead = self.dead_volumes()?;
         self.write(|conn| {
             volumes::require_blocks(conn, volume)?;
-            let mut order: Vec<usize> = (0..blocks.len()).collect();
-            order.sort_unstable_by(|a, b| blocks.get(*a).cmp(&blocks.get(*b)));
-            let mut accepted = vec![false; blocks.len()];
+            let mut order: Vec<usize> = (0..blocks.count()).collect();
+            order.sort_unstable_by_key(|at| blocks.row(*at));
+            let mut accepted = vec![false; blocks.count()];
             let mut inserter = Inserter::new(conn, volume, &dead)?;
             for at in order {
-                if let (Some((hash, size)), Some(accepted)) = (blocks.get(at), accepted.get_mut(at))
+                if let (Some((hash, size)), Some(accepted)) = (blocks.row(at), accepted.get_mut(at))
                 {
-                    *accepted = inserter.insert(hash.as_bytes(), to_stored(*size)?)?;
+                    *accepted = inserter.insert(hash.as_bytes(), to_stored(size)?)?;
                 }
             }
             let kept = blocks
-                .iter()
+                .rows()
                 .zip(&accepted)
                 .filter(|(_, accepted)| **accepted)
                 .map(|(block, _)| block);
@@ -106,7 +106,7 @@ impl Catalog {
     }
 
     /// The blocks of a volume in the order they were added.
-    pub fn blocks_of_volume(&self, volume: i64) -> Result<Vec<(Hash, u64)>> {
+    pub fn blocks_of_volume(&self, volume: i64) -> Result<BlockTable> {
         self.read(|conn| of_volume(conn, volume))
     }
 
@@ -141,7 +141,7 @@ impl Catalog {
         self.fingerprints_up_to(MOST_FINGERPRINTS)
     }
 
-    /// As [`Catalog::fingerprints`] with another limit; memory is at most 16 bytes per block.
+    /// As [`Catalog::fingerprints`] with another limit; memory is at most 12 bytes per block.
     pub fn fingerprints_up_to(&self, most: u64) -> Result<Fingerprints> {
         let count = self.block_count()?;
         if count > most {
@@ -206,10 +206,10 @@ impl<'c> Inserter<'c> {
 }
 
 /// Appends blocks to the packed list of a volume.
-pub(crate) fn put_list<'a>(
+pub(crate) fn put_list(
     conn: &Connection,
     volume: i64,
-    blocks: impl IntoIterator<Item = &'a (Hash, u64)>,
+    blocks: impl IntoIterator<Item = (Hash, u64)>,
 ) -> Result<()> {
     let mut statement =
         conn.prepare_cached("INSERT INTO volume_block(volume, data) VALUES(?1, ?2)")?;
@@ -220,14 +220,14 @@ pub(crate) fn put_list<'a>(
 }
 
 /// The blocks of a volume in the order they were added.
-pub(crate) fn of_volume(conn: &Connection, volume: i64) -> Result<Vec<(Hash, u64)>> {
+pub(crate) fn of_volume(conn: &Connection, volume: i64) -> Result<BlockTable> {
     let mut statement =
         conn.prepare_cached("SELECT data FROM volume_block WHERE volume = ?1 ORDER BY id")?;
     let mut rows = statement.query(params![volume])?;
-    let mut found = Vec::new();
+    let mut found = BlockTable::new();
     while let Some(row) = rows.next()? {
         packed::unpack(volume, row.get_ref(0)?.as_blob()?, &mut |hash, size| {
-            found.push((hash, size))
+            found.push(&hash, size)
         })?;
     }
     Ok(found)
@@ -235,10 +235,11 @@ pub(crate) fn of_volume(conn: &Connection, volume: i64) -> Result<Vec<(Hash, u64
 
 /// Takes a volume's blocks away; blocks with another copy move there, a live one if there is one.
 pub(crate) fn remove_volume(conn: &Connection, volume: i64, dead: &HashSet<i64>) -> Result<()> {
-    let mut blocks = of_volume(conn, volume)?;
-    blocks.sort_unstable();
-    for (hash, size) in &blocks {
-        let (hash, size) = (hash.as_bytes(), to_stored(*size)?);
+    let blocks = of_volume(conn, volume)?;
+    let mut order: Vec<usize> = (0..blocks.len()).collect();
+    order.sort_unstable_by_key(|at| blocks.row(*at));
+    for (hash, size) in order.into_iter().filter_map(|at| blocks.row(at)) {
+        let (hash, size) = (hash.as_bytes(), to_stored(size)?);
         if remove_copy(conn, hash, size, volume)? {
             continue;
         }

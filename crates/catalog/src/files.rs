@@ -179,9 +179,9 @@ pub(crate) const BUILDING: &str = ".new";
 /// Suffix of temporary sort files, before their number.
 pub(crate) const SPILL: &str = ".sort-";
 /// Page cache of the catalog's own connection.
-pub(crate) const CACHE_KIB: u32 = 64 * 1024;
+pub(crate) const CACHE_KIB: u32 = 32 * 1024;
 /// Page cache of cursors and loaders.
-pub(crate) const SIDE_CACHE_KIB: u32 = 16 * 1024;
+pub(crate) const SIDE_CACHE_KIB: u32 = 8 * 1024;
 /// Pages in the write-ahead log after which it is moved into the database.
 const LOG_PAGES: u32 = 4000;
 /// Bytes to which a log that grew larger is cut afterwards.

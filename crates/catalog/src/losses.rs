@@ -3,7 +3,7 @@
 //! What is known of them cannot be read again from the destination, which makes this the only table that is more than a
 //! cache. When the catalog is lost, a loss shows again as blocks that no volume has.
 
-use larder_volume::{Hash, VolumeKind};
+use larder_volume::{BlockRows, Hash, VolumeKind};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::check::RowCheck;
@@ -45,7 +45,7 @@ pub enum LossKind {
 
 impl Catalog {
     /// Notes a loss with the blocks the volume held, in place of what was noted of this name before.
-    pub fn add_loss(&self, loss: &Loss, blocks: &[(Hash, u64)]) -> Result<()> {
+    pub fn add_loss(&self, loss: &Loss, blocks: &(impl BlockRows + ?Sized)) -> Result<()> {
         self.write(|conn| {
             remove(conn, &loss.name)?;
             let (what, found, detail) = stored_kind(&loss.what)?;
@@ -62,7 +62,7 @@ impl Catalog {
                     loss.name, kind, what, found, detail, loss.noticed, size, hash, loss.version, files, crc_of(loss)?
                 ])?;
             let mut statement = conn.prepare_cached("INSERT INTO loss_block(loss, data) VALUES(?1, ?2)")?;
-            packed::pack(id, blocks, &mut |data| {
+            packed::pack(id, blocks.rows(), &mut |data| {
                 statement.execute(params![id, data])?;
                 Ok(())
             })

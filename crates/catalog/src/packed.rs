@@ -12,9 +12,9 @@ use crate::{Error, Result};
 pub(crate) const LIST_BLOCKS: usize = 4096;
 
 /// Packs blocks, in the order given, into lists and hands each to `put`.
-pub(crate) fn pack<'a>(
+pub(crate) fn pack(
     volume: i64,
-    blocks: impl IntoIterator<Item = &'a (Hash, u64)>,
+    blocks: impl IntoIterator<Item = (Hash, u64)>,
     put: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
     let mut data = Vec::new();
@@ -34,7 +34,7 @@ pub(crate) fn pack<'a>(
             data.extend_from_slice(&[0, 0, 0, 0, hash_len as u8]);
         }
         data.extend_from_slice(bytes);
-        put_unsigned(&mut data, *size);
+        put_unsigned(&mut data, size);
         count += 1;
     }
     if count > 0 {
@@ -89,7 +89,7 @@ mod tests {
             .map(|n| (hash(n, if n < 9000 { 32 } else { 20 }), u64::from(n) * 77))
             .collect();
         let mut lists = Vec::new();
-        pack(5, &blocks, &mut |data| {
+        pack(5, blocks.iter().copied(), &mut |data| {
             lists.push(data.to_vec());
             Ok(())
         })

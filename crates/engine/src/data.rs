@@ -1,6 +1,6 @@
 //! Volume bytes on their way: in memory up to a bound, in a temporary file beyond it.
 
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use bytes::Bytes;
 use larder_destination::Body;
 use larder_volume::{Hash, HashAlgorithm, Hasher, ReadAt, Scratch};
 
+use crate::budget::{Budget, Share};
 use crate::error::PathContext;
 use crate::{Error, Result};
 
@@ -119,12 +120,25 @@ impl ReadAt for VolumeData {
     }
 }
 
+/// Bytes in memory that count in a budget until nobody has them.
+struct Held {
+    memory: Vec<u8>,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.memory
+    }
+}
+
 /// Collects bytes in memory up to a bound, then in a temporary file.
 pub(crate) struct Sink {
     memory: Vec<u8>,
     bound: u64,
+    share: Option<Share>,
     folder: Option<PathBuf>,
-    file: Option<tempfile::NamedTempFile>,
+    file: Option<BufWriter<tempfile::NamedTempFile>>,
     len: u64,
 }
 
@@ -134,9 +148,21 @@ impl Sink {
         Self {
             memory: Vec::new(),
             bound,
+            share: None,
             folder,
             file: None,
             len: 0,
+        }
+    }
+
+    /// A sink that holds in memory as much as a budget allows, for about `len` bytes: room for them is taken at once, so
+    /// that they are not copied while it grows. What is not written to costs nothing.
+    pub(crate) fn sharing(budget: &Budget, len: u64, folder: Option<PathBuf>) -> Self {
+        let room = usize::try_from(len.min(budget.most())).unwrap_or(0);
+        Self {
+            share: Some(budget.share()),
+            memory: Vec::with_capacity(room),
+            ..Self::new(u64::MAX, folder)
         }
     }
 
@@ -156,6 +182,12 @@ impl Sink {
         }
     }
 
+    /// Whether so many bytes more may stay in memory.
+    fn has_room(&mut self, bytes: u64) -> bool {
+        let granted = |share: &mut Share| share.grow(bytes);
+        self.len + bytes <= self.bound && self.share.as_mut().is_none_or(granted)
+    }
+
     /// Bytes written so far.
     pub(crate) fn len(&self) -> u64 {
         self.len
@@ -164,8 +196,17 @@ impl Sink {
     /// The finished content.
     pub(crate) fn finish(self) -> Result<VolumeData> {
         match self.file {
-            None => Ok(VolumeData::Memory(Bytes::from(self.memory))),
-            Some(mut file) => {
+            None => Ok(VolumeData::Memory(match self.share {
+                None => Bytes::from(self.memory),
+                Some(share) => Bytes::from_owner(Held {
+                    memory: self.memory,
+                    _share: share,
+                }),
+            })),
+            Some(file) => {
+                let mut file = file
+                    .into_inner()
+                    .map_err(|error| temporary_error(error.into_error()))?;
                 file.seek(SeekFrom::Start(0)).at(file.path().to_owned())?;
                 Ok(VolumeData::File(Arc::new(SpillFile {
                     file,
@@ -176,8 +217,13 @@ impl Sink {
     }
 }
 
+/// A version list lies in memory up to this size: that of some hundred thousand entries.
+pub(crate) const LIST_MEMORY_BYTES: u64 = 16 << 20;
 /// An unpacked tar lies in memory up to this size: a usual volume does.
 pub(crate) const TAR_MEMORY_BYTES: u64 = 64 << 20;
+
+/// What is written to a temporary file at a time.
+const FILE_BUFFER: usize = 1 << 16;
 
 impl Scratch for Sink {
     fn finish(self: Box<Self>) -> std::io::Result<Box<dyn ReadAt>> {
@@ -190,10 +236,12 @@ impl Scratch for Sink {
 
 impl Write for Sink {
     fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
-        if self.file.is_none() && self.len + buffer.len() as u64 > self.bound {
-            let mut file = new_temporary(self.folder.as_deref())?;
+        if self.file.is_none() && !self.has_room(buffer.len() as u64) {
+            let file = new_temporary(self.folder.as_deref())?;
+            let mut file = BufWriter::with_capacity(FILE_BUFFER, file);
             file.write_all(&self.memory)?;
             self.memory = Vec::new();
+            self.share = None;
             self.file = Some(file);
         }
         match &mut self.file {

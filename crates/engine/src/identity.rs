@@ -184,7 +184,7 @@ impl Run {
 
     fn open_as_witness(&self, volume: &RemoteVolume) -> Result<Witness> {
         let name = volume.name.as_str();
-        let data = self.remote.get(name, volume.size)?;
+        let data = self.remote.get_volume(&volume.name, volume.size)?;
         let whole = (data.len(), data.hash(HashAlgorithm::Sha256)?);
         let archive = self.open_archive(&volume.name, data)?;
         let format = Format::of(&read_manifest(&archive, name)?).in_volume(name)?;

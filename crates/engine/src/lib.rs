@@ -5,6 +5,7 @@
 //! (`sync`); all remote calls go through one place (`transfer`); formats come from `larder_volume`.
 
 mod backup;
+mod budget;
 mod context;
 mod control_files;
 mod crypt;

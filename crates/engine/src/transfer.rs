@@ -12,10 +12,11 @@ use larder_destination::{
     Destination, Error as RemoteError, ErrorKind, Existing, LONGEST_WAIT, Operation, RemoteFile,
     RetryClass,
 };
+use larder_volume::{VolumeKind, VolumeName};
 
 use crate::context::{Cancel, Level, Reporter, Transfer, pause};
 use crate::crypt::IN_MEMORY_BYTES;
-use crate::data::{Sink, VolumeData, temporary_error};
+use crate::data::{LIST_MEMORY_BYTES, Sink, VolumeData, temporary_error};
 use crate::{Error, Result};
 
 /// How often and after which pause a failed call is repeated (commands spec 3.4).
@@ -179,13 +180,32 @@ impl Remote {
         Ok(files)
     }
 
+    /// Fetches a volume whole; see [`Remote::get`]. A version list grows with the number of files, so it goes to a
+    /// temporary file early.
+    pub(crate) fn get_volume(
+        &self,
+        name: &VolumeName,
+        expected: Option<u64>,
+    ) -> Result<VolumeData> {
+        let memory = match name.kind() {
+            VolumeKind::List => LIST_MEMORY_BYTES,
+            VolumeKind::Blocks | VolumeKind::Index => IN_MEMORY_BYTES,
+        };
+        self.get_within(name.as_str(), expected, memory)
+    }
+
     /// Fetches a file whole. With `expected` known, another length is an error that is tried again.
     pub(crate) fn get(&self, name: &str, expected: Option<u64>) -> Result<VolumeData> {
+        self.get_within(name, expected, IN_MEMORY_BYTES)
+    }
+
+    /// The same with so much of it in memory.
+    fn get_within(&self, name: &str, expected: Option<u64>, memory: u64) -> Result<VolumeData> {
         self.reporter.transfer(Transfer::Get {
             name: name.to_owned(),
             size: expected.unwrap_or(0),
         });
-        let data = match self.repeat(false, || self.get_once(name, expected)) {
+        let data = match self.repeat(false, || self.get_once(name, expected, memory)) {
             Err(Error::Destination(error))
                 if *error.kind() == ErrorKind::Denied && self.gives_others(name)? =>
             {
@@ -205,7 +225,9 @@ impl Remote {
         drop(smallest);
         for (name, size) in others.iter().filter(|(name, _)| name != refused) {
             self.counts.calls.fetch_add(1, Ordering::Relaxed);
-            let asked = self.cancel.race(self.get_once(name, Some(*size)));
+            let asked = self
+                .cancel
+                .race(self.get_once(name, Some(*size), LIST_MEMORY_BYTES));
             if self.runtime.block_on(asked)?.is_ok() {
                 return Ok(true);
             }
@@ -213,7 +235,7 @@ impl Remote {
         Ok(false)
     }
 
-    async fn get_once(&self, name: &str, expected: Option<u64>) -> Result<VolumeData> {
+    async fn get_once(&self, name: &str, expected: Option<u64>, memory: u64) -> Result<VolumeData> {
         let mut download = self.destination.get(name).await?;
         let wrong = |found: String, wanted: u64| {
             RemoteError::new(
@@ -232,7 +254,8 @@ impl Remote {
             return Err(wrong(found.to_string(), wanted).into());
         }
         let announced = download.len.or(expected);
-        let mut sink = Sink::reusing(IN_MEMORY_BYTES, self.spare_memory(announced));
+        let spare = self.spare_memory(announced.filter(|len| *len <= memory));
+        let mut sink = Sink::reusing(memory, spare);
         if let Some(len) = announced {
             sink.reserve(len);
         }

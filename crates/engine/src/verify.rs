@@ -254,7 +254,8 @@ impl Ready<'_> {
                     Err(error) if error.reach() == Reach::Volume => {
                         let lost = match row {
                             Some(row) if row.kind == VolumeKind::Blocks => {
-                                self.catalog(|c| c.blocks_of_volume(row.id))?
+                                let blocks = self.catalog(|c| c.blocks_of_volume(row.id))?;
+                                blocks.iter().collect()
                             }
                             _ => Vec::new(),
                         };

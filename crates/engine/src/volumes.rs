@@ -4,10 +4,12 @@
 //! that leaves a restorable backup whenever the run ends. A backup is one caller; whatever else writes data volumes is
 //! another.
 
+mod block_set;
 mod builder;
 mod fetch;
 mod upload;
 
+pub(crate) use block_set::SharedBlocks;
 pub(crate) use builder::{SealedVolume, VolumeBuilder};
 pub(crate) use fetch::{OpenedVolume, OpenedVolumes};
 pub(crate) use upload::{StoredVolume, UploadSteps};

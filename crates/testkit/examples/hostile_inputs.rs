@@ -78,7 +78,7 @@ impl Place {
         let mut writer = DindexWriter::create(Vec::new(), &volume(Compression::Zip))?;
         writer.add_volume(&BlockVolume {
             name: of.to_owned(),
-            blocks,
+            blocks: blocks.into(),
             hash: None,
             size: None,
         })?;
@@ -278,7 +278,7 @@ fn indexes(parent: &Path) -> Outcome<()> {
     }
     let described = BlockVolume {
         name: data.clone(),
-        blocks,
+        blocks: blocks.into(),
         hash: None,
         size: None,
     };

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use crate::{Compression, Result, VolumeTime};
 
 mod encode;
+mod entry_name;
 mod name_index;
 mod pack;
 mod read_at;
@@ -28,6 +29,7 @@ use tar_reader::Tar;
 use tar_writer::TarWriter;
 use zip_writer::ZipWriter;
 
+pub use entry_name::EntryName;
 pub use pack::{Hint, Method, PackMethod, Packed, Packer};
 pub use read_at::ReadAt;
 pub use scratch::Scratch;
@@ -143,7 +145,7 @@ impl<W: Write> ArchiveWriter<W> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ArchiveEntry {
     /// The name, with `/` as separator whatever the archive has.
-    pub name: String,
+    pub name: EntryName,
     /// The announced number of unpacked bytes; reading compares it.
     pub size: u64,
     place: Place,

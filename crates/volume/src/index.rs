@@ -1,9 +1,9 @@
 //! The `vol/` entries of an index volume: which blocks a block volume holds (docs/format/dindex.md).
 
-use std::io::Read;
+use std::io::{self, Read, Write};
 
 use crate::json::{Feed, Parser, ReadFeed, SliceFeed, write_string};
-use crate::{Error, Hash, Result};
+use crate::{BlockTable, Error, Hash, Result};
 
 /// What an index volume says of one block volume.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -11,7 +11,7 @@ pub struct BlockVolume {
     /// The full remote name of the block volume. It is the name of the entry, not part of the JSON.
     pub name: String,
     /// Hash and size of every block in the volume, in any order.
-    pub blocks: Vec<(Hash, u64)>,
+    pub blocks: BlockTable,
     /// The hash of the remote file with the file hash algorithm; `None` when unknown.
     pub hash: Option<Hash>,
     /// The size of the remote file in bytes; `None` when unknown.
@@ -22,6 +22,17 @@ pub struct BlockVolume {
 pub fn encode_block_volume(volume: &BlockVolume) -> Vec<u8> {
     // 44 characters of hash, up to 10 of size, and what is around them.
     let mut out = Vec::with_capacity(64 + volume.blocks.len() * 76);
+    // Memory takes everything.
+    let _ = write_block_volume(volume, &mut out);
+    out
+}
+
+/// As [`encode_block_volume`], piece by piece.
+///
+/// # Errors
+/// Those of the writer.
+pub(crate) fn write_block_volume(volume: &BlockVolume, to: &mut dyn Write) -> io::Result<()> {
+    let mut out = Vec::with_capacity(PIECE + 256);
     out.extend_from_slice(b"{\"blocks\":[");
     for (index, (hash, size)) in volume.blocks.iter().enumerate() {
         out.extend_from_slice(if index == 0 {
@@ -33,6 +44,10 @@ pub fn encode_block_volume(volume: &BlockVolume) -> Vec<u8> {
         out.extend_from_slice(b"\",\"size\":");
         out.extend_from_slice(size.to_string().as_bytes());
         out.push(b'}');
+        if out.len() >= PIECE {
+            to.write_all(&out)?;
+            out.clear();
+        }
     }
     out.push(b']');
     if let Some(hash) = &volume.hash {
@@ -44,7 +59,7 @@ pub fn encode_block_volume(volume: &BlockVolume) -> Vec<u8> {
         out.extend_from_slice(size.to_string().as_bytes());
     }
     out.push(b'}');
-    out
+    to.write_all(&out)
 }
 
 /// Reads the JSON, in any order of properties; unknown ones are skipped. The name is that of the entry behind `vol/`.
@@ -53,9 +68,7 @@ pub fn encode_block_volume(volume: &BlockVolume) -> Vec<u8> {
 /// [`Error::Malformed`](crate::Error::Malformed).
 pub fn parse_block_volume(name: &str, bytes: &[u8]) -> Result<BlockVolume> {
     let feed = SliceFeed::new(bytes);
-    // The usual length of an element; saves most of the growing.
-    let volume = read_json(name, feed, bytes.len() / 80, u64::MAX)?;
-    Ok(volume)
+    read_json(name, feed, u64::MAX)
 }
 
 /// As [`parse_block_volume`], from a reader and with a bound on the number of blocks.
@@ -63,13 +76,13 @@ pub fn parse_block_volume(name: &str, bytes: &[u8]) -> Result<BlockVolume> {
 /// # Errors
 /// [`Error::TooLarge`] for more than `most` blocks, [`Error::Malformed`], and errors of the reader.
 pub(crate) fn read_block_volume(name: &str, reader: impl Read, most: u64) -> Result<BlockVolume> {
-    read_json(name, ReadFeed::new(reader), 0, most)
+    read_json(name, ReadFeed::new(reader), most)
 }
 
-fn read_json<F: Feed>(name: &str, feed: F, room: usize, most: u64) -> Result<BlockVolume> {
+fn read_json<F: Feed>(name: &str, feed: F, most: u64) -> Result<BlockVolume> {
     let mut volume = BlockVolume {
         name: name.to_owned(),
-        blocks: Vec::with_capacity(room),
+        blocks: BlockTable::new(),
         hash: None,
         size: None,
     };
@@ -103,7 +116,7 @@ fn read_json<F: Feed>(name: &str, feed: F, room: usize, most: u64) -> Result<Blo
 
 fn parse_blocks<F: Feed>(
     parser: &mut Parser<F>,
-    blocks: &mut Vec<(Hash, u64)>,
+    blocks: &mut BlockTable,
     most: u64,
     key: &mut Vec<u8>,
     text: &mut Vec<u8>,
@@ -132,7 +145,7 @@ fn parse_blocks<F: Feed>(
                 limit: most,
             });
         }
-        blocks.push((hash, size));
+        blocks.push(&hash, size);
     }
     Ok(())
 }
@@ -143,6 +156,8 @@ fn parse_hash<F: Feed>(parser: &mut Parser<F>, text: &mut Vec<u8>) -> Result<Has
 }
 
 const MAX_STRING: usize = 64 * 1024;
+/// What is written at a time.
+const PIECE: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -153,10 +168,10 @@ mod tests {
     fn sample() -> BlockVolume {
         BlockVolume {
             name: "duplicati-b00.dblock.zip".to_owned(),
-            blocks: vec![
+            blocks: BlockTable::from(vec![
                 (HashAlgorithm::Sha256.digest(b"abc"), 3),
                 (HashAlgorithm::Sha256.digest(b""), 1024),
-            ],
+            ]),
             hash: Some(HashAlgorithm::Md5.digest(b"abc")),
             size: Some(123_456),
         }
@@ -177,7 +192,7 @@ mod tests {
         );
         let empty = BlockVolume {
             name: "x".to_owned(),
-            blocks: vec![],
+            blocks: BlockTable::new(),
             hash: None,
             size: None,
         };
@@ -190,7 +205,8 @@ mod tests {
         let text = r#" { "volumesize" : 7 , "x":{}, "volumehash":null,
             "blocks" : [ {"y":[], "size":3, "hash":"kAFQmDzST7DWlj99KOF\/cg==", "z":1} ] } "#;
         let volume = parse_block_volume("v", text.as_bytes()).unwrap();
-        assert_eq!(volume.blocks, [(HashAlgorithm::Md5.digest(b"abc"), 3)]);
+        let blocks: Vec<_> = volume.blocks.iter().collect();
+        assert_eq!(blocks, [(HashAlgorithm::Md5.digest(b"abc"), 3)]);
         assert_eq!((volume.hash, volume.size), (None, Some(7)));
         let text = br#"{"blocks":[],"volumehash":null,"volumesize":-1}"#;
         assert_eq!(parse_block_volume("v", text).unwrap().size, None);

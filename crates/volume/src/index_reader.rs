@@ -83,17 +83,18 @@ impl<'a, S: ReadAt> IndexReader<'a, S> {
         Ok(volumes)
     }
 
-    /// Gives the blocklists that the index repeats, each once, as long as all have at most `most_bytes`. Those that are
-    /// none of the `known` blocks are passed over: they lie in no volume that the index describes.
+    /// Gives the blocklists that the index repeats, each once, as long as all have at most `most_bytes`. Those that lie
+    /// in none of the described `volumes` are passed over.
     ///
     /// # Errors
     /// Those of the source of the archive.
     pub fn blocklists(
         &self,
-        known: &HashSet<(Hash, u64)>,
+        volumes: &[BlockVolume],
         most_bytes: u64,
         mut each: impl FnMut(Repeated),
     ) -> Result<()> {
+        let known = self.listed_blocks(volumes);
         let mut seen: HashSet<Hash> = HashSet::new();
         let mut left = most_bytes;
         let mut unpacker = Unpacker::new();
@@ -121,6 +122,19 @@ impl<'a, S: ReadAt> IndexReader<'a, S> {
             }
         }
         Ok(())
+    }
+
+    /// The blocks of the volumes that are blocklists here: few, where the volumes hold many.
+    fn listed_blocks(&self, volumes: &[BlockVolume]) -> HashSet<(Hash, u64)> {
+        let listed: HashSet<(Hash, u64)> = self
+            .entries(LIST_FOLDER)
+            .filter_map(|(text, entry)| Some((Hash::parse_url_base64(text).ok()?, entry.size)))
+            .collect();
+        if listed.is_empty() {
+            return listed;
+        }
+        let blocks = volumes.iter().flat_map(|volume| volume.blocks.iter());
+        blocks.filter(|block| listed.contains(block)).collect()
     }
 
     /// The entries of a folder, with their names in it.
@@ -160,7 +174,7 @@ mod tests {
     fn described(blocks: Vec<(Hash, u64)>) -> BlockVolume {
         BlockVolume {
             name: "v".to_owned(),
-            blocks,
+            blocks: blocks.into(),
             hash: None,
             size: None,
         }
@@ -192,7 +206,7 @@ mod tests {
                 let reader = IndexReader::new(&archive, len, FORMAT);
                 let volumes = reader.volumes().unwrap();
                 assert_eq!(volumes, [described(blocks.clone())]);
-                let known = blocks.into_iter().collect();
+                let known = [described(blocks)];
                 let mut lists = Vec::new();
                 reader
                     .blocklists(&known, 4096, |found| lists.push(found))
@@ -239,8 +253,8 @@ mod tests {
         entries.push((name(30), list(30)));
         let (archive, len) = archive(&entries);
         let reader = IndexReader::new(&archive, len, FORMAT);
-        let mut known: HashSet<_> = (0..10).map(|n| (SHA.digest(&list(n)), 32)).collect();
-        known.insert((SHA.digest(&list(20)), 32));
+        let blocks = (0..10).chain([20]).map(|n| (SHA.digest(&list(n)), 32));
+        let known = [described(blocks.collect())];
         let count = |most| {
             let (mut right, mut wrong) = (0, 0);
             reader

@@ -12,6 +12,7 @@ pub mod archive;
 
 mod aes;
 mod block;
+mod block_table;
 mod encoding;
 mod error;
 mod filelist;
@@ -41,6 +42,7 @@ pub use block::{
     VOL_FOLDER, blocklist_hashes, blocklists_of, blocks_of, hashes_per_blocklist,
     parse_block_entry,
 };
+pub use block_table::{BlockRows, BlockTable};
 pub use encoding::{decode_base64, decode_url_base64, encode_base64, encode_url_base64};
 pub use error::{Error, Result};
 pub use filelist::{

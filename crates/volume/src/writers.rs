@@ -4,10 +4,11 @@
 use std::io::{self, Write};
 
 use crate::archive::{ArchiveWriter, Hint, PackMethod, Packed, Packer};
+use crate::index::write_block_volume;
 use crate::{
     BlockVolume, Compression, EXTRA_FOLDER, Error, FILELIST_ENTRY, FILESET_ENTRY, FileListWriter,
     Format, Hash, LIST_FOLDER, MANIFEST_ENTRY, MAX_EXTRA, Result, VOL_FOLDER, VolumeTime,
-    encode_block_volume, encode_fileset,
+    encode_fileset,
 };
 
 /// How a new volume is packed, and what its manifest says.
@@ -83,7 +84,7 @@ impl<W: Write> DblockWriter<W> {
 /// Writes a `dindex`: what block volumes hold, and blocklists that lie in them.
 pub struct DindexWriter<W: Write> {
     archive: ArchiveWriter<W>,
-    packer: Packer,
+    method: PackMethod,
     stored: Packer,
 }
 
@@ -93,10 +94,9 @@ impl<W: Write> DindexWriter<W> {
     /// # Errors
     /// As [`ArchiveWriter::create`] and [`ArchiveWriter::add`].
     pub fn create(out: W, volume: &NewVolume<'_>) -> Result<Self> {
-        let mut packer = volume.packer();
         Ok(Self {
-            archive: volume.start(out, &mut packer)?,
-            packer,
+            archive: volume.start(out, &mut volume.packer())?,
+            method: volume.method,
             stored: Packer::new(PackMethod::Stored),
         })
     }
@@ -104,11 +104,12 @@ impl<W: Write> DindexWriter<W> {
     /// Describes a block volume.
     ///
     /// # Errors
-    /// As [`ArchiveWriter::add`].
+    /// As [`ArchiveWriter::add_stream`].
     pub fn add_volume(&mut self, described: &BlockVolume) -> Result<()> {
         let name = format!("{VOL_FOLDER}{}", described.name);
-        let json = encode_block_volume(described);
-        self.archive.add(&name, &json, &mut self.packer)
+        self.archive.add_stream(&name, self.method, &mut |out| {
+            write_block_volume(described, out)
+        })
     }
 
     /// Repeats a blocklist, stored and not compressed: it is made of hashes.
@@ -232,7 +233,10 @@ mod tests {
 
     fn names(bytes: &[u8], container: Compression) -> (ArchiveReader<Vec<u8>>, Vec<String>) {
         let archive = ArchiveReader::open(bytes.to_vec(), container).unwrap();
-        let names: Vec<String> = archive.entries().map(|entry| entry.name.clone()).collect();
+        let names: Vec<String> = archive
+            .entries()
+            .map(|entry| entry.name.to_string())
+            .collect();
         let manifest = archive.find(&names[0]).unwrap();
         let manifest = Manifest::parse(&archive.read(manifest, 1 << 10).unwrap()).unwrap();
         assert_eq!(Format::of(&manifest).unwrap(), volume(container).format);
@@ -262,7 +266,7 @@ mod tests {
             let list = SHA.digest(b"x").as_bytes().to_vec();
             let described = BlockVolume {
                 name: "p-b0.dblock.zip".to_owned(),
-                blocks: vec![(SHA.digest(b"x"), 1)],
+                blocks: vec![(SHA.digest(b"x"), 1)].into(),
                 hash: Some(SHA.digest(b"volume")),
                 size: Some(9),
             };

@@ -159,10 +159,10 @@ fn blocks_are_found_by_hash_and_size() {
     );
     assert_eq!(catalog.volumes_of_block(&hash(8995), 8996).unwrap(), [a, b]);
     assert!(
-        catalog.blocks_of_volume(a).unwrap() == first,
+        catalog.blocks_of_volume(a).unwrap() == first.clone().into(),
         "order of addition is kept"
     );
-    assert!(catalog.blocks_of_volume(b).unwrap() == blocks(8990..9012));
+    assert!(catalog.blocks_of_volume(b).unwrap() == blocks(8990..9012).into());
     let mut count = 0;
     catalog.each_block(&mut |_, _, _| count += 1).unwrap();
     assert_eq!(count, 9013);

@@ -160,7 +160,7 @@ impl Model {
                 .map(|((n, size), _)| (hash((*n).into()), u64::from(*size)))
                 .collect();
             assert_eq!(found.len(), expected.len());
-            assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), expected);
+            assert_eq!(found.iter().collect::<BTreeSet<_>>(), expected);
         }
     }
 }

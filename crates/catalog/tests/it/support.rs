@@ -174,7 +174,7 @@ pub fn dump(catalog: &Catalog) -> larder_catalog::Result<String> {
     let volumes = catalog.volumes()?;
     for volume in &volumes {
         line(format!("{volume:?}"));
-        for (hash, size) in catalog.blocks_of_volume(volume.id)? {
+        for (hash, size) in catalog.blocks_of_volume(volume.id)?.iter() {
             line(format!(
                 "  {hash} {size} {:?}",
                 catalog.volumes_of_block(&hash, size)?

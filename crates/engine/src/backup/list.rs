@@ -4,16 +4,12 @@ use crossbeam_channel::Receiver;
 use larder_catalog::{Counts, EntryWriter, StoredEntry, VolumeState};
 use larder_volume::{DlistWriter, VolumeKind, VolumeName, VolumeTime};
 
-use crate::crypt::IN_MEMORY_BYTES;
-use crate::data::{Sink, VolumeData};
+use crate::data::{LIST_MEMORY_BYTES, Sink, VolumeData};
 use crate::error::VolumeContext;
 use crate::phases::Ready;
 use crate::sync::count;
 use crate::volumes::StoredVolume;
 use crate::{Error, Result};
-
-/// Version lists stay in memory up to this size.
-const LIST_MEMORY_BYTES: u64 = IN_MEMORY_BYTES / 2;
 
 impl Ready<'_> {
     /// Writes the version list as entries arrive.

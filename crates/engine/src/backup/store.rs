@@ -12,8 +12,9 @@ use crossbeam_channel::Sender;
 use larder_catalog::Fingerprints;
 use larder_volume::{Compression, Format, Hash, Hint, NewVolume, PackMethod, Packer, VolumeTime};
 
+use crate::budget::Budget;
 use crate::phases::Ready;
-use crate::volumes::{SealedVolume, UploadSteps, VolumeBuilder};
+use crate::volumes::{SealedVolume, SharedBlocks, UploadSteps, VolumeBuilder};
 use crate::{Error, Result};
 
 /// A volume being filled, and who wrote to it last.
@@ -25,8 +26,18 @@ struct Filling {
 /// What is known of blocks during a run.
 struct KnownBlocks {
     fingerprints: Option<Fingerprints>,
-    /// Blocks of this run whose volume is not in the catalog yet.
-    pending: HashSet<(Hash, u64)>,
+    /// Blocks that are on their way into a volume: one for each thread at most, or in a dry run all that are new.
+    claimed: HashSet<(Hash, u64)>,
+    /// Those of the volumes that the catalog does not know yet.
+    pending: Vec<SharedBlocks>,
+}
+
+impl KnownBlocks {
+    /// Tells whether this run stores the block, in a volume that the catalog does not know yet.
+    fn is_pending(&self, hash: &Hash, size: u64) -> bool {
+        let holds = |blocks: &SharedBlocks| blocks.read().contains(hash, size);
+        self.claimed.contains(&(*hash, size)) || self.pending.iter().any(holds)
+    }
 }
 
 struct Pool {
@@ -44,17 +55,16 @@ pub(crate) struct BlockStore<'e> {
     pool: Mutex<Pool>,
     returned: Condvar,
     sealed: Mutex<Option<Sender<SealedVolume>>>,
-    /// Bytes of sealed volumes in memory.
-    sealed_memory: Mutex<u64>,
-    memory_freed: Condvar,
+    budget: Budget,
     /// Set when the run fails, so that nobody waits for a volume that will not come back.
     pub(crate) failed: AtomicBool,
     pub(crate) new_blocks: AtomicU64,
     pub(crate) new_bytes: AtomicU64,
 }
 
-/// Sealed volumes held in memory at a time: the uploads set the pace beyond it.
-const SEALED_MEMORY_BYTES: u64 = 160 << 20;
+/// What volumes being filled and sent take in memory, with what is known of their blocks: nearly two of the usual size.
+/// Beyond it they lie in temporary files.
+const VOLUME_MEMORY_BYTES: u64 = 96 << 20;
 
 impl<'e> BlockStore<'e> {
     pub(crate) fn new(
@@ -70,7 +80,8 @@ impl<'e> BlockStore<'e> {
             new_volume: run.new_volume(compression, method, created)?,
             index: Mutex::new(KnownBlocks {
                 fingerprints: None,
-                pending: HashSet::new(),
+                claimed: HashSet::new(),
+                pending: Vec::new(),
             }),
             pool: Mutex::new(Pool {
                 idle: Vec::new(),
@@ -79,8 +90,7 @@ impl<'e> BlockStore<'e> {
             }),
             returned: Condvar::new(),
             sealed: Mutex::new(Some(sealed)),
-            sealed_memory: Mutex::new(0),
-            memory_freed: Condvar::new(),
+            budget: Budget::new(VOLUME_MEMORY_BYTES),
             failed: AtomicBool::new(false),
             new_blocks: AtomicU64::new(0),
             new_bytes: AtomicU64::new(0),
@@ -133,6 +143,8 @@ impl<'e> BlockStore<'e> {
         let packed = packer.pack(data, hint);
         let mut volume = self.take_volume()?;
         volume.builder.add(hash, data, &packed, blocklist)?;
+        let key = (hash, data.len() as u64);
+        self.lock_index().claimed.remove(&key);
         let full = volume.builder.estimated_len()
             > self
                 .run
@@ -151,7 +163,7 @@ impl<'e> BlockStore<'e> {
 
     /// True when the block is stored already or on its way.
     pub(crate) fn is_known(&self, hash: Hash, size: u64) -> Result<bool> {
-        if self.lock_index().pending.contains(&(hash, size)) {
+        if self.lock_index().is_pending(&hash, size) {
             return Ok(true);
         }
         Ok(self.run.catalog(|c| c.find_block(&hash, size))?.is_some())
@@ -174,37 +186,15 @@ impl<'e> BlockStore<'e> {
             None => false,
         };
         if !surely_new {
-            if index.pending.contains(&(hash, size)) {
+            if index.is_pending(&hash, size) {
                 return Ok(false);
             }
             if self.run.catalog(|c| c.find_block(&hash, size))?.is_some() {
                 return Ok(false);
             }
         }
-        index.pending.insert((hash, size));
+        index.claimed.insert((hash, size));
         Ok(true)
-    }
-
-    /// Waits until the uploads have made room for another sealed volume; one always fits.
-    fn wait_for_memory(&self, bytes: u64) -> Result<()> {
-        let mut held = self.lock_memory();
-        while *held > 0 && *held + bytes > SEALED_MEMORY_BYTES {
-            if self.failed.load(Ordering::SeqCst) {
-                return Err(Error::Cancelled);
-            }
-            held = self
-                .memory_freed
-                .wait(held)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        *held += bytes;
-        Ok(())
-    }
-
-    fn lock_memory(&self) -> MutexGuard<'_, u64> {
-        self.sealed_memory
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_index(&self) -> MutexGuard<'_, KnownBlocks> {
@@ -266,21 +256,20 @@ impl<'e> BlockStore<'e> {
         self.failed.store(true, Ordering::SeqCst);
         // Taking the locks once makes sure that nobody is between looking at the flag and falling asleep.
         drop(self.lock_pool());
-        drop(self.lock_memory());
         self.returned.notify_all();
-        self.memory_freed.notify_all();
     }
 
     fn create_volume(&self) -> Result<Filling> {
+        let builder = VolumeBuilder::create(self.run, &self.new_volume, &self.budget)?;
+        self.lock_index().pending.push(builder.blocks().clone());
         Ok(Filling {
-            builder: VolumeBuilder::create(self.run, &self.new_volume)?,
+            builder,
             thread: std::thread::current().id(),
         })
     }
 
     fn seal(&self, volume: Filling) -> Result<()> {
         let sealed = volume.builder.seal(self.run)?;
-        self.wait_for_memory(sealed.data.memory())?;
         let queue = self
             .sealed
             .lock()
@@ -321,15 +310,7 @@ impl Drop for Alarm<'_, '_> {
 }
 
 impl UploadSteps for BlockStore<'_> {
-    fn recorded(&self, blocks: &[(Hash, u64)]) {
-        let mut index = self.lock_index();
-        for block in blocks {
-            index.pending.remove(block);
-        }
-    }
-
-    fn released(&self, bytes: u64) {
-        *self.lock_memory() -= bytes;
-        self.memory_freed.notify_all();
+    fn recorded(&self, blocks: &SharedBlocks) {
+        self.lock_index().pending.retain(|other| !other.is(blocks));
     }
 }

@@ -238,8 +238,6 @@ impl Settled<'_> {
         };
         let reader = IndexReader::new(&archive, len, format);
         let volumes = reader.volumes().in_volume(name)?;
-        let described = volumes.iter().flat_map(|volume| &volume.blocks).copied();
-        let blocks: HashSet<(Hash, u64)> = described.collect();
         let stored = volumes.iter().map(|volume| {
             let present = self.find_described(&volume.name);
             present.and_then(|present| present.size).unwrap_or(u64::MAX)
@@ -248,7 +246,7 @@ impl Settled<'_> {
             .fold(format.blocksize, u64::saturating_add)
             .min(MAX_BLOCKLIST_BYTES);
         let mut blocklists = Vec::new();
-        let found = reader.blocklists(&blocks, most, |found| match found {
+        let found = reader.blocklists(&volumes, most, |found| match found {
             Repeated::Right(hash, bytes) => blocklists.push((hash, bytes)),
             Repeated::Wrong(text) => self.reporter.warn(
                 "WrongBlocklist",

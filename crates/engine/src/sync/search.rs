@@ -120,10 +120,8 @@ impl Settled<'_> {
                 let Some((row, mut blocks)) = read else {
                     return Ok(());
                 };
-                let known: HashSet<(Hash, u64)> = self
-                    .catalog(|c| c.blocks_of_volume(row.id))?
-                    .into_iter()
-                    .collect();
+                let known = self.catalog(|c| c.blocks_of_volume(row.id))?;
+                let known: HashSet<(Hash, u64)> = known.iter().collect();
                 blocks.retain(|block| !known.contains(block));
                 if blocks.is_empty() {
                     return Ok(());
@@ -146,7 +144,7 @@ impl Settled<'_> {
     fn is_accounted(&self, row: &VolumeRow) -> Result<bool> {
         let blocks = self.catalog(|c| c.blocks_of_volume(row.id))?;
         let sum = blocks.iter().fold(PER_VOLUME, |sum, (_, size)| {
-            sum.saturating_add(*size).saturating_add(PER_BLOCK)
+            sum.saturating_add(size).saturating_add(PER_BLOCK)
         });
         Ok(row.size.is_some_and(|size| size <= sum))
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use larder_catalog::VolumeRow;
 use larder_volume::{
-    ArchiveReader, FILELIST_ENTRY, Hash, IndexReader, Repeated, Unpacker, VolumeKind,
+    ArchiveReader, BlockTable, FILELIST_ENTRY, Hash, IndexReader, Repeated, Unpacker, VolumeKind,
     parse_block_entry,
 };
 
@@ -37,7 +37,7 @@ impl Ready<'_> {
             content_read: false,
         };
         let recorded_size = row.and_then(|r| r.size);
-        let data = self.remote.get(name, volume.size)?;
+        let data = self.remote.get_volume(&volume.name, volume.size)?;
         if let Some(expected) = recorded_size
             && expected != data.len()
         {
@@ -122,15 +122,11 @@ impl Ready<'_> {
         outcome: &mut Examined,
     ) -> Result<()> {
         let format = self.format();
-        let expected: HashSet<(Hash, u64)> = match row {
-            Some(row) => self
-                .catalog(|c| c.blocks_of_volume(row.id))?
-                .into_iter()
-                .collect(),
-            None => HashSet::new(),
-        };
+        let mut expected = Expected::new(match row {
+            Some(row) => self.catalog(|c| c.blocks_of_volume(row.id))?,
+            None => BlockTable::new(),
+        });
         let (mut unpacker, mut buffer) = (Unpacker::new(), Vec::new());
-        let mut seen = HashSet::with_capacity(expected.len());
         // Blocks whose fault is told already.
         let mut named = HashSet::new();
         for entry in archive.entries() {
@@ -143,13 +139,12 @@ impl Ready<'_> {
             let key = (hash, buffer.len() as u64);
             match result {
                 Ok(()) if format.block_hash.digest(&buffer) == hash => {
-                    if !expected.contains(&key) && row.is_some() {
+                    if !expected.see(key) && row.is_some() {
                         outcome.findings.push(Finding {
                             kind: "Extra",
                             detail: format!("block {hash}"),
                         });
                     }
-                    seen.insert(key);
                 }
                 Ok(()) => {
                     named.insert(hash);
@@ -167,8 +162,8 @@ impl Ready<'_> {
                 }
             }
         }
-        for key in expected.difference(&seen) {
-            outcome.lost.push(*key);
+        for key in expected.unseen() {
+            outcome.lost.push(key);
             if !named.contains(&key.0) {
                 outcome.findings.push(Finding {
                     kind: "Missing",
@@ -188,9 +183,7 @@ impl Ready<'_> {
         let name = outcome.name.clone();
         let reader = IndexReader::new(archive, len, self.format());
         let volumes = reader.volumes().in_volume(&name)?;
-        let described = volumes.iter().flat_map(|volume| &volume.blocks).copied();
-        let blocks: HashSet<(Hash, u64)> = described.collect();
-        let read = reader.blocklists(&blocks, u64::MAX, |found| {
+        let read = reader.blocklists(&volumes, u64::MAX, |found| {
             if let Repeated::Wrong(text) = found {
                 outcome.findings.push(Finding {
                     kind: "Modified",
@@ -222,9 +215,53 @@ impl Ready<'_> {
             outcome.described.push(Described {
                 name: name.to_owned(),
                 finding,
-                blocks: volume.blocks,
+                blocks: volume.blocks.iter().collect(),
             });
         }
         Ok(())
+    }
+}
+
+/// The blocks that a volume should have. Memory: 46 bytes each.
+struct Expected {
+    blocks: BlockTable,
+    /// Their places in the order of hash and size.
+    order: Vec<u32>,
+    seen: Vec<bool>,
+}
+
+impl Expected {
+    fn new(blocks: BlockTable) -> Self {
+        let mut order: Vec<u32> = (0..).take(blocks.len()).collect();
+        order.sort_unstable_by_key(|at| blocks.get(*at as usize));
+        let seen = vec![false; blocks.len()];
+        Self {
+            blocks,
+            order,
+            seen,
+        }
+    }
+
+    /// Notes that a block is there; tells whether it should be.
+    fn see(&mut self, block: (Hash, u64)) -> bool {
+        let blocks = &self.blocks;
+        let found = self
+            .order
+            .binary_search_by_key(&Some(block), |at| blocks.get(*at as usize));
+        let Ok(at) = found else { return false };
+        if let Some(seen) = self.seen.get_mut(at) {
+            *seen = true;
+        }
+        true
+    }
+
+    /// The blocks that were not there.
+    fn unseen(&self) -> impl Iterator<Item = (Hash, u64)> + '_ {
+        let not_seen = self
+            .order
+            .iter()
+            .zip(&self.seen)
+            .filter(|(_, seen)| !**seen);
+        not_seen.filter_map(|(at, _)| self.blocks.get(*at as usize))
     }
 }

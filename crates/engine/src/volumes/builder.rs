@@ -7,8 +7,10 @@ use larder_volume::{
     VolumeTime,
 };
 
+use super::SharedBlocks;
 use crate::Result;
-use crate::crypt::{IN_MEMORY_BYTES, SealWriter};
+use crate::budget::{Budget, Share};
+use crate::crypt::SealWriter;
 use crate::data::{Sink, VolumeData, temporary_error};
 use crate::error::VolumeContext;
 use crate::phases::Ready;
@@ -19,8 +21,8 @@ pub(crate) struct SealedVolume {
     pub(crate) data: VolumeData,
     /// Hash over all bytes of `data`.
     pub(crate) hash: Hash,
-    /// Its blocks in the order in which they were added.
-    pub(crate) blocks: Vec<(Hash, u64)>,
+    /// Its blocks.
+    pub(crate) blocks: SharedBlocks,
     /// Those of its blocks that are blocklists, with their bytes.
     pub(crate) blocklists: Vec<(Hash, Vec<u8>)>,
 }
@@ -29,26 +31,25 @@ pub(crate) struct SealedVolume {
 pub(crate) struct VolumeBuilder {
     name: VolumeName,
     writer: DblockWriter<SealWriter>,
-    blocks: Vec<(Hash, u64)>,
+    blocks: SharedBlocks,
+    /// What the directory of the archive takes until it is written.
+    directory: Share,
     blocklists: Vec<(Hash, Vec<u8>)>,
 }
 
 impl VolumeBuilder {
-    /// Begins a volume under a new name.
-    pub(crate) fn create(run: &Ready<'_>, volume: &NewVolume<'_>) -> Result<Self> {
+    /// Begins a volume under a new name. It lies in memory as far as the budget allows, and in a temporary file beyond.
+    pub(crate) fn create(run: &Ready<'_>, volume: &NewVolume<'_>, budget: &Budget) -> Result<Self> {
         let name = run.new_name(VolumeKind::Blocks, volume.container)?;
-        let bound = if run.settings.dblock_size <= IN_MEMORY_BYTES {
-            IN_MEMORY_BYTES
-        } else {
-            0
-        };
-        let sink = Sink::new(bound, run.settings.upload_folder.clone());
+        let len = run.settings.dblock_size.saturating_add(BEYOND_SIZE);
+        let sink = Sink::sharing(budget, len, run.settings.upload_folder.clone());
         let writer = run.crypt.writer(sink, volume.format.file_hash)?;
         let writer = DblockWriter::create(writer, volume).in_volume(name.as_str())?;
         Ok(Self {
             name,
             writer,
-            blocks: Vec::new(),
+            blocks: SharedBlocks::new(budget),
+            directory: budget.share(),
             blocklists: Vec::new(),
         })
     }
@@ -64,11 +65,17 @@ impl VolumeBuilder {
         self.writer
             .add(&hash, packed)
             .in_volume(self.name.as_str())?;
-        self.blocks.push((hash, data.len() as u64));
+        self.blocks.write().push(&hash, data.len() as u64);
+        self.directory.must_grow(DIRECTORY_BYTES);
         if is_blocklist {
             self.blocklists.push((hash, data.to_vec()));
         }
         Ok(())
+    }
+
+    /// The blocks that were added, for others to look into.
+    pub(crate) fn blocks(&self) -> &SharedBlocks {
+        &self.blocks
     }
 
     /// Bytes that the volume will have about, if nothing more is added.
@@ -109,3 +116,8 @@ impl Ready<'_> {
         })
     }
 }
+
+/// How much longer than asked for a volume gets at most, by its last block's headers and by its encryption.
+const BEYOND_SIZE: u64 = 1 << 16;
+/// What the directory of a zip file says of a block whose name is a SHA-256.
+const DIRECTORY_BYTES: u64 = 90;

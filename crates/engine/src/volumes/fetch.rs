@@ -86,7 +86,7 @@ impl Settled<'_> {
         }
         let mut second = false;
         loop {
-            let data = self.remote.get(name.as_str(), size)?;
+            let data = self.remote.get_volume(name, size)?;
             match self.check_hash(name, &data, hash) {
                 Err(Error::Volume { .. }) if !second => {
                     second = true;

@@ -6,6 +6,7 @@ use larder_volume::{
     BlockVolume, Compression, DindexWriter, Hash, VolumeKind, VolumeName, VolumeTime,
 };
 
+use super::SharedBlocks;
 use super::builder::SealedVolume;
 use crate::crypt::IN_MEMORY_BYTES;
 use crate::data::{Sink, VolumeData};
@@ -24,9 +25,7 @@ pub(crate) struct StoredVolume {
 /// Hears how far the upload of a data volume has come.
 pub(crate) trait UploadSteps {
     /// The catalog knows these blocks now, durably.
-    fn recorded(&self, blocks: &[(Hash, u64)]);
-    /// The volume was sent, and its bytes of memory are free.
-    fn released(&self, bytes: u64);
+    fn recorded(&self, blocks: &SharedBlocks);
 }
 
 impl Ready<'_> {
@@ -51,7 +50,7 @@ impl Ready<'_> {
                 Some(data.len()),
                 Some(hash),
             )?;
-            c.add_blocks(id, &blocks)?;
+            c.add_blocks(id, blocks.read().table())?;
             for (hash, bytes) in &blocklists {
                 c.add_blocklist(hash, bytes, Some(id))?;
             }
@@ -63,9 +62,7 @@ impl Ready<'_> {
             self.new_name(VolumeKind::Blocks, compression)
         })?;
         let size = data.len();
-        let held = data.memory();
         drop(data);
-        steps.released(held);
         self.catalog(|c| c.set_volume(id, VolumeState::Uploaded, Some(size), Some(hash)))?;
         let mut stored = vec![StoredVolume {
             name: name.as_str().to_owned(),
@@ -74,7 +71,7 @@ impl Ready<'_> {
         if self.settings.index_policy != IndexPolicy::None {
             let described = BlockVolume {
                 name: name.as_str().to_owned(),
-                blocks,
+                blocks: blocks.write().take_table(),
                 hash: Some(hash),
                 size: Some(size),
             };

@@ -315,7 +315,7 @@ fn an_index_written_anew_after_a_rebuild_repeats_the_blocklists() {
         let archive = larder_volume::ArchiveReader::open(content, larder_volume::Compression::Zip);
         let archive = archive.unwrap();
         let lists = archive.entries().filter(|e| e.name.starts_with("list/"));
-        lists.map(|e| e.name.clone()).collect::<BTreeSet<_>>()
+        lists.map(|e| e.name.to_string()).collect::<BTreeSet<_>>()
     };
     let before = lists_in(&rig, &index);
     assert!(!before.is_empty());

@@ -606,7 +606,7 @@ impl Rig {
                 assert_eq!(volume.size, Some(data.len() as u64), "{when}: {name}");
                 let hash = larder_volume::HashAlgorithm::Sha256.digest(data);
                 assert_eq!(volume.hash, Some(hash), "{when}: {name}");
-                described.push((about.to_owned(), volume.blocks));
+                described.push((about.to_owned(), volume.blocks.iter().collect::<Vec<_>>()));
             }
         }
         for (name, content) in &files {

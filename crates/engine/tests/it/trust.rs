@@ -106,7 +106,7 @@ fn a_plain_index_cannot_claim_a_block() {
     own.backup();
     let described = BlockVolume {
         name: own.names(Blocks).remove(0),
-        blocks: vec![(SHA.digest(b"claimed"), 7)],
+        blocks: vec![(SHA.digest(b"claimed"), 7)].into(),
         hash: None,
         size: None,
     };
@@ -346,7 +346,9 @@ fn replace_index(rig: &Rig, change: impl Fn(&mut Vec<(larder_volume::Hash, u64)>
         .volumes()
         .unwrap();
     for volume in &mut described {
-        change(&mut volume.blocks);
+        let mut blocks: Vec<_> = volume.blocks.iter().collect();
+        change(&mut blocks);
+        volume.blocks = blocks.into();
     }
     insert_index(&rig.store, [5; 16], &described);
 }

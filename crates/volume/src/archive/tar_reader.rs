@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read};
 
 use super::read_at::{ReadAt, Section, fetch, read_exact_at};
 use super::tar::{BLOCK, DIRECTORY_NAME, Directory, Header, padding};
-use super::{ArchiveEntry, Place, Scratch};
+use super::{ArchiveEntry, EntryName, Place, Scratch};
 use crate::{Compression, Error, Result};
 
 /// The largest tar that is written or unpacked.
@@ -260,7 +260,7 @@ impl<'a> Blocks<'a> {
 
 fn entry(name: String, start: u64, size: u64) -> ArchiveEntry {
     ArchiveEntry {
-        name,
+        name: EntryName::from(name.as_str()),
         size,
         place: Place {
             start,

@@ -12,7 +12,7 @@ use super::zip::{
     LOCAL_LEN, LOCATOR_LEN, LOCATOR_SIGNATURE, METHOD_DEFLATE, METHOD_STORED, METHOD_ZSTD,
     SATURATED_16, SATURATED_32, decode_name, local_header_len, method_name, u16_at, u32_at, u64_at,
 };
-use super::{ArchiveEntry, Method, Packed, Place, zip_recovery};
+use super::{ArchiveEntry, EntryName, Method, Packed, Place, zip_recovery};
 use crate::{Error, Result};
 
 /// How far back from the end the end record is looked for: the longest comment and some garbage behind it.
@@ -187,7 +187,7 @@ impl End {
             flags: record.flags,
         };
         Ok(ArchiveEntry {
-            name,
+            name: EntryName::from(name.as_str()),
             size: record.size,
             place,
         })

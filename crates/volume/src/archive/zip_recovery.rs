@@ -15,7 +15,7 @@ use super::zip::{
     LOCAL_LEN, LOCAL_SIGNATURE, LocalHeader, METHOD_DEFLATE, METHOD_STORED, METHOD_ZSTD,
     decode_name, local_header_len, u32_at, u64_at,
 };
-use super::{ArchiveEntry, Place};
+use super::{ArchiveEntry, EntryName, Place};
 use crate::Result;
 
 /// Bytes read at a time.
@@ -115,7 +115,7 @@ impl<S: ReadAt + ?Sized> Scan<'_, S> {
             flags: header.flags,
         };
         let entry = ArchiveEntry {
-            name: decode_name(header.name),
+            name: EntryName::from(decode_name(header.name).as_str()),
             size: content.size,
             place,
         };

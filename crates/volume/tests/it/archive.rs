@@ -75,7 +75,7 @@ fn read_all<S: ReadAt>(source: S, kind: Compression) -> Result<Content, Error> {
         let mut streamed = Vec::new();
         reader.stream(entry)?.read_to_end(&mut streamed)?;
         assert!(streamed == out, "{}", entry.name);
-        content.push((entry.name.clone(), out.clone()));
+        content.push((entry.name.to_string(), out.clone()));
     }
     Ok(content)
 }

@@ -40,7 +40,7 @@ impl Volume {
         assert!(!reader.recovered(), "{name}");
         let entries = reader
             .entries()
-            .map(|entry| (entry.name.clone(), reader.read(entry, MAX).unwrap()))
+            .map(|entry| (entry.name.to_string(), reader.read(entry, MAX).unwrap()))
             .collect();
         Volume {
             set: set.to_owned(),
@@ -183,7 +183,7 @@ fn indexes_are_as_we_write_them() {
                     .iter()
                     .filter_map(|(name, data)| Some((parse_block_entry(name)?, data.len() as u64)))
                     .collect();
-                assert_eq!(held, index.blocks.iter().copied().collect());
+                assert_eq!(held, index.blocks.iter().collect());
             }
         }
         for (name, data) in volume.folder(LIST_FOLDER) {
