@@ -5,6 +5,7 @@
 //! result. Everything that is shown passes through [`terminal`]. Nothing else in the program reads environment, home
 //! folder or terminal.
 
+mod allocator;
 mod applies;
 mod commands;
 mod console;
@@ -27,6 +28,7 @@ mod words;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    allocator::settle();
     let code = commands::run(std::env::args_os().collect());
     ExitCode::from(u8::try_from(code).unwrap_or(100))
 }
