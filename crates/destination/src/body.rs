@@ -18,6 +18,17 @@ pub struct Body {
     len: u64,
     pace: Option<Pace>,
     cut: Option<u64>,
+    ear: Option<Ear>,
+}
+
+/// Somebody who hears of the bytes that a stream gives out.
+#[derive(Clone)]
+struct Ear(Arc<dyn Fn(u64) + Send + Sync>);
+
+impl std::fmt::Debug for Ear {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ear")
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -39,6 +50,7 @@ impl Body {
             source: Source::Memory(bytes),
             pace: None,
             cut: None,
+            ear: None,
         }
     }
 
@@ -50,7 +62,16 @@ impl Body {
             len,
             pace: None,
             cut: None,
+            ear: None,
         }
+    }
+
+    /// The same body that tells how many bytes each piece has which its streams give out. A provider that takes the
+    /// bytes or the file at once, or streams more than once, is heard accordingly.
+    #[must_use]
+    pub fn heard_by(mut self, ear: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        self.ear = Some(Ear(Arc::new(ear)));
+        self
     }
 
     /// The same body whose stream breaks off after `bytes`, to test what a provider does about it.
@@ -117,8 +138,13 @@ impl Body {
         if let Some(cut) = self.cut {
             stream = break_off(stream, cut);
         }
-        match &self.pace {
-            Some(pace) => pace.clone().apply(stream),
+        if let Some(pace) = &self.pace {
+            stream = pace.clone().apply(stream);
+        }
+        match self.ear.clone() {
+            Some(ear) => stream
+                .inspect_ok(move |piece| (ear.0)(piece.len() as u64))
+                .boxed(),
             None => stream,
         }
     }

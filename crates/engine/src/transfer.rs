@@ -14,7 +14,7 @@ use larder_destination::{
 };
 use larder_volume::{VolumeKind, VolumeName};
 
-use crate::context::{Cancel, Level, Reporter, Transfer, pause};
+use crate::context::{Cancel, Level, Progress, Reporter, Transfer, pause};
 use crate::crypt::IN_MEMORY_BYTES;
 use crate::data::{LIST_MEMORY_BYTES, Sink, VolumeData, temporary_error};
 use crate::{Error, Result};
@@ -311,32 +311,38 @@ impl Remote {
             size: data.len(),
         });
         self.counts.calls.fetch_add(1, Ordering::Relaxed);
+        let sent = Sent::new(Arc::clone(&self.reporter.progress), data.len());
+        let body = || {
+            let sent = sent.clone();
+            data.body().heard_by(move |bytes| sent.add(bytes))
+        };
         let mut result = self
             .runtime
             .block_on(
                 self.cancel
-                    .race(self.destination.put(name, data.body(), existing)),
-            )?;
+                    .race(self.destination.put(name, body(), existing)),
+            )
+            .inspect_err(|_| sent.take_back())?;
         if let Err(error) = &result
             && error.retry_class() == RetryClass::CreateFolder
             && self.may_create_folder()
         {
+            sent.take_back();
             self.make_folder()?;
             result = self
                 .runtime
                 .block_on(
                     self.cancel
-                        .race(self.destination.put(name, data.body(), existing)),
-                )?;
+                        .race(self.destination.put(name, body(), existing)),
+                )
+                .inspect_err(|_| sent.take_back())?;
         }
-        result?;
+        result.inspect_err(|_| sent.take_back())?;
+        // What was not streamed.
+        sent.add(data.len());
         self.counts.files_up.fetch_add(1, Ordering::Relaxed);
         self.counts
             .bytes_up
-            .fetch_add(data.len(), Ordering::Relaxed);
-        self.reporter
-            .progress
-            .bytes_sent
             .fetch_add(data.len(), Ordering::Relaxed);
         Ok(())
     }
@@ -419,6 +425,38 @@ impl Remote {
     }
 }
 
+/// Enters the bytes of a put into the progress while they go, no more than there are.
+#[derive(Clone)]
+struct Sent {
+    progress: Arc<Progress>,
+    counted: Arc<Mutex<u64>>,
+    len: u64,
+}
+
+impl Sent {
+    fn new(progress: Arc<Progress>, len: u64) -> Self {
+        Self {
+            progress,
+            counted: Arc::default(),
+            len,
+        }
+    }
+
+    fn add(&self, bytes: u64) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let more = bytes.min(self.len - *counted);
+        *counted += more;
+        self.progress.bytes_sent.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// The attempt failed: nothing was sent.
+    fn take_back(&self) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = std::mem::take(&mut *counted);
+        self.progress.bytes_sent.fetch_sub(all, Ordering::Relaxed);
+    }
+}
+
 /// Files that are asked for when one is refused.
 const ASKED_FILES: usize = 4;
 /// Files from this size on reuse memory.
@@ -490,6 +528,96 @@ mod tests {
 
         async fn create_folder(&self) -> Given<()> {
             Ok(())
+        }
+    }
+
+    /// Takes a body piece by piece, and notes what the progress says meanwhile.
+    struct Piecewise {
+        about: About,
+        progress: Arc<Progress>,
+        seen: Arc<Mutex<Vec<u64>>>,
+        fails: bool,
+    }
+
+    #[async_trait]
+    impl Destination for Piecewise {
+        fn about(&self) -> &About {
+            &self.about
+        }
+
+        fn list(&self) -> BoxStream<'_, Given<RemoteFile>> {
+            stream::empty().boxed()
+        }
+
+        async fn get(&self, _: &str) -> Given<Download> {
+            Err(RemoteError::new(
+                ErrorKind::NotFound,
+                "test",
+                Operation::Get,
+                "x",
+            ))
+        }
+
+        async fn put(&self, _: &str, body: Body, _: Existing) -> Given<()> {
+            let mut pieces = body.stream();
+            while pieces.next().await.is_some() {
+                let now = self.progress.bytes_sent.load(Ordering::Relaxed);
+                self.seen.lock().unwrap().push(now);
+            }
+            match self.fails {
+                true => Err(RemoteError::new(
+                    ErrorKind::Network,
+                    "test",
+                    Operation::Put,
+                    "x",
+                )),
+                false => Ok(()),
+            }
+        }
+
+        async fn delete(&self, _: &str) -> Given<()> {
+            Ok(())
+        }
+
+        async fn create_folder(&self) -> Given<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_put_count_while_they_go() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        for fails in [false, true] {
+            let reporter = Arc::new(Reporter::new(Arc::new(Silent), Vec::new()));
+            let (progress, seen) = (Arc::clone(&reporter.progress), Arc::default());
+            let destination = Piecewise {
+                about: About::new("test", "test"),
+                progress: Arc::clone(&progress),
+                seen: Arc::clone(&seen),
+                fails,
+            };
+            let retry = RetrySettings {
+                retries: 0,
+                delay: Duration::ZERO,
+                exponential: false,
+            };
+            let remote = Remote::new(
+                Arc::new(destination),
+                runtime.handle().clone(),
+                retry,
+                false,
+                reporter,
+                Cancel::new(),
+            );
+            let len: u64 = 1 << 20;
+            let data = VolumeData::Memory(Bytes::from(vec![1; 1 << 20]));
+            let outcome = remote.put_once("v", &data, Existing::Refuse);
+            assert_eq!(outcome.is_err(), fails);
+            let seen = seen.lock().unwrap().clone();
+            assert!(seen.len() > 2 && seen[0] < len / 2, "{seen:?}");
+            assert!(seen.is_sorted() && seen.last() == Some(&len), "{seen:?}");
+            let sent = progress.bytes_sent.load(Ordering::Relaxed);
+            assert_eq!(sent, if fails { 0 } else { len });
         }
     }
 
