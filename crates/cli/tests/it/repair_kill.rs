@@ -1,7 +1,7 @@
 //! The real program is killed at random points of a repair, over and over: no version is lost, and the next repair ends
 //! with a set that is whole.
 //!
-//! `LARDER_KILLS` (200) and `LARDER_KILL_SEED` change the test; the seed is printed.
+//! `LARDER_KILLS` (60; 200 in `.ci/run`) and `LARDER_KILL_SEED` change the test; the seed is printed.
 
 use std::collections::BTreeSet;
 use std::process::{Child, Stdio};
@@ -32,7 +32,7 @@ fn no_version_is_lost_by_kills_of_a_repair() {
     let kills: u64 = std::env::var("LARDER_KILLS")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(200);
+        .unwrap_or(60);
     let mut rng = Rng::new(seed);
     let place = Place::new();
     let source = place.path("source");

@@ -1,7 +1,7 @@
 //! The real program is killed at random points of a restore, over and over: no file bears its name with wrong content,
 //! and the same command run again ends right.
 //!
-//! `LARDER_KILLS` (200) and `LARDER_KILL_SEED` change the test; the seed is printed.
+//! `LARDER_KILLS` (60; 200 in `.ci/run`) and `LARDER_KILL_SEED` change the test; the seed is printed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ fn no_file_has_wrong_content_after_kills() {
     let kills: u64 = std::env::var("LARDER_KILLS")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(200);
+        .unwrap_or(60);
     let place = Place::new();
     let source = place.path("source");
     build_random(&source, seed, 60, 400_000).expect("a tree");
