@@ -2,7 +2,7 @@
 
 use larder_destination::{Advice, ErrorKind};
 use reqwest::StatusCode;
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, HeaderValue};
 
 use crate::encode;
 use crate::failure::{Call, Failure, retry_after};
@@ -150,6 +150,24 @@ pub(crate) fn redact(text: String, request: &Request, secrets: &[String]) -> Str
     hidden
         .iter()
         .fold(text, |text, secret| text.replace(secret.as_str(), "***"))
+}
+
+/// The headers of a reply without what must not be seen; some servers and proxies send back what they were sent.
+pub(crate) fn redact_headers(
+    mut headers: HeaderMap,
+    request: &Request,
+    secrets: &[String],
+) -> HeaderMap {
+    for value in headers.values_mut() {
+        let Ok(text) = value.to_str() else {
+            continue;
+        };
+        let safe = redact(text.to_owned(), request, secrets);
+        if safe != text {
+            *value = HeaderValue::from_str(&safe).unwrap_or(HeaderValue::from_static("***"));
+        }
+    }
+    headers
 }
 
 /// Where services say how they call a request.

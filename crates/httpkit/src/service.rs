@@ -13,7 +13,7 @@ use crate::client::{Client, Reply, Settings};
 use crate::date::http_date;
 use crate::failure::{Call, Failure, Outcome};
 use crate::pace::Pace;
-use crate::refused::{Dialect, Refused, redact};
+use crate::refused::{Dialect, Refused, redact, redact_headers};
 use crate::request::{Redirects, Request};
 use crate::retry::RetryPolicy;
 use crate::xml::Element;
@@ -124,14 +124,15 @@ impl Service {
                 url = to;
                 continue;
             }
-            let headers = reply.headers().clone();
+            let secrets = self.authorize.secrets();
+            let headers = redact_headers(reply.headers().clone(), &signed, &secrets);
             // A body that cannot be read takes nothing from what the status says.
             let body = reply.beginning(call, REFUSAL_BYTES).await;
             let body = String::from_utf8_lossy(&body).into_owned();
             let refused = Refused {
                 status,
                 headers,
-                body: redact(body, &signed, &self.authorize.secrets()),
+                body: redact(body, &signed, &secrets),
             };
             if renewals < MOST_RENEWALS
                 && self
