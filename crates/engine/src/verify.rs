@@ -369,14 +369,24 @@ impl Ready<'_> {
             }
         }
         for loss in losses {
-            lost.push(Described {
-                finding: match &loss.what {
-                    LossKind::Gone => missing(),
-                    LossKind::Resized(found) => resized_to(*found, loss.size.unwrap_or_default()),
-                    // Found again by the check itself, or not there any more.
-                    LossKind::Damaged(_) => continue,
+            let blocks = self.missed_blocks(&loss)?;
+            let finding = match &loss.what {
+                LossKind::Gone => missing(),
+                LossKind::Resized(found) => resized_to(*found, loss.size.unwrap_or_default()),
+                // Looked at just now, or nothing of it is missed any more.
+                LossKind::Damaged(_)
+                    if blocks.is_empty() || outcomes.iter().any(|o| o.name == loss.name) =>
+                {
+                    continue;
+                }
+                LossKind::Damaged(detail) => Finding {
+                    kind: "Error",
+                    detail: format!("{detail} (found by an earlier test)"),
                 },
-                blocks: self.missed_blocks(&loss)?,
+            };
+            lost.push(Described {
+                finding,
+                blocks,
                 name: loss.name,
             });
         }

@@ -248,3 +248,23 @@ fn what_has_no_metadata_gets_the_modes_of_new_files() {
     assert_eq!(mode(&source.join("private")), folder);
     assert_eq!(mode(&source.join("private/deep/file")), file);
 }
+
+/// Damage that one test found is not forgotten by the next, which looks at other volumes.
+#[test]
+fn known_damage_is_a_finding_of_every_test() {
+    let mut rig = Rig::new();
+    rig.write("file", larder_testkit::Rng::new(9).bytes(900));
+    rig.backup();
+    let volume = rig.written_by(0, VolumeKind::Blocks);
+    let wanted = larder_testkit::Rng::new(9).bytes(900);
+    let content = rig.store.files()[&volume].to_vec();
+    let at = content.windows(900).position(|window| window == wanted);
+    assert!(rig.store.flip(&volume, at.expect("the block") + 450));
+    assert_eq!(rig.test_all().damaged(), 1);
+    rig.journal.clear();
+    let engine = rig.open().expect("an engine");
+    let report = engine.test(Samples::Count(0)).expect("a test");
+    engine.repository().close().expect("closed");
+    assert_eq!(report.damaged(), 1, "{report:?}");
+    assert_eq!(report.common.parsed_result, larder_engine::Outcome::Error);
+}
