@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, fstat, openat, statat};
+use rustix::fs::{
+    AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, flock, fstat, openat, statat,
+};
 use rustix::io::Errno;
 
 use crate::facts::Facts;
@@ -82,6 +84,8 @@ pub struct TargetRoot {
     owners: Mutex<Owners>,
     counter: AtomicU64,
     watch: Option<Arc<dyn Watch>>,
+    /// Locked with others that write into the same folder; none where the system has no such locks.
+    shared: Option<OwnedFd>,
 }
 
 impl std::fmt::Debug for TargetRoot {
@@ -114,6 +118,7 @@ impl TargetRoot {
             owners: Mutex::new(Owners::default()),
             counter: AtomicU64::new(0),
             watch: None,
+            shared: share(path),
         })
     }
 
@@ -130,6 +135,17 @@ impl TargetRoot {
         }
         self.folders.set_bases(own);
         Ok(self)
+    }
+
+    /// Whether no other restore has this folder as its target just now. Where the system cannot tell, it is.
+    pub fn is_alone(&self) -> bool {
+        let Some(shared) = &self.shared else {
+            return true;
+        };
+        let exclusive = flock(shared, FlockOperation::NonBlockingLockExclusive);
+        // Back to what others may have as well; nobody can be kept out by that.
+        let _ = flock(shared, FlockOperation::NonBlockingLockShared);
+        !matches!(exclusive, Err(Errno::WOULDBLOCK))
     }
 
     /// Lets somebody hear of each step.
@@ -322,6 +338,14 @@ impl TargetRoot {
         let (parent, name) = parent_and_name(check(rel)?);
         Ok((self.folders.open(parent)?, name))
     }
+}
+
+/// A handle of the target folder that all who write into it lock together.
+fn share(path: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let handle = openat(rustix::fs::CWD, path, flags, Mode::empty()).ok()?;
+    flock(&handle, FlockOperation::NonBlockingLockShared).ok()?;
+    Some(handle)
 }
 
 /// Opens a regular file that exists. It is looked at first because opening a device or a pipe can

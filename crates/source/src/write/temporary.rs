@@ -1,7 +1,8 @@
 //! Files under temporary names: written and checked beside their place, then moved over it in one step.
 //!
-//! The name is made from the final one, so that a run finds what an earlier run left unfinished. An open temporary file
-//! is locked; one that nobody locks belongs to a run that has ended.
+//! The name is made from the final one, so that a run finds what an earlier run left unfinished. A temporary file is
+//! locked while it is open. A restore closes some between their blocks, so they are removed only by one that is alone in the
+//! target folder ([`TargetRoot::is_alone`]).
 
 use std::fs::File;
 use std::io;

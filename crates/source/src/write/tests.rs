@@ -155,7 +155,10 @@ fn links_up_to_a_base_are_followed_and_none_below() -> Outcome {
     );
     assert!(target.create_folder(b"src/")?.is_empty(), "a base");
     assert_eq!(target.create_folder(b"mnt/data/new")?, [b"mnt/data/new"]);
-    assert_eq!(target.create_folder(b"etc/x")?, [b"etc/x"]);
+    assert_eq!(
+        target.create_folder(b"etc/x")?,
+        [b"etc".to_vec(), b"etc/x".to_vec()]
+    );
     target.open_file(b"mnt/data/new/f", OpenHow::CreateNew)?;
     target.open_file(b"src/kept/f", OpenHow::CreateNew)?;
     assert!(inside.join("disk/data/new/f").exists());
@@ -594,4 +597,19 @@ fn threads_share_a_root() -> Outcome {
             .into_iter()
             .try_for_each(|thread| thread.join().expect("no panic"))
     })
+}
+
+/// A second restore into the same folder must not take the files of the first one for leftovers.
+#[test]
+fn two_that_write_into_one_folder_see_each_other() -> Outcome {
+    let (temp, first) = target()?;
+    assert!(first.is_alone());
+    let second = TargetRoot::open(&temp.path().join("deep/target"))?;
+    assert!(!first.is_alone() && !second.is_alone());
+    assert!(!first.is_alone(), "looking changes nothing");
+    drop(second);
+    assert!(first.is_alone());
+    let elsewhere = TargetRoot::open(&temp.path().join("other"))?;
+    assert!(first.is_alone() && elsewhere.is_alone());
+    Ok(())
 }
