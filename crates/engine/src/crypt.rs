@@ -203,20 +203,20 @@ impl Crypt {
             Ok(Some(EncryptionKind::Aes)) => {
                 let password = self.password()?;
                 let version = AesVersion::of_stream(data.reader()?).in_volume(text)?;
+                let options = AesReadOptions {
+                    ignore_padding: self.ignore_padding,
+                    ..AesReadOptions::default()
+                };
                 self.with_rounds(version, text, || match data {
                     VolumeData::Memory(bytes) => {
-                        let options = AesReadOptions {
-                            ignore_padding: self.ignore_padding,
-                            ..AesReadOptions::default()
-                        };
                         // Nobody else holds the bytes of a fetched volume, so this copies nothing.
                         let mut bytes = Vec::from(bytes);
                         decrypt_in_place(&mut bytes, password, options).in_volume(text)?;
                         Ok(VolumeData::Memory(bytes.into()))
                     }
                     VolumeData::File(_) => {
-                        let mut reader =
-                            AesReader::open(data.reader()?, password).in_volume(text)?;
+                        let mut reader = AesReader::open_with(data.reader()?, password, options)
+                            .in_volume(text)?;
                         let mut sink = Sink::new(0, None);
                         copy_decrypted(&mut reader, &mut sink, text)?;
                         sink.finish()
