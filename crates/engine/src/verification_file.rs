@@ -39,8 +39,19 @@ impl Ready<'_> {
         stored: &[StoredVolume],
         wrote: bool,
     ) -> Option<TestReport> {
-        let outcome = self.upload_verification_file(wrote || !stored.is_empty());
-        match outcome.and_then(|()| self.verify_after_backup(stored, wrote)) {
+        match self.upload_verification_file(wrote || !stored.is_empty()) {
+            // Told below, where it is met again.
+            Ok(()) | Err(Error::Cancelled) => {}
+            Err(error) => self.reporter.warn(
+                "VerificationFileFailed",
+                format!(
+                    "everything was stored, but the verification file could not be written: {}",
+                    describe(&error)
+                ),
+            ),
+        }
+        let checked = self.cancel.check();
+        match checked.and_then(|()| self.verify_after_backup(stored, wrote)) {
             Ok(report) => report,
             Err(Error::Cancelled) => {
                 self.reporter.warn(
