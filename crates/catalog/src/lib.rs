@@ -1,7 +1,8 @@
 //! The local catalog: what this computer remembers about a backup, so that it need not ask the destination.
 //!
-//! The catalog is a **cache** in one SQLite file. Everything in it can be read again from the remote volumes
-//! (docs/format), so deleting or damaging it costs time, never data. Hence the two rules of this crate:
+//! The catalog is a **cache** in one SQLite file. What it holds can be read again from the remote volumes (docs/format), but
+//! for the memory of version lists that were lost (docs/decisions/0013-losses-are-remembered.md), so deleting or damaging it
+//! costs time, never data. Hence the two rules of this crate:
 //!
 //! * Nothing damaged is ever believed. A catalog that was closed is checked against its checksum file when it is opened
 //!   again; one that was not is examined completely; every row carries a checksum of its own that is compared whenever it

@@ -2,7 +2,7 @@
 //!
 //! A token that a provider replaces is worthless the moment its successor is given out, so the successor is on the disk
 //! before anybody uses what came with it: a new file, written to the end, takes the place of the old one. Each file
-//! stands alone, so no lock is needed; a run that finds its token replaced by another run reads the file again.
+//! stands alone, so there is no lock; a run that finds its token replaced by another run reads the file again.
 
 use std::fs::File;
 use std::io::{ErrorKind as Io, Write as _};
