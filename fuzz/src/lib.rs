@@ -10,9 +10,9 @@ use std::path::Path;
 
 use larder_volume::{
     AesHeader, AesReadOptions, AesReader, AesSeed, AesVersion, ArchiveReader, ArchiveWriter,
-    Compression, FileEntry, FileListReader, FileListWriter, Format, Hash, HashAlgorithm,
-    IndexReader, Manifest, Metadata, PackMethod, Packer, Repeated, Unpacker, VolumeName,
-    VolumeTime, decrypt_in_place, decrypt_to_vec, encode_block_volume, encode_fileset,
+    BlockVolume, Compression, FileEntry, FileListReader, FileListWriter, Format, Hash,
+    HashAlgorithm, IndexReader, Manifest, Metadata, PackMethod, Packer, Repeated, Unpacker,
+    VolumeName, VolumeTime, decrypt_in_place, decrypt_to_vec, encode_block_volume, encode_fileset,
     encrypt_to_vec, parity_owner, parse_block_entry, parse_block_volume, parse_fileset,
 };
 
@@ -151,21 +151,22 @@ fn read_index(bytes: Vec<u8>) {
         return;
     };
     let reader = IndexReader::new(&archive, len, format);
-    let mut known = HashSet::new();
-    if let Ok(volumes) = reader.volumes() {
-        let blocks = volumes.iter().map(|volume| volume.blocks.len() as u64);
-        assert!(blocks.sum::<u64>() <= len / sha.len() as u64 + 64);
-        let mut names: Vec<&str> = volumes.iter().map(|volume| volume.name.as_str()).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), volumes.len(), "a volume described twice");
-        known.extend(volumes.into_iter().flat_map(|volume| volume.blocks));
-    }
-    for entry in archive.entries().take(MAX_ENTRIES) {
-        if let Some(Ok(hash)) = entry.name.strip_prefix("list/").map(Hash::parse_url_base64) {
-            known.insert((hash, entry.size));
-        }
-    }
+    let mut known = reader.volumes().unwrap_or_default();
+    let blocks = known.iter().map(|volume| volume.blocks.len() as u64);
+    assert!(blocks.sum::<u64>() <= len / sha.len() as u64 + 64);
+    let names: HashSet<&str> = known.iter().map(|volume| volume.name.as_str()).collect();
+    assert_eq!(names.len(), known.len(), "a volume described twice");
+    // Blocklists are given only when they are blocks of a described volume.
+    let lists = archive.entries().take(MAX_ENTRIES).filter_map(|entry| {
+        let hash = Hash::parse_url_base64(entry.name.strip_prefix("list/")?).ok()?;
+        Some((hash, entry.size))
+    });
+    known.push(BlockVolume {
+        name: "lists".into(),
+        blocks: lists.collect(),
+        hash: None,
+        size: None,
+    });
     let (most, mut given, mut seen) = (1 << 16, 0, HashSet::new());
     let _ = reader.blocklists(&known, most, |found| {
         if let Repeated::Right(hash, bytes) = found {
