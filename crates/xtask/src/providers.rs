@@ -17,12 +17,12 @@ const STANDARD: &[&str] = &["lib.rs", "api.rs", "store.rs"];
 /// Lines of a provider without tests: what is allowed, and the most that its manifest may ask for with a reason.
 const LINES: (usize, usize) = (700, 1200);
 
-/// Files outside its folder that may name a provider: the registration, its place in the suite, its server or
-/// simulator, its guide page.
-const NAMED_IN: usize = 5;
+/// Places outside its folder that may name a provider: the registration, its place in the suite, its servers or the
+/// proofs of its simulator, its guide page.
+const NAMED_IN: usize = 4;
 
-/// The servers for tests, which are started by rule.
-const SERVERS: &str = "scripts/test-servers/";
+/// The servers for tests and the proofs of simulators, which are started by rule: one place each.
+const BY_RULE: &[&str] = &["scripts/test-servers/", "scripts/prove/simulators/"];
 
 /// The guide pages of the providers.
 const PAGES: &str = "docs/guide/destinations/";
@@ -104,14 +104,14 @@ pub fn check(root: &Path, findings: &mut Findings) -> Result<()> {
         let places = named_in(name, &schemes, &texts);
         if places.len() > NAMED_IN {
             found.error(format!(
-                "{}: {} files outside its folder name it, {NAMED_IN} at most: {}",
+                "{}: {} places outside its folder name it, {NAMED_IN} at most: {}",
                 package.folder,
                 places.len(),
                 places.join(", ")
             ));
         }
         found.note(format!(
-            "providers: {name}: {} files, {lines} lines without tests, named by {} files elsewhere",
+            "providers: {name}: {} files, {lines} lines without tests, named in {} places elsewhere",
             own.len(),
             places.len()
         ));
@@ -121,7 +121,7 @@ pub fn check(root: &Path, findings: &mut Findings) -> Result<()> {
     Ok(())
 }
 
-/// The files elsewhere that name each provider, for people: `cargo xtask providers --where`.
+/// The places elsewhere that name each provider, for people: `cargo xtask providers --where`.
 pub fn print_where(root: &Path, findings: &mut Findings) -> Result<()> {
     let texts = texts(root)?;
     for package in metadata::load(root)? {
@@ -346,9 +346,11 @@ fn named_in(name: &str, schemes: &[&str], texts: &[Text]) -> Vec<String> {
             is_page || has(&marks) || (is_list && has(&words))
         })
         // The servers of one provider are one thing, however many there are.
-        .map(|text| match text.path.starts_with(SERVERS) {
-            true => SERVERS.to_owned(),
-            false => text.path.clone(),
+        .map(|text| {
+            let folder = BY_RULE
+                .iter()
+                .find(|folder| text.path.starts_with(**folder));
+            folder.map_or(text.path.clone(), |folder| (*folder).to_owned())
         })
         .collect::<BTreeSet<String>>()
         .into_iter()
@@ -500,13 +502,15 @@ mod tests {
             text("d.rs", "scheme: \"xx\","),
             text("scripts/test-servers/e.sh", "LARDER_TEST_X_URL=1"),
             text("scripts/test-servers/f.sh", "LARDER_TEST_X_TLS_URL=1"),
+            text("scripts/prove/simulators/x.sh", "destinations/x"),
+            text("scripts/prove/simulators/y.sh", "destinations/x"),
             text(&format!("{PAGES}x.md"), ""),
             text("crates/registry/src/schemes.rs", "\"x\""),
         ];
         let page = format!("{PAGES}x.md");
         assert_eq!(
             named_in("x", &["x"], &texts),
-            ["a.toml", "c.rs", page.as_str(), "scripts/test-servers/"]
+            ["a.toml", "c.rs", page.as_str(), BY_RULE[1], BY_RULE[0]]
         );
     }
 

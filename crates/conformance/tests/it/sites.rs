@@ -58,11 +58,12 @@ async fn local_folder() -> std::io::Result<Started> {
 
 /// The simulator, with pages so small that every case crosses them.
 async fn google_drive() -> std::io::Result<Started> {
-    let settings = Settings {
+    let mut settings = Settings {
         page_size: 50,
         begins_with_empty_page: true,
         ..Settings::default()
     };
+    settings.accounts.authid_type = "googledrive".to_owned();
     let server = Server::start(GoogleDrive::new(settings), "127.0.0.1:0", None).await?;
     let base = format!("http%3A%2F%2F{}", server.address().replace(':', "%3A"));
     let authid = known::AUTHID.replace('+', "%2B").replace('=', "%3D");

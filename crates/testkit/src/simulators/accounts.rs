@@ -30,8 +30,8 @@ pub struct Grant {
 pub struct AuthId {
     /// The text that users paste.
     pub id: String,
-    /// The service it is for, e.g. `googledrive`.
-    pub service: String,
+    /// Shows an application its own files only.
+    pub is_limited: bool,
     /// What a refresh hands back as `v2_authid`; nothing when empty.
     pub second: String,
 }
@@ -53,6 +53,8 @@ pub struct AccountSettings {
     pub client_secret: String,
     /// Its first refresh token.
     pub refresh_token: String,
+    /// What the AuthID service calls the storage service: the scheme key of its provider.
+    pub authid_type: String,
     /// The AuthIDs that are known.
     pub authids: Vec<AuthId>,
     /// Refreshes per AuthID and hour before 503 is answered.
@@ -79,6 +81,8 @@ pub mod known {
     pub const REFRESH_TOKEN: &str = "1//refresh";
     /// An AuthID of the first kind with limited access (`drive.file`).
     pub const AUTHID: &str = "0123456789abcdef0123456789abcd:Passw0rd+/=";
+    /// An AuthID of the second kind, which a refresh with [`AUTHID`] hands back.
+    pub const AUTHID_SECOND: &str = "v2:limited:1//limited";
     /// An AuthID of the second kind with full access.
     pub const AUTHID_FULL: &str = "v2:googledocs:1//full:token";
     /// The key file of the service account, made for these tests and used nowhere else.
@@ -89,9 +93,9 @@ pub mod known {
 
 impl Default for AccountSettings {
     fn default() -> Self {
-        let authid = |id: &str, service: &str, second: &str| AuthId {
+        let authid = |id: &str, is_limited: bool, second: &str| AuthId {
             id: id.to_owned(),
-            service: service.to_owned(),
+            is_limited,
             second: second.to_owned(),
         };
         Self {
@@ -102,10 +106,11 @@ impl Default for AccountSettings {
             client_id: known::CLIENT_ID.to_owned(),
             client_secret: known::CLIENT_SECRET.to_owned(),
             refresh_token: known::REFRESH_TOKEN.to_owned(),
+            authid_type: "a-drive".to_owned(),
             authids: vec![
-                authid(known::AUTHID, "googledrive", "v2:googledrive:1//limited"),
-                authid("v2:googledrive:1//limited", "googledrive", ""),
-                authid(known::AUTHID_FULL, "googledocs", ""),
+                authid(known::AUTHID, true, known::AUTHID_SECOND),
+                authid(known::AUTHID_SECOND, true, ""),
+                authid(known::AUTHID_FULL, false, ""),
             ],
             authid_limit: u32::MAX,
             offloads: false,
@@ -244,8 +249,10 @@ impl Accounts {
             return if same_key && !id.starts_with("v2:") {
                 reason(400, "Invalid authid password")
             } else if id.starts_with("v2:") {
-                let text = "Authentication provider for googledrive gave error: invalid_grant";
-                reason(500, text)
+                let service = &self.settings.authid_type;
+                let text =
+                    format!("Authentication provider for {service} gave error: invalid_grant");
+                reason(500, &text)
             } else {
                 reason(404, "No such key")
             };
@@ -255,9 +262,9 @@ impl Accounts {
         if *count > self.settings.authid_limit {
             return reason(503, "Ratelimited, wait 60 minutes");
         }
-        let scope = match found.service.as_str() {
-            "googledocs" => DRIVE.to_owned(),
-            _ => format!("{DRIVE}.file"),
+        let scope = match found.is_limited {
+            false => DRIVE.to_owned(),
+            true => format!("{DRIVE}.file"),
         };
         let grant = Grant {
             application: "duplicati".to_owned(),
@@ -267,7 +274,7 @@ impl Accounts {
         let mut reply = json!({
             "access_token": token,
             "expires": self.settings.said_seconds,
-            "type": found.service,
+            "type": self.settings.authid_type,
         });
         if !found.second.is_empty() {
             reply["v2_authid"] = json!(found.second);

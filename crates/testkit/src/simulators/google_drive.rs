@@ -3,7 +3,7 @@
 //! Facts: Google's reference of the Drive API v3 and its guides. What is enforced: credentials with their scopes, the
 //! grammar of `q` and `fields`, unknown parameters, page tokens, shared drives with their parameters, duplicates of a
 //! name, the pieces of resumable uploads, quotas. It counts because clients written by others work with it:
-//! `scripts/prove/googledrive.sh`.
+//! `scripts/prove/simulators`.
 
 mod fields;
 mod listing;
