@@ -8,7 +8,6 @@ use larder_volume::{
 
 use super::SharedBlocks;
 use super::builder::SealedVolume;
-use crate::crypt::IN_MEMORY_BYTES;
 use crate::data::{Sink, VolumeData};
 use crate::error::VolumeContext;
 use crate::phases::Ready;
@@ -92,7 +91,7 @@ impl Ready<'_> {
         let mut name = self.new_name(VolumeKind::Index, compression)?;
         let text = name.as_str().to_owned();
         let format = self.format();
-        let sink = Sink::new(IN_MEMORY_BYTES, self.settings.upload_folder.clone());
+        let sink = Sink::new(INDEX_MEMORY_BYTES, self.settings.upload_folder.clone());
         let writer = self.crypt.writer(sink, format.file_hash)?;
         let volume = self.new_volume(compression, self.pack_method()?, created)?;
         let mut index = DindexWriter::create(writer, &volume).in_volume(&text)?;
@@ -206,3 +205,5 @@ fn is_clash(error: &Error) -> bool {
 /// Names that are tried at once before a taken one counts as a failed attempt. Several machines that write versions into
 /// one folder in the same second need as many.
 const MOST_CLASHES: u32 = 16;
+/// A new index lies in memory up to this size. One of a volume of very small blocks has 8 MiB, and four may be in work.
+const INDEX_MEMORY_BYTES: u64 = 1 << 20;
