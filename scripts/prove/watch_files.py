@@ -7,6 +7,7 @@ but not at those in the folders; the result file says how many MiB the largest h
 
 import os
 import signal
+import stat
 import sys
 import time
 
@@ -21,8 +22,9 @@ def open_files(program):
             for number in os.listdir(f"/proc/{pid}/fd"):
                 place = f"/proc/{pid}/fd/{number}"
                 name = os.readlink(place)
-                if name.startswith("/") and not name.startswith(("/dev/", "/proc/", "/sys/")):
-                    yield name, os.stat(place).st_size
+                facts = os.stat(place)
+                if stat.S_ISREG(facts.st_mode) and not name.startswith(("/proc/", "/sys/")):
+                    yield name, facts.st_size
         except OSError:
             continue
 
