@@ -7,13 +7,25 @@ pub use larder_options::engine::{
     ACCEPT_ANY_SSL_CERTIFICATE, ACCEPT_SPECIFIED_SSL_HASH, AUTH_PASSWORD, AUTH_USERNAME,
     LIST_TIMEOUT, NUMBER_OF_RETRIES, READ_WRITE_TIMEOUT, SHORT_TIMEOUT, USE_SSL,
 };
-use larder_options::{Opt, OptionValue, Secret, Values};
+use larder_options::{Opt, OptionDecl, OptionValue, Secret, Values};
 
 use crate::client::{Settings, Timeouts};
 use crate::retry::RetryPolicy;
 use crate::server::Server;
 use crate::service::is_local;
 use crate::tls::{Fingerprint, Trust};
+
+/// The options of every provider with HTTP, for the end of its table.
+pub const OPTIONS: &[&OptionDecl] = &[
+    ACCEPT_ANY_SSL_CERTIFICATE.decl,
+    ACCEPT_SPECIFIED_SSL_HASH.decl,
+    SHORT_TIMEOUT.decl,
+    LIST_TIMEOUT.decl,
+    READ_WRITE_TIMEOUT.decl,
+];
+
+/// Those of a server that the user names and signs in to with a password or key.
+pub const SERVER_OPTIONS: &[&OptionDecl] = &[AUTH_USERNAME.decl, AUTH_PASSWORD.decl, USE_SSL.decl];
 
 /// Reads a provider's options; what is wrong with one is a wrong configuration of that provider.
 #[derive(Clone, Copy, Debug)]

@@ -57,4 +57,5 @@ pub use read::OptionValue;
 pub use secrecy::{is_secret, is_secret_in};
 pub use secret::Secret;
 pub use suggest::{near, suggest};
+pub use table::{joined, total};
 pub use values::{Origin, Setting, Values};

@@ -57,10 +57,7 @@ option_table! {
         "Sets another server that speaks the interface of Google Drive.",
         default: Some("https://www.googleapis.com"),
         advanced: true;
-    .. http::SHORT_TIMEOUT.decl, http::LIST_TIMEOUT.decl, http::READ_WRITE_TIMEOUT.decl,
-        http::ACCEPT_ANY_SSL_CERTIFICATE.decl, http::ACCEPT_SPECIFIED_SSL_HASH.decl,
-        tokens::OPTIONS[0], tokens::OPTIONS[1], tokens::OPTIONS[2], tokens::OPTIONS[3],
-        tokens::OPTIONS[4], tokens::OPTIONS[5], tokens::OPTIONS[6], tokens::OPTIONS[7], tokens::OPTIONS[8];
+    .. http::OPTIONS, tokens::OPTIONS;
 }
 
 /// Google's sign-in.
@@ -81,12 +78,8 @@ const FORM: Form = Form {
 
 fn identity(config: &Config) -> Result<Place> {
     let place = FORM.identify(Place::new(SCHEME), &config.values, service_account(config)?)?;
-    let place = place.with(
-        "drive",
-        Options::new(SCHEME, config)
-            .text(TEAMDRIVE_ID)?
-            .unwrap_or_default(),
-    );
+    let drive = Options::new(SCHEME, config).text(TEAMDRIVE_ID)?;
+    let place = place.with("drive", drive.unwrap_or_default());
     Ok(place.with_folder(&config.url.host_and_path()))
 }
 

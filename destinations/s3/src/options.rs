@@ -117,9 +117,7 @@ option_table! {
         status: without("requests are not logged"), advanced: true;
     S3_EXT_READENTIRERESPONSE: bool = "s3-ext-readentireresponse", Kind::Bool, "Reads a whole reply before using it.",
         status: without("results do not depend on it"), advanced: true;
-    .. http::AUTH_USERNAME.decl, http::AUTH_PASSWORD.decl, http::USE_SSL.decl, http::ACCEPT_ANY_SSL_CERTIFICATE.decl,
-        http::ACCEPT_SPECIFIED_SSL_HASH.decl, http::SHORT_TIMEOUT.decl, http::LIST_TIMEOUT.decl,
-        http::READ_WRITE_TIMEOUT.decl;
+    .. http::SERVER_OPTIONS, http::OPTIONS;
 }
 
 #[cfg(test)]

@@ -60,9 +60,7 @@ option_table! {
         "Belongs to another kind of destination.",
         advanced: true,
         status: Status::NoEffect { why: "WebDAV knows no containers" };
-    .. http::AUTH_USERNAME.decl, http::AUTH_PASSWORD.decl, http::USE_SSL.decl,
-        http::ACCEPT_ANY_SSL_CERTIFICATE.decl, http::ACCEPT_SPECIFIED_SSL_HASH.decl,
-        http::SHORT_TIMEOUT.decl, http::LIST_TIMEOUT.decl, http::READ_WRITE_TIMEOUT.decl;
+    .. http::SERVER_OPTIONS, http::OPTIONS;
 }
 
 fn identity(config: &Config) -> Result<Place> {

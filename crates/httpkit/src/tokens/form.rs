@@ -45,7 +45,7 @@ option_table! {
         "Sets the address where tokens are renewed.",
         advanced: true,
         long: "Each provider has its own, which is the default.";
-    .. AUTHID.decl, OAUTH_URL.decl;
+    .. &[AUTHID.decl, OAUTH_URL.decl];
 }
 
 /// What one provider's sign-in consists of.
