@@ -115,12 +115,12 @@ impl Api {
         &self,
         call: &Call,
         from: &Url,
-        to: &Url,
-        overwrite: bool,
+        to: &str,
+        fresh: bool,
     ) -> Outcome<()> {
         let request = request("MOVE", from, Wait::List)
-            .header("destination", to.as_str())
-            .header("overwrite", if overwrite { "T" } else { "F" });
+            .header("destination", to)
+            .header("overwrite", if fresh { "F" } else { "T" });
         self.service.send(call, &request).await.map(drop)
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct Store {
     random: Arc<dyn Random>,
     /// The server has refused to move a file: puts go to their name at once.
     cannot_move: AtomicBool,
+    /// The server wants to hear only the path of where a file is moved to.
+    by_path: AtomicBool,
 }
 
 impl Store {
@@ -54,6 +56,7 @@ impl Store {
             site,
             random,
             cannot_move: AtomicBool::new(false),
+            by_path: AtomicBool::new(false),
         }
     }
 
@@ -73,22 +76,17 @@ impl Store {
     }
 
     /// Sends a body under a temporary name and moves it to its own; false when the server cannot move.
-    async fn put_and_move(
-        &self,
-        call: &Call,
-        to: &Url,
-        body: &Body,
-        overwrite: bool,
-    ) -> Result<bool> {
+    async fn put_and_move(&self, call: &Call, to: &Url, body: &Body, fresh: bool) -> Result<bool> {
         let temporary = random_name(self.random.as_ref(), TEMPORARY_PREFIX).map_err(|error| {
             call.error(ErrorKind::Other, "there are no random numbers")
                 .caused_by(error)
         })?;
         let temporary = self.api.file(call, &temporary)?;
         let mut sent = self.send(call, &temporary, body.clone(), false).await;
-        if sent.is_ok() {
+        let is_stored = sent.is_ok();
+        if is_stored {
             sent = self
-                .rename_to(call, &temporary, to, overwrite, body.len())
+                .rename_to(call, &temporary, to, fresh, body.len())
                 .await;
         }
         let Err(failure) = sent else {
@@ -97,6 +95,7 @@ impl Store {
         self.discard(&temporary).await;
         match failure.status {
             405 | 501 => Ok(false),
+            status if is_stored && MISTAKEN.contains(&status) => Ok(false),
             412 => Err(call.exists()),
             _ => Err(self.explain(call, failure).await),
         }
@@ -140,7 +139,7 @@ impl Store {
         call: &Call,
         from: &Url,
         to: &Url,
-        overwrite: bool,
+        fresh: bool,
         len: u64,
     ) -> Outcome<()> {
         let attempt = |number| async move {
@@ -153,7 +152,14 @@ impl Store {
                     Err(call.error(ErrorKind::Exists, text).into())
                 };
             }
-            let moved = self.api.rename(call, from, to, overwrite).await;
+            let by_path = self.by_path.load(Ordering::Relaxed);
+            let place = if by_path { to.path() } else { to.as_str() };
+            let mut moved = self.api.rename(call, from, place, fresh).await;
+            let status = moved.as_ref().err().map_or(0, |failure| failure.status);
+            if !by_path && MISTAKEN.contains(&status) && self.api.exists(call, from).await? {
+                moved = self.api.rename(call, from, to.path(), fresh).await;
+                self.by_path.fetch_or(moved.is_ok(), Ordering::Relaxed);
+            }
             // Apache removes the target first; two moves to one name then meet there (observed with 2.4).
             let is_missing = moved.as_ref().is_err_and(|failure| failure.status == 404);
             if is_missing && self.api.exists(call, from).await? {
@@ -222,13 +228,13 @@ impl Destination for Store {
         let call = &Call::on(SCHEME, Operation::Put, name);
         let url = self.api.file(call, name)?;
         let fresh = existing == Existing::Refuse;
-        if !self.cannot_move.load(Ordering::Relaxed) {
-            if self.put_and_move(call, &url, &body, !fresh).await? {
-                return Ok(());
-            }
-            self.cannot_move.store(true, Ordering::Relaxed);
+        let can_move = !self.cannot_move.load(Ordering::Relaxed);
+        if can_move && self.put_and_move(call, &url, &body, fresh).await? {
+            return Ok(());
         }
-        self.put_directly(call, &url, body, fresh).await
+        self.put_directly(call, &url, body, fresh).await?;
+        self.cannot_move.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
@@ -298,7 +304,7 @@ impl Rename for Store {
             return Ok(());
         }
         let len = facts.size.unwrap_or(u64::MAX);
-        let Err(failure) = self.rename_to(call, &old, &new, true, len).await else {
+        let Err(failure) = self.rename_to(call, &old, &new, false, len).await else {
             return Ok(());
         };
         Err(self.explain(call, failure).await)
@@ -350,5 +356,8 @@ fn remote_file(call: &Call, child: Child, entry: Entry) -> Result<Option<RemoteF
 }
 
 const NO_FOLDER: &str = "the folder does not exist on the server";
+/// What servers answer to a `MOVE` to an address that is not their own, a proxy that ends TLS being in between. They
+/// may know its path (RFC 4918, section 10.3).
+const MISTAKEN: &[u16] = &[400, 403, 502];
 /// A temporary file of this age belongs to no run that is still at work.
 const LEFTOVER_SECONDS: i64 = 86_400;

@@ -12,6 +12,10 @@ use crate::{Test, kind, names, open};
 struct Folder {
     files: Mutex<Vec<(String, Vec<u8>)>>,
     lacks: &'static [&'static str],
+    /// What a verb that it lacks gets, instead of 405.
+    lacks_as: Option<u16>,
+    /// What a move to a whole address gets: a proxy has another scheme than this server.
+    is_behind_proxy: Option<u16>,
     missing: bool,
 }
 
@@ -48,7 +52,7 @@ impl Simulator for Folder {
     fn answer(&self, request: &Request) -> Answer {
         let method = request.method.as_str();
         if self.lacks.contains(&method) {
-            return Answer::empty(405);
+            return Answer::empty(self.lacks_as.unwrap_or(405));
         }
         let name = request
             .path
@@ -84,6 +88,9 @@ impl Simulator for Folder {
             }
             ("MOVE", Some(at)) => {
                 let to = request.header("destination").unwrap_or_default();
+                if let Some(status) = self.is_behind_proxy.filter(|_| to.contains("://")) {
+                    return Answer::empty(status);
+                }
                 let to = to.rsplit('/').next().unwrap_or_default().to_owned();
                 let taken = files.iter().position(|(known, _)| *known == to);
                 match (taken, request.header("overwrite")) {
@@ -161,6 +168,43 @@ async fn a_server_that_cannot_move_gets_files_directly() -> Test {
         .await;
     assert!(broken.is_err());
     assert_eq!(names(store.as_ref()).await?, ["a", "b"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_behind_a_proxy_hears_the_path_and_then_no_move() -> Test {
+    let asked = |server: &Server| {
+        let journal = server.take_journal();
+        let count = |verb: &str| journal.iter().filter(|entry| entry.method == verb).count();
+        (count("PUT"), count("MOVE"))
+    };
+    for status in [400, 403, 502] {
+        let (folder, server) = start(Folder {
+            is_behind_proxy: Some(status),
+            ..Folder::default()
+        })
+        .await?;
+        let store = open(&url(&server, ""))?.destination;
+        for name in ["a", "b"] {
+            store.put(name, content(), Existing::Refuse).await?;
+        }
+        assert_eq!(names(store.as_ref()).await?, ["a", "b"], "{status}");
+        assert_eq!(asked(&server), (2, 3), "{status}: it is learned once");
+        drop(folder);
+        let (folder, server) = start(Folder {
+            lacks: &["MOVE"],
+            lacks_as: Some(status),
+            ..Folder::default()
+        })
+        .await?;
+        let store = open(&url(&server, "number-of-retries=0"))?.destination;
+        for name in ["a", "b"] {
+            store.put(name, content(), Existing::Refuse).await?;
+        }
+        assert_eq!(names(store.as_ref()).await?, ["a", "b"], "{status}");
+        assert_eq!(folder.files().len(), 2, "temporary files are gone");
+        assert_eq!(asked(&server), (3, 2), "{status}: it is learned once");
+    }
     Ok(())
 }
 
