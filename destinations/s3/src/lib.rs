@@ -97,6 +97,7 @@ pub fn open(config: &Config, tuning: Tuning, tools: &Tools) -> Result<Opened> {
         prefix,
         only_version_1: AtomicBool::new(version.as_deref() == Some("v1")),
         only_plain_names: AtomicBool::new(false),
+        no_conditions: AtomicBool::new(false),
         version,
         recursive: options.get(o::S3_RECURSIVE_LIST)?,
         archive_classes: options.get(o::S3_ARCHIVE_CLASSES)?,

@@ -31,9 +31,10 @@ pub(crate) struct Store {
     pub(crate) archive_classes: Vec<String>,
     pub(crate) location: Option<String>,
     pub(crate) tuning: Tuning,
-    /// The server has refused version 2 of the list call, or to encode names in listings.
+    /// The server has refused version 2 of the list call, to encode names in listings, or to put under a condition.
     pub(crate) only_version_1: AtomicBool,
     pub(crate) only_plain_names: AtomicBool,
+    pub(crate) no_conditions: AtomicBool,
 }
 
 impl Store {
@@ -92,9 +93,8 @@ impl Store {
     async fn put_whole(&self, call: &Call, key: &str, body: Body, fresh: bool) -> Result<()> {
         let hashes = Hashes::of_body(call, &body, HASHES).await?;
         let outcome = self.api.put(call, key, body, &hashes, fresh).await;
-        if outcome
-            .as_ref()
-            .is_err_and(|failure| failure.status == 0 && *failure.kind() == ErrorKind::Corrupt)
+        if let Err(failure) = &outcome
+            && (failure.status, failure.kind()) == (0, &ErrorKind::Corrupt)
         {
             // What lies there now is damaged; that removing it may fail does not make things worse.
             let _ = self.api.delete(call, key).await;
@@ -153,13 +153,20 @@ impl Destination for Store {
         let fresh = existing == Existing::Refuse;
         // Other servers than Amazon's may overlook the condition that goes along.
         let asks = fresh && !self.about.abilities.exclusive_put;
-        if asks && self.api.head(call, key).await?.is_some() {
-            return Err(call.exists());
-        }
-        if body.len() > self.tuning.parts_above {
-            self.put_in_parts(call, key, &body, fresh).await
-        } else {
-            self.put_whole(call, key, body, fresh).await
+        loop {
+            if asks && self.api.head(call, key).await?.is_some() {
+                return Err(call.exists());
+            }
+            let fresh = fresh && !self.no_conditions.load(Ordering::Relaxed);
+            let stored = match body.len() > self.tuning.parts_above {
+                true => self.put_in_parts(call, key, &body, fresh).await,
+                false => self.put_whole(call, key, body.clone(), fresh).await,
+            };
+            match stored.as_ref().map_err(larder_destination::Error::kind) {
+                Err(ErrorKind::Unsupported) if asks && fresh => {}
+                _ => return stored,
+            }
+            self.no_conditions.store(true, Ordering::Relaxed);
         }
     }
 
@@ -176,13 +183,8 @@ impl Destination for Store {
         let wish = self.location.clone().or(own);
         let wish = wish.as_deref().filter(|region| *region != "us-east-1");
         let mut outcome = self.api.create_bucket(call, wish).await;
-        let refuses = [
-            "InvalidLocationConstraint",
-            "NotImplemented",
-            "MalformedXML",
-        ];
         let code = outcome.as_ref().err().map_or("", |failure| &failure.code);
-        if wish.is_some() && !amazon && refuses.contains(&code) {
+        if wish.is_some() && !amazon && NO_LOCATION.contains(&code) {
             outcome = self.api.create_bucket(call, None).await;
         }
         match outcome {
@@ -355,6 +357,9 @@ fn name_of(entry: &Element) -> &str {
     name.map_or("", |name| &name.text)
 }
 
+/// Answers of servers that know no locations.
+#[rustfmt::skip]
+const NO_LOCATION: &[&str] = &["InvalidLocationConstraint", "NotImplemented", "MalformedXML"];
 /// Most parts of an upload (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
 const MOST_PARTS: u64 = 10_000;
 /// An unfinished upload of this age belongs to no run that is still at work.

@@ -68,6 +68,49 @@ async fn a_name_that_is_taken_is_refused() -> Test {
 }
 
 #[tokio::test]
+async fn a_server_that_knows_no_conditions_is_asked_without_from_then_on() -> Test {
+    let server = Server::start(vec![
+        empty(404),
+        error(501, "NotImplemented"),
+        empty(404),
+        empty(200),
+        empty(404),
+        empty(200),
+        Step::Answer(200, "", "x".into()),
+    ])
+    .await?;
+    let store = open(&server.url(""))?;
+    let put = |name| store.put(name, Body::from_bytes("content"), Existing::Refuse);
+    put("a").await?;
+    put("b").await?;
+    assert_eq!(kind(put("a").await), Some(ErrorKind::Exists));
+    let asked: Vec<_> = server
+        .requests()
+        .iter()
+        .map(|request| format!("{} {}", request.line, request.header("if-none-match")))
+        .collect();
+    let (head, put) = ("HEAD /bkt/p/a ", "PUT /bkt/p/a ");
+    let condition = "PUT /bkt/p/a *";
+    let other = ["HEAD /bkt/p/b ", "PUT /bkt/p/b "];
+    assert_eq!(
+        asked,
+        [head, condition, head, put, other[0], other[1], head]
+    );
+    // The name may have been taken in between.
+    let server = Server::start(vec![
+        empty(404),
+        error(501, "NotImplemented"),
+        Step::Answer(200, "", "x".into()),
+    ])
+    .await?;
+    let store = open(&server.url(""))?;
+    let outcome = store.put("a", Body::from_bytes("content"), Existing::Refuse);
+    assert_eq!(kind(outcome.await), Some(ErrorKind::Exists));
+    assert_eq!(server.requests().len(), 3);
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_number_of_retries_governs() -> Test {
     for (retries, requests) in [(0, 1), (1, 2), (5, 3)] {
         let server = Server::start(vec![empty(500); 9]).await?;
