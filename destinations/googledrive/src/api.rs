@@ -83,12 +83,7 @@ impl Api {
         token: Option<String>,
     ) -> Outcome<Page<Item, String>> {
         let fields = format!("nextPageToken,files({ITEM})");
-        let mut pairs = vec![
-            ("q", query),
-            ("fields", &fields),
-            ("pageSize", "1000"),
-            ("spaces", "drive"),
-        ];
+        let mut pairs = vec![("q", query), ("fields", &fields), ("spaces", "drive")];
         if let Some(drive) = &self.shared_drive {
             pairs.extend([
                 ("corpora", "drive"),
@@ -100,8 +95,13 @@ impl Api {
         if let Some(token) = &token {
             pairs.push(("pageToken", token));
         }
-        let request = Request::get(self.url(FILES), Wait::List).query(&pairs);
-        let listing = self.service.json(call, &request, PAGE_BYTES).await;
+        let mut listing = self.listing(call, &pairs, "1000").await;
+        if let Err(failure) = &listing
+            && (failure.status, failure.kind()) == (0, &ErrorKind::Other)
+        {
+            // Which is how a reply ends that is too long.
+            listing = self.listing(call, &pairs, "100").await;
+        }
         let listing: Listing = listing.map_err(|failure| match failure.status {
             404 => {
                 let text = "the folder or drive is unknown, or this sign-in does not see it";
@@ -113,6 +113,12 @@ impl Api {
             items: listing.files,
             next: listing.next_page_token.filter(|token| !token.is_empty()),
         })
+    }
+
+    async fn listing(&self, call: &Call, pairs: &[(&str, &str)], size: &str) -> Outcome<Listing> {
+        let pairs = [pairs, &[("pageSize", size)]].concat();
+        let request = Request::get(self.url(FILES), Wait::List).query(&pairs);
+        self.service.json(call, &request, PAGE_BYTES).await
     }
 
     /// All items that fulfil `query`: for names, of which there are few.
@@ -366,7 +372,7 @@ const FOLDER: &str = "application/vnd.google-apps.folder";
 const OCTETS: &str = "application/octet-stream";
 /// What is asked of every item.
 const ITEM: &str = "id,name,mimeType,size,createdTime,modifiedTime,md5Checksum";
-/// A thousand items with long names take less than half of it.
+/// A thousand items with names as programs give them take less than half of it; a hundred with the longest, less too.
 const PAGE_BYTES: usize = 4 << 20;
 const SMALL_BYTES: usize = 64 << 10;
 /// Pieces must be multiples of 256 KiB and come in order. Two are held in memory.

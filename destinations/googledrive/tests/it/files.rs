@@ -2,7 +2,8 @@
 
 use larder_destination::{Body, Existing, test};
 use larder_testkit::simulators::google_drive::SHARED_DRIVE;
-use larder_testkit::simulators::{Fault, Trouble};
+use larder_testkit::simulators::{Answer, Fault, Request, Simulator, Trouble};
+use serde_json::json;
 
 use super::*;
 
@@ -310,5 +311,53 @@ async fn space_is_that_of_the_account() -> Test {
         (space.total, space.free),
         (Some(15 << 30), Some((15 << 30) - 7))
     );
+    Ok(())
+}
+
+/// A folder with 150 files whose names are as long as Google admits.
+struct LongNames;
+
+impl Simulator for LongNames {
+    fn answer(&self, request: &Request) -> Answer {
+        let number = |name: &str| request.parameter(name).and_then(|text| text.parse().ok());
+        let query = request.parameter("q").unwrap_or_default();
+        if request.path == "/refresh" {
+            return Answer::json(200, &json!({"access_token": "t", "expires": 3599}));
+        }
+        if query.contains("mimeType='") {
+            return Answer::json(200, &json!({"files": [{"id": "f", "name": "a"}]}));
+        }
+        let begin: usize = number("pageToken").unwrap_or(0);
+        let end = (begin + number("pageSize").unwrap_or(100)).min(150);
+        let file = |at: usize| json!({"id": at.to_string(), "name": format!("{at:032000}")});
+        let files: Vec<_> = (begin..end).map(file).collect();
+        let next = (end < 150).then(|| end.to_string());
+        Answer::json(200, &json!({"files": files, "nextPageToken": next}))
+    }
+
+    fn refusal(&self, _: &Request, status: u16, _: &str) -> Answer {
+        Answer::empty(status)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_is_too_long_is_asked_for_in_smaller_ones() -> Test {
+    let server = Server::start(Arc::new(LongNames), "127.0.0.1:0", None).await?;
+    let config = config(&server.address(), "a", FULL);
+    let store = (larder_googledrive::PROVIDER.open)(&config, &Tools::system())?.destination;
+    assert_eq!(names(store.as_ref()).await?.len(), 150);
+    let journal = server.journal();
+    let sizes: Vec<_> = journal
+        .iter()
+        .filter(|entry| {
+            entry
+                .query
+                .iter()
+                .all(|(_, value)| !value.contains("mimeType="))
+        })
+        .flat_map(|entry| entry.query.iter().filter(|(name, _)| name == "pageSize"))
+        .map(|(_, size)| size.as_str())
+        .collect();
+    assert_eq!(sizes, ["1000", "100", "1000"]);
     Ok(())
 }
