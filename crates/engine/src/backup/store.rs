@@ -64,7 +64,7 @@ pub(crate) struct BlockStore<'e> {
 
 /// What volumes being filled and sent take in memory, with what is known of their blocks: nearly two of the usual size.
 /// Beyond it they lie in temporary files.
-const VOLUME_MEMORY_BYTES: u64 = 96 << 20;
+const VOLUME_MEMORY_BYTES: u64 = 80 << 20;
 
 impl<'e> BlockStore<'e> {
     pub(crate) fn new(

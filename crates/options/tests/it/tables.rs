@@ -71,6 +71,7 @@ const OWN: &[&str] = &[
     "device",
     "ignore-inode-changes",
     "json",
+    "restore-sync",
 ];
 
 #[test]
