@@ -113,7 +113,7 @@ impl Catalog {
     /// [`Catalog::open`], as a catalog that was not closed.
     ///
     /// # Errors
-    /// As [`Catalog::open_for_reading`], and [`Error::Io`] or [`Error::Sqlite`] when the copy cannot be written.
+    /// As [`Catalog::open_for_reading`], and [`Error::Io`] or [`Error::Database`] when the copy cannot be written.
     pub fn copy(path: &Path, to: &Path) -> Result<()> {
         let original = Self::open_for_reading(path)?;
         let copied = original.read(|conn| {
