@@ -58,7 +58,7 @@ impl BlockRows for BlockTable {
     }
 }
 
-/// A growing list of blocks: 41 bytes each with SHA-256, where a pair of [`Hash`] and size takes 80. A volume of the
+/// A growing list of blocks: 41 bytes each with SHA-256, where a pair of [`struct@Hash`] and size takes 80. A volume of the
 /// usual size has up to a quarter of a million.
 #[derive(Clone, Default)]
 pub struct BlockTable {
