@@ -56,7 +56,7 @@ fn a_missing_volume_is_damage() {
         .on("test", ["all"])
         .code(3)
         .says(&format!("\n{}: ", first[0]))
-        .says("describes it, but it is not in the destination\n");
+        .says("\tMissing: the file is not in the destination any more\n");
 }
 
 #[test]
