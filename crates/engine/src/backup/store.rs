@@ -62,7 +62,7 @@ pub(crate) struct BlockStore<'e> {
     pub(crate) new_bytes: AtomicU64,
 }
 
-/// What volumes being filled and sent take in memory, with what is known of their blocks: nearly two of the usual size.
+/// What volumes being filled and sent take in memory, with what is known of their blocks: one and a half of the usual size.
 /// Beyond it they lie in temporary files.
 const VOLUME_MEMORY_BYTES: u64 = 80 << 20;
 
