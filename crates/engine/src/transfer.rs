@@ -140,7 +140,7 @@ impl Remote {
     ///
     /// # Errors
     /// The destination's, after all attempts. A missing folder is created only when `create` says so, and never after
-    /// files were seen in it: an unmounted disk must not be replaced by an empty folder.
+    /// files were seen in it or stored there: an unmounted disk must not be replaced by an empty folder.
     pub(crate) fn list(&self, create: bool) -> Result<Vec<RemoteFile>> {
         self.list_where(create, |_| true)
     }
@@ -338,6 +338,7 @@ impl Remote {
                 .inspect_err(|_| sent.take_back())?;
         }
         result.inspect_err(|_| sent.take_back())?;
+        self.folder_seen.store(true, Ordering::SeqCst);
         // What was not streamed.
         sent.add(data.len());
         self.counts.files_up.fetch_add(1, Ordering::Relaxed);

@@ -89,6 +89,28 @@ fn a_missing_folder_of_a_known_backup_is_not_created() {
     rig.check_all("once the disk is back");
 }
 
+/// A disk that goes away in the middle of a first backup must not be replaced by a folder on the disk below it.
+#[test]
+fn a_folder_that_vanishes_during_a_first_backup_is_not_made_anew() {
+    let mut rig = Rig::new();
+    rig.set("concurrency-max-threads", "1");
+    // A volume holds one of them.
+    for number in 0..4 {
+        let content = larder_testkit::Rng::new(number).bytes(700_000);
+        rig.write(&format!("file {number}"), content);
+    }
+    rig.plan.skip(Operation::Put, 2);
+    for _ in 0..9 {
+        let gone = Failure::Before(larder_destination::ErrorKind::FolderMissing);
+        rig.plan.push(Operation::Put, gone);
+    }
+    rig.journal.clear();
+    let error = rig.try_backup().unwrap_err();
+    assert_eq!(error.id(), Some("FolderMissing"), "{}", chain(&error));
+    assert_eq!(rig.journal.count(Operation::CreateFolder), 0);
+    assert!(rig.names(List).is_empty());
+}
+
 #[test]
 fn a_wrong_passphrase_writes_nothing() {
     let mut base = one_version(Rig::encrypted("right"));
