@@ -31,21 +31,30 @@ impl Ready<'_> {
             dlist.add_extra(&file, &bytes).in_volume(name)?;
         }
         let mut counts = Counts::default();
-        dlist
+        // An error of the catalog is none of the volume: it is kept apart.
+        let mut of_catalog = None;
+        let added = dlist
             .add_entries(&mut |list| {
                 for batch in results {
                     for stored in batch {
                         let entry = &stored.entry;
                         count(&mut counts, entry.kind, entry.size);
                         list.add(entry)?;
-                        if let Some(entries) = &mut entries {
-                            entries.add(&stored).map_err(std::io::Error::other)?;
+                        if let Some(entries) = &mut entries
+                            && let Err(error) = entries.add(&stored)
+                        {
+                            of_catalog = Some(error);
+                            return Err(std::io::Error::other("local catalog"));
                         }
                     }
                 }
                 Ok(())
             })
-            .in_volume(name)?;
+            .in_volume(name);
+        if let Some(error) = of_catalog {
+            return Err(error.into());
+        }
+        added?;
         let writer = dlist.finish(true).in_volume(name)?;
         let (data, hash) = self.crypt.seal(writer)?;
         Ok((data, hash, counts))
