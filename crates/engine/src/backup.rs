@@ -28,7 +28,7 @@ use crate::phases::Ready;
 use crate::report::BackupReport;
 use crate::run::Run;
 use crate::settings::IndexPolicy;
-use crate::sync::{LIST_WRITER, Mode, Need, RemoteVolume, describe};
+use crate::sync::{LIST_WRITER, Mode, Need, RemoteVolume, SOURCES_READ, describe};
 use crate::words::counted;
 use crate::{Error, Result};
 
@@ -159,7 +159,7 @@ impl Ready<'_> {
         }
         // Blocks of what could not be read now were not looked up either.
         if counters.with_error.load(Ordering::Relaxed) == 0
-            && let Err(error) = self.blocks_are_complete()
+            && let Err(error) = self.all_was_looked_at()
             && !write
         {
             return Err(error);
@@ -188,6 +188,13 @@ impl Ready<'_> {
             ),
         );
         self.catalog(|c| c.set_param(TOLD_WRITER, &writer))
+    }
+
+    /// Notes that this run looked at every entry of the sources and found the blocks of all.
+    fn all_was_looked_at(&self) -> Result<()> {
+        self.blocks_are_complete()?;
+        let begun = self.started().0.to_string();
+        self.catalog(|c| c.set_param(SOURCES_READ, &begun))
     }
 
     /// Puts a version that was just stored into the catalog.

@@ -259,6 +259,11 @@ impl Run {
         }
     }
 
+    /// When it was begun: seconds since 1970, nanoseconds.
+    pub(crate) fn started(&self) -> (i64, u32) {
+        self.started
+    }
+
     /// The common part of a report, filled at its end.
     pub(crate) fn common(&self, operation: &str, interrupted: bool) -> Common {
         use std::sync::atomic::Ordering::Relaxed;

@@ -109,6 +109,8 @@ pub(crate) enum Need {
 pub(crate) const SUSPECT: &str = "blocks-may-be-missing";
 /// Its value when nothing is known to be missing, but nobody looked either.
 const UNSEEN: &str = "2";
+/// Catalog parameter: when the last run was begun that could look at every entry of its sources, in seconds since 1970.
+pub(crate) const SOURCES_READ: &str = "sources-read";
 
 impl Run {
     /// Lists the destination and sorts out this backup's volumes. A missing folder is created only on demand.

@@ -16,6 +16,7 @@ use super::reader::{Shared, Worker};
 use super::store::BlockStore;
 use crate::data::VolumeData;
 use crate::phases::Ready;
+use crate::sync::SOURCES_READ;
 use crate::volumes::{SealedVolume, StoredVolume};
 use crate::words::counted;
 use crate::{Error, Result};
@@ -164,7 +165,9 @@ impl Ready<'_> {
     ) -> Result<Shared<'a>> {
         let (jobs, waiting) = bounded(self.settings.threads * 2);
         let filesets = self.catalog(|c| c.filesets())?;
-        let begun = filesets.iter().find(|f| Some(f.id) == previous);
+        let previous = filesets.iter().find(|f| Some(f.id) == previous);
+        let last_read = self.catalog(|c| c.param(SOURCES_READ))?;
+        let last_read = last_read.and_then(|seconds| seconds.parse().ok());
         Ok(Shared {
             run: self,
             store,
@@ -174,7 +177,7 @@ impl Ready<'_> {
             waiting,
             lost: self.blocks_may_be_missing()?,
             unseen: self.blocks_are_unseen()?,
-            previous_begun: begun.map(|fileset| fileset.time),
+            last_read: last_read.or(previous.map(|fileset| fileset.time)),
             follow_links: options.symlinks == larder_source::SymlinkPolicy::Follow,
         })
     }

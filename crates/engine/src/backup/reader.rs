@@ -38,8 +38,8 @@ pub(crate) struct Shared<'e> {
     pub(crate) lost: bool,
     /// The same because nobody did so yet.
     pub(crate) unseen: bool,
-    /// When the previous version was begun, in seconds since 1970.
-    pub(crate) previous_begun: Option<i64>,
+    /// When the last run was begun that looked at every entry, or else the previous version, in seconds since 1970.
+    pub(crate) last_read: Option<i64>,
     /// `--symlink-policy=Follow`.
     pub(crate) follow_links: bool,
 }
@@ -210,7 +210,7 @@ impl<'s, 'e> Worker<'s, 'e> {
                 && !read_anyway
                 && (!self.shared.is_suspect() || self.may_rest_on(previous)?)
             {
-                if !self.is_another_inode(last_seen, &entry.facts) {
+                if !self.may_hide_a_change(last_seen, &entry.facts) {
                     if kind == EntryKind::File {
                         bump(&run.reporter.progress.bytes_done, entry.facts.size);
                     }
@@ -274,11 +274,11 @@ impl<'s, 'e> Worker<'s, 'e> {
         Ok(())
     }
 
-    /// True when a file has the time it had. Lists hold whole seconds: a time within the second in which the previous
-    /// version was begun, or later, may hide a change that came after the file was read.
+    /// True when a file has the time it had. Lists hold whole seconds: a time within the second in which the last run
+    /// was begun, or later, may hide a change that came after the file was read.
     fn surely_same_time(&self, previous: &FileEntry, seconds: VolumeTime) -> bool {
-        let begun = self.shared.previous_begun;
-        previous.time == Some(seconds) && begun.is_none_or(|begun| seconds.0 < begun)
+        let last_read = self.shared.last_read;
+        previous.time == Some(seconds) && last_read.is_none_or(|begun| seconds.0 < begun)
     }
 
     fn blob(&mut self, path: &Path, facts: &Facts) -> std::result::Result<Blob, Trouble> {

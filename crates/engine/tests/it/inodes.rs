@@ -4,7 +4,7 @@ use std::fs::{File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::{Duration, SystemTime};
 
-use larder_destination::Operation;
+use larder_destination::{Clock, Operation};
 
 use crate::rig::{Rig, START};
 
@@ -143,4 +143,26 @@ fn a_dry_run_finds_the_change_and_notes_nothing() {
     assert_eq!(versions_and_opened(&mut rig), (false, 1));
     rig.set("dry-run", "false");
     assert_eq!(versions_and_opened(&mut rig), (true, 1));
+}
+
+/// What was changed after a run was begun may have been changed once more after it was read, within one step of the file
+/// system's clock.
+#[test]
+fn what_changed_since_the_last_run_began_is_read_once_more() {
+    let mut rig = Rig::new();
+    write_dated(&rig, "data", "first content", old_time());
+    let changed = std::fs::metadata(rig.source().join("data"))
+        .unwrap()
+        .ctime();
+    rig.clock.set(u64::try_from(changed).unwrap() - 3);
+    rig.backup();
+    assert_eq!(
+        versions_and_opened(&mut rig),
+        (false, 0),
+        "not yet in the past"
+    );
+    rig.clock.pause(Duration::from_secs(600));
+    assert_eq!(versions_and_opened(&mut rig), (false, 1));
+    // That run was begun long after the change.
+    assert_eq!(versions_and_opened(&mut rig), (false, 0));
 }
