@@ -329,7 +329,7 @@ impl Ready<'_> {
         self.reporter.warn(
             "MissingDataFile",
             format!(
-                "{} had blocks that are in no data file any more{names}; they are stored again, but older versions may have lost files: run `larder test … all`",
+                "{} had blocks that are damaged or in no data file any more{names}; they are stored again, but older versions may have lost files: run `larder test … all`",
                 counted(entries, "unchanged entry")
             ),
         );

@@ -172,6 +172,20 @@ impl Error {
         }
     }
 
+    /// True when a volume is known to be damaged by this error, as against one that cannot be had or used now.
+    #[must_use]
+    pub(crate) fn is_damage(&self) -> bool {
+        use larder_destination::ErrorKind as Kind;
+        use larder_volume::Error as Format;
+        match self {
+            Self::Volume { source, .. } => {
+                self.reach() == Reach::Volume && !matches!(source, Format::Unsupported(_))
+            }
+            Self::Destination(error) => matches!(error.kind(), Kind::NotFound | Kind::Corrupt),
+            _ => false,
+        }
+    }
+
     /// Who has to act.
     #[must_use]
     pub fn fault(&self) -> Fault {

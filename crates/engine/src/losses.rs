@@ -206,6 +206,17 @@ impl Settled<'_> {
         })
     }
 
+    /// The blocks of damaged volumes that no other volume holds.
+    pub(crate) fn damaged_blocks(&self) -> Result<HashSet<(Hash, u64)>> {
+        let mut damaged = HashSet::new();
+        for loss in self.catalog(|c| c.losses())? {
+            if loss.kind == VolumeKind::Blocks && matches!(loss.what, LossKind::Damaged(_)) {
+                damaged.extend(self.missed_blocks(&loss)?);
+            }
+        }
+        Ok(damaged)
+    }
+
     /// Counts the files that each loss costs, where that is not known or has changed. One that costs nothing is dropped.
     fn count_costs(&self, losses: &mut Vec<Loss>) -> Result<()> {
         let mut owner: HashMap<(Hash, u64), usize> = HashMap::new();

@@ -11,10 +11,10 @@ mod whole;
 use std::collections::{HashMap, HashSet};
 
 use larder_catalog::{Loss, LossKind, VolumeRow};
+use larder_destination::ErrorKind;
 use larder_volume::{Hash, VolumeKind};
 
 pub(crate) use self::whole::WholeLists;
-use crate::Result;
 use crate::context::Phase;
 use crate::error::Reach;
 use crate::phases::Ready;
@@ -22,10 +22,11 @@ use crate::report::{Finding, Outcome, TestReport, Verification};
 use crate::run::Run;
 use crate::settings::VerifyDepth;
 use crate::settle::is_stored;
-use crate::sync::{Mode, Need, RemoteVolume, describe};
+use crate::sync::{Mode, Need, RemoteVolume, SUSPECT, describe};
 use crate::versions::DefaultVersions;
 use crate::volumes::StoredVolume;
 use crate::workers::for_each_parallel;
+use crate::{Error, Result};
 
 /// How many volumes to check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,16 +251,26 @@ impl Ready<'_> {
                 self.cancel.check()?;
                 let row = rows.get(volume.name.as_str());
                 match self.check_volume(&volume, row, everything) {
-                    Ok(outcome) => Ok(outcome),
+                    Ok(outcome) => Ok(Some(outcome)),
+                    Err(error) if is_archived(&error) => {
+                        self.reporter.info(
+                            "RemoteFileArchived",
+                            format!(
+                                "{} lies in a cold tier and was not looked at",
+                                volume.name.as_str()
+                            ),
+                        );
+                        Ok(None)
+                    }
                     Err(error) if error.reach() == Reach::Volume => {
                         let lost = match row {
-                            Some(row) if row.kind == VolumeKind::Blocks => {
+                            Some(row) if row.kind == VolumeKind::Blocks && error.is_damage() => {
                                 let blocks = self.catalog(|c| c.blocks_of_volume(row.id))?;
                                 blocks.iter().collect()
                             }
                             _ => Vec::new(),
                         };
-                        Ok(Examined {
+                        Ok(Some(Examined {
                             name: volume.name.as_str().to_owned(),
                             row: row.map(|r| r.id),
                             findings: vec![Finding {
@@ -269,13 +280,13 @@ impl Ready<'_> {
                             lost,
                             described: Vec::new(),
                             content_read: false,
-                        })
+                        }))
                     }
                     Err(error) => Err(error),
                 }
             },
             |outcome| {
-                outcomes.push(outcome);
+                outcomes.extend(outcome);
                 Ok(())
             },
         )?;
@@ -310,7 +321,8 @@ impl Ready<'_> {
         Ok(report)
     }
 
-    /// Notes data volumes whose blocks cannot be had, so that every run tells of them; forgets those that are whole again.
+    /// Notes data volumes whose blocks cannot be had, so that every run tells of them and the next backup stores them again;
+    /// forgets those that are whole again.
     fn note_damage(&self, outcomes: &[Examined], rows: &HashMap<String, VolumeRow>) -> Result<()> {
         let noted: HashSet<String> = self
             .catalog(|c| c.losses())?
@@ -325,7 +337,7 @@ impl Ready<'_> {
             let Some(row) = rows.get(&outcome.name) else {
                 continue;
             };
-            if outcome.lost.is_empty() || row.kind != VolumeKind::Blocks {
+            if row.kind != VolumeKind::Blocks || !self.is_missed(row, &outcome.lost)? {
                 continue;
             }
             let detail = outcome.findings.first().map(|f| f.detail.clone());
@@ -339,9 +351,23 @@ impl Ready<'_> {
                 version: None,
                 files: None,
             };
-            self.catalog(|c| c.add_loss(&loss, &outcome.lost))?;
+            self.durable(|c| {
+                c.set_param(SUSPECT, "1")?;
+                c.add_loss(&loss, &outcome.lost)
+            })?;
         }
         Ok(())
+    }
+
+    /// True when no other volume has one of these blocks of a volume.
+    fn is_missed(&self, row: &VolumeRow, blocks: &[(Hash, u64)]) -> Result<bool> {
+        for (hash, size) in blocks {
+            let holders = self.catalog(|c| c.volumes_of_block(hash, *size))?;
+            if holders.iter().all(|holder| *holder == row.id) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Adds what the listing and the indexes tell about volumes that are gone or have another length. Of their blocks
@@ -418,6 +444,11 @@ impl Ready<'_> {
         }
         Ok(())
     }
+}
+
+/// True for a file that its service keeps in a cold tier: it is whole as far as anybody can say.
+fn is_archived(error: &Error) -> bool {
+    matches!(error, Error::Destination(error) if *error.kind() == ErrorKind::Archived)
 }
 
 /// What is said of a volume that is gone.

@@ -30,6 +30,8 @@ struct KnownBlocks {
     claimed: HashSet<(Hash, u64)>,
     /// Those of the volumes that the catalog does not know yet.
     pending: Vec<SharedBlocks>,
+    /// Blocks that were found damaged and that no other volume has, as long as this run did not store them again.
+    damaged: HashSet<(Hash, u64)>,
 }
 
 impl KnownBlocks {
@@ -82,6 +84,7 @@ impl<'e> BlockStore<'e> {
                 fingerprints: None,
                 claimed: HashSet::new(),
                 pending: Vec::new(),
+                damaged: run.damaged_blocks()?,
             }),
             pool: Mutex::new(Pool {
                 idle: Vec::new(),
@@ -161,11 +164,16 @@ impl<'e> BlockStore<'e> {
         }
     }
 
-    /// True when the block is stored already or on its way.
+    /// True when the block is stored already, as far as is known whole, or on its way.
     pub(crate) fn is_known(&self, hash: Hash, size: u64) -> Result<bool> {
-        if self.lock_index().is_pending(&hash, size) {
+        let index = self.lock_index();
+        if index.is_pending(&hash, size) {
             return Ok(true);
         }
+        if index.damaged.contains(&(hash, size)) {
+            return Ok(false);
+        }
+        drop(index);
         Ok(self.run.catalog(|c| c.find_block(&hash, size))?.is_some())
     }
 
@@ -189,7 +197,9 @@ impl<'e> BlockStore<'e> {
             if index.is_pending(&hash, size) {
                 return Ok(false);
             }
-            if self.run.catalog(|c| c.find_block(&hash, size))?.is_some() {
+            if !index.damaged.remove(&(hash, size))
+                && self.run.catalog(|c| c.find_block(&hash, size))?.is_some()
+            {
                 return Ok(false);
             }
         }

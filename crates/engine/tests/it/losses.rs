@@ -234,8 +234,9 @@ fn a_damage_is_told_until_the_content_was_read_and_is_whole() {
     let (mut rig, name) = two_versions();
     let whole = rig.store.files()[&name].clone();
     let mut damaged = whole.to_vec();
-    let middle = damaged.len() / 2;
-    damaged[middle..middle + 200].fill(0);
+    // Most of both files: only one is in the sources still.
+    let eighth = damaged.len() / 8;
+    damaged[eighth..7 * eighth].fill(0);
     rig.store.insert(&name, damaged);
     rig.test_all();
     let is_told = |rig: &mut Rig| {
@@ -255,4 +256,41 @@ fn a_damage_is_told_until_the_content_was_read_and_is_whole() {
     rig.set("full-remote-verification", "True");
     rig.test_all();
     assert!(!is_told(&mut rig));
+}
+
+/// One version whose only data file has 200 wrong bytes, as a test found out.
+fn found_damaged() -> Rig {
+    let mut rig = Rig::new();
+    rig.write("file", larder_testkit::Rng::new(1).bytes(9_000));
+    rig.backup();
+    let name = rig.names(Blocks).remove(0);
+    let mut damaged = rig.store.files()[&name].to_vec();
+    let middle = damaged.len() / 2;
+    damaged[middle..middle + 200].fill(0);
+    rig.store.insert(&name, damaged);
+    rig.test_all();
+    rig
+}
+
+#[test]
+fn blocks_that_were_found_damaged_are_stored_again() {
+    let mut rig = found_damaged();
+    assert!(rig.backup().version_time.is_none());
+    assert_eq!(rig.names(Blocks).len(), 2);
+    rig.check_all("after the blocks were stored again");
+    rig.check_all_elsewhere("after the blocks were stored again");
+    assert_eq!(told(&mut rig, "MissingDataFile"), [0, 0, 0]);
+    // Once is enough.
+    assert_eq!(rig.names(Blocks).len(), 2);
+}
+
+#[test]
+fn a_new_file_does_not_rest_on_damaged_blocks() {
+    let mut rig = found_damaged();
+    let content = std::fs::read(rig.source().join("file")).unwrap();
+    std::fs::remove_file(rig.source().join("file")).unwrap();
+    rig.write("copy", content);
+    rig.backup();
+    rig.check_all("a new file with the content of a damaged one");
+    rig.check_all_elsewhere("a new file with the content of a damaged one");
 }

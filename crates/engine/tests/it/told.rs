@@ -266,18 +266,24 @@ fn excludes_that_leave_nothing_out_and_special_files_are_named_once() {
     assert!(texts.contains("1 special file left out"), "{texts}");
 }
 
-/// A destination whose data files lie in a cold tier: they are listed and cannot be read.
-struct Cold(Arc<dyn Destination>);
+/// A destination whose data files are listed and cannot be read.
+struct Closed {
+    store: Arc<dyn Destination>,
+    /// With what a get ends.
+    answer: ErrorKind,
+    /// Whether the listing says that they lie in a cold tier.
+    is_listed: bool,
+}
 
 #[async_trait]
-impl Destination for Cold {
+impl Destination for Closed {
     fn about(&self) -> &About {
-        self.0.about()
+        self.store.about()
     }
 
     fn list(&self) -> BoxStream<'_, larder_destination::Result<RemoteFile>> {
-        let files = self.0.list().map_ok(|mut file| {
-            file.is_archived = file.name.contains("dblock");
+        let files = self.store.list().map_ok(|mut file| {
+            file.is_archived = self.is_listed && file.name.contains("dblock");
             file
         });
         files.boxed()
@@ -287,13 +293,13 @@ impl Destination for Cold {
         if name.contains("dblock") {
             let scheme = self.about().scheme;
             return Err(larder_destination::Error::new(
-                ErrorKind::Archived,
+                self.answer.clone(),
                 scheme,
                 Operation::Get,
-                "it is archived",
+                "it is closed",
             ));
         }
-        self.0.get(name).await
+        self.store.get(name).await
     }
 
     async fn put(
@@ -302,15 +308,38 @@ impl Destination for Cold {
         body: Body,
         existing: Existing,
     ) -> larder_destination::Result<()> {
-        self.0.put(name, body, existing).await
+        self.store.put(name, body, existing).await
     }
 
     async fn delete(&self, name: &str) -> larder_destination::Result<()> {
-        self.0.delete(name).await
+        self.store.delete(name).await
     }
 
     async fn create_folder(&self) -> larder_destination::Result<()> {
-        self.0.create_folder().await
+        self.store.create_folder().await
+    }
+}
+
+/// What cannot be had now may be whole: it is not noted as a loss, and nothing is stored a second time.
+#[test]
+fn files_that_are_closed_are_no_damage() {
+    for (answer, damaged) in [(ErrorKind::Archived, 0), (ErrorKind::Denied, 1)] {
+        let mut rig = Rig::new();
+        rig.write("a", larder_testkit::Rng::new(1).bytes(5_000));
+        rig.backup();
+        let closed = Closed {
+            store: rig.store.shared(),
+            answer: answer.clone(),
+            is_listed: false,
+        };
+        let run = rig.open_over(Arc::new(closed), false).expect("it opens");
+        let report = run.test(larder_engine::Samples::All).expect("a test");
+        run.repository().close().expect("the catalog closes");
+        assert_eq!(report.damaged(), damaged, "{answer:?}: {report:#?}");
+        rig.log.clear();
+        rig.backup();
+        assert_eq!(rig.log.complaints(), [""; 0], "{answer:?}");
+        assert_eq!(rig.names(larder_volume::VolumeKind::Blocks).len(), 1);
     }
 }
 
@@ -318,7 +347,11 @@ impl Destination for Cold {
 fn archived_volumes_fail_no_sample() {
     let mut rig = Rig::new();
     rig.set("backup-test-samples", "1");
-    let way: Arc<dyn Destination> = Arc::new(Cold(rig.store.shared()));
+    let way: Arc<dyn Destination> = Arc::new(Closed {
+        store: rig.store.shared(),
+        answer: ErrorKind::Archived,
+        is_listed: true,
+    });
     for content in ["one", "two, longer"] {
         rig.write("a", content);
         rig.clock.pause(std::time::Duration::from_secs(1));

@@ -65,7 +65,11 @@ impl Worker<'_, '_> {
         let (mut left, width) = (size, store.format.block_hash.len());
         let mut stored = Stored::Whole;
         for list in lists {
-            if run.catalog(|c| c.find_blocks_by_hash(list))?.is_empty() {
+            let mut is_held = false;
+            for (len, _) in run.catalog(|c| c.find_blocks_by_hash(list))? {
+                is_held |= store.is_known(*list, len)?;
+            }
+            if !is_held {
                 return Ok(Stored::NotAll);
             }
             let Some(bytes) = run.catalog(|c| c.blocklist(list))? else {
