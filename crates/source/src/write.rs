@@ -15,9 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use rustix::fs::{
-    AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, flock, fstat, openat, statat,
-};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, flock, fstat, openat, statat};
 use rustix::io::Errno;
 
 use crate::facts::Facts;
@@ -296,41 +294,6 @@ impl TargetRoot {
             }
             other => Ok(other?),
         }
-    }
-
-    /// Moves an entry to another place below the target, over a file or link that stands there.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound`, or what the system reports.
-    pub fn rename(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
-        let (old, new) = (self.parent(from)?, self.parent(to)?);
-        rustix::fs::renameat(&*old.0, old.1, &*new.0, new.1)?;
-        self.folders.forget(check(from)?);
-        self.folders.forget(check(to)?);
-        Ok(())
-    }
-
-    /// Like [`TargetRoot::rename`], but fails with `AlreadyExists` if anything stands there. Falls
-    /// back to a look before the move where the file system cannot do it in one step.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound`, `AlreadyExists`, or what the system reports.
-    pub fn rename_new(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
-        let (old, new) = (self.parent(from)?, self.parent(to)?);
-        match rustix::fs::renameat_with(&*old.0, old.1, &*new.0, new.1, RenameFlags::NOREPLACE) {
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                if self.stat(to)?.is_some() {
-                    return Err(io::Error::from(io::ErrorKind::AlreadyExists));
-                }
-                rustix::fs::renameat(&*old.0, old.1, &*new.0, new.1)?;
-            }
-            other => other?,
-        }
-        self.folders.forget(check(from)?);
-        self.folders.forget(check(to)?);
-        Ok(())
     }
 
     /// The handle of the folder that holds an entry, and the name of the entry.
