@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("registry", &["destinations/*", "destination", "options"]),
     (
         "destinations/*",
-        &["destination", "options", "httpkit", "drives"],
+        &["destination", "options", "httpkit", "drives", "files"],
     ),
     ("drives", &["destination", "httpkit"]),
     ("httpkit", &["destination", "options"]),
@@ -32,7 +32,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("catalog", &["volume"]),
     ("destination", &["options"]),
     ("volume", &[]),
-    ("source", &[]),
+    ("source", &["files"]),
+    ("files", &[]),
     ("options", &[]),
     ("testkit", &["destination", "volume"]),
     (
@@ -68,7 +69,7 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
 ];
 
 /// Layers that are synchronous, and what they must therefore not use.
-const SYNCHRONOUS: &[&str] = &["volume", "options", "source", "catalog"];
+const SYNCHRONOUS: &[&str] = &["volume", "options", "files", "source", "catalog"];
 const ASYNCHRONOUS: &[&str] = &[
     "tokio",
     "tokio-util",

@@ -9,11 +9,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, fdatasync, flock, fstat,
-    linkat, openat, renameat, renameat_with, statat, unlinkat,
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, fdatasync, flock, fstat, openat,
+    renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
+
+use larder_files::rename_new;
 
 use super::apply::inherit;
 use super::folders::{check, explain, parent_and_name};
@@ -125,24 +127,7 @@ impl TargetRoot {
             };
         }
         self.watch(Step::Rename, rel)?;
-        let moved = renameat_with(&*folder, &temporary, &*folder, name, RenameFlags::NOREPLACE);
-        match moved {
-            // Not every file system can do it in one step; a link does not replace either.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                match linkat(&*folder, &temporary, &*folder, name, AtFlags::empty()) {
-                    Ok(()) => Ok(unlinkat(&*folder, &temporary, AtFlags::empty())?),
-                    // Those that know no links, where only a look before is left.
-                    Err(Errno::PERM | Errno::NOTSUP | Errno::NOSYS) => {
-                        match statat(&*folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-                            Ok(_) => Err(io::Error::from(io::ErrorKind::AlreadyExists)),
-                            Err(_) => Ok(renameat(&*folder, &temporary, &*folder, name)?),
-                        }
-                    }
-                    Err(error) => Err(error.into()),
-                }
-            }
-            other => Ok(other?),
-        }
+        rename_new(&*folder, temporary.as_slice(), name)
     }
 
     /// Gives a temporary file the owner, permissions and attributes of the file that it will replace, as far as the
