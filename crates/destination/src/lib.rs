@@ -6,6 +6,7 @@
 
 mod about;
 mod body;
+mod call;
 mod error;
 mod extra;
 mod place;
@@ -17,6 +18,7 @@ pub mod wrap;
 
 pub use about::{Abilities, About, Limits, NameRules};
 pub use body::{Body, Download};
+pub use call::Call;
 pub use error::{Advice, Error, ErrorKind, Fault, Operation, Result, RetryClass};
 pub use extra::{Capacity, Extra, Leftovers, Rename, Space};
 pub use place::Place;

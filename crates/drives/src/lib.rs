@@ -9,8 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use larder_destination::{Error, ErrorKind, Result};
-use larder_httpkit::Call;
+use larder_destination::{Call, Error, ErrorKind, Result};
 
 /// What a store has to offer.
 #[async_trait]

@@ -11,7 +11,7 @@ use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::failure::{Call, Outcome};
+use crate::failure::{Call, Outcome, timeout_error, transport_failure};
 use crate::refused::Refused;
 use crate::request::{Payload, Request, Wait};
 use crate::retry::RetryPolicy;
@@ -204,7 +204,7 @@ impl Client {
                 tokio::select! {
                     response = exchange => response,
                     () = progress.stalled(stall, answer) => {
-                        return Err(call.timeout_error("no byte moved", stall).into());
+                        return Err(timeout_error(call, "no byte moved", stall).into());
                     }
                 }
             }
@@ -213,7 +213,7 @@ impl Client {
                     Ok(response) => response,
                     Err(_) => {
                         let what = "the server did not answer";
-                        return Err(call.timeout_error(what, limit).into());
+                        return Err(timeout_error(call, what, limit).into());
                     }
                 }
             }
@@ -225,7 +225,7 @@ impl Client {
                 Err(cause) => error.caused_by(cause.without_url()).into(),
             });
         }
-        let response = response.map_err(|error| call.transport_failure(error))?;
+        let response = response.map_err(|error| transport_failure(call, error))?;
         if response.status().is_success() && progress.left() > 0 {
             let text = "the server answered before it had the whole content";
             return Err(call.error(ErrorKind::Network, text).into());

@@ -3,7 +3,8 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use larder_destination::{Advice, Error, ErrorKind, LONGEST_WAIT, Operation};
+pub use larder_destination::Call;
+use larder_destination::{Advice, Error, ErrorKind, LONGEST_WAIT};
 use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
@@ -75,141 +76,48 @@ impl From<Box<Failure>> for Error {
     }
 }
 
-/// What is being attempted, for the texts and kinds of errors.
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// The scheme key of the provider.
-    pub provider: &'static str,
-    /// The operation asked for by the engine.
-    pub operation: Operation,
-    /// The file concerned; empty when the whole destination is.
-    pub object: String,
+/// The error for a status that the provider gives no better meaning to.
+///
+/// 404 is [`ErrorKind::NotFound`]; a provider that can tell a missing folder from a missing file does so before.
+pub(crate) fn status_error(call: &Call, status: StatusCode, headers: &HeaderMap) -> Error {
+    let text = format!("the server answered {status}");
+    call.error(status_kind(status, headers), text)
 }
 
-impl Call {
-    /// A call on the whole destination.
-    #[must_use]
-    pub fn new(provider: &'static str, operation: Operation) -> Self {
-        Self {
-            provider,
-            operation,
-            object: String::new(),
-        }
-    }
-
-    /// A call on one file.
-    #[must_use]
-    pub fn on(provider: &'static str, operation: Operation, object: &str) -> Self {
-        Self {
-            provider,
-            operation,
-            object: object.to_owned(),
-        }
-    }
-
-    /// A call on a file of a flat folder, whose name must not lead out of it.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Config`] for another name.
-    pub fn on_file(
-        provider: &'static str,
-        operation: Operation,
-        name: &str,
-    ) -> larder_destination::Result<Self> {
-        let call = Self::on(provider, operation, name);
-        if name.is_empty() || matches!(name, "." | "..") || name.contains(['/', '\0']) {
-            let text = "the name is not one of a file in this folder";
-            return Err(call.error(ErrorKind::Config, text));
-        }
-        Ok(call)
-    }
-
-    /// An error of this call.
-    #[must_use]
-    pub fn error(&self, kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error::new(kind, self.provider, self.operation, message).object(self.object.clone())
-    }
-
-    /// There is no such file.
-    #[must_use]
-    pub fn not_found(&self) -> Error {
-        self.error(ErrorKind::NotFound, "there is no such file")
-    }
-
-    /// A file of this name must not be replaced.
-    #[must_use]
-    pub fn exists(&self) -> Error {
-        self.error(ErrorKind::Exists, "a file of this name exists already")
-    }
-
-    /// The folder of the URL is missing; `text` says where.
-    #[must_use]
-    pub fn folder_missing(&self, text: impl Into<String>) -> Error {
-        self.error(ErrorKind::FolderMissing, text)
-            .advice(&NO_FOLDER)
-    }
-
-    /// The error for a status that the provider gives no better meaning to.
-    ///
-    /// 404 is [`ErrorKind::NotFound`]; a provider that can tell a missing folder from a missing file does so before.
-    #[must_use]
-    pub fn status_error(&self, status: StatusCode, headers: &HeaderMap) -> Error {
-        self.error(
-            status_kind(status, headers),
-            format!("the server answered {status}"),
-        )
-    }
-
-    /// The error for a request or reply that broke off; the URL is removed from the cause.
-    #[must_use]
-    pub(crate) fn transport_error(&self, error: reqwest::Error) -> Error {
-        self.transport_failure(error).error
-    }
-
-    /// As [`Call::transport_error`], with whether the server was reached.
-    pub(crate) fn transport_failure(&self, error: reqwest::Error) -> Box<Failure> {
-        let error = error.without_url();
-        if let Some(untrusted) = find_untrusted(&error) {
-            let kind = ErrorKind::Untrusted(untrusted.fingerprint.clone());
-            return self.error(kind, untrusted.to_string()).into();
-        }
-        let trouble = Trouble::of(&error);
-        let mut failure = Box::<Failure>::from(trouble.error(self).caused_by(error));
-        failure.unreached = matches!(
-            trouble,
-            Trouble::Address | Trouble::Name | Trouble::Connection | Trouble::Tls
-        );
-        failure
-    }
-
-    /// What is done to what, for people, e.g. `s3 get a.zip`.
-    #[must_use]
-    pub fn name(&self) -> String {
-        let blank = if self.object.is_empty() { "" } else { " " };
-        format!("{} {}{blank}{}", self.provider, self.operation, self.object)
-    }
-
-    /// The error for a reply that keeps coming but not to its end in time.
-    #[must_use]
-    pub(crate) fn too_slow(&self) -> Error {
-        let text = "the reply of the server did not end in the time that is allowed";
-        self.error(ErrorKind::Network, text)
-            .advice(Trouble::Time.advice())
-    }
-
-    /// The error for a wait that took too long.
-    #[must_use]
-    pub(crate) fn timeout_error(&self, what: &str, waited: Duration) -> Error {
-        let text = format!("{what} for {} seconds", waited.as_secs_f64());
-        self.error(ErrorKind::Network, text)
-            .advice(Trouble::Time.advice())
-    }
+/// The error for a request or reply that broke off; the URL is removed from the cause.
+pub(crate) fn transport_error(call: &Call, error: reqwest::Error) -> Error {
+    transport_failure(call, error).error
 }
 
-const NO_FOLDER: Advice = Advice {
-    id: "FolderMissing",
-    help: "check the folder in the URL; `larder destination create-folder` makes it, and so does a backup",
-};
+/// As [`transport_error`], with whether the server was reached.
+pub(crate) fn transport_failure(call: &Call, error: reqwest::Error) -> Box<Failure> {
+    let error = error.without_url();
+    if let Some(untrusted) = find_untrusted(&error) {
+        let kind = ErrorKind::Untrusted(untrusted.fingerprint.clone());
+        return call.error(kind, untrusted.to_string()).into();
+    }
+    let trouble = Trouble::of(&error);
+    let mut failure = Box::<Failure>::from(trouble.error(call).caused_by(error));
+    failure.unreached = matches!(
+        trouble,
+        Trouble::Address | Trouble::Name | Trouble::Connection | Trouble::Tls
+    );
+    failure
+}
+
+/// The error for a reply that keeps coming but not to its end in time.
+pub(crate) fn too_slow(call: &Call) -> Error {
+    let text = "the reply of the server did not end in the time that is allowed";
+    call.error(ErrorKind::Network, text)
+        .advice(Trouble::Time.advice())
+}
+
+/// The error for a wait that took too long.
+pub(crate) fn timeout_error(call: &Call, what: &str, waited: Duration) -> Error {
+    let text = format!("{what} for {} seconds", waited.as_secs_f64());
+    call.error(ErrorKind::Network, text)
+        .advice(Trouble::Time.advice())
+}
 
 /// What keeps an exchange from coming to an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -352,6 +260,7 @@ fn causes<'a>(
 
 #[cfg(test)]
 mod tests {
+    use larder_destination::Operation;
     use reqwest::header::HeaderValue;
 
     use super::*;
@@ -412,8 +321,8 @@ mod tests {
 
     #[test]
     fn text_names_provider_operation_and_object() {
-        let error = Call::on("s3", Operation::Get, "a.zip")
-            .status_error(StatusCode::INTERNAL_SERVER_ERROR, &HeaderMap::new());
+        let call = Call::on("s3", Operation::Get, "a.zip");
+        let error = status_error(&call, StatusCode::INTERNAL_SERVER_ERROR, &HeaderMap::new());
         assert_eq!(
             error.to_string(),
             "s3 get a.zip: the server answered 500 Internal Server Error"

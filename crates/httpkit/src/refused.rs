@@ -5,7 +5,7 @@ use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderValue};
 
 use crate::encode;
-use crate::failure::{Call, Failure, retry_after};
+use crate::failure::{Call, Failure, retry_after, status_error};
 use crate::request::Request;
 use crate::xml::Element;
 
@@ -42,7 +42,7 @@ impl Refused {
     /// The error as the provider's [`Dialect`] understands it, else by the status.
     #[must_use]
     pub fn failure(self, call: &Call, dialect: Dialect) -> Box<Failure> {
-        let by_status = call.status_error(self.status, &self.headers);
+        let by_status = status_error(call, self.status, &self.headers);
         let (error, code, detail) = match dialect(call, &self) {
             Some(meaning) => {
                 let kind = match meaning.kind {

@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::failure::Call;
+use crate::failure::{Call, timeout_error, too_slow, transport_error};
 
 /// How far an upload has come, shared between the body stream and the watch over it.
 #[derive(Clone, Debug)]
@@ -221,14 +221,14 @@ impl Incoming {
             None => self.response.chunk().await,
             Some(until) => match tokio::time::timeout_at(until, self.response.chunk()).await {
                 Ok(piece) => piece,
-                Err(_) if what == DRIPS => return Err(self.call.too_slow()),
+                Err(_) if what == DRIPS => return Err(too_slow(&self.call)),
                 Err(_) => {
                     let stall = self.stall.unwrap_or_default();
-                    return Err(self.call.timeout_error(what, stall));
+                    return Err(timeout_error(&self.call, what, stall));
                 }
             },
         };
-        let piece = piece.map_err(|error| self.call.transport_error(error))?;
+        let piece = piece.map_err(|error| transport_error(&self.call, error))?;
         match (&piece, self.len) {
             (Some(piece), _) => self.received += piece.len() as u64,
             (None, Some(len)) if len != self.received => {

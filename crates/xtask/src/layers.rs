@@ -23,7 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "destinations/*",
         &["destination", "options", "httpkit", "drives", "files"],
     ),
-    ("drives", &["destination", "httpkit"]),
+    ("drives", &["destination"]),
     ("httpkit", &["destination", "options"]),
     (
         "engine",
