@@ -102,6 +102,9 @@ impl Store {
     }
 
     /// Sends a body to its name at once, for servers that cannot move.
+    ///
+    /// After a failure nothing is removed, although half a file may lie there: it may as well be one that another program
+    /// stored since the name was free. The engine, which knows what it sent, finds out.
     async fn put_directly(&self, call: &Call, to: &Url, body: Body, fresh: bool) -> Result<()> {
         if fresh && self.api.exists(call, to).await? {
             return Err(call.exists());
@@ -111,10 +114,6 @@ impl Store {
         };
         if failure.status == 412 {
             return Err(call.exists());
-        }
-        if fresh {
-            // Half a file may lie there, and it is ours: the name was free.
-            self.discard(to).await;
         }
         Err(self.explain(call, failure).await)
     }

@@ -17,6 +17,8 @@ struct Folder {
     /// What a move to a whole address gets: a proxy has another scheme than this server.
     is_behind_proxy: Option<u16>,
     missing: bool,
+    /// What another program stores under the name of the next put just before that, which is then refused with 423.
+    rival: Mutex<Option<Vec<u8>>>,
 }
 
 impl Folder {
@@ -63,6 +65,13 @@ impl Simulator for Folder {
             return Answer::empty(if method == "PUT" { 500 } else { 404 });
         }
         let mut files = self.files();
+        let mut rival = self.rival.lock().unwrap_or_else(PoisonError::into_inner);
+        if method == "PUT"
+            && let Some(content) = rival.take()
+        {
+            files.push((name, content));
+            return Answer::empty(423);
+        }
         let at = files.iter().position(|(known, _)| *known == name);
         match (method, at) {
             ("PROPFIND", _) if name.is_empty() => {
@@ -168,6 +177,27 @@ async fn a_server_that_cannot_move_gets_files_directly() -> Test {
         .await;
     assert!(broken.is_err());
     assert_eq!(names(store.as_ref()).await?, ["a", "b"]);
+    Ok(())
+}
+
+/// Two machines choose one name in the same second. The version list of the other one was deleted.
+#[tokio::test]
+async fn a_direct_put_that_fails_leaves_what_another_stored_meanwhile() -> Test {
+    let (folder, server) = start(Folder {
+        lacks: &["MOVE"],
+        ..Folder::default()
+    })
+    .await?;
+    let store = open(&url(&server, ""))?.destination;
+    store.put("a", content(), Existing::Refuse).await?;
+    for (name, theirs) in [("b", "half"), ("c", "content"), ("d", "a longer list")] {
+        let rival = Some(theirs.as_bytes().to_vec());
+        *folder.rival.lock().unwrap_or_else(PoisonError::into_inner) = rival;
+        let put = store.put(name, content(), Existing::Refuse).await;
+        assert_eq!(kind(put), Some(ErrorKind::Locked));
+        let stored = folder.files().iter().any(|(known, _)| known == name);
+        assert!(stored, "{theirs}");
+    }
     Ok(())
 }
 
