@@ -56,7 +56,7 @@ pub use hash::{Algorithm, Hashes, Tap, checked};
 pub use pages::{MOST_PAGES, Page, pages};
 pub use refused::{Codes, Dialect, Meaning, Refused, kind_of, plain, sentence};
 pub use request::{Payload, Redirects, Request, Wait};
-pub use retry::{RETRIES_OF_REQUESTS, RetryPolicy, random_name};
+pub use retry::{RETRIES_OF_REQUESTS, RetryPolicy};
 pub use server::Server;
 pub use service::{Service, is_local, unreadable};
 pub use site::{Child, Children, Site};

@@ -99,16 +99,6 @@ impl RetryPolicy {
     }
 }
 
-/// A name that no other program has chosen: `prefix` and sixteen hexadecimal digits.
-///
-/// # Errors
-/// Those of the source of randomness.
-pub fn random_name(random: &dyn Random, prefix: &str) -> std::io::Result<String> {
-    let mut bytes = [0; 8];
-    random.fill(&mut bytes)?;
-    Ok(format!("{prefix}{}", crate::encode::hex(&bytes)))
-}
-
 /// A number in 0..1; a missing source of randomness only costs the jitter.
 fn random_fraction(random: &dyn Random) -> f64 {
     let mut bytes = [0_u8; 4];

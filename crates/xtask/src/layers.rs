@@ -21,9 +21,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("registry", &["destinations/*", "destination", "options"]),
     (
         "destinations/*",
-        &["destination", "options", "httpkit", "drives", "files"],
+        &[
+            "destination",
+            "options",
+            "httpkit",
+            "drives",
+            "flat",
+            "files",
+        ],
     ),
     ("drives", &["destination"]),
+    ("flat", &["destination"]),
     ("httpkit", &["destination", "options"]),
     (
         "engine",

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
-use larder_destination::{Body, ErrorKind, Result};
+use larder_destination::{Body, ErrorKind, RemoteFile, Result};
 use larder_httpkit::http::{Method, Url};
 use larder_httpkit::{
     Call, Element, Meaning, Outcome, Redirects, Refused, Reply, Request, Service, Wait, encode,
@@ -155,6 +155,18 @@ fn entries(
 }
 
 impl Entry {
+    /// The file or folder of a listing that it stands for.
+    pub(crate) fn named(self, name: String) -> RemoteFile {
+        RemoteFile {
+            name,
+            // lighttpd gives folders a length (observed with 1.4.69).
+            size: self.size.filter(|_| !self.is_folder),
+            modified: self.modified,
+            is_folder: self.is_folder,
+            is_archived: false,
+        }
+    }
+
     /// Only properties in a `propstat` with status 200 count: Apache names those it does not have as well, empty and with
     /// status 404 (observed with 2.4).
     fn of(response: &Element) -> Option<Self> {
