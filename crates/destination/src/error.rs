@@ -115,6 +115,27 @@ pub enum Fault {
 }
 
 impl ErrorKind {
+    /// The kind of an error of the operating system, on files and connections alike. What is missing may be the file or
+    /// its folder, which the caller has to find out.
+    #[must_use]
+    pub fn of_io(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind as Io;
+        match error.kind() {
+            Io::NotFound | Io::NotADirectory => Self::NotFound,
+            Io::StorageFull | Io::QuotaExceeded => Self::Quota,
+            Io::PermissionDenied | Io::ReadOnlyFilesystem => Self::Denied,
+            Io::AlreadyExists | Io::IsADirectory | Io::DirectoryNotEmpty => Self::Exists,
+            Io::TimedOut | Io::StaleNetworkFileHandle | Io::WouldBlock | Io::ResourceBusy => {
+                Self::Network
+            }
+            Io::HostUnreachable | Io::NetworkUnreachable | Io::NetworkDown => Self::Network,
+            Io::NotConnected | Io::ConnectionAborted | Io::ConnectionReset => Self::Network,
+            Io::ConnectionRefused | Io::BrokenPipe => Self::Network,
+            Io::InvalidData => Self::Corrupt,
+            _ => Self::Other,
+        }
+    }
+
     /// The retry class of this kind.
     #[must_use]
     pub fn retry_class(&self) -> RetryClass {

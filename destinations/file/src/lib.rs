@@ -8,9 +8,11 @@
 mod api;
 mod store;
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use larder_destination::{Config, Error, Opened, Place, Provider, Result, Tools, UrlForm};
+use larder_destination::{
+    Call, Config, Error, Opened, Operation, Place, Provider, Result, Tools, UrlForm,
+};
 use larder_options::engine::DISABLE_STREAMING_TRANSFERS;
 use larder_options::{Group, Kind, Status, option_table};
 
@@ -75,31 +77,8 @@ fn primary(config: &Config) -> Result<&Path> {
 /// The folder in its one spelling: without `.`, `..` and links as far as it exists. A disk that is found under another
 /// of its paths is still the same store, so the alternatives do not count.
 fn identity(config: &Config) -> Result<Place> {
-    let path = canonical(primary(config)?);
+    let path = larder_files::resolve(primary(config)?);
     Ok(Place::new(SCHEME).with("path", path.to_string_lossy()))
-}
-
-/// Resolves the part of a path that exists; what lies below it is taken as it is written.
-fn canonical(path: &Path) -> PathBuf {
-    let (mut existing, mut below) = (path, Vec::new());
-    let mut resolved = loop {
-        if let Ok(resolved) = existing.canonicalize() {
-            break resolved;
-        }
-        let (Some(last), Some(above)) = (existing.components().next_back(), existing.parent())
-        else {
-            return path.to_path_buf();
-        };
-        below.push(last);
-        existing = above;
-    };
-    for part in below.into_iter().rev() {
-        match part {
-            Component::ParentDir => drop(resolved.pop()),
-            part => resolved.push(part),
-        }
-    }
-    resolved
 }
 
 fn open(config: &Config, tools: &Tools) -> Result<Opened> {
@@ -159,8 +138,9 @@ fn has_drive(path: &str) -> bool {
 /// # Errors
 /// `Config` when no folder holds the marker, with the folders that were tried.
 fn choose<'c>(candidates: &'c [PathBuf], marker: Option<&str>) -> Result<&'c Path> {
-    if let Some(why) = marker.and_then(|marker| api::check_name(marker).err()) {
-        let message = format!("alternate-destination-marker has to be the name of a file: {why}");
+    let is_name = |marker| Call::on_file(SCHEME, Operation::Open, marker).is_ok();
+    if !marker.is_none_or(is_name) {
+        let message = "alternate-destination-marker has to be the name of a file in the folder";
         return Err(Error::config(SCHEME, message));
     }
     let found = candidates.iter().find(|folder| match marker {

@@ -8,12 +8,14 @@ use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryFutureExt, TryStreamExt};
 use larder_destination::{
-    Abilities, About, Body, Capacity, Destination, Download, Error, ErrorKind, Existing, Extra,
+    Abilities, About, Body, Call, Capacity, Destination, Download, ErrorKind, Existing, Extra,
     Leftovers, Operation, Random, RemoteFile, Rename, Result, Space, Tools,
 };
+use larder_files::sync_folder;
+use larder_flat::{ahead, blocking};
 
 use crate::SCHEME;
-use crate::api::{self, Listing, NewFile, Reading, explain, sync_folder};
+use crate::api::{self, Listing, Reading, Subject};
 
 /// A folder of the local file system.
 pub struct Folder {
@@ -51,20 +53,47 @@ impl Folder {
         }
     }
 
+    fn on(&self, call: Call) -> Subject {
+        Subject {
+            folder: Arc::clone(&self.path),
+            call,
+        }
+    }
+
+    fn on_folder(&self, operation: Operation) -> Subject {
+        self.on(Call::new(SCHEME, operation))
+    }
+
+    fn on_file(&self, operation: Operation, name: &str) -> Result<Subject> {
+        Ok(self.on(Call::on_file(SCHEME, operation, name)?))
+    }
+
+    /// A file with a name to be written: one of an unfinished file would never be listed.
+    fn on_new_file(&self, operation: Operation, name: &str) -> Result<Subject> {
+        let on = self.on_file(operation, name)?;
+        match api::is_temporary(name) {
+            true => {
+                let text = "the name is that of a temporary file";
+                Err(on.call.error(ErrorKind::Config, text))
+            }
+            false => Ok(on),
+        }
+    }
+
     /// Refuses to write when the marker is gone: the folder is not the one it was when it was opened.
-    fn check_marker(&self) -> Result<()> {
-        let marker = self.settings.marker.as_deref();
-        let Some(marker) = marker.filter(|marker| !self.path.join(marker).exists()) else {
+    async fn check_marker(&self) -> Result<()> {
+        let Some(marker) = self.settings.marker.clone() else {
             return Ok(());
         };
-        let message = format!("the marker file {marker} is gone; is the disk still mounted?");
-        let folder = self.path.to_string_lossy();
-        Err(api::error(
-            ErrorKind::FolderMissing,
-            Operation::Put,
-            &folder,
-            message,
-        ))
+        work(self.on_folder(Operation::Put), move |on| {
+            if on.folder.join(&marker).exists() {
+                return Ok(());
+            }
+            let message = format!("the marker file {marker} is gone; is the disk still mounted?");
+            let error = on.call.error(ErrorKind::FolderMissing, message);
+            Err(error.object(on.folder.to_string_lossy()))
+        })
+        .await
     }
 }
 
@@ -75,9 +104,10 @@ impl Destination for Folder {
     }
 
     fn list(&self) -> BoxStream<'_, Result<RemoteFile>> {
-        let folder = Arc::clone(&self.path);
-        let opened = blocking(Operation::List, move || Listing::open(&folder));
-        let batches = opened.map_ok(|listing| ahead(Operation::List, listing, Listing::next_batch));
+        let on = self.on_folder(Operation::List);
+        let call = on.call.clone();
+        let opened = work(on, Listing::open);
+        let batches = opened.map_ok(|listing| ahead(call, listing, Listing::next_batch));
         let files = batches.try_flatten_stream();
         files
             .map_ok(|batch| stream::iter(batch.into_iter().map(Ok)))
@@ -86,88 +116,78 @@ impl Destination for Folder {
     }
 
     async fn get(&self, name: &str) -> Result<Download> {
-        check(Operation::Get, name, api::check_name)?;
-        let (folder, name) = (Arc::clone(&self.path), name.to_owned());
-        let reading = blocking(Operation::Get, move || Reading::open(&folder, &name)).await?;
+        let on = self.on_file(Operation::Get, name)?;
+        let call = on.call.clone();
+        let reading = work(on, Reading::open).await?;
         Ok(Download {
             len: Some(reading.left()),
-            stream: ahead(Operation::Get, reading, Reading::next_piece),
+            stream: ahead(call, reading, Reading::next_piece),
         })
     }
 
     async fn put(&self, name: &str, body: Body, existing: Existing) -> Result<()> {
-        check(Operation::Put, name, api::check_new_name)?;
-        self.check_marker()?;
-        let source = body
-            .as_file()
-            .filter(|_| !body.is_paced())
-            .map(Path::to_path_buf);
-        let (folder, name, len) = (Arc::clone(&self.path), name.to_owned(), body.len());
+        let on = self.on_new_file(Operation::Put, name)?;
+        self.check_marker().await?;
+        let source = body.as_file().filter(|_| !body.is_paced());
+        let source = source.map(Path::to_path_buf);
+        let len = body.len();
         if let (true, Some(source)) = (self.settings.moves, source.clone()) {
-            let (folder, name) = (Arc::clone(&folder), name.clone());
-            let moving = move || api::move_here(&source, &folder, &name, len, existing);
-            if blocking(Operation::Put, moving).await? {
+            let moving = move |on: &Subject| api::move_here(&source, on, len, existing);
+            if work(on.clone(), moving).await? {
                 return Ok(());
             }
         }
-        let (random, taken) = (Arc::clone(&self.random), folder.join(&name));
-        let mut new = blocking(Operation::Put, move || {
-            if existing == Existing::Refuse && taken.symlink_metadata().is_ok() {
-                let error = std::io::ErrorKind::AlreadyExists.into();
-                return Err(explain(error, Operation::Put, &folder, &name));
+        let (random, target) = (Arc::clone(&self.random), on.clone());
+        let mut new = work(on, move |on| {
+            if existing == Existing::Refuse && on.path().symlink_metadata().is_ok() {
+                return Err(on.explain(std::io::ErrorKind::AlreadyExists.into()));
             }
-            NewFile::create(&folder, &name, len, random.as_ref())
+            api::new_file(on, len, random.as_ref())
         })
         .await?;
         // A future that is dropped on the way drops the new file, and that removes what was written.
         if let Some(source) = source {
-            let opened = File::open(source);
-            let source = Arc::new(opened.map_err(|error| api::unreadable(new.name(), error))?);
+            let opening = move |on: &Subject| File::open(source).map_err(|e| on.unreadable(e));
+            let source = Arc::new(work(target.clone(), opening).await?);
             let mut is_more = true;
             while is_more {
                 let source = Arc::clone(&source);
                 let copying = move || Ok((new.copy_piece(&source)?, new));
-                (is_more, new) = blocking(Operation::Put, copying).await?;
+                (is_more, new) = written(&target, copying).await?;
             }
         } else {
             let mut pieces = body.stream();
             while let Some(piece) = pieces.next().await {
-                let piece = piece.map_err(|error| api::unreadable(new.name(), error))?;
+                let piece = piece.map_err(|error| target.unreadable(error))?;
                 let writing = move || new.write(&piece).map(|()| new);
-                new = blocking(Operation::Put, writing).await?;
+                new = written(&target, writing).await?;
             }
         }
         let checks_length = self.settings.checks_length;
-        blocking(Operation::Put, move || new.finish(existing, checks_length)).await
+        let (path, replaces) = (target.path(), existing == Existing::Replace);
+        let finishing = move || new.finish(&path, replaces, checks_length);
+        written(&target, finishing).await
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
-        check(Operation::Delete, name, api::check_name)?;
-        let (folder, name) = (Arc::clone(&self.path), name.to_owned());
-        blocking(Operation::Delete, move || {
-            let removed = std::fs::remove_file(folder.join(&name));
-            removed.map_err(|error| explain(error, Operation::Delete, &folder, &name))
+        work(self.on_file(Operation::Delete, name)?, |on| {
+            std::fs::remove_file(on.path()).map_err(|error| on.explain(error))
         })
         .await
     }
 
     async fn create_folder(&self) -> Result<()> {
-        let folder = Arc::clone(&self.path);
-        blocking(Operation::CreateFolder, move || {
-            if let Err(error) = std::fs::create_dir_all(&folder) {
-                let is_in_the_way = folder.ancestors().any(Path::is_file);
-                let error = explain(error, Operation::CreateFolder, &folder, "");
-                let message = "something of that name exists and is not a folder";
-                let folder = folder.to_string_lossy();
-                return Err(match is_in_the_way {
-                    true => {
-                        api::error(ErrorKind::Exists, Operation::CreateFolder, &folder, message)
-                    }
-                    false => error,
-                });
+        work(self.on_folder(Operation::CreateFolder), |on| {
+            if let Err(error) = std::fs::create_dir_all(&on.folder) {
+                if on.folder.ancestors().any(Path::is_file) {
+                    let message = "something of that name exists and is not a folder";
+                    let error = on.call.error(ErrorKind::Exists, message);
+                    return Err(error.object(on.folder.to_string_lossy()));
+                }
+                return Err(on.explain(error));
             }
             // The folder lasts when its parent is on the disk; what cannot be done there is no reason to stop.
-            let _ = folder.parent().map(sync_folder);
+            let _ = on.folder.parent().map(sync_folder);
             Ok(())
         })
         .await
@@ -185,12 +205,10 @@ impl Destination for Folder {
 #[async_trait]
 impl Space for Folder {
     async fn space(&self) -> Result<Capacity> {
-        let folder = Arc::clone(&self.path);
-        blocking(Operation::Space, move || {
+        work(self.on_folder(Operation::Space), |on| {
             // Asked of the folder as `folder/.`, because a file in its place has a file system as well.
-            let facts = rustix::fs::statvfs(folder.join("."));
-            let facts =
-                facts.map_err(|error| explain(error.into(), Operation::Space, &folder, ""))?;
+            let facts = rustix::fs::statvfs(on.folder.join("."));
+            let facts = facts.map_err(|error| on.explain(error.into()))?;
             Ok(Capacity {
                 total: facts.f_blocks.checked_mul(facts.f_frsize),
                 free: facts.f_bavail.checked_mul(facts.f_frsize),
@@ -203,13 +221,11 @@ impl Space for Folder {
 #[async_trait]
 impl Rename for Folder {
     async fn rename(&self, from: &str, to: &str) -> Result<()> {
-        check(Operation::Rename, from, api::check_name)?;
-        check(Operation::Rename, to, api::check_new_name)?;
-        let (folder, from, to) = (Arc::clone(&self.path), from.to_owned(), to.to_owned());
-        blocking(Operation::Rename, move || {
-            let renamed = std::fs::rename(folder.join(&from), folder.join(to));
-            let renamed = renamed.and_then(|()| sync_folder(&folder));
-            renamed.map_err(|error| explain(error, Operation::Rename, &folder, &from))
+        let to = self.on_new_file(Operation::Rename, to)?.path();
+        work(self.on_file(Operation::Rename, from)?, move |on| {
+            let renamed = std::fs::rename(on.path(), to);
+            let renamed = renamed.and_then(|()| sync_folder(&on.folder));
+            renamed.map_err(|error| on.explain(error))
         })
         .await
     }
@@ -218,48 +234,27 @@ impl Rename for Folder {
 #[async_trait]
 impl Leftovers for Folder {
     async fn remove_leftovers(&self) -> Result<u64> {
-        let (folder, random) = (Arc::clone(&self.path), Arc::clone(&self.random));
-        let removing = move || api::remove_leftovers(&folder, random.as_ref());
-        blocking(Operation::RemoveLeftovers, removing).await
+        let random = Arc::clone(&self.random);
+        let on = self.on_folder(Operation::RemoveLeftovers);
+        work(on, move |on| api::remove_leftovers(on, random.as_ref())).await
     }
 }
 
-fn check(
-    operation: Operation,
-    name: &str,
-    rule: fn(&str) -> std::result::Result<(), &'static str>,
-) -> Result<()> {
-    rule(name).map_err(|why| api::error(ErrorKind::Config, operation, name, why))
-}
-
 /// Runs work on a thread where it may block.
-async fn blocking<T: Send + 'static>(
-    operation: Operation,
-    work: impl FnOnce() -> Result<T> + Send + 'static,
+async fn work<T: Send + 'static>(
+    on: Subject,
+    work: impl FnOnce(&Subject) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let joined = tokio::task::spawn_blocking(work).await;
-    joined.unwrap_or_else(|error| Err(lost(operation, &error)))
+    let call = on.call.clone();
+    blocking(&call, move || work(&on)).await
 }
 
-/// Streams what `next` gives until it gives nothing, one step ahead of the reader.
-fn ahead<S: Send + 'static, T: Send + 'static>(
-    operation: Operation,
-    state: S,
-    next: fn(&mut S) -> Result<Option<T>>,
-) -> BoxStream<'static, Result<T>> {
-    let step = move |mut state: S| tokio::task::spawn_blocking(move || (next(&mut state), state));
-    stream::unfold(Some(step(state)), move |running| async move {
-        match running?.await {
-            Ok((Ok(Some(item)), state)) => Some((Ok(item), Some(step(state)))),
-            Ok((Ok(None), _)) => None,
-            Ok((Err(error), _)) => Some((Err(error), None)),
-            Err(error) => Some((Err(lost(operation, &error)), None)),
-        }
-    })
-    .boxed()
-}
-
-/// The thread of some work panicked, or the runtime ends.
-fn lost(operation: Operation, error: &tokio::task::JoinError) -> Error {
-    Error::new(ErrorKind::Other, SCHEME, operation, error.to_string())
+/// The same with errors of the file system.
+async fn written<T: Send + 'static>(
+    on: &Subject,
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T> {
+    let subject = on.clone();
+    let work = move || work().map_err(|error| subject.explain(error));
+    blocking(&on.call, work).await
 }

@@ -2,29 +2,26 @@
 
 use std::fs;
 
-use larder_destination::SystemRandom;
+use larder_destination::{Operation, SystemRandom, TEMPORARY_PREFIX};
+use rustix::fs::FlockOperation;
 
 use super::*;
+use crate::SCHEME;
+
+fn subject(folder: &Path, operation: Operation, name: &str) -> Subject {
+    Subject {
+        folder: folder.into(),
+        call: Call::on(SCHEME, operation, name),
+    }
+}
 
 #[test]
-fn names_stay_in_the_folder() {
-    for name in ["", ".", "..", "../x", "a/b", "/etc/x", "a/", "x\0"] {
-        assert!(check_name(name).is_err(), "{name:?}");
-    }
+fn unfinished_files_are_known_by_their_names() {
     let present = format!("{TEMPORARY_PREFIX}0123456789abcdef");
     for (name, temporary) in [
         ("a", false),
-        ("...", false),
-        ("..a", false),
-        ("a b+%#&~!()'", false),
-        ("\u{fc}", false),
-        (".hidden", false),
         (&present, true),
-        (&present[1..], false),
-        (&present.to_uppercase(), false),
-        (&format!("{present}0"), false),
         (&format!("{TEMPORARY_PREFIX}x"), false),
-        (TEMPORARY_PREFIX, false),
         ("duplicati-i1.dindex.zip.aes.6702b28a.part", true),
         ("a.part", false),
         ("film.mkv.6702b28a.part", false),
@@ -35,51 +32,7 @@ fn names_stay_in_the_folder() {
         ("a.DEADBEEF.part", false),
         ("a.deadbeef.part.x", false),
     ] {
-        assert!(check_name(name).is_ok(), "{name:?}");
         assert_eq!(is_temporary(name), temporary, "{name:?}");
-        assert_eq!(check_new_name(name).is_err(), temporary, "{name:?}");
-    }
-}
-
-/// The ways of a file system without the first, or without the first two.
-#[test]
-fn no_way_to_give_a_name_replaces_a_file() {
-    for way in [
-        |from: &Path, to: &Path| give_name(from, to, Existing::Refuse),
-        link_name,
-        reserve_name,
-    ] {
-        let folder = tempfile::tempdir().unwrap();
-        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
-        fs::write(&from, "new").unwrap();
-        fs::write(&to, "old").unwrap();
-        let refused = way(&from, &to).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(fs::read(&to).unwrap(), b"old");
-        assert_eq!(fs::read(&from).unwrap(), b"new");
-        fs::remove_file(&to).unwrap();
-        way(&from, &to).unwrap();
-        assert_eq!(fs::read(&to).unwrap(), b"new");
-        assert!(!from.exists());
-        // A name whose source is gone is not left behind empty.
-        fs::remove_file(&to).unwrap();
-        assert!(way(&from, &to).is_err());
-        assert!(!to.exists());
-    }
-}
-
-#[test]
-fn answers_that_a_call_is_missing_are_known() {
-    for (errno, unknown) in [
-        (Errno::INVAL, true),
-        (Errno::NOSYS, true),
-        (Errno::OPNOTSUPP, true),
-        (Errno::PERM, true),
-        (Errno::EXIST, false),
-        (Errno::NOSPC, false),
-        (Errno::IO, false),
-    ] {
-        assert_eq!(is_unknown(&errno.into()), unknown, "{errno}");
     }
 }
 
@@ -110,7 +63,7 @@ fn error_numbers_are_sorted() {
         (Errno::NOTEMPTY, ErrorKind::Exists),
         (Errno::NAMETOOLONG, ErrorKind::Other),
     ] {
-        let error = explain(errno.into(), Operation::Put, Path::new("/"), "x");
+        let error = subject(Path::new("/"), Operation::Put, "x").explain(errno.into());
         assert_eq!(*error.kind(), kind, "{errno}");
         assert_eq!(error.object_name(), "/x");
     }
@@ -120,7 +73,8 @@ fn error_numbers_are_sorted() {
 fn a_missing_folder_is_not_a_missing_file() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing");
-    let explain = |folder: &Path, name| explain(Errno::NOENT.into(), Operation::Get, folder, name);
+    let explain =
+        |folder: &Path, name| subject(folder, Operation::Get, name).explain(Errno::NOENT.into());
     assert_eq!(*explain(folder.path(), "x").kind(), ErrorKind::NotFound);
     assert_eq!(*explain(&missing, "x").kind(), ErrorKind::FolderMissing);
     assert_eq!(*explain(&missing, "").kind(), ErrorKind::FolderMissing);
@@ -131,7 +85,8 @@ fn a_missing_folder_is_not_a_missing_file() {
 #[test]
 fn only_unfinished_files_that_nobody_writes_are_removed() {
     let folder = tempfile::tempdir().unwrap();
-    let path: Arc<Path> = folder.path().into();
+    let path = folder.path();
+    let on = subject(path, Operation::RemoveLeftovers, "");
     let minutes = |age: u64| Duration::from_secs(age * 60);
     let make = |name: &str, age: Duration| {
         let file = File::create(path.join(name)).unwrap();
@@ -149,8 +104,8 @@ fn only_unfinished_files_that_nobody_writes_are_removed() {
     drop(make("tmp.larder.mine", minutes(10_000)));
     let held = make(&present("3"), minutes(10_000));
     rustix::fs::flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
-    assert_eq!(remove_leftovers(&path, &SystemRandom).unwrap(), 2);
-    let mut names: Vec<_> = fs::read_dir(&path)
+    assert_eq!(remove_leftovers(&on, &SystemRandom).unwrap(), 2);
+    let mut names: Vec<_> = fs::read_dir(path)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -167,5 +122,5 @@ fn only_unfinished_files_that_nobody_writes_are_removed() {
         ]
     );
     drop(held);
-    assert_eq!(remove_leftovers(&path, &SystemRandom).unwrap(), 1);
+    assert_eq!(remove_leftovers(&on, &SystemRandom).unwrap(), 1);
 }
