@@ -282,13 +282,16 @@ struct Text {
     lines: Vec<String>,
 }
 
-/// All manifests, scripts and guide pages, and the Rust source without comments and tests.
+/// Documents that users read first: none may need a line for each provider.
+const PAGES_READ: &[&str] = &["README.md", "docs/guide/"];
+
+/// All manifests, scripts, the pages that users read, and the Rust source without comments and tests.
 fn texts(root: &Path) -> Result<Vec<Text>> {
     let mut texts = Vec::new();
     for extension in ["toml", "sh", "md", "yml"] {
         for path in tree::files(root, extension)? {
             let shown = path.display().to_string();
-            if extension == "md" && !shown.starts_with("docs/guide/") {
+            if extension == "md" && !PAGES_READ.iter().any(|page| shown.starts_with(page)) {
                 continue;
             }
             let text = tree::read(root, &path)?;
