@@ -1,6 +1,6 @@
-//! Sorts any number of records by key in bounded memory, spilling to one temporary file.
+//! Sorts any number of records by key in bounded memory, spilling to temporary files of bounded length.
 //!
-//! Input that is ascending already is recognised: it becomes a single run that is only copied. Equal keys come out in the order they were pushed.
+//! Input that is ascending already is recognised: it becomes a single run in each file that is only copied. Equal keys come out in the order they were pushed.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -16,6 +16,8 @@ use crate::{Error, Result};
 pub(crate) struct Sorter {
     path: PathBuf,
     memory: usize,
+    /// Length from which on a temporary file gets no more.
+    most: u64,
     arena: Vec<u8>,
     rows: Vec<Row>,
     /// Whether the buffered rows are in order as they stand.
@@ -34,11 +36,13 @@ struct Row {
 }
 
 impl Sorter {
-    /// Starts an empty sorter that buffers about `memory` bytes and spills to `path`, a file that does not exist.
+    /// Starts an empty sorter that buffers about `memory` bytes and spills to `path`, and further files whose names begin
+    /// so. None of them may exist.
     pub(crate) fn new(path: PathBuf, memory: usize) -> Self {
         Sorter {
             path,
             memory,
+            most: FILE_LEN,
             arena: Vec::new(),
             rows: Vec::new(),
             ascending: true,
@@ -104,7 +108,7 @@ impl Sorter {
         self.sort_buffer();
         let spill = match &mut self.spill {
             Some(spill) => spill,
-            None => self.spill.insert(Spill::create(&self.path)?),
+            None => self.spill.insert(Spill::new(&self.path, self.most)),
         };
         spill.append(&self.arena, &self.rows)?;
         self.arena.clear();
@@ -114,60 +118,40 @@ impl Sorter {
     }
 }
 
-/// The temporary file: sorted runs one after the other. Removed when dropped.
+/// The temporary files: sorted runs one after the other. Removed when dropped.
 struct Spill {
+    /// Of the first file.
     path: PathBuf,
-    file: File,
-    end: u64,
-    runs: Vec<(u64, u64)>,
+    /// Length from which on the next buffer goes to a new file.
+    most: u64,
+    files: Vec<SpillFile>,
+    runs: Vec<SortedRun>,
     last_key: Vec<u8>,
 }
 
-impl Spill {
-    fn create(path: &Path) -> Result<Spill> {
+struct SpillFile {
+    path: PathBuf,
+    file: File,
+    end: u64,
+}
+
+/// Where a sorted run lies.
+#[derive(Clone, Copy)]
+struct SortedRun {
+    /// Number of its file.
+    file: usize,
+    start: u64,
+    end: u64,
+}
+
+impl SpillFile {
+    fn create(path: PathBuf) -> Result<SpillFile> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true);
         let file = private(&mut options)
-            .open(path)
-            .map_err(|error| Error::io(path, error))?;
-        Ok(Spill {
-            path: path.to_owned(),
-            file,
-            end: 0,
-            runs: Vec::new(),
-            last_key: Vec::new(),
-        })
-    }
-
-    fn append(&mut self, arena: &[u8], rows: &[Row]) -> Result<()> {
-        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
-            return Ok(());
-        };
-        let start = self.end;
-        let mut out = Vec::with_capacity(WRITE_LEN + 4096);
-        for row in rows {
-            let (key, payload) = row_bytes(arena, row);
-            out.extend_from_slice(&row.key_len.to_le_bytes());
-            out.extend_from_slice(&row.payload_len.to_le_bytes());
-            out.extend_from_slice(key);
-            out.extend_from_slice(payload);
-            if out.len() >= WRITE_LEN {
-                self.write(&out)?;
-                out.clear();
-            }
-        }
-        self.write(&out)?;
-        // A buffer that continues where the run before ended is part of it.
-        match self
-            .runs
-            .last_mut()
-            .filter(|_| row_bytes(arena, first).0 >= self.last_key.as_slice())
-        {
-            Some(run) => run.1 = self.end,
-            None => self.runs.push((start, self.end)),
-        }
-        self.last_key = row_bytes(arena, last).0.to_vec();
-        Ok(())
+            .open(&path)
+            .map_err(|error| Error::io(&path, error))?;
+        Ok(SpillFile { path, file, end: 0 })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -177,14 +161,76 @@ impl Spill {
         self.end += bytes.len() as u64;
         Ok(())
     }
+}
+
+impl Spill {
+    fn new(path: &Path, most: u64) -> Spill {
+        Spill {
+            path: path.to_owned(),
+            most,
+            files: Vec::new(),
+            runs: Vec::new(),
+            last_key: Vec::new(),
+        }
+    }
+
+    /// The file that the next buffer goes to, with its number.
+    fn file(&mut self) -> Result<(usize, &mut SpillFile)> {
+        if self.files.last().is_none_or(|last| last.end >= self.most) {
+            let mut path = self.path.clone().into_os_string();
+            if !self.files.is_empty() {
+                path.push(format!("-{}", self.files.len()));
+            }
+            self.files.push(SpillFile::create(path.into())?);
+        }
+        let number = self.files.len() - 1;
+        match self.files.last_mut() {
+            Some(last) => Ok((number, last)),
+            None => Err(Error::Misuse("a sorter without file")),
+        }
+    }
+
+    fn append(&mut self, arena: &[u8], rows: &[Row]) -> Result<()> {
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+            return Ok(());
+        };
+        let (number, file) = self.file()?;
+        let start = file.end;
+        let mut out = Vec::with_capacity(WRITE_LEN + 4096);
+        for row in rows {
+            let (key, payload) = row_bytes(arena, row);
+            out.extend_from_slice(&row.key_len.to_le_bytes());
+            out.extend_from_slice(&row.payload_len.to_le_bytes());
+            out.extend_from_slice(key);
+            out.extend_from_slice(payload);
+            if out.len() >= WRITE_LEN {
+                file.write(&out)?;
+                out.clear();
+            }
+        }
+        file.write(&out)?;
+        let end = file.end;
+        // A buffer that continues where the run before ended is part of it.
+        let goes_on = row_bytes(arena, first).0 >= self.last_key.as_slice();
+        match self.runs.last_mut() {
+            Some(run) if run.file == number && goes_on => run.end = end,
+            _ => self.runs.push(SortedRun {
+                file: number,
+                start,
+                end,
+            }),
+        }
+        self.last_key = row_bytes(arena, last).0.to_vec();
+        Ok(())
+    }
 
     fn merge(&self, memory: usize, mut take: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
         let buffer = (memory / self.runs.len().max(1)).clamp(READ_MIN, READ_MAX);
-        let mut readers: Vec<RunReader> = self
-            .runs
-            .iter()
-            .map(|(start, end)| RunReader::new(self, *start, *end, buffer))
-            .collect();
+        let reader = |run: &SortedRun| {
+            let file = self.files.get(run.file)?;
+            Some(RunReader::new(file, run.start, run.end, buffer))
+        };
+        let mut readers: Vec<RunReader> = self.runs.iter().filter_map(reader).collect();
         let mut heap = BinaryHeap::with_capacity(readers.len());
         for (run, reader) in readers.iter_mut().enumerate() {
             let mut head = Head {
@@ -212,7 +258,9 @@ impl Spill {
 impl Drop for Spill {
     fn drop(&mut self) {
         // What stays behind is removed at the next exclusive opening.
-        let _ = std::fs::remove_file(&self.path);
+        for file in &self.files {
+            let _ = std::fs::remove_file(&file.path);
+        }
     }
 }
 
@@ -245,7 +293,7 @@ impl Eq for Head {}
 
 /// Reads one run through a buffer of its own.
 struct RunReader<'a> {
-    spill: &'a Spill,
+    file: &'a SpillFile,
     at: u64,
     end: u64,
     buffer: Vec<u8>,
@@ -255,9 +303,9 @@ struct RunReader<'a> {
 }
 
 impl<'a> RunReader<'a> {
-    fn new(spill: &'a Spill, at: u64, end: u64, step: usize) -> Self {
+    fn new(file: &'a SpillFile, at: u64, end: u64, step: usize) -> Self {
         RunReader {
-            spill,
+            file,
             at,
             end,
             buffer: Vec::new(),
@@ -311,11 +359,11 @@ impl<'a> RunReader<'a> {
                 return Err(self.cut());
             }
             self.buffer.resize(kept + count, 0);
-            let mut file = &self.spill.file;
+            let mut file = &self.file.file;
             let target = self.buffer.get_mut(kept..).unwrap_or_default();
             file.seek(SeekFrom::Start(self.at))
                 .and_then(|_| file.read_exact(target))
-                .map_err(|error| Error::io(&self.spill.path, error))?;
+                .map_err(|error| Error::io(&self.file.path, error))?;
             self.at += count as u64;
         }
         self.buffer
@@ -324,7 +372,7 @@ impl<'a> RunReader<'a> {
     }
 
     fn cut(&self) -> Error {
-        Error::io(&self.spill.path, std::io::ErrorKind::UnexpectedEof.into())
+        Error::io(&self.file.path, std::io::ErrorKind::UnexpectedEof.into())
     }
 }
 
@@ -358,6 +406,8 @@ fn prefix_of(key: &[u8]) -> u64 {
     }
 }
 
+/// Less than the volume of 50 MiB that is usual by more than what a buffer adds.
+const FILE_LEN: u64 = 24 << 20;
 const WRITE_LEN: usize = 256 * 1024;
 const READ_MIN: usize = 16 * 1024;
 const READ_MAX: usize = 1024 * 1024;
@@ -374,6 +424,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("spill");
         let mut sorter = Sorter::new(path.clone(), memory);
+        sorter.most = 10_000;
         input
             .iter()
             .for_each(|(key, payload)| sorter.push(key, payload).unwrap());
@@ -385,7 +436,8 @@ mod tests {
                 Ok(())
             })
             .unwrap();
-        assert!(!path.exists(), "the temporary file stays behind");
+        let left = std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(left, 0, "temporary files stay behind");
         (out, runs)
     }
 
@@ -402,13 +454,14 @@ mod tests {
     }
 
     #[test]
-    fn ascending_input_is_a_single_run() {
+    fn ascending_input_is_a_single_run_in_each_file() {
         let input: Vec<_> = (0u32..2000)
             .map(|n| (n.to_be_bytes().to_vec(), vec![1; 30]))
             .collect();
         let (output, runs) = sorted(&input, 4000);
         assert_eq!(output, input);
-        assert_eq!(runs, 1);
+        // 2,000 records of 42 bytes in files of 12,000.
+        assert_eq!(runs, 7);
     }
 
     #[test]
