@@ -4,18 +4,24 @@ use std::hash::{BuildHasher, RandomState};
 
 use larder_volume::Hash;
 
-/// The fingerprints of blocks: 64 bits each, in one open-addressing table.
+/// The fingerprints of blocks: 48 bits each, in one open-addressing table.
 ///
 /// `contains` is never wrong when it says no. When it says yes the block is probably there and has to be looked up;
-/// a false yes is about as likely as two equal 64-bit random numbers. Memory is 9 to 12 bytes per block. The
+/// a false yes is about as likely as two equal 48-bit random numbers. Memory is 7 to 9 bytes per block. The
 /// fingerprints have a secret key: an index from outside may name any hashes, and must not choose their places.
 pub struct Fingerprints {
     key: RandomState,
-    /// Zero marks a free slot. Empty when the set answers "maybe" to everything.
-    slots: Vec<u64>,
+    /// [`FREE`] marks a free slot. Empty when the set answers "maybe" to everything.
+    slots: Vec<Print>,
     len: u64,
     most: u64,
 }
+
+/// A fingerprint as it is stored, the lowest byte first.
+type Print = [u8; 6];
+
+/// No fingerprint.
+const FREE: Print = [0; 6];
 
 impl Fingerprints {
     /// A set that answers "maybe" to everything and takes no memory.
@@ -33,7 +39,7 @@ impl Fingerprints {
         match usize::try_from(room.saturating_add(room / 3).saturating_add(64)) {
             Ok(slots) => Fingerprints {
                 key: RandomState::new(),
-                slots: vec![0; slots],
+                slots: vec![FREE; slots],
                 len: 0,
                 most,
             },
@@ -84,15 +90,18 @@ impl Fingerprints {
 
     /// Bytes of memory in use.
     pub fn memory(&self) -> u64 {
-        self.slots.capacity() as u64 * 8
+        (self.slots.capacity() * size_of::<Print>()) as u64
     }
 
-    /// Zero is the free slot.
-    fn fingerprint(&self, hash: &Hash, size: u64) -> u64 {
-        self.key.hash_one((hash.as_bytes(), size)).max(1)
+    fn fingerprint(&self, hash: &Hash, size: u64) -> Print {
+        let [a, b, c, d, e, f, ..] = self.key.hash_one((hash.as_bytes(), size)).to_le_bytes();
+        match [a, b, c, d, e, f] {
+            FREE => [1, 0, 0, 0, 0, 0],
+            print => print,
+        }
     }
 
-    fn put(&mut self, print: u64) {
+    fn put(&mut self, print: Print) {
         let at = self.slot_of(print);
         if let Some(slot) = self.slots.get_mut(at)
             && *slot != print
@@ -102,17 +111,19 @@ impl Fingerprints {
         }
     }
 
-    /// Where a fingerprint belongs: the 64-bit range is mapped evenly to the slots, without a division.
-    fn home_of(&self, print: u64) -> usize {
-        ((u128::from(print) * self.slots.len() as u128) >> 64) as usize
+    /// Where a fingerprint belongs: the 48-bit range is mapped evenly to the slots, without a division.
+    fn home_of(&self, print: Print) -> usize {
+        let [a, b, c, d, e, f] = print;
+        let print = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+        ((u128::from(print) * self.slots.len() as u128) >> 48) as usize
     }
 
     /// The slot that has the fingerprint, or the free one where it belongs.
-    fn slot_of(&self, print: u64) -> usize {
+    fn slot_of(&self, print: Print) -> usize {
         let mut at = self.home_of(print);
         loop {
             match self.slots.get(at) {
-                Some(0) => return at,
+                Some(&FREE) => return at,
                 Some(found) if *found == print => return at,
                 Some(_) => at += 1,
                 None => at = 0,
@@ -130,16 +141,16 @@ impl Fingerprints {
         let before = self.slots.len();
         let larger = before + before / 4 + 64;
         self.slots.reserve_exact(larger - before);
-        self.slots.resize(larger, 0);
+        self.slots.resize(larger, FREE);
         let mut rest = Vec::new();
         for at in (0..before).rev() {
-            let print = self.slots.get_mut(at).map_or(0, std::mem::take);
-            if print == 0 {
+            let print = self.slots.get_mut(at).map_or(FREE, std::mem::take);
+            if print == FREE {
                 continue;
             }
             let home = self.home_of(print);
             let behind = self.slots.get_mut(home..).filter(|_| home >= at);
-            let free = behind.and_then(|slots| slots.iter_mut().find(|slot| **slot == 0));
+            let free = behind.and_then(|slots| slots.iter_mut().find(|slot| **slot == FREE));
             match free {
                 Some(slot) => *slot = print,
                 None => rest.push(print),
@@ -173,7 +184,7 @@ mod tests {
         assert!((0..20_000).all(|n| set.contains(&hash(n), 5)));
         assert!((0..20_000).all(|n| !set.contains(&hash(n), 6)));
         assert!((20_000..40_000).all(|n| !set.contains(&hash(n), 5)));
-        assert!(set.memory() <= 20_000 * 12, "{}", set.memory());
+        assert!(set.memory() <= 20_000 * 9, "{}", set.memory());
     }
 
     #[test]
@@ -202,7 +213,11 @@ mod tests {
         (0..300_000).for_each(|n| set.insert(&alike(n), 5));
         assert_eq!(set.len(), 300_000);
         // Neighbours in the table end at a free slot soon.
-        let longest = set.slots.split(|slot| *slot == 0).map(<[u64]>::len).max();
+        let longest = set
+            .slots
+            .split(|slot| *slot == FREE)
+            .map(<[Print]>::len)
+            .max();
         assert!(longest < Some(1000), "{longest:?}");
     }
 
