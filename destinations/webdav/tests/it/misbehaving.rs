@@ -1,8 +1,9 @@
 //! Servers that cannot move, lose replies, answer oddly, or are something else.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use larder_destination::{Body, ErrorKind, Existing, Operation, Result};
+use larder_destination::{Body, ErrorKind, Existing, Operation, Result, RetryClass};
 use larder_testkit::simulators::{Answer, Fault, Request, Server, Simulator, Trouble};
 
 use crate::{Test, kind, names, open};
@@ -19,6 +20,8 @@ struct Folder {
     missing: bool,
     /// What another program stores under the name of the next put just before that, which is then refused with 423.
     rival: Mutex<Option<Vec<u8>>>,
+    /// Files are taken and not kept.
+    forgets: AtomicBool,
 }
 
 impl Folder {
@@ -87,7 +90,9 @@ impl Simulator for Folder {
                 if let Some(at) = at {
                     files.remove(at);
                 }
-                files.push((name, request.body.to_vec()));
+                if !self.forgets.load(Ordering::Relaxed) {
+                    files.push((name, request.body.to_vec()));
+                }
                 Answer::empty(201)
             }
             ("GET", Some(at)) => Answer::text(200, "application/octet-stream", files[at].1.clone()),
@@ -197,6 +202,29 @@ async fn a_direct_put_that_fails_leaves_what_another_stored_meanwhile() -> Test 
         assert_eq!(kind(put), Some(ErrorKind::Locked));
         let stored = folder.files().iter().any(|(known, _)| known == name);
         assert!(stored, "{theirs}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_that_is_taken_and_not_kept_is_no_success() -> Test {
+    for lacks in [&[][..], &["MOVE"]] {
+        let (folder, server) = start(Folder {
+            lacks,
+            ..Folder::default()
+        })
+        .await?;
+        let store = open(&url(&server, ""))?.destination;
+        // From here on a server without `MOVE` gets files directly.
+        store.put("a", content(), Existing::Refuse).await?;
+        folder.forgets.store(true, Ordering::Relaxed);
+        for existing in [Existing::Refuse, Existing::Replace] {
+            let put = store.put("b", content(), existing).await;
+            let error = put.err().ok_or("it was stored")?;
+            assert_eq!(error.kind(), &ErrorKind::Corrupt, "{lacks:?}: {error}");
+            assert_eq!(error.retry_class(), RetryClass::Backoff);
+        }
+        assert_eq!(names(store.as_ref()).await?, ["a"]);
     }
     Ok(())
 }
