@@ -48,11 +48,11 @@ fn identity(config: &Config) -> Result<Place> {
     let options = Options::new(SCHEME, config);
     let (bucket, prefix) = bucket_and_prefix(&config.url, options)?;
     let endpoint = Endpoint::from_options(&bucket, options)?;
-    Ok(Place::new(SCHEME)
-        .with("server", endpoint.world())
-        .with_secret("account", &account(options)?.0.into())
-        .with("bucket", bucket)
-        .with_folder(prefix.as_str()))
+    let mut place = Place::new(SCHEME).with("server", endpoint.world());
+    if !endpoint.amazon {
+        place = place.with_secret("account", &account(options)?.0.into());
+    }
+    Ok(place.with("bucket", bucket).with_folder(prefix.as_str()))
 }
 
 /// Opens a destination with other sizes and pauses than users get; for tests.
@@ -248,6 +248,35 @@ mod tests {
                 "{url}"
             );
         }
+    }
+
+    #[test]
+    fn a_key_that_is_replaced_is_the_same_place_at_amazon_only() -> Result<()> {
+        let place = |key: &str, rest: &str| identity(&config(&format!("s3://{key}:SK@{rest}"))?);
+        for amazon in [
+            "bkt/p",
+            "bkt/p?s3-location-constraint=eu-west-1",
+            "bkt/p?s3-server-name=s3.eu-central-1.amazonaws.com",
+            "bkt/p?s3-ext-usedualstackendpoint=true",
+            "bkt.s3.amazonaws.com/p",
+        ] {
+            assert_eq!(place("NEW", amazon)?, place("OLD", "bkt/p")?, "{amazon}");
+        }
+        let china = "bkt/p?s3-location-constraint=cn-north-1";
+        assert_eq!(place("NEW", china)?, place("OLD", china)?);
+        assert_ne!(place("OLD", china)?, place("OLD", "bkt/p")?);
+        for other in [
+            "127.0.0.1%3A9000",
+            "s3.wasabisys.com",
+            "s3.notamazonaws.com",
+        ] {
+            let other = format!("bkt/p?s3-server-name={other}");
+            assert_ne!(place("NEW", &other)?, place("OLD", &other)?, "{other}");
+        }
+        for rest in ["bkt/q", "other/p"] {
+            assert_ne!(place("OLD", rest)?, place("OLD", "bkt/p")?, "{rest}");
+        }
+        Ok(())
     }
 
     #[test]
