@@ -53,12 +53,16 @@ pub trait Rename: Send + Sync {
 pub trait Leftovers: Send + Sync {
     /// Removes pieces of uploads that cannot be under way any more; gives their number. To be called by runs that write.
     ///
-    /// Where the name tells that this program began an upload, a day without an end is enough, or less when nobody holds
-    /// it. Where nothing tells whose it is (parts in an object store), uploads to names directly in the folder are ended
-    /// a week after they were begun, whoever began them.
+    /// Where a temporary name tells that this program began an upload, a day without an end is enough, or less when nobody
+    /// holds it. Where an upload has the name that its file will have (parts in an object store), it is ended a week after
+    /// it was begun, and only when the name lies directly in the folder and is one of `ours`: all others belong to
+    /// somebody else, who may still be at work on them.
     ///
     /// # Errors
     /// Those of the calls needed. Nothing that could be a finished file is ever touched (`removes leftovers and nothing
     /// else`).
-    async fn remove_leftovers(&self) -> Result<u64>;
+    async fn remove_leftovers(&self, ours: Ours<'_>) -> Result<u64>;
 }
+
+/// Tells whether a file of this name would belong to the caller.
+pub type Ours<'o> = &'o (dyn Fn(&str) -> bool + Send + Sync);

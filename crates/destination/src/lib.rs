@@ -20,7 +20,7 @@ pub use about::{Abilities, About, Limits, NameRules};
 pub use body::{Body, Download};
 pub use call::Call;
 pub use error::{Advice, Error, ErrorKind, Fault, Operation, Result, RetryClass};
-pub use extra::{Capacity, Extra, Leftovers, Rename, Space};
+pub use extra::{Capacity, Extra, Leftovers, Ours, Rename, Space};
 pub use place::Place;
 pub use provider::{Config, Opened, Provider, UrlForm};
 pub use sign_in::{AskConsent, Consent, SignIn, SignInWay, SignedIn};

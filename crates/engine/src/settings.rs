@@ -8,7 +8,7 @@ use larder_options::engine::choices::{
     ZipMethod,
 };
 use larder_options::{Opt, OptionValue, Values, engine as opt};
-use larder_volume::{AesVersion, Compression, HashAlgorithm, PackMethod, check_prefix};
+use larder_volume::{AesVersion, Compression, HashAlgorithm, PackMethod, VolumeName, check_prefix};
 
 use crate::crypt::{Encryption, GpgSettings};
 use crate::transfer::RetrySettings;
@@ -94,6 +94,12 @@ impl Settings {
     /// True for two remote names that mean the same file.
     pub(crate) fn same_name(&self, a: &str, b: &str) -> bool {
         a == b || (self.case_insensitive && a.eq_ignore_ascii_case(b))
+    }
+
+    /// True for the name of a volume of this backup.
+    pub(crate) fn is_own(&self, name: &str) -> bool {
+        VolumeName::parse(name, self.case_insensitive)
+            .is_some_and(|name| self.same_name(name.prefix(), &self.prefix))
     }
 
     /// Reads all engine options.

@@ -87,7 +87,8 @@ impl Settled<'_> {
                 Err(error) => return Err(error),
             }
         }
-        match self.remote.remove_pieces() {
+        let settings = &self.settings;
+        match self.remote.remove_pieces(&|name| settings.is_own(name)) {
             Ok(0) => {}
             Ok(pieces) => self.reporter.say(
                 Level::Verbose,

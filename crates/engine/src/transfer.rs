@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use larder_destination::{
-    Destination, Error as RemoteError, ErrorKind, Existing, LONGEST_WAIT, Operation, RemoteFile,
-    RetryClass,
+    Destination, Error as RemoteError, ErrorKind, Existing, LONGEST_WAIT, Operation, Ours,
+    RemoteFile, RetryClass,
 };
 use larder_volume::{VolumeKind, VolumeName};
 
@@ -122,14 +122,15 @@ impl Remote {
             .ok()
     }
 
-    /// Removes pieces of broken uploads that no listing shows, where a destination has such; gives their number.
+    /// Removes pieces of broken uploads that no listing shows, where a destination has such and the file would be one of
+    /// `ours`; gives their number.
     ///
     /// # Errors
     /// The destination's. What stays harms nobody, so it is not tried again.
-    pub(crate) fn remove_pieces(&self) -> Result<u64> {
+    pub(crate) fn remove_pieces(&self, ours: Ours<'_>) -> Result<u64> {
         match self.destination.extra().leftovers {
             Some(verb) => {
-                let removed = self.cancel.race(verb.remove_leftovers());
+                let removed = self.cancel.race(verb.remove_leftovers(ours));
                 Ok(self.runtime.block_on(removed)??)
             }
             None => Ok(0),

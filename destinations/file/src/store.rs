@@ -9,7 +9,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryFutureExt, TryStreamExt};
 use larder_destination::{
     Abilities, About, Body, Call, Capacity, Destination, Download, ErrorKind, Existing, Extra,
-    Leftovers, Operation, Random, RemoteFile, Rename, Result, Space, Tools,
+    Leftovers, Operation, Ours, Random, RemoteFile, Rename, Result, Space, Tools,
 };
 use larder_files::sync_folder;
 use larder_flat::{ahead, blocking};
@@ -233,7 +233,7 @@ impl Rename for Folder {
 
 #[async_trait]
 impl Leftovers for Folder {
-    async fn remove_leftovers(&self) -> Result<u64> {
+    async fn remove_leftovers(&self, _: Ours<'_>) -> Result<u64> {
         let random = Arc::clone(&self.random);
         let on = self.on_folder(Operation::RemoveLeftovers);
         work(on, move |on| api::remove_leftovers(on, random.as_ref())).await

@@ -269,7 +269,7 @@ async fn unfinished_files_are_neither_listed_nor_written_and_can_be_removed() {
         assert_eq!(kind(put.await), ErrorKind::Config);
     }
     let leftovers = destination.extra().leftovers.unwrap();
-    assert_eq!(leftovers.remove_leftovers().await.unwrap(), 2);
+    assert_eq!(leftovers.remove_leftovers(&|_| false).await.unwrap(), 2);
     assert_eq!(entries(folder.path()), [""; 0]);
 }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
 use larder_destination::{
-    About, Body, Destination, Download, ErrorKind, Existing, Extra, Leftovers, Operation,
+    About, Body, Destination, Download, ErrorKind, Existing, Extra, Leftovers, Operation, Ours,
     RemoteFile, Rename, Result,
 };
 use larder_httpkit::objects::{Overlap, PartTags, Prefix, Tuning};
@@ -220,7 +220,7 @@ impl Rename for Store {
 
 #[async_trait]
 impl Leftovers for Store {
-    async fn remove_leftovers(&self) -> Result<u64> {
+    async fn remove_leftovers(&self, ours: Ours<'_>) -> Result<u64> {
         let call = &Call::new(SCHEME, Operation::RemoveLeftovers);
         let (service, prefix) = (&self.api.service, self.prefix.as_str());
         let begun = pages(call.clone(), service.list_deadline(), |from| async move {
@@ -234,9 +234,9 @@ impl Leftovers for Store {
         });
         let is_left = |upload: &Element| {
             let file = self.prefix.entry(upload.text_of("Key"));
-            let begun = rfc3339(upload.text_of("Initiated"));
-            let oldest = service.server_now() - LEFTOVER_SECONDS;
-            file.is_some_and(|file| !file.is_folder) && begun.is_some_and(|begun| begun < oldest)
+            let begun = rfc3339(upload.text_of("Initiated")).unwrap_or(i64::MAX);
+            file.is_some_and(|file| !file.is_folder && ours(&file.name))
+                && begun < service.server_now() - LEFTOVER_SECONDS
         };
         let left: Vec<Element> = begun
             .try_filter(|upload| std::future::ready(is_left(upload)))

@@ -8,7 +8,8 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 use larder_destination::{
     Abilities, About, Body, Call, Capacity, Destination, Download, Error, ErrorKind, Existing,
-    Extra, Leftovers, Limits, NameRules, Operation, Random, RemoteFile, Rename, Result, Space,
+    Extra, Leftovers, Limits, NameRules, Operation, Ours, Random, RemoteFile, Rename, Result,
+    Space,
 };
 use larder_flat::{Files, Folder, Renaming, is_temporary};
 use larder_httpkit::http::Url;
@@ -272,7 +273,7 @@ impl Rename for Store {
 
 #[async_trait]
 impl Leftovers for Store {
-    async fn remove_leftovers(&self) -> Result<u64> {
+    async fn remove_leftovers(&self, _: Ours<'_>) -> Result<u64> {
         let call = &Call::new(SCHEME, Operation::RemoveLeftovers);
         let entries = self.entries(call).await?;
         let now = self.api().service.server_now();

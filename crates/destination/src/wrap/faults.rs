@@ -11,7 +11,7 @@ use futures_util::stream::{self, BoxStream};
 
 use crate::{
     About, Body, Capacity, Destination, Download, Error, ErrorKind, Existing, Extra, Leftovers,
-    Operation, RemoteFile, Rename, Result, Space,
+    Operation, Ours, RemoteFile, Rename, Result, Space,
 };
 
 /// One way for a call to go wrong.
@@ -377,10 +377,10 @@ impl Rename for Faults {
 
 #[async_trait]
 impl Leftovers for Faults {
-    async fn remove_leftovers(&self) -> Result<u64> {
+    async fn remove_leftovers(&self, ours: Ours<'_>) -> Result<u64> {
         let verb = self.inner.extra().leftovers;
         let verb = verb.ok_or_else(|| self.lacking(Operation::RemoveLeftovers))?;
-        self.simple(Operation::RemoveLeftovers, "", verb.remove_leftovers())
+        self.simple(Operation::RemoveLeftovers, "", verb.remove_leftovers(ours))
             .await
     }
 }

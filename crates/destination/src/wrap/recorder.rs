@@ -9,7 +9,7 @@ use futures_util::stream::{self, BoxStream};
 
 use crate::{
     About, Body, Capacity, Destination, Download, Error, ErrorKind, Existing, Extra, Leftovers,
-    Operation, RemoteFile, Rename, Result, Space,
+    Operation, Ours, RemoteFile, Rename, Result, Space,
 };
 
 /// How a recorded call ended.
@@ -310,10 +310,10 @@ impl Rename for Recorder {
 
 #[async_trait]
 impl Leftovers for Recorder {
-    async fn remove_leftovers(&self) -> Result<u64> {
+    async fn remove_leftovers(&self, ours: Ours<'_>) -> Result<u64> {
         let verb = self.inner.extra().leftovers;
         let verb = verb.ok_or_else(|| self.lacking(Operation::RemoveLeftovers))?;
-        self.record(Operation::RemoveLeftovers, "", verb.remove_leftovers())
+        self.record(Operation::RemoveLeftovers, "", verb.remove_leftovers(ours))
             .await
     }
 }

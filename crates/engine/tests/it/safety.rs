@@ -1,12 +1,13 @@
 //! What must not happen: writing with the wrong key, over somebody else's files, outside the target folder.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use larder_destination::{
-    About, Body, Destination, Download, Existing, Extra, Operation, RemoteFile, Result,
+    About, Body, Destination, Download, Existing, Extra, Leftovers, Operation, Ours, RemoteFile,
+    Result,
 };
 use larder_engine::{Error, ListRequest, Repository, Samples};
 use larder_testkit::{Failure, MemoryDestination, MemoryOptions, ReadOnly};
@@ -264,11 +265,22 @@ fn fixed_parameters_hold_from_the_first_upload_on() {
     }
 }
 
-/// Changes listings on their way.
+/// Changes listings on their way, and has unfinished uploads under all of [`UPLOADS`].
 struct Listed {
     inner: MemoryDestination,
     change: fn(RemoteFile) -> Vec<RemoteFile>,
+    /// The uploads that were to be ended.
+    ours: Mutex<Vec<&'static str>>,
 }
+
+const UPLOADS: &[&str] = &[
+    "duplicati-b0123456789abcdef0123456789abcdef.dblock.zip.aes",
+    "duplicati-20240101T000000Z.dlist.zip",
+    "other-b0123456789abcdef0123456789abcdef.dblock.zip.aes",
+    "duplicati-verification.json",
+    "duplicati-holiday.mp4",
+    "holiday.mp4",
+];
 
 #[async_trait]
 impl Destination for Listed {
@@ -307,7 +319,37 @@ impl Destination for Listed {
     }
 
     fn extra(&self) -> Extra<'_> {
-        self.inner.extra()
+        Extra {
+            leftovers: Some(self),
+            ..self.inner.extra()
+        }
+    }
+}
+
+#[async_trait]
+impl Leftovers for Listed {
+    async fn remove_leftovers(&self, ours: Ours<'_>) -> Result<u64> {
+        let found = UPLOADS.iter().filter(|name| ours(name));
+        self.ours.lock().unwrap().extend(found);
+        Ok(0)
+    }
+}
+
+#[test]
+fn unfinished_uploads_of_others_are_left_alone() {
+    let mut rig = one_version(Rig::new());
+    let way = Arc::new(Listed {
+        inner: rig.store.clone(),
+        ours: Mutex::default(),
+        change: |file| vec![file],
+    });
+    for (prefix, expected) in [("duplicati", &UPLOADS[..2]), ("other", &UPLOADS[2..3])] {
+        rig.set("prefix", prefix);
+        let engine = rig.open_over(way.clone(), true).unwrap();
+        engine.backup(&rig.request()).unwrap();
+        engine.repository().close().unwrap();
+        assert_eq!(std::mem::take(&mut *way.ours.lock().unwrap()), expected);
+        rig.lose_state();
     }
 }
 
@@ -317,6 +359,7 @@ fn a_name_that_is_listed_twice_stops_nothing() {
     let before = rig.store.files();
     let doubled = Arc::new(Listed {
         inner: rig.store.clone(),
+        ours: Mutex::default(),
         change: |file| vec![file.clone(), file],
     });
     let engine = rig.open_over(doubled, true).unwrap();
@@ -327,6 +370,7 @@ fn a_name_that_is_listed_twice_stops_nothing() {
     // Of different sizes, it is told; what is read is verified in any case.
     let odd = Arc::new(Listed {
         inner: rig.store.clone(),
+        ours: Mutex::default(),
         change: |file| {
             let size = file.size.map(|size| size + 1);
             vec![file.clone(), RemoteFile { size, ..file }]
@@ -348,6 +392,7 @@ fn a_name_that_is_listed_twice_stops_nothing() {
     rig.store.insert("holiday.jpg", "a picture");
     let doubled = Arc::new(Listed {
         inner: rig.store.clone(),
+        ours: Mutex::default(),
         change: |file| match file.name.starts_with("duplicati") {
             true => vec![file],
             false => vec![file.clone(), file],
@@ -364,6 +409,7 @@ fn without_sizes_in_listings_nothing_unfinished_is_relied_on() {
     let sizeless = |rig: &Rig| {
         Arc::new(Listed {
             inner: rig.store.clone(),
+            ours: Mutex::default(),
             change: |file| vec![RemoteFile { size: None, ..file }],
         })
     };

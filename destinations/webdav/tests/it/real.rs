@@ -100,7 +100,11 @@ async fn files_appear_whole_and_are_not_replaced_unasked() -> Test {
         );
         // Nothing is left of the temporary names, and nothing younger than a day would be touched.
         let leftovers = store.extra().leftovers.ok_or("it has leftovers")?;
-        assert_eq!(leftovers.remove_leftovers().await?, 0, "{variable}");
+        assert_eq!(
+            leftovers.remove_leftovers(&|_| true).await?,
+            0,
+            "{variable}"
+        );
     }
     Ok(())
 }
