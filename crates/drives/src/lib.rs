@@ -5,11 +5,15 @@
 //! missing folder. What it remembers is a cache: an id that the service does not know any more is dropped and looked up
 //! once again.
 
-use std::collections::HashMap;
+mod memo;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use larder_destination::{Call, Error, ErrorKind, Result};
+
+use memo::Memo;
 
 /// What a store has to offer.
 #[async_trait]
@@ -48,13 +52,13 @@ pub struct Node {
 
 /// One folder of a store, and the files in it that are known.
 ///
-/// Holds about 150 bytes for each file of the folder, once it was listed.
+/// Holds about 270 bytes for each file of the folder, once it was listed, and 16 MiB at most.
 pub struct Tree<D> {
     drive: Arc<D>,
     root: String,
     path: Vec<String>,
     folder: Mutex<Option<String>>,
-    files: Mutex<HashMap<String, Vec<Node>>>,
+    files: Mutex<Memo>,
     /// Held while folders are made, so that two transfers do not make two of one name.
     making: tokio::sync::Mutex<()>,
 }
@@ -160,10 +164,7 @@ impl<D: Drive> Tree<D> {
 
     /// Remembers a file that a listing showed.
     pub fn note(&self, name: &str, node: Node) {
-        let mut files = lock(&self.files);
-        let known = files.entry(name.to_owned()).or_default();
-        known.retain(|known| known.id != node.id);
-        known.push(node);
+        lock(&self.files).note(name, node);
     }
 
     /// Forgets all files: a listing begins.
@@ -173,12 +174,7 @@ impl<D: Drive> Tree<D> {
 
     /// From now on `name` is these files.
     pub fn keep(&self, name: &str, nodes: Vec<Node>) {
-        let mut files = lock(&self.files);
-        if nodes.is_empty() {
-            files.remove(name);
-        } else {
-            files.insert(name.to_owned(), nodes);
-        }
+        lock(&self.files).keep(name, nodes);
     }
 
     /// Asks the service for the files called `name`, the newest first, and remembers them.
@@ -209,7 +205,7 @@ impl<D: Drive> Tree<D> {
         F: Fn(Vec<Node>) -> W,
         W: Future<Output = Result<T>>,
     {
-        let mut known = lock(&self.files).get(name).cloned().unwrap_or_default();
+        let mut known = lock(&self.files).get(name);
         if !known.is_empty() {
             known.sort_by_key(|node| std::cmp::Reverse(node.made));
             match work(known).await {
@@ -253,6 +249,24 @@ impl<D: Drive> Tree<D> {
         }
     }
 }
+
+/// Collects what has one name, of which there are few.
+///
+/// # Errors
+/// [`ErrorKind::Config`] for more than a thousand: a list of them has no bound. Those of the stream.
+pub async fn few<T>(call: &Call, items: impl Stream<Item = Result<T>>) -> Result<Vec<T>> {
+    let items: Vec<T> = items.take(MOST_OF_A_NAME + 1).try_collect().await?;
+    if items.len() > MOST_OF_A_NAME {
+        let text = format!(
+            "more than {MOST_OF_A_NAME} files or folders have one name: remove those that do not belong there"
+        );
+        return Err(call.error(ErrorKind::Config, text));
+    }
+    Ok(items)
+}
+
+/// Files or folders of one name that are dealt with.
+const MOST_OF_A_NAME: usize = 1_000;
 
 /// The content of a lock, also after a panic elsewhere: what is cached is whole at any time.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

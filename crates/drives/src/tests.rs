@@ -118,6 +118,28 @@ async fn an_id_that_is_gone_is_looked_up_once_more() -> Result<()> {
 }
 
 #[tokio::test]
+async fn files_that_there_is_no_room_for_are_asked_for_as_a_whole() -> Result<()> {
+    let tree = Tree::new(Arc::new(Fake::default()), "root", "a");
+    tree.make_folder(&call()).await?;
+    let newest = |nodes: Vec<Node>| async move { Ok(nodes.first().map(|node| node.id.clone())) };
+    for (id, made) in [("old", 1), ("new", 2)] {
+        lock(&tree.drive.files).push(("id-a".into(), "f".into(), node(id, made)));
+    }
+    // The listing of a folder with much in it shows one file of the name before the memory is full, and one after.
+    tree.note("f", node("old", 1));
+    tree.note("theirs", node(&"x".repeat(memo::MOST_BYTES - 500), 1));
+    tree.note("also theirs", node(&"x".repeat(500), 1));
+    tree.note("f", node(&format!("new{}", " ".repeat(500)), 2));
+    tree.asked();
+    assert_eq!(
+        tree.with_files(&call(), "f", newest).await?.as_deref(),
+        Some("new")
+    );
+    assert_eq!(tree.asked(), ["files id-a f"]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_missing_file_and_a_missing_folder_are_told_apart() -> Result<()> {
     let tree = Tree::new(Arc::new(Fake::default()), "root", "a");
     tree.make_folder(&call()).await?;

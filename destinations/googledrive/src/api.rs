@@ -6,9 +6,8 @@
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use futures_util::TryStreamExt;
 use larder_destination::{Body, Capacity, Download, ErrorKind, Result};
-use larder_drives::{Drive, Node};
+use larder_drives::{Drive, Node, few};
 use larder_httpkit::http::{Method, StatusCode, Url};
 use larder_httpkit::{
     Call, Chunked, Codes, Meaning, Outcome, Page, Part, Refused, Reply, Request, Service, Session,
@@ -124,11 +123,8 @@ impl Api {
     /// All items that fulfil `query`: for names, of which there are few.
     async fn all(&self, call: &Call, query: &str) -> Result<Vec<Item>> {
         let deadline = self.service.list_deadline();
-        larder_httpkit::pages(call.clone(), deadline, |token| {
-            self.page(call, query, token)
-        })
-        .try_collect()
-        .await
+        let page = |token| self.page(call, query, token);
+        few(call, larder_httpkit::pages(call.clone(), deadline, page)).await
     }
 
     pub async fn download(&self, call: &Call, id: &str) -> Outcome<Download> {

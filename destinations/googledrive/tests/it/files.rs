@@ -174,6 +174,24 @@ async fn of_several_files_of_one_name_the_newest_counts() -> Test {
 }
 
 #[tokio::test]
+async fn files_of_one_name_without_end_are_an_error() -> Test {
+    let service = Service::start(Settings::default()).await?;
+    let (store, folder) = folder(&service).await?;
+    for _ in 0..1_000 {
+        service.drive.add(&folder, "f", Some(b"old"));
+    }
+    service.drive.add(&folder, "f", Some(b"newest"));
+    let error = store.get("f").await.map(drop).expect_err("a refusal");
+    assert_eq!(*error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("more than 1000"), "{error}");
+    // A listing shows them all; to read one, they are asked for again.
+    assert_eq!(names(store.as_ref()).await?.len(), 1_001);
+    assert_eq!(kind(store.delete("f").await), Some(ErrorKind::Config));
+    assert_eq!(service.drive.files(&folder).len(), 1_001);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_failed_replacement_leaves_the_old_files() -> Test {
     let service = Service::start(Settings::default()).await?;
     let (store, folder) = folder(&service).await?;
