@@ -19,6 +19,8 @@ pub enum Consent<'a> {
         address: &'a str,
         /// What to type there.
         code: &'a str,
+        /// What such a sign-in cannot do that one in a browser can, as a sentence; empty when there is nothing.
+        lacks: &'a str,
     },
 }
 

@@ -71,8 +71,12 @@ const FORM: Form = Form {
         // Google gives a refresh token only to those who ask for it, and only with a new consent.
         parameters: &[("access_type", "offline"), ("prompt", "consent")],
         device_url: "https://oauth2.googleapis.com/device/code",
-        // The only scope of Drive that devices may have; it shows an application its own files.
+        // The only scope of Drive that devices may have; it shows an application its own files
+        // (https://developers.google.com/identity/protocols/oauth2/limited-input-device#allowedscopes).
         device_scope: "https://www.googleapis.com/auth/drive.file",
+        device_lacks: "With a code Google lets Larder see only files that it made with this --oauth-client-id: not those \
+                       that another program such as Duplicati made, nor those that you put there in a browser. To see \
+                       all files, sign in without --device.",
     },
 };
 

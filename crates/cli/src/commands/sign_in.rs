@@ -79,7 +79,15 @@ impl AskConsent for Screen {
                 note(address);
                 open_browser(address);
             }
-            Consent::Device { address, code } => {
+            Consent::Device {
+                address,
+                code,
+                lacks,
+            } => {
+                // Said before the user agrees, since an old backup may be what is missing afterwards.
+                if !lacks.is_empty() {
+                    note(lacks);
+                }
                 note(&format!(
                     "Open {address} on any device, type the code {code} and agree; Ctrl-C gives up."
                 ));

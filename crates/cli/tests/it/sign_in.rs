@@ -132,6 +132,8 @@ fn a_browser_that_comes_back_signs_in() {
         assert!(address.contains(part), "{address}");
     }
     assert!(!address.contains(known::CLIENT_SECRET), "{address}");
+    let full = "scope=https%3A%2F%2Fwww.googleapis.com%2Fauth%2Fdrive&";
+    assert!(address.contains(full), "{address}");
     let (status, back) = browse(&address);
     let back = back.expect("an address to come back to");
     assert_eq!(status, 302);
@@ -141,6 +143,7 @@ fn a_browser_that_comes_back_signs_in() {
     assert_eq!(browse(&format!("{own}/?state=guessed&code=foreign")).0, 404);
     assert_eq!(browse(&back).0, 200);
     let ran = ended(child, errors).code(0);
+    assert!(!ran.err.contains("only files"), "{}", ran.err);
     let token = service.token(&ran);
     service.works(&token);
     assert!(
@@ -160,6 +163,15 @@ fn a_code_signs_in_from_another_device() {
         ran.err
     );
     assert!(ran.err.contains("GQVQ-JKEC"), "{}", ran.err);
+    // What such a sign-in does not see is said before the user agrees.
+    let said = ran
+        .err
+        .find("only files that it made with this --oauth-client-id");
+    assert!(
+        said.is_some_and(|said| Some(said) < ran.err.find("GQVQ-JKEC")),
+        "{}",
+        ran.err
+    );
     let token = service.token(&ran);
     service.works(&token);
     args.push("--json".to_owned());

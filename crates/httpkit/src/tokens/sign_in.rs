@@ -34,6 +34,8 @@ pub struct Endpoints {
     pub device_url: &'static str,
     /// The scope that can be asked for there.
     pub device_scope: &'static str,
+    /// What that scope lacks beside the usual one, as a sentence for the user; empty when nothing.
+    pub device_lacks: &'static str,
 }
 
 /// What a sign-in needs, from the options.
@@ -135,6 +137,7 @@ impl Exchange<'_> {
         user.ask(&Consent::Device {
             address: &begun.verification_uri,
             code: &begun.user_code,
+            lacks: self.asked.endpoints.device_lacks,
         });
         let lasts = Duration::from_secs(begun.expires_in).min(LONGEST_CODE);
         match tokio::time::timeout(lasts, self.poll(&begun)).await {
