@@ -48,8 +48,8 @@ pub struct SignedIn {
     pub value: Secret,
 }
 
-/// Signs a user in. Waits for the user, ten minutes at most in a browser and half an hour with a code; dropping the
-/// future ends the wait and leaves nothing behind.
+/// Signs a user in. Waits for the user, ten minutes at most in a browser and half an hour with a code, and two minutes
+/// more at most for the service; dropping the future ends the wait and leaves nothing behind.
 ///
 /// # Errors
 /// [`ErrorKind::Config`](crate::ErrorKind::Config) when an option is missing that it needs,

@@ -48,32 +48,49 @@ impl Loopback {
 
     /// Waits for the answer; the port closes then.
     pub(super) async fn code(self, call: &Call) -> Result<Secret> {
-        let answer = tokio::time::timeout(LONGEST_CONSENT, self.answer()).await;
+        let accept = || async { Ok(self.listener.accept().await?.0) };
+        let answer = tokio::time::timeout(LONGEST_CONSENT, answer(&self.state, accept)).await;
         let answer = answer.map_err(|_| call.error(ErrorKind::Network, LATE))?;
+        let answer = answer.map_err(|error| {
+            call.error(ErrorKind::Other, "the browser cannot be heard")
+                .caused_by(error)
+        })?;
         answer.map_err(|reason| {
             let text = format!("the sign-in was refused: {reason}");
             call.error(ErrorKind::SignInNeeded, text)
         })
     }
+}
 
-    async fn answer(&self) -> Answer {
-        // Browsers open connections in advance and ask for more than they were sent to, so several are served at once.
-        let mut visits = JoinSet::new();
-        loop {
-            tokio::select! {
-                visitor = self.listener.accept(), if visits.len() < MOST_VISITS => {
-                    if let Ok((stream, _)) = visitor {
-                        let state = self.state.clone();
-                        visits.spawn(async move {
-                            let served = tokio::time::timeout(LONGEST_VISIT, serve(stream, &state));
-                            served.await.ok().flatten()
-                        });
-                    }
+/// Serves visitors until one brings the answer, or until several in a row cannot be taken: a program that has too many
+/// files open may have fewer in a moment.
+async fn answer<F>(state: &str, accept: impl Fn() -> F) -> std::io::Result<Answer>
+where
+    F: Future<Output = std::io::Result<TcpStream>>,
+{
+    // Browsers open connections in advance and ask for more than they were sent to, so several are served at once.
+    let mut visits = JoinSet::new();
+    let mut failures = 0;
+    loop {
+        tokio::select! {
+            visitor = accept(), if visits.len() < MOST_VISITS => match visitor {
+                Ok(stream) => {
+                    failures = 0;
+                    let state = state.to_owned();
+                    visits.spawn(async move {
+                        let served = tokio::time::timeout(LONGEST_VISIT, serve(stream, &state));
+                        served.await.ok().flatten()
+                    });
                 }
-                Some(visit) = visits.join_next() => {
-                    if let Ok(Some(answer)) = visit {
-                        return answer;
-                    }
+                Err(error) if failures == MOST_FAILURES => return Err(error),
+                Err(_) => {
+                    failures += 1;
+                    tokio::time::sleep(FAILURE_PAUSE * failures).await;
+                }
+            },
+            Some(visit) = visits.join_next() => {
+                if let Ok(Some(answer)) = visit {
+                    return Ok(answer);
                 }
             }
         }
@@ -143,11 +160,15 @@ fn answer_of(head: &str, state: &str) -> Option<Answer> {
 }
 
 /// A user who was called away.
-const LONGEST_CONSENT: Duration = Duration::from_secs(600);
+pub(super) const LONGEST_CONSENT: Duration = Duration::from_secs(600);
 /// One connection of a browser on this machine.
 const LONGEST_VISIT: Duration = Duration::from_secs(10);
 /// Connections served at the same time; further ones wait.
 const MOST_VISITS: usize = 16;
+/// Visitors in a row that cannot be taken, after which nobody waits any more, and the pause after the first of them; it
+/// grows by as much with each. Together they are eleven seconds.
+const MOST_FAILURES: u32 = 10;
+const FAILURE_PAUSE: Duration = Duration::from_millis(200);
 /// Longest head of a request; browsers send some kilobytes.
 const LONGEST_HEAD: usize = 64 << 10;
 
@@ -211,6 +232,42 @@ mod tests {
             TcpStream::connect(&address).await.is_err(),
             "the port is closed"
         );
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_port_that_takes_nobody_ends_the_wait() {
+        let tried = std::cell::Cell::new(0);
+        let begin = tokio::time::Instant::now();
+        let accept = || {
+            tried.set(tried.get() + 1);
+            std::future::ready(Err(std::io::Error::from_raw_os_error(24)))
+        };
+        let ended = tokio::time::timeout(LONGEST_CONSENT, answer("s", accept)).await;
+        let error = ended.expect("an end").map(drop).expect_err("an error");
+        assert_eq!(error.raw_os_error(), Some(24));
+        assert_eq!(tried.get(), MOST_FAILURES + 1);
+        assert_eq!(begin.elapsed(), Duration::from_secs(11));
+    }
+
+    #[tokio::test]
+    async fn a_visitor_who_cannot_be_taken_keeps_nobody_out()
+    -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let mut visit = TcpStream::connect(listener.local_addr()?).await?;
+        visit
+            .write_all(b"GET /?state=s&code=c HTTP/1.1\r\n\r\n")
+            .await?;
+        let tried = std::cell::Cell::new(0);
+        let accept = async || {
+            tried.set(tried.get() + 1);
+            match tried.get() {
+                1 | 2 => Err(std::io::Error::from_raw_os_error(24)),
+                _ => Ok(listener.accept().await?.0),
+            }
+        };
+        let found = answer("s", accept).await?;
+        assert_eq!(found.as_ref().map(Secret::expose), Ok("c"));
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use reqwest::{Method, Url};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::loopback::Loopback;
+use super::loopback::{LONGEST_CONSENT, Loopback};
 use super::own_client::Client;
 use super::{Granted, KnownSecrets, REPLY_BYTES, meaning};
 use crate::client::Settings;
@@ -68,10 +68,19 @@ impl Asked {
             service: Service::new(self.provider, settings, signer, meaning, tools)?,
             known_secrets,
         };
-        let granted = match way {
-            SignInWay::Browser => exchange.in_a_browser(tools, user).await?,
-            SignInWay::Device => exchange.with_a_code(user).await?,
+        let whole = async {
+            match way {
+                SignInWay::Browser => exchange.in_a_browser(tools, user).await,
+                SignInWay::Device => exchange.with_a_code(user).await,
+            }
         };
+        let longest = match way {
+            SignInWay::Browser => LONGEST_CONSENT,
+            SignInWay::Device => LONGEST_CODE,
+        };
+        // The time-outs of requests may be switched off.
+        let granted = tokio::time::timeout(longest + LONGEST_ANSWERS, whole).await;
+        let granted = granted.map_err(|_| call.error(ErrorKind::Network, SLOW))??;
         let text = "the service gave no refresh token, so the sign-in would end within the hour";
         let value = granted.refresh_token.filter(|token| !token.is_empty());
         let value = value.ok_or_else(|| call.error(ErrorKind::SignInNeeded, text))?;
@@ -218,7 +227,66 @@ const WRONG_CLIENT: Advice = Advice {
 };
 /// The user did not come in time.
 pub(super) const LATE: &str = "nobody agreed in time: begin the sign-in anew";
+const SLOW: &str = "the service did not answer in time: begin the sign-in anew";
 /// No code is waited for longer, whatever the service says.
 const LONGEST_CODE: Duration = Duration::from_secs(1800);
+/// What the answers of the service may take beside the wait for the user.
+const LONGEST_ANSWERS: Duration = Duration::from_secs(120);
 /// Added to the pause when the service asks for that (RFC 8628, section 3.5).
 const SLOWER: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::client::{Proxy, Timeouts};
+
+    struct Nobody;
+
+    impl AskConsent for Nobody {
+        fn ask(&self, _: &Consent<'_>) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_never_answers_ends_the_sign_in()
+    -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let url = Url::parse(&format!("http://{}/", silent.local_addr()?))?;
+        let asked = Asked {
+            provider: "test",
+            client: Client {
+                id: "id".to_owned(),
+                secret: Secret::default(),
+            },
+            authorization_url: url.clone(),
+            device_url: Some(url.clone()),
+            token_url: url,
+            scope: "all",
+            endpoints: Endpoints {
+                authorization_url: "",
+                parameters: &[],
+                device_url: "",
+                device_scope: "some",
+                device_lacks: "",
+            },
+        };
+        let settings = Settings {
+            timeouts: Timeouts {
+                short: None,
+                list: None,
+                stall: None,
+            },
+            proxy: Proxy::Direct,
+            ..Settings::default()
+        };
+        let (tools, begin) = (Tools::system(), Instant::now());
+        let signing_in = asked.sign_in(SignInWay::Device, &settings, &tools, &Nobody, "option");
+        let ended = tokio::time::timeout(2 * LONGEST_CODE, signing_in).await;
+        let error = ended?.map(drop).expect_err("nobody answered");
+        assert_eq!(error.kind(), &ErrorKind::Network);
+        assert!(error.to_string().ends_with(SLOW), "{error}");
+        assert!(begin.elapsed() >= LONGEST_CODE);
+        Ok(())
+    }
+}
