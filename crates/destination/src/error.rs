@@ -66,7 +66,8 @@ pub enum ErrorKind {
     Untrusted(String),
     /// The destination is full.
     Quota,
-    /// The server asks to slow down, with its wish if it named one.
+    /// The server asks to slow down, with its wish if it named one. A wish above [`LONGEST_WAIT`] is that of a service that
+    /// counts each request that comes too early; a provider cuts all others.
     Busy(Option<Duration>),
     /// Connection, name resolution, time-out or a temporary fault of the server.
     Network,
@@ -95,6 +96,8 @@ pub enum RetryClass {
     Backoff,
     /// The server named the pause, here at most [`LONGEST_WAIT`].
     After(Duration),
+    /// Trying again before this time is over makes it longer: it is waited for as a whole, or not at all.
+    Later(Duration),
     /// The name is taken, or what was begun under it is lost: another name helps.
     OtherName,
     /// The folder has to be created first.
@@ -140,7 +143,8 @@ impl ErrorKind {
     #[must_use]
     pub fn retry_class(&self) -> RetryClass {
         match self {
-            Self::Busy(Some(wait)) => RetryClass::After((*wait).min(LONGEST_WAIT)),
+            Self::Busy(Some(wait)) if *wait > LONGEST_WAIT => RetryClass::Later(*wait),
+            Self::Busy(Some(wait)) => RetryClass::After(*wait),
             Self::Busy(None) | Self::Network | Self::Corrupt | Self::Other => RetryClass::Backoff,
             Self::FolderMissing => RetryClass::CreateFolder,
             Self::Exists => RetryClass::OtherName,

@@ -28,9 +28,21 @@ pub(crate) struct RetrySettings {
 }
 
 impl RetrySettings {
+    /// The pause before attempt `attempt` (1 = first repetition); `None` when there is to be none.
+    pub(crate) fn next(&self, attempt: u32, class: RetryClass) -> Option<Duration> {
+        let wait = self.pause(attempt, class);
+        let helps = match class {
+            RetryClass::Never | RetryClass::CreateFolder => false,
+            // A part of it would be waited for in vain.
+            RetryClass::Later(wish) => wait >= wish,
+            RetryClass::Backoff | RetryClass::After(_) | RetryClass::OtherName => true,
+        };
+        (helps && attempt <= self.retries).then_some(wait)
+    }
+
     /// The pause before attempt `attempt` (1 = first repetition). Doubling and a server's wish end at
     /// [`LONGEST_WAIT`]; a delay that the user asked for is kept, however long.
-    pub(crate) fn pause(&self, attempt: u32, class: RetryClass) -> Duration {
+    fn pause(&self, attempt: u32, class: RetryClass) -> Duration {
         let own = if self.exponential {
             let factor = 1_u32.checked_shl(attempt.saturating_sub(1));
             self.delay
@@ -44,6 +56,7 @@ impl RetrySettings {
             RetryClass::After(wish) => own.max(wish.min(LONGEST_WAIT)),
             RetryClass::Never
             | RetryClass::Backoff
+            | RetryClass::Later(_)
             | RetryClass::OtherName
             | RetryClass::CreateFolder => own,
         }
@@ -351,14 +364,10 @@ impl Remote {
 
     /// Says that an attempt failed and waits before the next; false when there is none left.
     pub(crate) fn wait_for_retry(&self, what: &str, attempt: u32, error: &Error) -> Result<bool> {
-        let class = retry_class(error);
-        if attempt > self.retry.retries
-            || matches!(class, RetryClass::Never | RetryClass::CreateFolder)
-        {
+        let Some(wait) = self.retry.next(attempt, retry_class(error)) else {
             return Ok(false);
-        }
+        };
         self.counts.retries.fetch_add(1, Ordering::Relaxed);
-        let wait = self.retry.pause(attempt, class);
         self.reporter.say(
             Level::Retry,
             "RetryTransfer",
@@ -655,6 +664,28 @@ mod tests {
             assert!(error.to_string().contains("more than 2500"), "{error}");
             assert_eq!(given.load(Ordering::Relaxed), 3);
         }
+    }
+
+    #[test]
+    fn a_pause_that_must_be_kept_is_kept_whole_or_not_at_all() {
+        let next = |delay: u64, attempt, class| {
+            let settings = RetrySettings {
+                retries: 2,
+                delay: Duration::from_secs(delay),
+                exponential: false,
+            };
+            settings.next(attempt, class).map(|wait| wait.as_secs())
+        };
+        let later = RetryClass::Later(Duration::from_secs(3600));
+        assert_eq!(next(10, 1, later), None);
+        assert_eq!(next(3599, 1, later), None);
+        assert_eq!(next(3600, 1, later), Some(3600));
+        assert_eq!(next(7200, 2, later), Some(7200));
+        assert_eq!(next(7200, 3, later), None);
+        let after = RetryClass::After(Duration::from_secs(60));
+        assert_eq!(next(10, 2, after), Some(60));
+        assert_eq!(next(10, 3, after), None);
+        assert_eq!(next(10, 1, RetryClass::Never), None);
     }
 
     #[test]

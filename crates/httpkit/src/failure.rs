@@ -219,6 +219,11 @@ fn status_kind(status: StatusCode, headers: &HeaderMap) -> ErrorKind {
 /// date says nothing. At most [`LONGEST_WAIT`], whatever the server wishes.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    wish(headers).map(|wish| wish.min(LONGEST_WAIT))
+}
+
+/// The same as the server says it, for one that means it.
+pub(crate) fn wish(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let seconds = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         text.parse().unwrap_or(u64::MAX)
@@ -227,7 +232,7 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         let until = http_date(text)?;
         u64::try_from(until.saturating_sub(sent)).unwrap_or(0)
     };
-    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
+    Some(Duration::from_secs(seconds))
 }
 
 /// Finds our verifier's refusal among the causes of an error.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use larder_destination::{Clock, ErrorKind, Random, Result, Tools};
+use larder_destination::{Clock, ErrorKind, LONGEST_WAIT, Random, Result, Tools};
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, LOCATION};
 use serde::de::DeserializeOwned;
@@ -144,7 +144,10 @@ impl Service {
                 continue;
             }
             let failure = self.advised(refused.failure(call, self.dialect));
-            if let ErrorKind::Busy(Some(wish)) = failure.kind() {
+            // A longer wish is not one to wait for here.
+            if let ErrorKind::Busy(Some(wish)) = failure.kind()
+                && *wish <= LONGEST_WAIT
+            {
                 self.pace.hold(&host, *wish);
             }
             return Err(failure);

@@ -1,12 +1,13 @@
 //! The AuthID service of Duplicati: `GET …/refresh` with the AuthID in a header gives an access token.
 //!
 //! Facts: the public source of the service (github.com/duplicati/oauth-handler) and of Duplicati's client. Only the
-//! header is used, so that the AuthID appears in no log of addresses.
+//! header is used, so that the AuthID appears in no log of addresses. The service counts the requests for an AuthID and, when
+//! there were too many, wants an hour without any ("wait 60 minutes"): until then nothing is asked.
 
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use larder_destination::{Advice, ErrorKind, Result, Tools};
+use larder_destination::{Advice, Clock, Error, ErrorKind, LONGEST_WAIT, Result, Tools};
 use larder_options::Secret;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use super::{REPLY_BYTES, Source, Token};
 use crate::authorize::Authorize;
 use crate::client::Settings;
-use crate::failure::Call;
+use crate::failure::{Call, wish};
 use crate::refused::{Meaning, Refused};
 use crate::request::{Redirects, Request, Wait};
 use crate::service::Service;
@@ -28,6 +29,15 @@ pub(super) struct AuthId {
     url: Url,
     id: Arc<Id>,
     link: String,
+    clock: Arc<dyn Clock>,
+    closed: Mutex<Option<Closed>>,
+}
+
+/// The service wants no request before this time, in seconds since 1970 UTC, and why.
+#[derive(Clone, Debug)]
+struct Closed {
+    until: i64,
+    words: String,
 }
 
 /// The AuthID in use. A refresh may hand out one of the second kind, which is used for the rest of the run.
@@ -56,13 +66,37 @@ impl AuthId {
             url,
             id,
             link,
+            clock: Arc::clone(&tools.clock),
+            closed: Mutex::default(),
         })
+    }
+
+    fn closed(&self) -> std::sync::MutexGuard<'_, Option<Closed>> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The error while the service wants no request.
+    fn refusal(&self, call: &Call, now: i64) -> Option<Error> {
+        let Closed { until, words } = self.closed().clone()?;
+        let left = u64::try_from(until.saturating_sub(now)).ok()?;
+        if left == 0 {
+            return None;
+        }
+        // To the minute, and not too early.
+        let time = jiff::Timestamp::from_second(until.saturating_add(59)).unwrap_or_default();
+        let time = time.to_zoned(self.clock.zone()).strftime("%Y-%m-%d %H:%M");
+        let text = format!("{words}; it may be asked again from {time} on, and not before");
+        let error = call.error(ErrorKind::Busy(Some(Duration::from_secs(left))), text);
+        Some(error.advice(&CLOSED))
     }
 }
 
 #[async_trait]
 impl Source for AuthId {
     async fn fetch(&self, call: &Call, now: i64) -> Result<Token> {
+        if let Some(error) = self.refusal(call, now) {
+            return Err(error);
+        }
         // The service may send clients on to one of its workers. The header goes along, to HTTPS only.
         let request = Request::get(self.url.clone(), Wait::Short).follow(Redirects::Signed);
         let reply: Reply = self
@@ -75,6 +109,14 @@ impl Source for AuthId {
                     let text = format!("{words}; a new AuthID is to be had at {}", self.link);
                     call.error(ErrorKind::SignInNeeded, text)
                         .advice(&NEW_AUTHID)
+                }
+                ErrorKind::Busy(Some(wait)) if *wait > LONGEST_WAIT => {
+                    let (now, wait) = (self.clock.seconds(), wait.as_secs());
+                    *self.closed() = Some(Closed {
+                        until: now.saturating_add(i64::try_from(wait).unwrap_or(i64::MAX)),
+                        words: failure.error.message().to_owned(),
+                    });
+                    self.refusal(call, now).unwrap_or(failure.error)
                 }
                 _ => failure.error,
             })?;
@@ -144,18 +186,20 @@ fn meaning(_: &Call, refused: &Refused) -> Option<Meaning> {
             .unwrap_or_default(),
     };
     let status = refused.status.as_u16();
+    let wait = wish(&refused.headers).or_else(|| minutes_in(&reason));
+    let busy = |wait: Duration| Some(ErrorKind::Busy(Some(wait.min(A_DAY))));
     let (kind, words) = match status {
         503 if reason.is_empty() => (
-            Some(ErrorKind::Busy(Some(AN_HOUR))),
+            busy(wait.unwrap_or(LONGEST_WAIT)),
             "the AuthID service has no room for today's requests, try again in a few hours"
                 .to_owned(),
         ),
-        // It counts the refreshes of an AuthID and wants an hour without any.
         503 => (
-            Some(ErrorKind::Busy(Some(AN_HOUR))),
+            busy(wait.unwrap_or(AN_HOUR)),
             format!("the AuthID service refuses: {reason}"),
         ),
-        408 | 429 => (None, String::new()),
+        408 => (None, String::new()),
+        429 => (wait.and_then(busy), String::new()),
         400..=499 => (
             Some(ErrorKind::SignInNeeded),
             format!("the AuthID was refused: {reason}"),
@@ -174,8 +218,23 @@ fn meaning(_: &Call, refused: &Refused) -> Option<Meaning> {
     })
 }
 
+/// The wait in a sentence as "Too many requests for this key, wait 60 minutes".
+fn minutes_in(reason: &str) -> Option<Duration> {
+    let (_, rest) = reason.split_once("wait ")?;
+    let (number, unit) = rest.split_once(' ')?;
+    let minutes: u64 = number.parse().ok()?;
+    unit.starts_with("minute")
+        .then(|| Duration::from_secs(minutes.saturating_mul(60)))
+}
+
 const NEW_AUTHID: Advice = Advice {
     id: "SignInNeeded",
     help: "get a new AuthID at the address that is named, and give it as --authid",
 };
+const CLOSED: Advice = Advice {
+    id: "DestinationBusy",
+    help: "wait until then, or give a --retry-delay that is as long; with --oauth-client-id no such service stands in between",
+};
 const AN_HOUR: Duration = Duration::from_secs(3600);
+/// No wish is longer.
+const A_DAY: Duration = Duration::from_secs(86_400);

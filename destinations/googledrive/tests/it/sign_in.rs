@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use larder_destination::{Body, Existing, TokenStore, Tools, test};
+use larder_destination::{Body, Existing, RetryClass, TokenStore, Tools, test};
 use larder_options::Secret;
 use larder_testkit::simulators::google_drive::Settings;
 use larder_testkit::simulators::{Fault, Trouble};
@@ -245,6 +245,90 @@ async fn the_authid_service_s_refusals_say_what_helps() -> Test {
         let error = test(store.as_ref()).await.expect_err("a refusal");
         assert!(matches!(error.kind(), ErrorKind::Busy(Some(_))), "{error}");
         assert!(error.to_string().contains(expected), "{error}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_pause_of_an_hour_is_neither_waited_for_nor_prolonged() -> Test {
+    let service = Service::start(Settings::default()).await?;
+    service
+        .drive
+        .change(|settings| settings.accounts.authid_limit = 1);
+    let clock = Arc::new(larder_destination::FixedClock::new(1_000));
+    let tools = Tools {
+        clock: Arc::clone(&clock) as _,
+        ..Tools::system()
+    };
+    let store = service.open_with("", FULL, &tools)?;
+    test(store.as_ref()).await?;
+    service.drive.expire_tokens();
+    let begin = std::time::Instant::now();
+    // 1,000 and an hour of 3,600 seconds are 01:16:40.
+    for (time, left) in [(1_000, 3_600), (2_500, 2_100)] {
+        clock.set(time);
+        let error = test(store.as_ref()).await.expect_err("a refusal");
+        let left = std::time::Duration::from_secs(left);
+        assert_eq!(error.retry_class(), RetryClass::Later(left), "{error}");
+        let words = "Ratelimited, wait 60 minutes; it may be asked again from 1970-01-01 01:17 on";
+        assert!(error.to_string().contains(words), "{error}");
+        assert!(error.advised().is_some());
+    }
+    assert_eq!(service.renewals(), 2, "the service is left alone");
+    // What is left is short enough to be waited for.
+    clock.set(4_500);
+    let error = test(store.as_ref()).await.expect_err("a refusal");
+    let left = std::time::Duration::from_secs(100);
+    assert_eq!(error.retry_class(), RetryClass::After(left));
+    assert!(begin.elapsed() < std::time::Duration::from_secs(60));
+    assert_eq!(service.renewals(), 2);
+    service
+        .drive
+        .change(|settings| settings.accounts.authid_limit = 9);
+    clock.set(4_600);
+    test(store.as_ref()).await?;
+    assert_eq!(service.renewals(), 3);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_pause_is_that_which_the_service_names() -> Test {
+    let service = Service::start(Settings::default()).await?;
+    let busy = |status, reason: &str, wait: Option<&str>| Trouble::Refuse {
+        status,
+        reason: reason.to_owned(),
+        retry_after: wait.map(str::to_owned),
+    };
+    let seconds = std::time::Duration::from_secs;
+    for (trouble, expected) in [
+        (
+            busy(503, "wait 45 minutes", None),
+            RetryClass::Later(seconds(2_700)),
+        ),
+        (
+            busy(503, "too many", None),
+            RetryClass::Later(seconds(3_600)),
+        ),
+        (
+            busy(429, "", Some("1800")),
+            RetryClass::Later(seconds(1_800)),
+        ),
+        (
+            busy(503, "", Some("4294967295")),
+            RetryClass::Later(seconds(86_400)),
+        ),
+        (
+            busy(503, "wait 99999999999999999999 minutes", None),
+            RetryClass::Later(seconds(3_600)),
+        ),
+        (busy(503, "", Some("120")), RetryClass::After(seconds(120))),
+        (busy(503, "", None), RetryClass::After(seconds(300))),
+    ] {
+        let fault = Fault::next("GET", "/refresh", trouble.clone());
+        service.server.fault(fault);
+        let store = service.open("", FULL)?;
+        let error = test(store.as_ref()).await.expect_err("a refusal");
+        assert_eq!(error.retry_class(), expected, "{trouble:?}: {error}");
     }
     Ok(())
 }
