@@ -1,16 +1,16 @@
 //! Sign-in tokens between runs: one file each in the folder `tokens` of the data folder, which only its owner may read.
 //!
 //! A token that a provider replaces is worthless the moment its successor is given out, so the successor is on the disk
-//! before anybody uses what came with it: a new file, written to the end, takes the place of the old one. Each file
-//! stands alone, so there is no lock; a run that finds its token replaced by another run reads the file again.
+//! before anybody uses what came with it: a new file, written to the end, takes the place of the old one. Beside it lies a
+//! lock file, which stays: removing it would let two runs lock two different files of one name.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{ErrorKind as Io, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use larder_options::{Secret, Values};
-use larder_registry::destination::{Error, Result, TokenStore};
+use larder_registry::destination::{Error, Result, TokenLock, TokenStore};
 
 use crate::state;
 
@@ -34,6 +34,34 @@ impl TokenFiles {
 }
 
 impl TokenStore for TokenFiles {
+    fn try_lock(&self, key: &str) -> Result<Option<TokenLock>> {
+        let Some(folder) = &self.0 else {
+            return Ok(Some(TokenLock::new(())));
+        };
+        let path = folder.join(file_name(key) + ".lock");
+        let opened = make(folder).and_then(|()| {
+            let mut options = File::options();
+            options.write(true).create(true).truncate(false).mode(0o600);
+            options.open(&path)
+        });
+        let locked = match opened {
+            Ok(file) => file.try_lock().map(|()| TokenLock::new(Held(file))),
+            Err(error) => Err(TryLockError::Error(error)),
+        };
+        match locked {
+            Ok(lock) => Ok(Some(lock)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            // Where nothing can be written or locked, no run can keep a token either, or none can keep others out.
+            Err(TryLockError::Error(error)) if LOCKLESS.contains(&error.kind()) => {
+                Ok(Some(TokenLock::new(())))
+            }
+            Err(TryLockError::Error(error)) => Err(failed(format!(
+                "the stored sign-in cannot be locked in {}: {error}",
+                path.display()
+            ))),
+        }
+    }
+
     fn get(&self, key: &str) -> Result<Option<Secret>> {
         let Some(folder) = &self.0 else {
             return Ok(None);
@@ -61,12 +89,33 @@ impl TokenStore for TokenFiles {
     }
 }
 
+/// A lock file that is locked.
+struct Held(File);
+
+impl Drop for Held {
+    /// Closing the file would not do: a program that another thread starts at this moment holds a copy of the handle
+    /// until it runs.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
+/// A folder that is read only, or a file system that knows no locks.
+const LOCKLESS: &[Io] = &[
+    Io::PermissionDenied,
+    Io::ReadOnlyFilesystem,
+    Io::Unsupported,
+];
+
+/// Makes the folder.
+fn make(folder: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(folder)
+}
+
 /// Writes the file anew, durably.
 fn write(folder: &Path, path: &Path, token: &Secret) -> std::io::Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
+    make(folder)?;
     let new = path.with_extension(format!("new.{}", std::process::id()));
     // A leftover of a killed run with the same number must not keep its permissions.
     match std::fs::remove_file(&new) {
@@ -139,10 +188,31 @@ mod tests {
     }
 
     #[test]
+    fn one_run_at_a_time_has_the_lock() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let run = || TokenFiles(Some(folder.path().join("tokens")));
+        let (one, two) = (run(), run());
+        let lock = one.try_lock("drive-1").expect("no failure");
+        assert!(lock.is_some());
+        assert!(two.try_lock("drive-1").expect("no failure").is_none());
+        assert!(one.try_lock("drive-1").expect("no failure").is_none());
+        // Another account is none of its business, nor is what is stored under the lock.
+        assert!(two.try_lock("drive-2").expect("no failure").is_some());
+        one.put("drive-1", &"1//one".into()).expect("stored");
+        assert!(two.try_lock("drive-1").expect("no failure").is_none());
+        drop(lock);
+        assert!(two.try_lock("drive-1").expect("no failure").is_some());
+        let path = folder.path().join("tokens/drive-1.lock");
+        let mode = std::fs::metadata(path).expect("a lock file").permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
+    }
+
+    #[test]
     fn without_a_folder_nothing_is_known_and_nothing_kept() {
         let tokens = TokenFiles(None);
         assert_eq!(tokens.get("k").expect("no failure"), None);
         let error = tokens.put("k", &"geheim".into()).expect_err("no place");
         assert!(!error.to_string().contains("geheim"), "{error}");
+        assert!(tokens.try_lock("k").expect("no failure").is_some());
     }
 }

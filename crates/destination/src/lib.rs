@@ -26,7 +26,7 @@ pub use provider::{Config, Opened, Provider, UrlForm};
 pub use sign_in::{AskConsent, Consent, SignIn, SignInWay, SignedIn};
 pub use tools::{
     Clock, FixedClock, LONG_WAIT, LONGEST_WAIT, MemoryTokens, NoWaitListener, Notice, Random,
-    SystemClock, SystemRandom, TokenStore, Tools, Wait, WaitListener,
+    SystemClock, SystemRandom, TokenLock, TokenStore, Tools, Wait, WaitListener,
 };
 pub use url::{Url, UrlError, is_secret_name};
 

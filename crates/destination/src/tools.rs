@@ -1,7 +1,8 @@
 //! What a provider gets from outside so that it stays testable: time, randomness, stored tokens, a way to tell of waits.
 
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use larder_options::Secret;
@@ -106,7 +107,16 @@ impl Random for SystemRandom {
 
 /// Keeps sign-in tokens between runs. A token that a service rotates is lost for good unless it is stored before it is
 /// used, so [`TokenStore::put`] returns only when it lasts.
+///
+/// Who renews a token holds its lock from before it is read until its successor is stored: some services end a sign-in when
+/// an old token comes twice. The calls may wait for a disk, so they are not for threads on which futures run.
 pub trait TokenStore: Send + Sync {
+    /// Takes the lock of `key` against all other runs; `None` while another has it. Does not wait for that.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when there can be no lock although tokens could be kept.
+    fn try_lock(&self, key: &str) -> Result<Option<TokenLock>>;
+
     /// The token kept under `key`, when there is one.
     ///
     /// # Errors
@@ -120,27 +130,70 @@ pub trait TokenStore: Send + Sync {
     fn put(&self, key: &str, token: &Secret) -> Result<()>;
 }
 
+/// The lock of a token; dropping it frees it, as does the end of the program.
+pub struct TokenLock {
+    _held: Box<dyn Send + Sync>,
+}
+
+impl TokenLock {
+    /// A lock that lasts as long as `held`.
+    #[must_use]
+    pub fn new(held: impl Send + Sync + 'static) -> Self {
+        Self {
+            _held: Box::new(held),
+        }
+    }
+}
+
+impl std::fmt::Debug for TokenLock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenLock").finish_non_exhaustive()
+    }
+}
+
 /// Keeps tokens for as long as the program runs.
 #[derive(Debug, Default)]
-pub struct MemoryTokens(std::sync::Mutex<std::collections::HashMap<String, Secret>>);
+pub struct MemoryTokens {
+    tokens: Mutex<HashMap<String, Secret>>,
+    locked: Arc<Mutex<HashSet<String>>>,
+}
+
+/// Frees a key.
+struct Locked {
+    key: String,
+    all: Arc<Mutex<HashSet<String>>>,
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        unpoisoned(&self.all).remove(&self.key);
+    }
+}
 
 impl TokenStore for MemoryTokens {
+    fn try_lock(&self, key: &str) -> Result<Option<TokenLock>> {
+        let is_free = unpoisoned(&self.locked).insert(key.to_owned());
+        Ok(is_free.then(|| {
+            TokenLock::new(Locked {
+                key: key.to_owned(),
+                all: Arc::clone(&self.locked),
+            })
+        }))
+    }
+
     fn get(&self, key: &str) -> Result<Option<Secret>> {
-        let tokens = self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        Ok(tokens.get(key).cloned())
+        Ok(unpoisoned(&self.tokens).get(key).cloned())
     }
 
     fn put(&self, key: &str, token: &Secret) -> Result<()> {
-        let mut tokens = self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        tokens.insert(key.to_owned(), token.clone());
+        unpoisoned(&self.tokens).insert(key.to_owned(), token.clone());
         Ok(())
     }
+}
+
+/// What a lock guards, also after a panic elsewhere: it is whole at any time.
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One long wait, told before it begins.

@@ -7,7 +7,8 @@
 //! | a service account | servers without a user: a key signs for itself |
 //!
 //! [`Tokens`] is the part that all share: one renewal at a time per account, some time before the end, and once more
-//! when the service refuses a token. [`Form::authorize`] chooses the way from the options; [`Form::sign_in`] gets the
+//! when the service refuses a token. Where a renewal uses up what it was made with, other runs are kept out for as long.
+//! [`Form::authorize`] chooses the way from the options; [`Form::sign_in`] gets the
 //! refresh token that an own client needs.
 
 mod authid;
@@ -20,7 +21,7 @@ mod sign_in;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use larder_destination::{Advice, ErrorKind, Result};
+use larder_destination::{Advice, ErrorKind, Result, TokenLock};
 use larder_options::Secret;
 use reqwest::StatusCode;
 use reqwest::header::AUTHORIZATION;
@@ -57,8 +58,15 @@ impl Token {
 /// Where new access tokens come from.
 #[async_trait]
 pub(crate) trait Source: Send + Sync + 'static {
-    /// A new token. Runs to its end even when the transfer that wanted it is given up.
-    async fn fetch(&self, call: &Call, now: i64) -> Result<Token>;
+    /// Waits until no other run renews this sign-in, where that matters; what it gives is held until the new token is there.
+    async fn lock(&self, call: &Call) -> Result<Option<TokenLock>> {
+        let _ = call;
+        Ok(None)
+    }
+
+    /// A new token, other than the one that the service has refused. Runs to its end even when the transfer that wanted it
+    /// is given up.
+    async fn fetch(&self, call: &Call, now: i64, refused: Option<&Secret>) -> Result<Token>;
 
     /// What must not appear in any message.
     fn secrets(&self) -> Vec<String>;
@@ -72,9 +80,16 @@ pub struct Tokens(Arc<Shared>);
 
 struct Shared {
     source: Box<dyn Source>,
-    current: Mutex<Option<Token>>,
+    current: Mutex<Current>,
     /// Held during a renewal, so that many transfers need one.
-    renewing: tokio::sync::Mutex<()>,
+    renewing: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Default)]
+struct Current {
+    token: Option<Token>,
+    /// The one that the service refused last.
+    refused: Option<Secret>,
 }
 
 impl Tokens {
@@ -82,29 +97,45 @@ impl Tokens {
         Self(Arc::new(Shared {
             source: Box::new(source),
             current: Mutex::default(),
-            renewing: tokio::sync::Mutex::default(),
+            renewing: Arc::default(),
         }))
     }
 }
 
 impl Shared {
-    fn current(&self) -> std::sync::MutexGuard<'_, Option<Token>> {
+    fn current(&self) -> std::sync::MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn valid(&self, now: i64) -> Option<Secret> {
-        let token = self.current().clone()?;
+        let token = self.current().token.clone()?;
         (token.ends > now).then_some(token.text)
     }
 
-    async fn renew(&self, call: &Call, now: i64) -> Result<Secret> {
-        let _one_at_a_time = self.renewing.lock().await;
+    /// The token of a renewal. Who gives up leaves the queue, for this program's transfers as for other runs.
+    async fn renewed(self: &Arc<Self>, call: &Call, now: i64) -> Result<Secret> {
+        let turn = Arc::clone(&self.renewing).lock_owned().await;
         if let Some(token) = self.valid(now) {
             return Ok(token);
         }
-        let token = self.source.fetch(call, now).await?;
+        let lock = self.source.lock(call).await?;
+        // On a task of its own: a refresh token that was rotated must be stored although nobody waits any more.
+        let (shared, renewed) = (Arc::clone(self), call.clone());
+        let renewal = tokio::spawn(async move {
+            let _held = (turn, lock);
+            shared.renew(&renewed, now).await
+        });
+        renewal.await.map_err(|error| {
+            call.error(ErrorKind::Other, "the renewal of the sign-in broke off")
+                .caused_by(error)
+        })?
+    }
+
+    async fn renew(&self, call: &Call, now: i64) -> Result<Secret> {
+        let refused = self.current().refused.clone();
+        let token = self.source.fetch(call, now, refused.as_ref()).await?;
         let text = token.text.clone();
-        *self.current() = Some(token);
+        self.current().token = Some(token);
         Ok(text)
     }
 }
@@ -114,15 +145,7 @@ impl Authorize for Tokens {
     async fn sign(&self, call: &Call, request: &mut Request, now: i64) -> Result<()> {
         let token = match self.0.valid(now) {
             Some(token) => token,
-            None => {
-                // On a task of its own: a refresh token that was rotated must be stored although nobody waits any more.
-                let (shared, renewed) = (Arc::clone(&self.0), call.clone());
-                let renewal = tokio::spawn(async move { shared.renew(&renewed, now).await });
-                renewal.await.map_err(|error| {
-                    call.error(ErrorKind::Other, "the renewal of the sign-in broke off")
-                        .caused_by(error)
-                })??
-            }
+            None => self.0.renewed(call, now).await?,
         };
         authorization(request, &format!("Bearer {}", token.expose()));
         Ok(())
@@ -136,11 +159,9 @@ impl Authorize for Tokens {
         let used = header.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         let mut current = self.0.current();
         // Another transfer may have renewed it meanwhile.
-        if current
-            .as_ref()
-            .is_some_and(|token| Some(token.text.expose()) == used)
-        {
-            *current = None;
+        let is_this = |token: &mut Token| Some(token.text.expose()) == used;
+        if let Some(token) = current.token.take_if(is_this) {
+            current.refused = Some(token.text);
         }
         Ok(used.is_some())
     }

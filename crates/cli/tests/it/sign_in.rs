@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use larder_testkit::simulators::google_drive::{GoogleDrive, Settings};
-use larder_testkit::simulators::{Server, known};
+use larder_testkit::simulators::{Fault, Server, Trouble, known};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Runtime;
 
@@ -16,6 +16,7 @@ use crate::support::{Place, Ran};
 /// The service, and a place to run the program in.
 struct Service {
     place: Place,
+    drive: Arc<GoogleDrive>,
     server: Server,
     _runtime: Runtime,
 }
@@ -27,6 +28,7 @@ impl Service {
         let server = Server::start(Arc::clone(&drive) as _, "127.0.0.1:0", None);
         Self {
             place: Place::new(),
+            drive,
             server: runtime.block_on(server).expect("a server"),
             _runtime: runtime,
         }
@@ -182,6 +184,34 @@ fn a_code_signs_in_from_another_device() {
             .as_str()
             .is_some_and(|value| value.starts_with("1//"))
     );
+}
+
+/// The service gives a new refresh token with each renewal, and ends the sign-in when an old one comes again.
+#[test]
+fn two_runs_at_once_keep_the_sign_in() {
+    let service = Service::start();
+    service.drive.change(|settings| {
+        settings.accounts.rotates = true;
+        settings.accounts.ends_reused = true;
+    });
+    service.works(known::REFRESH_TOKEN);
+    let token = format!("--oauth-refresh-token={}", known::REFRESH_TOKEN);
+    let list = service.args(&["destination", "list", "googledrive://Backups", &token]);
+    for round in 0..3 {
+        service.drive.expire_tokens();
+        drop(service.server.take_journal());
+        // Long enough for the other run to come while the answer is on its way.
+        let slow = Trouble::Slow { milliseconds: 200 };
+        service.server.fault(Fault::next("POST", "/token", slow));
+        let runs = [(); 2].map(|()| service.place.command(&list).spawn().expect("it starts"));
+        for run in runs {
+            let ran = Ran::of(run.wait_with_output().expect("it ends"));
+            ran.code(0);
+        }
+        let journal = service.server.take_journal();
+        let renewals = journal.iter().filter(|line| line.path == "/token").count();
+        assert_eq!(renewals, 1, "round {round}");
+    }
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl AuthId {
 
 #[async_trait]
 impl Source for AuthId {
-    async fn fetch(&self, call: &Call, now: i64) -> Result<Token> {
+    async fn fetch(&self, call: &Call, now: i64, _: Option<&Secret>) -> Result<Token> {
         if let Some(error) = self.refusal(call, now) {
             return Err(error);
         }

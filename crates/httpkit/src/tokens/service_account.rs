@@ -161,7 +161,7 @@ impl ServiceAccount {
 
 #[async_trait]
 impl Source for ServiceAccount {
-    async fn fetch(&self, call: &Call, now: i64) -> Result<Token> {
+    async fn fetch(&self, call: &Call, now: i64, _: Option<&Secret>) -> Result<Token> {
         let mut claims = json!({
             "iss": self.key.email,
             "scope": self.scope,

@@ -3,7 +3,7 @@
 //! Token endpoint: RFC 6749 (refresh, code), RFC 7636 (PKCE), RFC 8628 (devices), RFC 7523 (service accounts, as
 //! Google's "Using OAuth 2.0 for Server to Server Applications" profiles it).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -47,6 +47,8 @@ pub struct AccountSettings {
     pub requests: u32,
     /// Gives a new refresh token with every refresh and refuses the old one.
     pub rotates: bool,
+    /// Takes an old refresh token that comes again for a stolen one, and ends the sign-in (RFC 9700, section 4.14.2).
+    pub ends_reused: bool,
     /// The application's own client.
     pub client_id: String,
     /// Its secret.
@@ -103,6 +105,7 @@ impl Default for AccountSettings {
             lasts_ms: 3_599_000,
             requests: u32::MAX,
             rotates: false,
+            ends_reused: false,
             client_id: known::CLIENT_ID.to_owned(),
             client_secret: known::CLIENT_SECRET.to_owned(),
             refresh_token: known::REFRESH_TOKEN.to_owned(),
@@ -142,6 +145,8 @@ pub(super) struct Accounts {
     pub settings: AccountSettings,
     tokens: HashMap<String, Token>,
     refresh: HashMap<String, Grant>,
+    /// Refresh tokens that were replaced.
+    spent: HashSet<String>,
     codes: HashMap<String, Code>,
     devices: HashMap<String, (String, u32)>,
     refreshes: HashMap<String, u32>,
@@ -163,6 +168,7 @@ impl Accounts {
             refresh: HashMap::from([(settings.refresh_token.clone(), own)]),
             settings,
             tokens: HashMap::new(),
+            spent: HashSet::new(),
             codes: HashMap::new(),
             devices: HashMap::new(),
             refreshes: HashMap::new(),
@@ -329,10 +335,15 @@ impl Accounts {
 
     fn refresh(&mut self, given: &str, now_ms: u64) -> Answer {
         let Some(grant) = self.refresh.get(given).cloned() else {
+            if self.settings.ends_reused && self.spent.contains(given) {
+                self.refresh.clear();
+                self.expire_all();
+            }
             return oauth_error(400, "invalid_grant");
         };
         let next = self.settings.rotates.then(|| {
             self.refresh.remove(given);
+            self.spent.insert(given.to_owned());
             self.new_refresh(grant.clone())
         });
         self.tokens_reply(grant, next, now_ms)

@@ -59,6 +59,11 @@ pub enum Trouble {
         /// The status.
         status: u16,
     },
+    /// The request has its effect, and the answer's body comes in four pieces, each so long after the one before.
+    Slow {
+        /// How long.
+        milliseconds: u64,
+    },
     /// Nothing happens for so long, then the connection closes.
     Stall {
         /// How long.

@@ -323,7 +323,7 @@ where
 /// Answers `CONNECT` and goes on below TLS.
 fn connect(request: hyper::Request<Incoming>, shared: Arc<Shared>) -> hyper::Response<Body> {
     let Some(acceptor) = shared.tls.clone() else {
-        return response(Answer::empty(405), None);
+        return response(Answer::empty(405), None, None);
     };
     tokio::spawn(async move {
         let Ok(upgraded) = hyper::upgrade::on(request).await else {
@@ -359,7 +359,7 @@ async fn respond(
     };
     (request.body, request.is_whole) = collect(body, limit).await;
     if let Some(answer) = shared.control(&request) {
-        return Ok(response(answer, None));
+        return Ok(response(answer, None, None));
     }
     let answer = match &trouble {
         Some(Trouble::Refuse {
@@ -394,11 +394,12 @@ async fn respond(
         return Err(Broken);
     }
     shared.note(&request, answer.status.as_u16());
-    let cut = match trouble {
-        Some(Trouble::CutReply { after }) => Some(after),
-        _ => None,
+    let (cut, pause) = match trouble {
+        Some(Trouble::CutReply { after }) => (Some(after), None),
+        Some(Trouble::Slow { milliseconds }) => (None, Some(Duration::from_millis(milliseconds))),
+        _ => (None, None),
     };
-    Ok(response(answer, cut))
+    Ok(response(answer, cut, pause))
 }
 
 fn head(method: &Method, uri: &Uri, headers: HeaderMap, is_secure: bool) -> Request {
@@ -442,12 +443,16 @@ async fn collect(mut body: Incoming, limit: Option<u64>) -> (Bytes, bool) {
     (all.freeze(), limit == usize::MAX)
 }
 
-/// The reply on the wire, broken off after `cut` bytes of its body.
-fn response(answer: Answer, cut: Option<u64>) -> hyper::Response<Body> {
+/// The reply on the wire, broken off after `cut` bytes of its body, or in four pieces with pauses.
+fn response(answer: Answer, cut: Option<u64>, pause: Option<Duration>) -> hyper::Response<Body> {
     let len = answer.len();
     let mut left = cut.unwrap_or(u64::MAX);
     let mut pieces: Vec<Result<Frame<Bytes>, Broken>> = Vec::new();
-    for mut piece in answer.body {
+    let body = match pause {
+        Some(_) => in_four(&answer.body.concat()),
+        None => answer.body,
+    };
+    for mut piece in body {
         piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
         left -= piece.len() as u64;
         pieces.push(Ok(Frame::data(piece)));
@@ -455,10 +460,11 @@ fn response(answer: Answer, cut: Option<u64>) -> hyper::Response<Body> {
     if cut.is_some_and(|cut| cut < len) {
         pieces.push(Err(Broken));
     }
-    let stream = futures_util::stream::iter(pieces).then(|piece| async move {
+    let stream = futures_util::stream::iter(pieces).then(move |piece| async move {
         // What went before the break must reach the client.
-        if piece.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        let pause = pause.or(piece.is_err().then_some(Duration::from_millis(20)));
+        if let Some(pause) = pause {
+            tokio::time::sleep(pause).await;
         }
         piece
     });
@@ -471,6 +477,11 @@ fn response(answer: Answer, cut: Option<u64>) -> hyper::Response<Body> {
             .insert(CONTENT_LENGTH, HeaderValue::from(len));
     }
     response
+}
+
+fn in_four(body: &[u8]) -> Vec<Bytes> {
+    let pieces = body.chunks(body.len().div_ceil(4).max(1));
+    pieces.map(Bytes::copy_from_slice).collect()
 }
 
 /// A reply whose body does not end.

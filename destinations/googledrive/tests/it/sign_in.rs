@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use larder_destination::{Body, Existing, RetryClass, TokenStore, Tools, test};
+use larder_destination::{Body, Existing, RetryClass, TokenLock, TokenStore, Tools, test};
 use larder_options::Secret;
 use larder_testkit::simulators::google_drive::Settings;
 use larder_testkit::simulators::{Fault, Trouble};
@@ -163,9 +163,13 @@ async fn a_rotated_token_is_stored_and_used_by_the_next_run() -> Test {
         .drive
         .change(|settings| settings.accounts.rotates = true);
     let tools = Tools::system();
-    for _ in 0..3 {
-        // A new run has no access token; the refresh token of the options is worthless after the first.
-        test(service.open_with("", CLIENT, &tools)?.as_ref()).await?;
+    for renewals in 1..=3 {
+        // The refresh token of the options is worthless after the first. A new run finds the access token, too.
+        for _ in 0..2 {
+            test(service.open_with("", CLIENT, &tools)?.as_ref()).await?;
+            assert_eq!(service.renewals(), renewals);
+        }
+        service.drive.expire_tokens();
     }
     let other = service.open_with("", CLIENT, &Tools::system())?;
     let error = test(other.as_ref()).await.expect_err("a refusal");
@@ -179,6 +183,111 @@ async fn a_rotated_token_is_stored_and_used_by_the_next_run() -> Test {
     Ok(())
 }
 
+/// A store in which two runs meet: who reads waits a moment for the other to read, too.
+#[derive(Default)]
+struct Meeting {
+    tokens: larder_destination::MemoryTokens,
+    readers: std::sync::Mutex<u32>,
+    came: std::sync::Condvar,
+}
+
+impl TokenStore for Meeting {
+    fn try_lock(&self, key: &str) -> Result<Option<TokenLock>> {
+        self.tokens.try_lock(key)
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Secret>> {
+        let found = self.tokens.get(key);
+        let mut readers = self.readers.lock().expect("a lock");
+        *readers += 1;
+        self.came.notify_all();
+        let moment = std::time::Duration::from_millis(500);
+        let alone = |readers: &mut u32| *readers < 2;
+        drop(self.came.wait_timeout_while(readers, moment, alone));
+        found
+    }
+
+    fn put(&self, key: &str, token: &Secret) -> Result<()> {
+        self.tokens.put(key, token)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_runs_that_renew_at_once_do_not_lose_the_sign_in() -> Test {
+    let service = Service::start(Settings::default()).await?;
+    service.drive.change(|settings| {
+        settings.accounts.rotates = true;
+        settings.accounts.ends_reused = true;
+    });
+    let tools = Tools {
+        tokens: Arc::new(Meeting::default()),
+        ..Tools::system()
+    };
+    let (one, two) = (
+        service.open_with("", CLIENT, &tools)?,
+        service.open_with("", CLIENT, &tools)?,
+    );
+    let (one, two) = tokio::join!(test(one.as_ref()), test(two.as_ref()));
+    one?;
+    two?;
+    assert_eq!(service.renewals(), 1, "the second run found the new token");
+    // And the sign-in goes on.
+    service.drive.expire_tokens();
+    test(service.open_with("", CLIENT, &tools)?.as_ref()).await?;
+    assert_eq!(service.renewals(), 2);
+    Ok(())
+}
+
+/// A store that another run locks until it is told to let go.
+#[derive(Default)]
+struct Locked {
+    tokens: larder_destination::MemoryTokens,
+    is_free: std::sync::atomic::AtomicBool,
+    tried: std::sync::atomic::AtomicUsize,
+}
+
+impl TokenStore for Locked {
+    fn try_lock(&self, key: &str) -> Result<Option<TokenLock>> {
+        self.tried.fetch_add(1, Ordering::SeqCst);
+        match self.is_free.load(Ordering::SeqCst) {
+            true => self.tokens.try_lock(key),
+            false => Ok(None),
+        }
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Secret>> {
+        self.tokens.get(key)
+    }
+
+    fn put(&self, key: &str, token: &Secret) -> Result<()> {
+        self.tokens.put(key, token)
+    }
+}
+
+#[tokio::test]
+async fn the_wait_for_another_run_can_be_given_up() -> Test {
+    let service = Service::start(Settings::default()).await?;
+    let locked = Arc::new(Locked::default());
+    let tools = Tools {
+        tokens: Arc::clone(&locked) as _,
+        ..Tools::system()
+    };
+    let store = service.open_with("", CLIENT, &tools)?;
+    let moment = std::time::Duration::from_millis(200);
+    let waiting = tokio::time::timeout(moment, test(store.as_ref())).await;
+    assert!(waiting.is_err(), "it does not wait");
+    let tried = locked.tried.load(Ordering::SeqCst);
+    assert!(tried > 1, "{tried}");
+    tokio::time::sleep(moment).await;
+    // Nobody goes on waiting for a turn that nobody wants.
+    assert!(locked.tried.load(Ordering::SeqCst) <= tried + 1);
+    assert_eq!(service.renewals(), 0);
+    locked.is_free.store(true, Ordering::SeqCst);
+    test(store.as_ref()).await?;
+    assert_eq!(service.renewals(), 1);
+    Ok(())
+}
+
 /// A store that another run writes to right after it was read.
 struct Raced(
     larder_destination::MemoryTokens,
@@ -186,6 +295,11 @@ struct Raced(
 );
 
 impl TokenStore for Raced {
+    /// Files on a system that knows no locks.
+    fn try_lock(&self, _: &str) -> Result<Option<TokenLock>> {
+        Ok(Some(TokenLock::new(())))
+    }
+
     fn get(&self, key: &str) -> Result<Option<Secret>> {
         let before = self.0.get(key)?;
         if let Some(newer) = self.1.lock().expect("a lock").take() {
