@@ -307,42 +307,77 @@ impl Said {
     }
 }
 
+/// The arguments in the text of an option, by the rules of .NET and of C programs on Windows ("Parsing C command-line
+/// arguments", <https://learn.microsoft.com/cpp/c-language/parsing-c-command-line-arguments>), which Duplicati's users
+/// know. They are no shell's: an apostrophe is a letter, and a backslash means something only before a double quote.
 fn split_arguments(text: &str) -> Vec<String> {
-    let (mut out, mut word, mut quote, mut any) = (Vec::new(), String::new(), None, false);
-    for c in text.chars() {
-        match (quote, c) {
-            (None, '"' | '\'') => {
-                quote = Some(c);
-                any = true;
-            }
-            (Some(q), c) if q == c => quote = None,
-            (None, c) if c.is_whitespace() => {
-                if any || !word.is_empty() {
-                    out.push(std::mem::take(&mut word));
+    let mut all = Vec::new();
+    let mut word: Option<String> = None;
+    let mut is_quoted = false;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            ' ' | '\t' if !is_quoted => all.extend(word.take()),
+            '"' => {
+                let word = word.get_or_insert_default();
+                if is_quoted && chars.next_if_eq(&'"').is_some() {
+                    word.push('"');
+                } else {
+                    is_quoted = !is_quoted;
                 }
-                any = false;
             }
-            (_, c) => word.push(c),
+            '\\' => {
+                let mut count = 1;
+                while chars.next_if_eq(&c).is_some() {
+                    count += 1;
+                }
+                let word = word.get_or_insert_default();
+                if chars.peek() != Some(&'"') {
+                    word.extend(std::iter::repeat_n(c, count));
+                    continue;
+                }
+                word.extend(std::iter::repeat_n(c, count / 2));
+                if count % 2 == 1 {
+                    word.extend(chars.next());
+                }
+            }
+            c => word.get_or_insert_default().push(c),
         }
     }
-    if any || !word.is_empty() {
-        out.push(word);
-    }
-    out
+    all.extend(word);
+    all
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Half of a name with an apostrophe was taken for a quotation, and the switches after it for its end.
     #[test]
-    fn switches_are_split_like_a_shell_would() {
-        assert_eq!(
-            split_arguments("--recipient 'A B' --x"),
-            ["--recipient", "A B", "--x"]
-        );
-        assert_eq!(split_arguments("  "), Vec::<String>::new());
-        assert_eq!(split_arguments("\"\" a"), ["", "a"]);
+    fn switches_are_split_as_duplicati_splits_them() {
+        let cases: [(&str, &[&str]); 12] = [
+            ("", &[]),
+            (" \t ", &[]),
+            ("--a  --b\tc ", &["--a", "--b", "c"]),
+            ("--recipient \"A B\" --x", &["--recipient", "A B", "--x"]),
+            ("--recipient=\"A B\"c", &["--recipient=A Bc"]),
+            ("\"\" a", &["", "a"]),
+            (
+                "--recipient O'Brien --x",
+                &["--recipient", "O'Brien", "--x"],
+            ),
+            (
+                "--homedir C:\\keys\\a #b",
+                &["--homedir", "C:\\keys\\a", "#b"],
+            ),
+            ("\"a \\\" b\" \\\"c", &["a \" b", "\"c"]),
+            ("\"a\\\\\" b", &["a\\", "b"]),
+            ("\"a\"\"b\" c", &["a\"b", "c"]),
+            ("\"a b", &["a b"]),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(split_arguments(text), expected, "{text}");
+        }
     }
 
     #[test]
