@@ -36,8 +36,8 @@ mod workers;
 
 pub use backup::BackupRequest;
 pub use context::{Cancel, Event, Level, Message, Monitor, Phase, Progress, Silent, Transfer};
-// Time and randomness, as every part takes them.
 pub use error::{Error, Fault, Result};
+// Time and randomness, as every part takes them.
 pub use larder_destination::{Clock, FixedClock, Random, SystemClock, SystemRandom};
 pub use listing::ListRequest;
 pub use report::{
