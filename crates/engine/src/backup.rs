@@ -24,11 +24,12 @@ use larder_volume::{BlockVolume, Compression, EncryptionKind, PackMethod, Volume
 
 use self::counters::Counters;
 use crate::context::{Level, Phase};
+use crate::notes::{LIST_WRITER, Presence, SOURCES_READ, ZIP_METHOD};
 use crate::phases::Ready;
 use crate::report::BackupReport;
 use crate::run::Run;
 use crate::settings::IndexPolicy;
-use crate::sync::{LIST_WRITER, Mode, Need, RemoteVolume, SOURCES_READ, describe};
+use crate::sync::{Mode, Need, RemoteVolume, describe};
 use crate::words::counted;
 use crate::{Error, Result};
 
@@ -192,9 +193,11 @@ impl Ready<'_> {
 
     /// Notes that this run looked at every entry of the sources and found the blocks of all.
     fn all_was_looked_at(&self) -> Result<()> {
-        self.blocks_are_complete()?;
         let begun = self.started().0.to_string();
-        self.catalog(|c| c.set_param(SOURCES_READ, &begun))
+        self.catalog(|c| {
+            Presence::Seen.note(c)?;
+            c.set_param(SOURCES_READ, &begun)
+        })
     }
 
     /// Puts a version that was just stored into the catalog.
@@ -280,7 +283,7 @@ impl Ready<'_> {
 
     /// Tells what is gone from the destination and why the run goes on.
     fn report_vanished(&self) -> Result<()> {
-        let suspect = self.blocks_may_be_missing()?;
+        let in_doubt = self.presence()? == Presence::InDoubt;
         for (name, kind) in &self.view.vanished {
             match kind {
                 VolumeKind::Index => {
@@ -293,7 +296,7 @@ impl Ready<'_> {
                 VolumeKind::List | VolumeKind::Blocks => {}
             }
         }
-        if suspect {
+        if in_doubt {
             self.reporter.info(
                 "CheckingBlocks",
                 "data files changed outside this program; every block of the newest version is looked up and stored again where it is missing",
@@ -404,8 +407,6 @@ const NAMED_VOLUMES: usize = 3;
 const OWN_NAME: &str = "Larder ";
 /// Catalog parameter: set once a user was told that another program wrote this set.
 const TOLD_WRITER: &str = "told-writer";
-/// Catalog parameter: packing method of the newest volumes.
-pub(crate) const ZIP_METHOD: &str = "zip-method";
 
 fn method_key(method: PackMethod) -> &'static str {
     match method {

@@ -16,6 +16,7 @@ mod gpg;
 mod identity;
 mod listing;
 mod losses;
+mod notes;
 mod phases;
 mod quota;
 mod repair;

@@ -7,10 +7,11 @@ use larder_catalog::{LossKind, VolumeRow, VolumeState};
 use larder_volume::{VolumeKind, VolumeName};
 
 use crate::error::Reach;
+use crate::notes::Presence;
 use crate::phases::Settled;
 use crate::restore::filelist_of;
 use crate::run::Run;
-use crate::sync::{Mode, RemoteVolume, SUSPECT, View};
+use crate::sync::{Mode, RemoteVolume, View};
 use crate::{Error, Level, Result};
 
 impl Run {
@@ -229,7 +230,7 @@ impl Settled<'_> {
     fn forget_lost(&self, row: &VolumeRow, what: LossKind, by_others: bool) -> Result<()> {
         self.durable(|c| {
             if row.kind == VolumeKind::Blocks {
-                c.set_param(SUSPECT, "1")?;
+                Presence::InDoubt.note(c)?;
             }
             let is_loss = match row.kind {
                 // It is written anew.

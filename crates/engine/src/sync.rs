@@ -9,7 +9,6 @@ mod lists;
 mod search;
 mod sorting;
 
-pub(crate) use self::lists::{COMPARED, LIST_WRITER};
 use std::collections::{BTreeMap, HashMap};
 
 use larder_catalog::{Counts, VolumeRow};
@@ -105,13 +104,6 @@ pub(crate) enum Need {
     BlocksAndEntries,
 }
 
-/// Set in the catalog while blocks may be missing that known versions use.
-pub(crate) const SUSPECT: &str = "blocks-may-be-missing";
-/// Its value when nothing is known to be missing, but nobody looked either.
-const UNSEEN: &str = "2";
-/// Catalog parameter: when the last run was begun that could look at every entry of its sources, in seconds since 1970.
-pub(crate) const SOURCES_READ: &str = "sources-read";
-
 impl Run {
     /// Lists the destination and sorts out this backup's volumes. A missing folder is created only on demand.
     pub(crate) fn list_volumes(&self, create_folder: bool) -> Result<View> {
@@ -132,21 +124,6 @@ impl Run {
         let rows = self.catalog(|c| c.volumes())?;
         self.take_out_unencrypted(&mut view, &rows)?;
         Ok(view)
-    }
-
-    /// True while known versions may use blocks that are nowhere.
-    pub(crate) fn blocks_may_be_missing(&self) -> Result<bool> {
-        Ok(self.catalog(|c| c.param(SUSPECT))?.as_deref() == Some("1"))
-    }
-
-    /// True while nobody looked for the blocks of the newest version, which was not written from here.
-    pub(crate) fn blocks_are_unseen(&self) -> Result<bool> {
-        Ok(self.catalog(|c| c.param(SUSPECT))?.as_deref() == Some(UNSEEN))
-    }
-
-    /// Notes that every block of the newest version was seen to exist.
-    pub(crate) fn blocks_are_complete(&self) -> Result<()> {
-        self.catalog(|c| c.set_param(SUSPECT, "0"))
     }
 }
 

@@ -17,12 +17,13 @@ use larder_volume::{Hash, VolumeKind};
 pub(crate) use self::whole::WholeLists;
 use crate::context::Phase;
 use crate::error::Reach;
+use crate::notes::Presence;
 use crate::phases::Ready;
 use crate::report::{Finding, Outcome, TestReport, Verification};
 use crate::run::Run;
 use crate::settings::VerifyDepth;
 use crate::settle::is_stored;
-use crate::sync::{Mode, Need, RemoteVolume, SUSPECT, describe};
+use crate::sync::{Mode, Need, RemoteVolume, describe};
 use crate::versions::DefaultVersions;
 use crate::volumes::StoredVolume;
 use crate::workers::for_each_parallel;
@@ -352,7 +353,7 @@ impl Ready<'_> {
                 files: None,
             };
             self.durable(|c| {
-                c.set_param(SUSPECT, "1")?;
+                Presence::InDoubt.note(c)?;
                 c.add_loss(&loss, &outcome.lost)
             })?;
         }

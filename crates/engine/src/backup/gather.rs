@@ -15,8 +15,8 @@ use super::previous::{Previous, send_full};
 use super::reader::{Shared, Worker};
 use super::store::BlockStore;
 use crate::data::VolumeData;
+use crate::notes::SOURCES_READ;
 use crate::phases::Ready;
-use crate::sync::SOURCES_READ;
 use crate::volumes::{SealedVolume, StoredVolume};
 use crate::words::counted;
 use crate::{Error, Result};
@@ -175,8 +175,7 @@ impl Ready<'_> {
             dated: StoredMetadata::new(self),
             jobs,
             waiting,
-            lost: self.blocks_may_be_missing()?,
-            unseen: self.blocks_are_unseen()?,
+            presence: self.presence()?,
             last_read: last_read.or(previous.map(|fileset| fileset.time)),
             follow_links: options.symlinks == larder_source::SymlinkPolicy::Follow,
         })

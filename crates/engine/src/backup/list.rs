@@ -6,6 +6,7 @@ use larder_volume::{DlistWriter, VolumeKind, VolumeName, VolumeTime};
 
 use crate::data::{LIST_MEMORY_BYTES, Sink, VolumeData};
 use crate::error::VolumeContext;
+use crate::notes::COMPARED;
 use crate::phases::Ready;
 use crate::sync::count;
 use crate::volumes::StoredVolume;
@@ -119,7 +120,7 @@ impl Ready<'_> {
             .ok_or_else(|| Error::Bug("the version just written is not in the catalog".into()))?;
         let list = self.catalog(|c| c.volume(fileset.volume))?;
         entries.finish(fileset.id, list.and_then(|row| row.hash))?;
-        self.catalog(|c| c.set_param(crate::sync::COMPARED, &fileset.id.to_string()))?;
+        self.catalog(|c| c.set_param(COMPARED, &fileset.id.to_string()))?;
         Ok(())
     }
 }

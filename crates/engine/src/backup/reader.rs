@@ -22,6 +22,7 @@ use self::known::Stored;
 use super::counters::{Counters, bump, slot};
 use super::dated::StoredMetadata;
 use super::store::BlockStore;
+use crate::notes::Presence;
 use crate::phases::Ready;
 use crate::sync::describe;
 use crate::{Error, Result};
@@ -34,10 +35,8 @@ pub(crate) struct Shared<'e> {
     pub(crate) dated: StoredMetadata<'e>,
     pub(crate) jobs: Sender<BlockJob>,
     pub(crate) waiting: Receiver<BlockJob>,
-    /// Every unchanged entry's blocks are looked up, because some are missing.
-    pub(crate) lost: bool,
-    /// The same because nobody did so yet.
-    pub(crate) unseen: bool,
+    /// The blocks of every unchanged entry are looked up, unless all were seen.
+    pub(crate) presence: Presence,
     /// When the last run was begun that looked at every entry, or else the previous version, in seconds since 1970.
     pub(crate) last_read: Option<i64>,
     /// `--symlink-policy=Follow`.
@@ -46,7 +45,7 @@ pub(crate) struct Shared<'e> {
 
 impl Shared<'_> {
     fn is_suspect(&self) -> bool {
-        self.lost || self.unseen
+        self.presence != Presence::Seen
     }
 }
 

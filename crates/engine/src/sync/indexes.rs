@@ -8,11 +8,12 @@ use larder_volume::{
     parse_block_entry,
 };
 
-use super::{RemoteVolume, SUSPECT, describe};
+use super::{RemoteVolume, describe};
 use crate::Result;
 use crate::context::{Level, Phase};
 use crate::error::{Reach, VolumeContext};
 use crate::identity::is_wrong_passphrase;
+use crate::notes::Presence;
 use crate::phases::Settled;
 use crate::volumes::OpenedVolume;
 use crate::words::counted;
@@ -169,7 +170,7 @@ impl Settled<'_> {
         described: &BlockVolume,
     ) -> Result<Option<&RemoteVolume>> {
         let Some(present) = self.find_described(&described.name) else {
-            self.catalog(|c| c.set_param(SUSPECT, "1"))?;
+            self.catalog(|c| Presence::InDoubt.note(c))?;
             self.note_described(described, LossKind::Gone)?;
             self.reporter.verbose(
                 "MissingRemoteFiles",
@@ -183,7 +184,7 @@ impl Settled<'_> {
         if let (Some(expected), Some(found)) = (described.size, present.size)
             && expected != found
         {
-            self.catalog(|c| c.set_param(SUSPECT, "1"))?;
+            self.catalog(|c| Presence::InDoubt.note(c))?;
             self.note_described(described, LossKind::Resized(found))?;
             self.reporter.verbose(
                 "RemoteSizeChanged",

@@ -3,22 +3,16 @@
 use larder_catalog::{Counts, EntryCursor, EntryWriter, StoredEntry, VolumeState};
 use larder_volume::{ArchiveReader, FileEntry, Method, VolumeKind, VolumeTime};
 
-use super::{RemoteVolume, SUSPECT, UNSEEN, count, describe};
+use super::{RemoteVolume, count, describe};
 use crate::data::VolumeData;
 use crate::error::Reach;
 use crate::identity::renamed;
+use crate::notes::{COMPARED, LIST_WRITER, Presence, ZIP_METHOD};
 use crate::phases::Settled;
 use crate::restore::filelist_of;
 use crate::run::read_manifest;
 use crate::versions::Version;
 use crate::{Error, Result};
-
-/// Catalog parameter: the program that wrote the newest list that was read.
-pub(crate) const LIST_WRITER: &str = "list-writer";
-
-/// Catalog parameter: the version of which more than the entries is known, since it was the newest when its list was read
-/// or written. Another one may have its entries in the catalog only because somebody looked into it.
-pub(crate) const COMPARED: &str = "compared-version";
 
 impl Settled<'_> {
     /// Loads the newest version's entries, when they are not in the catalog yet. Damaged lists are passed over: a
@@ -71,8 +65,8 @@ impl Settled<'_> {
         let list = self.read_fetched_list(&archive, volume, time, true, |_| Ok(()))?;
         self.catalog(|c| c.set_param(LIST_WRITER, &list.writer))?;
         // Whether its blocks are stored is not known before they were looked up.
-        if !self.blocks_may_be_missing()? {
-            self.catalog(|c| c.set_param(SUSPECT, UNSEEN))?;
+        if self.presence()? != Presence::InDoubt {
+            self.catalog(|c| Presence::NotLookedAt.note(c))?;
         }
         let method = match list.method {
             Some(Method::Zstd) => "zstd",
@@ -80,7 +74,7 @@ impl Settled<'_> {
             Some(Method::Deflate) | None => "deflate",
         };
         self.catalog(|c| {
-            c.set_param(crate::backup::ZIP_METHOD, method)?;
+            c.set_param(ZIP_METHOD, method)?;
             c.set_param(COMPARED, &list.fileset.unwrap_or_default().to_string())
         })
     }

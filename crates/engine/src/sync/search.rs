@@ -13,6 +13,7 @@ use super::{RemoteVolume, describe};
 use crate::Result;
 use crate::context::Level;
 use crate::error::Reach;
+use crate::notes::Presence;
 use crate::phases::Settled;
 use crate::settle::is_stored;
 use crate::words::counted;
@@ -66,7 +67,7 @@ impl Settled<'_> {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         let next = match *searched {
             Searched::Nothing => Searched::Unaccounted,
-            Searched::Unaccounted if !self.blocks_may_be_missing()? => Searched::Everything,
+            Searched::Unaccounted if self.presence()? != Presence::InDoubt => Searched::Everything,
             Searched::Unaccounted | Searched::Everything => return Ok(false),
         };
         *searched = next;

@@ -12,7 +12,8 @@ use larder_destination::RemoteFile;
 use larder_options::engine as opt;
 use larder_volume::{VolumeKind, VolumeName, parity_owner};
 
-use super::{RemoteVolume, SUSPECT, View};
+use super::{RemoteVolume, View};
+use crate::notes::Presence;
 use crate::run::Run;
 use crate::settle::is_stored;
 use crate::{Error, Result};
@@ -223,7 +224,7 @@ impl Run {
                 continue;
             }
             if row.kind == VolumeKind::Blocks {
-                self.catalog(|c| c.set_param(SUSPECT, "1"))?;
+                self.catalog(|c| Presence::InDoubt.note(c))?;
             }
             self.catalog(|c| c.remove_volume(row.id))?;
         }

@@ -8,6 +8,7 @@ use super::Examined;
 use super::whole::WholeLists;
 use crate::Result;
 use crate::error::Reach;
+use crate::notes::Presence;
 use crate::phases::Ready;
 use crate::report::Harm;
 use crate::versions::Version;
@@ -36,7 +37,9 @@ impl Ready<'_> {
                 && VolumeName::parse(&o.name, self.settings.case_insensitive)
                     .is_some_and(|n| n.kind() == VolumeKind::List)
         });
-        if owner.is_empty() && !(everything && (damaged_list || self.blocks_may_be_missing()?)) {
+        if owner.is_empty()
+            && !(everything && (damaged_list || self.presence()? == Presence::InDoubt))
+        {
             return Ok(Vec::new());
         }
         let lost: HashSet<(Hash, u64)> = owner.keys().copied().collect();

@@ -5,6 +5,7 @@ use larder_volume::{EntryKind, FileEntry, Hash};
 use super::super::counters::bump;
 use super::Worker;
 use crate::Result;
+use crate::notes::Presence;
 
 /// What the catalog says about the blocks of an entry; the later counts when two meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,7 +23,7 @@ impl Worker<'_, '_> {
     pub(super) fn may_rest_on(&self, previous: &FileEntry) -> Result<bool> {
         Ok(match self.stored(previous)? {
             Stored::Whole => true,
-            Stored::Unclear => !self.shared.lost,
+            Stored::Unclear => self.shared.presence != Presence::InDoubt,
             Stored::NotAll => {
                 bump(&self.shared.counters.without_blocks, 1);
                 false
