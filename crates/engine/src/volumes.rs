@@ -5,11 +5,13 @@
 //! another.
 
 mod block_set;
+mod blocks;
 mod builder;
 mod fetch;
 mod upload;
 
 pub(crate) use block_set::SharedBlocks;
+pub(crate) use blocks::read_block;
 pub(crate) use builder::{SealedVolume, VolumeBuilder};
 pub(crate) use fetch::{OpenedVolume, OpenedVolumes};
 pub(crate) use upload::{StoredVolume, UploadSteps};

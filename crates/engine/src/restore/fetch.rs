@@ -10,16 +10,15 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
-use larder_volume::{ArchiveReader, Format, Hash, Unpacker, VolumeName};
+use larder_volume::{Format, Hash, Unpacker, VolumeName};
 
 use super::content::content_of;
 use super::job::Job;
 use super::plan::{Cursor, Mark, Share, Source};
 use super::restoring::Restoring;
-use crate::data::VolumeData;
-use crate::error::{Reach, VolumeContext};
-use crate::phases::Ready;
+use crate::error::Reach;
 use crate::sync::describe;
+use crate::volumes::read_block;
 use crate::workers::for_each_parallel;
 use crate::{Error, Result};
 
@@ -416,97 +415,6 @@ impl Uses {
     }
 }
 
-impl Ready<'_> {
-    /// Fetches those of the blocklists that no index file repeated from the data files that hold them.
-    pub(crate) fn load_blocklists(&self, lists: impl IntoIterator<Item = Hash>) -> Result<()> {
-        let mut by_volume: HashMap<i64, Vec<Hash>> = HashMap::new();
-        let mut seen = std::collections::HashSet::new();
-        let mut wanted = Vec::new();
-        for list in lists {
-            if !seen.insert(list) || self.catalog(|c| c.blocklist(&list))?.is_some() {
-                continue;
-            }
-            wanted.push((list, 0));
-        }
-        let volumes = self.find_or_search(&wanted)?;
-        for ((list, _), volume) in wanted.into_iter().zip(volumes) {
-            if let Some(volume) = volume {
-                by_volume.entry(volume).or_default().push(list);
-            }
-        }
-        if by_volume.is_empty() {
-            return Ok(());
-        }
-        for (hash, bytes) in self.fetch_blocks(by_volume)? {
-            let size = bytes.len() as u64;
-            self.catalog(|c| {
-                let home = c.find_block(&hash, size)?;
-                c.add_blocklist(&hash, &bytes, home)
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Fetches single blocks, by volume; damaged ones are left out with an error.
-    pub(crate) fn fetch_blocks(
-        &self,
-        by_volume: HashMap<i64, Vec<Hash>>,
-    ) -> Result<Vec<(Hash, Vec<u8>)>> {
-        let volumes = self.catalog(|c| c.volumes())?;
-        let rows: HashMap<i64, _> = volumes.into_iter().map(|row| (row.id, row)).collect();
-        let format = self.format();
-        let mut found = Vec::new();
-        for_each_parallel(
-            self.settings.threads,
-            by_volume.into_iter().collect(),
-            |(id, hashes)| {
-                let Some(row) = rows.get(&id) else {
-                    return Ok(Vec::new());
-                };
-                let Some(name) = VolumeName::parse(&row.name, self.settings.case_insensitive)
-                else {
-                    return Ok(Vec::new());
-                };
-                let archive = match self.fetch_volume(&name, row.size, row.hash) {
-                    Ok(archive) => archive,
-                    Err(error) if error.reach() == Reach::Volume => {
-                        self.reporter.error("DamagedVolume", describe(&error));
-                        return Ok(Vec::new());
-                    }
-                    Err(error) => return Err(error),
-                };
-                let (mut unpacker, mut blocks) = (Unpacker::new(), Vec::new());
-                for hash in hashes {
-                    let mut buffer = Vec::new();
-                    let read = read_block(
-                        &archive,
-                        &hash,
-                        format.blocksize,
-                        &mut buffer,
-                        &mut unpacker,
-                        &row.name,
-                    );
-                    match read {
-                        Ok(()) if format.block_hash.digest(&buffer) == hash => {
-                            blocks.push((hash, buffer));
-                        }
-                        _ => self.reporter.error(
-                            "DamagedBlock",
-                            format!("{}: block {hash} cannot be read", row.name),
-                        ),
-                    }
-                }
-                Ok(blocks)
-            },
-            |blocks| {
-                found.extend(blocks);
-                Ok(())
-            },
-        )?;
-        Ok(found)
-    }
-}
-
 /// An order for `threads` threads, of which each goes through a stretch of its own: neighbouring volumes hold parts of
 /// the same files, and two threads that write to one file wait for each other.
 fn apart(volumes: &[i64], threads: usize) -> Vec<i64> {
@@ -514,29 +422,6 @@ fn apart(volumes: &[i64], threads: usize) -> Vec<i64> {
     let stretches: Vec<&[i64]> = volumes.chunks(len).collect();
     let step = |n: usize| stretches.iter().filter_map(move |stretch| stretch.get(n));
     (0..len).flat_map(step).copied().collect()
-}
-
-fn read_block(
-    archive: &ArchiveReader<VolumeData>,
-    hash: &Hash,
-    blocksize: u64,
-    buffer: &mut Vec<u8>,
-    unpacker: &mut Unpacker,
-    name: &str,
-) -> Result<()> {
-    let entry = archive.find(&hash.to_url_base64()).ok_or_else(|| {
-        Error::volume(
-            name,
-            larder_volume::Error::Malformed {
-                what: "data volume",
-                detail: format!("block {hash} is not in it"),
-            },
-        )
-    })?;
-    buffer.clear();
-    archive
-        .read_into(entry, buffer, blocksize, unpacker)
-        .in_volume(name)
 }
 
 /// About what the jobs and needs of a batch may take in memory.
