@@ -1,13 +1,16 @@
-//! Reading the entries of a version list one after the other.
+//! Fetching a version list, and reading its entries one after the other.
 
-use larder_volume::{ArchiveReader, FILESET_ENTRY, FileEntry, FileListReader, parse_fileset};
+use larder_volume::{
+    ArchiveEntry, ArchiveReader, FILELIST_ENTRY, FILESET_ENTRY, FileEntry, FileListReader,
+    parse_fileset,
+};
 
 use crate::context::Cancel;
 use crate::data::VolumeData;
 use crate::error::VolumeContext;
 use crate::phases::Settled;
 use crate::repository::locked;
-use crate::restore::filelist_of;
+use crate::sync::RemoteVolume;
 use crate::words::counted;
 use crate::{Error, Result};
 
@@ -17,6 +20,25 @@ const NAMED_ENTRIES: u64 = 20;
 const MAX_FILESET_BYTES: u64 = 1 << 16;
 
 impl Settled<'_> {
+    /// Fetches a version list.
+    pub(crate) fn fetch_list(&self, volume: &RemoteVolume) -> Result<ArchiveReader<VolumeData>> {
+        let name = volume.name.as_str();
+        let known = self.catalog(|c| c.volume_named(name))?;
+        if let (Some(found), Some(expected)) = (volume.size, known.as_ref().and_then(|r| r.size))
+            && found != expected
+        {
+            return Err(Error::volume(
+                name,
+                larder_volume::Error::Mismatch {
+                    field: "size",
+                    expected: expected.to_string(),
+                    found: found.to_string(),
+                },
+            ));
+        }
+        self.fetch_volume(&volume.name, volume.size, known.and_then(|row| row.hash))
+    }
+
     /// Reads the entries of a fetched version list one after the other. A wrong entry is reported, once in
     /// an operation, and costs no other; answers the number of those.
     ///
@@ -38,10 +60,10 @@ impl Settled<'_> {
         Ok(wrong)
     }
 
-    /// As [`Run::entries_again`], to the end also when the user has stopped the run.
+    /// As [`Settled::entries_again`], to the end also when the user has stopped the run.
     ///
     /// # Errors
-    /// As for [`Run::entries_of`].
+    /// As for [`Settled::entries_of`].
     pub(crate) fn entries_to_the_end(
         &self,
         archive: &ArchiveReader<VolumeData>,
@@ -56,7 +78,7 @@ impl Settled<'_> {
     /// The same for a list that was read before: nothing is reported a second time.
     ///
     /// # Errors
-    /// As for [`Run::entries_of`].
+    /// As for [`Settled::entries_of`].
     pub(crate) fn entries_again(
         &self,
         archive: &ArchiveReader<VolumeData>,
@@ -112,4 +134,20 @@ impl Settled<'_> {
         let bytes = archive.read(entry, MAX_FILESET_BYTES).in_volume(name)?;
         parse_fileset(&bytes).in_volume(name)
     }
+}
+
+/// The entry of a list volume that holds its files.
+pub(crate) fn filelist_of<'a>(
+    archive: &'a ArchiveReader<VolumeData>,
+    name: &str,
+) -> Result<&'a ArchiveEntry> {
+    archive.find(FILELIST_ENTRY).ok_or_else(|| {
+        Error::volume(
+            name,
+            larder_volume::Error::Malformed {
+                what: "list volume",
+                detail: format!("it has no {FILELIST_ENTRY}"),
+            },
+        )
+    })
 }

@@ -31,18 +31,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use larder_options::Values;
 use larder_source::{Selection, TargetRoot, Watch};
-use larder_volume::{ArchiveEntry, ArchiveReader, FILELIST_ENTRY, VolumeTime};
+use larder_volume::VolumeTime;
 
 use self::layout::LayoutBuilder;
 use self::restoring::Restoring;
 use self::selected::{Contents, Selected};
 use crate::context::Phase;
-use crate::data::VolumeData;
 use crate::error::{PathContext, Reach};
-use crate::phases::{Ready, Settled};
+use crate::phases::Ready;
 use crate::report::RestoreReport;
 use crate::run::Run;
-use crate::sync::{Mode, Need, RemoteVolume, describe};
+use crate::sync::{Mode, Need, describe};
 use crate::versions::{DefaultVersions, Version};
 use crate::words::{counted, verb};
 use crate::{Error, Result};
@@ -368,27 +367,6 @@ impl Run {
     }
 }
 
-impl Settled<'_> {
-    /// Fetches a version list.
-    pub(crate) fn fetch_list(&self, volume: &RemoteVolume) -> Result<ArchiveReader<VolumeData>> {
-        let name = volume.name.as_str();
-        let known = self.catalog(|c| c.volume_named(name))?;
-        if let (Some(found), Some(expected)) = (volume.size, known.as_ref().and_then(|r| r.size))
-            && found != expected
-        {
-            return Err(Error::volume(
-                name,
-                larder_volume::Error::Mismatch {
-                    field: "size",
-                    expected: expected.to_string(),
-                    found: found.to_string(),
-                },
-            ));
-        }
-        self.fetch_volume(&volume.name, volume.size, known.and_then(|row| row.hash))
-    }
-}
-
 impl Run {
     /// A version's time as people here read it, for the names of copies and folders.
     fn local_text(&self, time: VolumeTime, format: &str) -> String {
@@ -405,22 +383,6 @@ impl Run {
             }
         }
     }
-}
-
-/// The entry of a list volume that holds its files.
-pub(crate) fn filelist_of<'a>(
-    archive: &'a ArchiveReader<VolumeData>,
-    name: &str,
-) -> Result<&'a ArchiveEntry> {
-    archive.find(FILELIST_ENTRY).ok_or_else(|| {
-        Error::volume(
-            name,
-            larder_volume::Error::Malformed {
-                what: "list volume",
-                detail: format!("it has no {FILELIST_ENTRY}"),
-            },
-        )
-    })
 }
 
 /// The process's umask. Where the system does not tell it, reading it means setting it for a moment, which other

@@ -6,10 +6,10 @@ use std::hash::{BuildHasher, RandomState};
 use larder_catalog::{LossKind, VolumeRow, VolumeState};
 use larder_volume::{VolumeKind, VolumeName};
 
+use crate::entries::filelist_of;
 use crate::error::Reach;
 use crate::notes::Presence;
 use crate::phases::Settled;
-use crate::restore::filelist_of;
 use crate::run::Run;
 use crate::sync::{Mode, RemoteVolume, View};
 use crate::{Error, Level, Result};

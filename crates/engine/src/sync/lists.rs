@@ -5,11 +5,11 @@ use larder_volume::{ArchiveReader, FileEntry, Method, VolumeKind, VolumeTime};
 
 use super::{RemoteVolume, count, describe};
 use crate::data::VolumeData;
+use crate::entries::filelist_of;
 use crate::error::Reach;
 use crate::identity::renamed;
 use crate::notes::{COMPARED, LIST_WRITER, Presence, ZIP_METHOD};
 use crate::phases::Settled;
-use crate::restore::filelist_of;
 use crate::run::read_manifest;
 use crate::versions::Version;
 use crate::{Error, Result};
