@@ -16,6 +16,7 @@ mod gpg;
 mod identity;
 mod listing;
 mod losses;
+mod missing;
 mod notes;
 mod phases;
 mod quota;

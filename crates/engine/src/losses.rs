@@ -11,8 +11,8 @@ use larder_volume::{BlockVolume, Hash, VolumeKind, VolumeTime};
 
 use crate::Result;
 use crate::error::Reach;
+use crate::missing::WholeLists;
 use crate::phases::Settled;
-use crate::verify::WholeLists;
 use crate::words::counted;
 
 /// Losses that are named one by one; the rest is counted.

@@ -6,7 +6,6 @@
 
 mod check;
 mod harm;
-mod whole;
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,7 +13,6 @@ use larder_catalog::{Loss, LossKind, VolumeRow};
 use larder_destination::ErrorKind;
 use larder_volume::{Hash, VolumeKind};
 
-pub(crate) use self::whole::WholeLists;
 use crate::context::Phase;
 use crate::error::Reach;
 use crate::notes::Presence;

@@ -8,11 +8,11 @@ use larder_volume::{
     parse_block_entry,
 };
 
-use super::whole::Waiting;
 use super::{Described, Examined};
 use crate::Result;
 use crate::data::VolumeData;
 use crate::error::VolumeContext;
+use crate::missing::Waiting;
 use crate::phases::Ready;
 use crate::report::Finding;
 use crate::settings::VerifyDepth;

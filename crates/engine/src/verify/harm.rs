@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use larder_volume::{Hash, VolumeKind, VolumeName};
 
 use super::Examined;
-use super::whole::WholeLists;
 use crate::Result;
 use crate::error::Reach;
+use crate::missing::WholeLists;
 use crate::notes::Presence;
 use crate::phases::Ready;
 use crate::report::Harm;
