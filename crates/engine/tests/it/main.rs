@@ -21,6 +21,7 @@ mod rig;
 mod safety;
 mod selection;
 mod support;
+mod sweeps;
 mod told;
 mod trust;
 mod windows;
