@@ -17,6 +17,7 @@ mod fetch;
 mod finish;
 mod job;
 mod layout;
+mod open_files;
 mod plan;
 mod prepare;
 mod restoring;

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use larder_source::Step;
@@ -28,7 +27,7 @@ pub(super) struct Job {
     pub(super) has_metadata: bool,
     /// For files of several blocks.
     pub(super) content: Option<Box<ContentHash>>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 /// What changes while blocks arrive.
@@ -37,7 +36,10 @@ pub(super) struct State {
     pub(super) file: Option<Arc<File>>,
     /// The metadata blob that came before the content was complete.
     pub(super) metadata: Option<Box<[u8]>>,
-    is_counted: bool,
+    /// Its slot among the open files.
+    pub(super) slot: Option<usize>,
+    /// Whether it was used since its slot was looked at.
+    pub(super) was_used: bool,
 }
 
 impl Job {
@@ -70,7 +72,7 @@ impl Job {
             has_hash: entry.hash.is_some(),
             has_metadata: entry.metahash.is_some(),
             content,
-            state: Mutex::default(),
+            state: Arc::default(),
         }
     }
 
@@ -89,7 +91,7 @@ impl Job {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The temporary file, opened when needed. At most [`OPEN_FILES`] stay open between blocks.
+    /// The temporary file, opened when needed. It stays open as long as [`Restoring::open_files`] has room for it.
     pub(super) fn file(&self, restoring: &Restoring<'_>) -> io::Result<Arc<File>> {
         self.file_in(restoring, &mut self.state())
     }
@@ -101,7 +103,9 @@ impl Job {
         state: &mut State,
     ) -> io::Result<Arc<File>> {
         if let Some(file) = &state.file {
-            return Ok(file.clone());
+            let file = file.clone();
+            state.was_used = true;
+            return Ok(file);
         }
         let item = self.item(restoring);
         let place = self.place(restoring);
@@ -132,15 +136,8 @@ impl Job {
                 }
             }
         }
-        let is_last = item.open.load(Ordering::SeqCst) <= 1;
-        if !is_last && restoring.kept_open.load(Ordering::SeqCst) < OPEN_FILES {
-            restoring.kept_open.fetch_add(1, Ordering::SeqCst);
-            state.is_counted = true;
-            state.file = Some(file.clone());
-        } else if is_last {
-            // It is needed once more, to be moved to its place.
-            state.file = Some(file.clone());
-        }
+        state.slot = Some(restoring.open_files.keep(&self.state));
+        state.file = Some(file.clone());
         Ok(file)
     }
 
@@ -152,16 +149,11 @@ impl Job {
     /// The same for whoever holds the state.
     pub(super) fn close_in(&self, restoring: &Restoring<'_>, state: &mut State) {
         state.file = None;
-        if std::mem::take(&mut state.is_counted) {
-            restoring.kept_open.fetch_sub(1, Ordering::SeqCst);
+        if let Some(slot) = state.slot.take() {
+            restoring.open_files.give_back(slot);
         }
     }
 }
 
-/// Number of files that are open between their blocks.
-pub(super) type OpenFiles = AtomicU32;
-
-/// Files kept open between their blocks.
-const OPEN_FILES: u32 = 256;
 /// Blocks from this length on may have holes.
 const SPARSE_BYTES: u64 = 1 << 14;

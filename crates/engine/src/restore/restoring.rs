@@ -10,8 +10,9 @@ use larder_source::{Replace, Restore, Step, TargetRoot};
 use larder_volume::{ArchiveReader, EntryKind, FileEntry, Format, Metadata};
 
 use super::content_hash::{ContentHash, rest_of_file};
-use super::job::{Job, OpenFiles, State};
+use super::job::{Job, State};
 use super::layout::Layout;
+use super::open_files::OpenFiles;
 use super::plan::{Item, Mark, Plan};
 use super::prepare::{Prepare, write_block};
 use super::selected::Selected;
@@ -33,7 +34,7 @@ pub(super) struct Restoring<'a> {
     pub(super) plan: Plan,
     pub(super) format: Format,
     pub(super) rows: HashMap<i64, VolumeRow>,
-    pub(super) kept_open: OpenFiles,
+    pub(super) open_files: OpenFiles,
     kept: Mutex<KeptMetadata>,
     /// Hashes of files that are in several batches.
     contents: Mutex<HashMap<u32, Box<ContentHash>>>,
@@ -84,7 +85,7 @@ impl<'a> Restoring<'a> {
             plan,
             format: ready.format(),
             rows: volumes.into_iter().map(|row| (row.id, row)).collect(),
-            kept_open: OpenFiles::new(0),
+            open_files: OpenFiles::new(),
             kept: Mutex::default(),
             contents: Mutex::default(),
             held: Mutex::default(),

@@ -2,7 +2,10 @@
 
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::ThreadId;
+use std::time::Duration;
 
 use larder_engine::source::{Step, Watch};
 use larder_engine::{Outcome, RestoreRequest};
@@ -11,7 +14,7 @@ use larder_volume::HashAlgorithm;
 
 use crate::forge::Forge;
 use crate::rig::{Rig, differences_of};
-use crate::sweeps::{Before, Case, Sweep, What, files, is_temporary, request, restore, set};
+use crate::sweeps::{Before, Case, Sweep, What, files, is_temporary, noise, request, restore, set};
 
 #[test]
 fn on_request_each_file_is_on_the_disk_before_it_gets_its_name() {
@@ -378,4 +381,106 @@ fn what_another_user_left_unfinished_is_written_anew() {
         std::fs::remove_dir_all(&target).expect("the target");
     }
     assert!(resumed > 0, "nothing was left unfinished");
+}
+
+/// Files of three blocks, each block in another volume, and one of many blocks; `count` of the former.
+fn many_files(count: usize) -> Rig {
+    let mut rig = Rig::new();
+    // One volume for each version.
+    rig.set("dblock-size", "50mb");
+    rig.set("skip-metadata", "true");
+    for version in 1..=3 {
+        for n in 0..count {
+            let content = noise(n as u64, 1024 * version);
+            rig.write(&format!("many/{n:04}"), content);
+        }
+        rig.write("zz", noise(99_999, 1024 * (100 + version)));
+        rig.backup();
+    }
+    rig
+}
+
+/// Lets two threads meet in the writing of some files.
+#[derive(Default)]
+struct Meeting {
+    /// Who is writing which file and waits.
+    waits: Mutex<Option<(Vec<u8>, ThreadId)>>,
+    came: Condvar,
+    met: AtomicU64,
+    missed: AtomicU64,
+}
+
+impl Watch for Meeting {
+    fn before(&self, step: Step, path: &[u8]) -> io::Result<()> {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        if step != Step::Write || !(b"0590".as_slice()..b"0600".as_slice()).contains(&name) {
+            return Ok(());
+        }
+        let me = std::thread::current().id();
+        let mut waits = self.waits.lock().expect("no panic");
+        match waits.as_ref() {
+            Some((other, thread)) if other == name && *thread != me => {
+                *waits = None;
+                self.met.fetch_add(1, Ordering::SeqCst);
+                self.came.notify_all();
+            }
+            None if self.met.load(Ordering::SeqCst) + self.missed.load(Ordering::SeqCst) < 10 => {
+                *waits = Some((name.to_vec(), me));
+                let wait = Duration::from_secs(5);
+                let (mut waits, late) = (self.came)
+                    .wait_timeout_while(waits, wait, |waits| {
+                        waits.as_ref().is_some_and(|(_, thread)| *thread == me)
+                    })
+                    .expect("no panic");
+                if late.timed_out() {
+                    *waits = None;
+                    self.missed.fetch_add(10, Ordering::SeqCst);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Two threads that had blocks of one file met its lock, when more files were half done than stay open.
+#[test]
+fn two_threads_write_one_file_when_many_are_half_done() {
+    let mut rig = many_files(600);
+    let target = rig.temp.path().join("target");
+    let meeting = Arc::new(Meeting::default());
+    let run = rig.open().expect("it opens");
+    let report = run
+        .restore_watched(&request(&target), Some(meeting.clone()))
+        .expect("a restore");
+    assert_eq!(report.broken_local_files, Vec::<String>::new());
+    assert_eq!(report.restored_files, 601);
+    assert_eq!(files(&target), files(&rig.source()));
+    assert_eq!(meeting.met.load(Ordering::SeqCst), 10);
+}
+
+/// A file of which many blocks came was opened for each, when more files were half done than stay open.
+#[test]
+fn a_file_that_is_written_stays_open_when_many_are_half_done() {
+    #[derive(Default)]
+    struct Openings(AtomicU64);
+    impl Watch for Openings {
+        fn before(&self, step: Step, path: &[u8]) -> io::Result<()> {
+            if step == Step::Create && path.ends_with(b"zz") {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+            Ok(())
+        }
+    }
+    let mut rig = many_files(600);
+    rig.set("concurrency-max-threads", "1");
+    let target = rig.temp.path().join("target");
+    let openings = Arc::new(Openings::default());
+    let run = rig.open().expect("it opens");
+    run.restore_watched(&request(&target), Some(openings.clone()))
+        .expect("a restore");
+    assert_eq!(files(&target), files(&rig.source()));
+    // At most once for each volume that has something of it.
+    let times = openings.0.load(Ordering::SeqCst);
+    assert!((1..=3).contains(&times), "opened {times} times");
 }
