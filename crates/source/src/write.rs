@@ -50,13 +50,13 @@ pub enum Step {
     Write,
     /// A temporary file is brought onto the disk, because that was asked for.
     Sync,
-    /// A temporary file gets its final name.
+    /// A temporary file or link gets its final name.
     Rename,
     /// A link is created.
     Link,
     /// Owner, permissions, attributes or times are set.
     Facts,
-    /// A file or link is removed.
+    /// A file or link is removed, be it one with a temporary name.
     Remove,
 }
 
@@ -264,12 +264,14 @@ impl TargetRoot {
                 Err(Errno::EXIST) => continue,
                 other => other?,
             }
-            return rustix::fs::renameat(&*folder, temporary.as_slice(), &*folder, name).map_err(
-                |error| {
-                    let _ = rustix::fs::unlinkat(&*folder, temporary.as_slice(), AtFlags::empty());
-                    error.into()
-                },
-            );
+            let renamed = self.watch(Step::Rename, rel).and_then(|()| {
+                rustix::fs::renameat(&*folder, temporary.as_slice(), &*folder, name)?;
+                Ok(())
+            });
+            if renamed.is_err() && self.watch(Step::Remove, rel).is_ok() {
+                let _ = rustix::fs::unlinkat(&*folder, temporary.as_slice(), AtFlags::empty());
+            }
+            return renamed;
         }
     }
 

@@ -137,6 +137,7 @@ impl TargetRoot {
     ///
     /// What the system reports when it looks at the file at `rel`.
     pub fn inherit(&self, file: &File, rel: &[u8]) -> io::Result<()> {
+        self.watch(Step::Facts, rel)?;
         let (folder, name) = self.parent(rel)?;
         inherit(folder.as_fd(), name, file)
     }
@@ -147,6 +148,7 @@ impl TargetRoot {
     ///
     /// What the system reports.
     pub fn discard_temporary(&self, rel: &[u8]) -> io::Result<()> {
+        self.watch(Step::Remove, rel)?;
         let (folder, name) = self.parent(rel)?;
         match unlinkat(&*folder, temporary_name(name), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -187,6 +189,7 @@ impl TargetRoot {
                 _ => false,
             };
             if is_left {
+                self.watch(Step::Remove, &name)?;
                 match unlinkat(&*folder, &name, AtFlags::empty()) {
                     Ok(()) | Err(Errno::NOENT) => removed += 1,
                     Err(error) => return Err(error.into()),

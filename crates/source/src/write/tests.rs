@@ -243,10 +243,20 @@ fn steps_can_be_refused() -> Outcome {
     assert!(target.finish_temporary(&file, b"f", Replace::No).is_err());
     assert!(target.create_symlink(b"l", b"x", false).is_err());
     assert!(target.remove(b"f").is_err());
+    // What a run leaves when it dies is not tidied up by it.
+    assert!(target.discard_temporary(b"f").is_err());
+    assert!(target.inherit(&file, b"f").is_err());
+    drop(file);
+    assert!(target.remove_leftovers(b"").is_err());
     assert_eq!(target.apply(b"f", &Restore::default()).len(), 1);
     let seen = deny.0.lock().expect("no panic").clone();
     use Step::{Create, Facts, Folder, Link, Remove, Rename};
-    assert_eq!(seen, [Folder, Create, Rename, Link, Remove, Facts]);
+    assert_eq!(
+        seen,
+        [
+            Folder, Create, Rename, Link, Remove, Remove, Facts, Remove, Facts
+        ]
+    );
     assert_eq!(fs::read_dir(temp.path())?.count(), 1);
     Ok(())
 }
