@@ -1,5 +1,8 @@
 //! A restore is stopped at each of its steps, in every way: never a file bears its name with wrong content, and the same
 //! command run again ends right.
+//!
+//! A step is a change of the target, or a remote call. The sweeps meet every step of a small set, in one thread, so that the
+//! steps have one order. The full disk is met by two threads and large files too, at some steps.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,7 +16,8 @@ use larder_engine::{Cancel, Error, Outcome, RestoreReport, RestoreRequest};
 use larder_testkit::Failure;
 use larder_testkit::tree::Manifest;
 
-use crate::rig::{Rig, chain, differences_of};
+use crate::doom::{Doom, Reach};
+use crate::rig::{Rig, chain, copy_folder, differences_of};
 
 /// Counts the steps of a restore and does something at one of them.
 pub struct Sweep {
@@ -102,6 +106,33 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     larder_testkit::Rng::new(seed).bytes(len)
 }
 
+/// Two versions with one step of each kind at each kind of place, in one order: files of one block and of several, one
+/// with holes, an empty one, files that change, appear and go away, a link, an empty folder.
+fn small_set() -> Rig {
+    let mut rig = Rig::new();
+    rig.set("concurrency-max-threads", "1");
+    rig.write("a/changes", noise(1, 3_500));
+    rig.write("a/goes away", "goes away");
+    rig.write("a/stays", noise(2, 2_100));
+    rig.write("empty", "");
+    let mut sparse = vec![0; 17 << 10];
+    sparse[5_000] = 1;
+    rig.write("sparse", &sparse);
+    std::fs::create_dir(rig.source().join("empty folder")).expect("a folder");
+    std::os::unix::fs::symlink("a/changes", rig.source().join("link")).expect("a link");
+    rig.backup();
+    let mut changed = noise(1, 3_500);
+    changed.extend(noise(3, 1_500));
+    changed[1_500] ^= 1;
+    rig.write("a/changes", changed);
+    rig.write("b/appears", noise(4, 1_200));
+    std::fs::remove_file(rig.source().join("a/goes away")).expect("removed");
+    std::fs::remove_file(rig.source().join("link")).expect("removed");
+    std::os::unix::fs::symlink("b/appears", rig.source().join("link")).expect("a link");
+    rig.backup();
+    rig
+}
+
 /// Regular files below a folder with their content.
 pub fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
@@ -132,6 +163,8 @@ pub enum Before {
     Nothing,
     /// The older version, to be overwritten.
     Older,
+    /// What a run left that was killed in the middle.
+    Unfinished,
 }
 
 pub struct Case {
@@ -144,22 +177,43 @@ pub struct Case {
 }
 
 impl Case {
+    /// A case of a set with large files.
     pub fn new(before: Before) -> Self {
-        let mut rig = set();
+        Self::of(set(), before)
+    }
+
+    fn small(before: Before) -> Self {
+        Self::of(small_set(), before)
+    }
+
+    fn of(mut rig: Rig, before: Before) -> Self {
         let (template, _) = rig.try_restore(1).expect("the older version");
-        let newer = files(&rig.source());
-        Self {
+        let mut case = Self {
             older: files(&template),
-            newer,
+            newer: files(&rig.source()),
             rig,
-            before,
+            before: Before::Nothing,
             template,
+        };
+        if before == Before::Unfinished {
+            let middle = case.steps() / 2;
+            let folder = case.target().keep();
+            case.template = folder.join("t");
+            case.killed(&folder, middle).expect("the middle comes");
+            let left = files(&case.template);
+            assert!(
+                left.keys().any(|path| is_temporary(path)),
+                "{:?}",
+                left.keys()
+            );
         }
+        case.before = before;
+        case
     }
 
     pub fn target(&self) -> tempfile::TempDir {
         let folder = tempfile::tempdir_in(self.rig.fast.path()).expect("a folder");
-        if self.before == Before::Older {
+        if self.before != Before::Nothing {
             let mut copy = std::process::Command::new("cp");
             let copied = copy
                 .arg("-a")
@@ -200,32 +254,59 @@ impl Case {
     /// The same command again ends right, and leaves nothing behind.
     fn check_again(&mut self, target: &Path, when: &str) {
         self.rig.plan.clear();
-        self.rig.log.clear();
-        let report = match restore(&mut self.rig, target, &Sweep::new(0, What::Nothing)) {
-            Ok(report) => report,
-            Err(error) => panic!("{when}: again: {}", chain(&error)),
+        check_again(&mut self.rig, self.before, target, when);
+    }
+
+    /// Restores and dies before a step; gives the rig as the next run finds it. `None` when the step did not come.
+    fn killed(&self, folder: &Path, step: u64) -> Option<Rig> {
+        let mut rig = self.rig.fork();
+        let death = Arc::new(Death {
+            steps: AtomicU64::new(0),
+            at: step,
+            doom: None,
+            state: rig.state_folder(),
+            saved: rig.fast.path().join("saved"),
+        });
+        let run = rig.open().expect("it opens");
+        let _ = run.restore_watched(&request(&folder.join("t")), Some(death.clone()));
+        drop(run);
+        (death.saved.exists()).then(|| rig.fork_at(&rig.store, Some(&death.saved)))
+    }
+
+    /// The same before a remote call.
+    fn killed_at_call(&self, folder: &Path, call: u64) -> Option<Rig> {
+        let mut rig = self.rig.fork();
+        let saved = rig.fast.path().join("saved");
+        let doom = Arc::new(Doom::new(&rig, call, Reach::Not, saved.clone()));
+        let death = Death {
+            steps: AtomicU64::new(0),
+            at: u64::MAX,
+            doom: Some(doom.clone()),
+            state: PathBuf::new(),
+            saved: PathBuf::new(),
         };
-        assert_eq!(
-            (report.common.parsed_result, report.kept_files),
-            (Outcome::Success, 0),
-            "{when}: {:?}",
-            self.rig.log.complaints()
-        );
-        let mut found = Manifest::of(target).expect("the tree");
-        let held = self.rig.versions.last().expect("a version");
-        if self.before == Before::Older {
-            // What only the older version has stays.
-            found
-                .entries
-                .retain(|path, _| held.entries.contains_key(path));
+        let run = rig.open_over(doom, false).expect("it opens");
+        let _ = run.restore_watched(&request(&folder.join("t")), Some(Arc::new(death)));
+        drop(run);
+        saved
+            .exists()
+            .then(|| rig.fork_at(&rig.store, Some(&saved)))
+    }
+
+    /// Dies before each step in turn, that is at each place between two steps, and runs the same command again.
+    fn check_each_kill(&self, killed: impl Fn(&Path, u64) -> Option<Rig>) -> u64 {
+        let mut at = 0;
+        loop {
+            at += 1;
+            let folder = self.target();
+            let target = folder.path().join("t");
+            let when = format!("{:?}, killed before {at}", self.before);
+            let Some(mut after) = killed(folder.path(), at) else {
+                return at - 1;
+            };
+            self.check_names(&target, &when);
+            check_again(&mut after, self.before, &target, &when);
         }
-        let differences = differences_of(held, &found);
-        assert_eq!(differences, Vec::<String>::new(), "{when}");
-        let left: Vec<_> = files(target)
-            .into_keys()
-            .filter(|p| is_temporary(p))
-            .collect();
-        assert_eq!(left, Vec::<PathBuf>::new(), "{when}");
     }
 
     fn steps(&mut self) -> u64 {
@@ -248,29 +329,126 @@ impl Case {
     }
 }
 
+/// The same command again ends right, and leaves nothing behind.
+fn check_again(rig: &mut Rig, before: Before, target: &Path, when: &str) {
+    rig.log.clear();
+    let report = match restore(rig, target, &Sweep::new(0, What::Nothing)) {
+        Ok(report) => report,
+        Err(error) => panic!("{when}: again: {}", chain(&error)),
+    };
+    assert_eq!(
+        (report.common.parsed_result, report.kept_files),
+        (Outcome::Success, 0),
+        "{when}: {:?}",
+        rig.log.complaints()
+    );
+    let mut found = Manifest::of(target).expect("the tree");
+    let held = rig.versions.last().expect("a version");
+    if before == Before::Older {
+        // What only the older version has stays.
+        found
+            .entries
+            .retain(|path, _| held.entries.contains_key(path));
+    }
+    let differences = differences_of(held, &found);
+    assert_eq!(differences, Vec::<String>::new(), "{when}");
+    let left: Vec<_> = files(target)
+        .into_keys()
+        .filter(|p| is_temporary(p))
+        .collect();
+    assert_eq!(left, Vec::<PathBuf>::new(), "{when}");
+}
+
+/// Hears of the steps of a run that dies before one of them: from there on nothing is done, not even tidying up. The
+/// local state is kept as it is then.
+struct Death {
+    steps: AtomicU64,
+    at: u64,
+    /// The run dies at a call of this destination instead, which keeps the state.
+    doom: Option<Arc<Doom>>,
+    state: PathBuf,
+    saved: PathBuf,
+}
+
+impl Watch for Death {
+    fn before(&self, _: Step, _: &[u8]) -> io::Result<()> {
+        let number = 1 + self.steps.fetch_add(1, Ordering::SeqCst);
+        if number == self.at {
+            copy_folder(&self.state, &self.saved);
+        }
+        let doom = self.doom.as_ref();
+        let is_over = doom.is_some_and(|doom| doom.what_is_left().is_some());
+        match is_over || number >= self.at {
+            true => Err(io::Error::other("the end")),
+            false => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn a_restore_is_killed_at_each_step() {
+    let mut case = Case::small(Before::Nothing);
+    let steps = case.steps();
+    let kills = case.check_each_kill(|folder, step| case.killed(folder, step));
+    assert_eq!(kills, steps);
+}
+
+#[test]
+fn a_restore_over_an_older_version_is_killed_at_each_step() {
+    let mut case = Case::small(Before::Older);
+    let steps = case.steps();
+    let kills = case.check_each_kill(|folder, step| case.killed(folder, step));
+    assert_eq!(kills, steps);
+}
+
+#[test]
+fn a_restore_that_goes_on_is_killed_at_each_step() {
+    let mut case = Case::small(Before::Unfinished);
+    let steps = case.steps();
+    let kills = case.check_each_kill(|folder, step| case.killed(folder, step));
+    assert_eq!(kills, steps);
+}
+
+#[test]
+fn a_restore_is_killed_at_each_remote_call() {
+    for before in [Before::Nothing, Before::Older, Before::Unfinished] {
+        let case = Case::small(before);
+        let kills = case.check_each_kill(|folder, call| case.killed_at_call(folder, call));
+        assert!(kills >= 3, "{kills} calls");
+    }
+}
+
 #[test]
 fn each_step_of_a_restore_fails_once() {
     for before in [Before::Nothing, Before::Older] {
-        let mut case = Case::new(before);
+        let mut case = Case::small(before);
         let steps = case.steps();
-        // A large file has hundreds of like steps; a prime stride meets every kind at every place in turn.
-        let stride = if steps > 400 { 7 } else { 1 };
-        for n in (1..=steps).step_by(stride) {
+        for n in 1..=steps {
             for kind in [io::ErrorKind::Other, io::ErrorKind::StorageFull] {
                 let folder = case.target();
                 let target = folder.path().join("t");
-                let outcome = restore(&mut case.rig, &target, &Sweep::new(n, What::Fail(kind)));
-                let when = format!("{before:?}, step {n} of {steps}, {kind:?}");
+                let sweep = Sweep::new(n, What::Fail(kind));
+                let outcome = restore(&mut case.rig, &target, &sweep);
+                let step = sweep
+                    .seen
+                    .lock()
+                    .expect("no panic")
+                    .get(n as usize - 1)
+                    .copied();
+                let when = format!("{before:?}, step {n} of {steps}, {step:?}, {kind:?}");
                 match &outcome {
+                    // A file that cannot be opened to be hashed is opened again to be written.
+                    Ok(report) if step == Some(Step::Create) => {
+                        let broken = u64::from(report.common.parsed_result != Outcome::Success);
+                        assert_eq!(report.broken_local_files.len() as u64, broken, "{when}");
+                    }
                     Ok(report) => {
                         assert_ne!(report.common.parsed_result, Outcome::Success, "{when}");
                     }
                     Err(error) => assert_eq!(error.id(), Some("TargetFull"), "{when}: {error}"),
                 }
                 case.check_names(&target, &when);
-                if n % 3 == 0 || steps < 100 {
-                    case.check_again(&target, &when);
-                }
+                case.check_again(&target, &when);
             }
         }
     }
@@ -279,19 +457,20 @@ fn each_step_of_a_restore_fails_once() {
 #[test]
 fn a_full_disk_stops_a_restore_and_the_same_command_goes_on() {
     for before in [Before::Nothing, Before::Older] {
-        let mut case = Case::new(before);
-        let steps = case.steps();
-        for n in (1..=steps).step_by(11) {
-            let folder = case.target();
-            let target = folder.path().join("t");
-            let outcome = restore(&mut case.rig, &target, &Sweep::new(n, What::Full));
-            let when = format!("{before:?}, full from step {n} of {steps} on");
-            if let Err(error) = outcome {
-                assert_eq!(error.id(), Some("TargetFull"), "{when}: {error}");
-                assert!(error.hint().contains("same command again"), "{when}");
+        for (mut case, stride) in [(Case::small(before), 1), (Case::new(before), 53)] {
+            let steps = case.steps();
+            for n in (1..=steps).step_by(stride) {
+                let folder = case.target();
+                let target = folder.path().join("t");
+                let outcome = restore(&mut case.rig, &target, &Sweep::new(n, What::Full));
+                let when = format!("{before:?}, full from step {n} of {steps} on");
+                if let Err(error) = outcome {
+                    assert_eq!(error.id(), Some("TargetFull"), "{when}: {error}");
+                    assert!(error.hint().contains("same command again"), "{when}");
+                }
+                case.check_names(&target, &when);
+                case.check_again(&target, &when);
             }
-            case.check_names(&target, &when);
-            case.check_again(&target, &when);
         }
     }
 }
@@ -299,10 +478,10 @@ fn a_full_disk_stops_a_restore_and_the_same_command_goes_on() {
 #[test]
 fn a_restore_is_stopped_at_each_step() {
     for before in [Before::Nothing, Before::Older] {
-        let mut case = Case::new(before);
+        let mut case = Case::small(before);
         let steps = case.steps();
         let mut stopped = 0;
-        for n in (1..=steps).step_by(7) {
+        for n in 1..=steps {
             let folder = case.target();
             let target = folder.path().join("t");
             let sweep = Sweep::new(n, What::Cancel(Mutex::default()));
@@ -314,18 +493,16 @@ fn a_restore_is_stopped_at_each_step() {
                 Ok(_) => {}
             }
             case.check_names(&target, &when);
-            if n % 2 == 0 {
-                case.check_again(&target, &when);
-            }
+            case.check_again(&target, &when);
         }
-        assert!(stopped * 7 * 2 > steps, "{stopped} of {steps} steps");
+        assert!(stopped * 2 > steps, "{stopped} of {steps} steps");
     }
 }
 
 #[test]
 fn each_remote_call_of_a_restore_fails() {
     for before in [Before::Nothing, Before::Older] {
-        let mut case = Case::new(before);
+        let mut case = Case::small(before);
         case.rig.set("number-of-retries", "0");
         let calls = {
             let folder = case.target();
