@@ -41,6 +41,12 @@ pub enum WalkItem {
         /// What decided.
         why: SkipReason,
     },
+    /// An entry that its folder had when it was read, and that was gone when the walk came to it, with everything below it.
+    /// What is missing at a root is a problem.
+    Vanished {
+        /// Its stored path.
+        path: Vec<u8>,
+    },
     /// An entry that could not be examined, or a folder that could not be read to its end. The walk
     /// goes on.
     Problem {
@@ -218,6 +224,16 @@ impl Walk {
         });
     }
 
+    /// What keeps an entry from being looked at that its folder had.
+    fn missed(&mut self, error: impl Into<io::Error>) {
+        let error = error.into();
+        if error.kind() != io::ErrorKind::NotFound {
+            return self.problem(error);
+        }
+        let path = self.path.clone();
+        self.queue.push_back(WalkItem::Vanished { path });
+    }
+
     /// The excludes that have left nothing out so far, as they were given; groups of rules are not among them.
     pub fn idle_excludes(&self) -> Vec<&str> {
         let filter = &self.options.filter;
@@ -313,6 +329,13 @@ impl Walk {
         }
         let follow = self.options.symlinks == SymlinkPolicy::Follow;
         let (names, failure) = read_names(&folder.handle, &mut self.buffer, follow);
+        let failure = match failure {
+            // A folder that is removed while it is open has no names any more.
+            Some(error) if error.kind() == io::ErrorKind::NotFound && !folder.is_root => {
+                return self.missed(error);
+            }
+            other => other,
+        };
         if !folder.is_root && names.any_file_named(&self.options.ignore_names) {
             return self.skip(SkipReason::Marker);
         }
@@ -466,7 +489,7 @@ impl Walk {
         let target_is_folder = child.listed == Listed::LinkToFolder;
         let facts = match statat(parent, name, flags) {
             Ok(stat) => Facts::from_stat(&stat, target_is_folder),
-            Err(error) => return self.problem(error),
+            Err(error) => return self.missed(error),
         };
         let is_link = matches!(facts.kind, FileKind::Symlink { .. });
         if facts.kind == FileKind::Folder || (target_is_folder && !is_link) {
@@ -501,7 +524,7 @@ impl Walk {
         };
         let facts = match stat {
             Ok(stat) => Facts::from_stat(&stat, false),
-            Err(error) => return self.problem(error),
+            Err(error) => return self.missed(error),
         };
         if facts.kind != FileKind::Folder {
             return self.problem(io::Error::other(

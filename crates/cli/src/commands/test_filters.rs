@@ -63,6 +63,10 @@ pub fn run(call: &Invocation) -> Result<i32, Failure> {
                 reason(&filter, why)
             )),
             WalkItem::Skipped { .. } => {}
+            WalkItem::Vanished { path } => note(&format!(
+                "Warning [PathProcessingErrorNotFound]: {} vanished",
+                String::from_utf8_lossy(&path)
+            )),
             WalkItem::Problem { path, error } => note(&format!(
                 "Warning [PathProcessingError]: {}: {error}",
                 String::from_utf8_lossy(&path)

@@ -276,6 +276,11 @@ impl Ready<'_> {
                     self.reporter
                         .path(false, "PathSkipped", &format!("left out, {why}:"), &path);
                 }
+                WalkItem::Vanished { path } => {
+                    let path = String::from_utf8_lossy(&path);
+                    self.reporter
+                        .warn("PathProcessingErrorNotFound", format!("{path} vanished"));
+                }
                 WalkItem::Problem { path, error } => {
                     bump(&counters.with_error, 1);
                     self.reporter.warn(

@@ -1,6 +1,6 @@
 //! What a run has to say: entries that nobody can restore, files that are refused, a module that changes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -8,13 +8,13 @@ use futures_util::{StreamExt, TryStreamExt};
 use larder_destination::{
     About, Body, Clock, Destination, Download, ErrorKind, Existing, Operation, RemoteFile,
 };
-use larder_engine::{Outcome, Samples};
+use larder_engine::{Event, Monitor, Outcome, Samples};
 use larder_options::Origin;
 use larder_testkit::Failure;
 use larder_volume::VolumeKind::{Blocks, Index, List};
 
 use crate::forge::Forge;
-use crate::rig::Rig;
+use crate::rig::{Log, Rig};
 
 #[test]
 fn entries_of_an_unknown_type_are_told_and_make_a_test_fail() {
@@ -471,4 +471,67 @@ fn volumes_that_another_machine_replaced_are_neither_asked_for_nor_warned_of() {
         "{:?}",
         rig.log.complaints()
     );
+}
+
+/// Does something once, when the walk leaves out an entry: what comes behind that was listed and not yet looked at.
+struct AtSkipped {
+    log: Arc<Log>,
+    act: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Monitor for AtSkipped {
+    fn event(&self, event: &Event) {
+        if let Event::Message(message) = event
+            && message.id == "PathSkipped"
+            && let Some(act) = self.act.lock().expect("no panic").take()
+        {
+            act();
+        }
+        self.log.event(event);
+    }
+}
+
+/// A file that vanished before the walk looked at it was an error and stayed in the version; a moment later, when it was
+/// to be read, it was a warning and left the version.
+#[test]
+fn what_vanishes_before_it_is_looked_at_leaves_the_version() {
+    let mut rig = Rig::new();
+    for name in ["b file", "c folder/x", "d stays"] {
+        rig.write(name, name);
+    }
+    let fifo = rig.source().join("a fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .expect("a FIFO");
+    rig.backup();
+    rig.clock.pause(std::time::Duration::from_secs(1));
+    let run = rig.open().expect("it opens");
+    let source = rig.source();
+    let monitor = AtSkipped {
+        log: rig.log.clone(),
+        act: Mutex::new(Some(Box::new(move || {
+            std::fs::remove_file(source.join("b file")).expect("removed");
+            std::fs::remove_dir_all(source.join("c folder")).expect("removed");
+        }))),
+    };
+    let again = run.repository().run(Arc::new(monitor), rig.cancel.clone());
+    let report = again
+        .expect("a run")
+        .backup(&rig.request())
+        .expect("it runs");
+    run.repository().close().expect("closed");
+    assert_eq!(report.files_with_error, 0, "{:?}", rig.log.complaints());
+    assert_eq!((report.deleted_files, report.deleted_folders), (2, 1));
+    assert_eq!(report.common.parsed_result, Outcome::Warning);
+    let warned = rig.log.count("PathProcessingErrorNotFound");
+    assert_eq!(warned, 2, "{:?}", rig.log.complaints());
+    let (target, _) = rig.try_restore(0).expect("a restore");
+    let names = std::fs::read_dir(&target).expect("a folder");
+    let names: Vec<_> = names.map(|e| e.expect("an entry").file_name()).collect();
+    assert_eq!(names, ["d stays"]);
 }

@@ -158,9 +158,7 @@ fn stored(root: &Path, options: &[String]) -> BTreeSet<String> {
                 paths.insert(String::from_utf8(entry.path).expect("text"));
             }
             WalkItem::Skipped { .. } => {}
-            WalkItem::Problem { path, error } => {
-                panic!("{}: {error}", String::from_utf8_lossy(&path))
-            }
+            other => panic!("{other:?}"),
         }
     }
     paths

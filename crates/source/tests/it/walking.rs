@@ -48,6 +48,9 @@ fn walk(root: &Path, options: WalkOptions) -> Told {
             WalkItem::Problem { path, .. } => told
                 .problems
                 .push(String::from_utf8_lossy(&path).into_owned()),
+            other @ WalkItem::Vanished { .. } => {
+                panic!("{other:?}")
+            }
         }
     }
     assert!(
@@ -189,6 +192,7 @@ fn roots_are_accepted_sorted_and_disjoint() -> Outcome {
             WalkItem::Entry(entry) => name(&entry.path),
             WalkItem::Skipped { path, .. } => format!("skipped {}", name(path)),
             WalkItem::Problem { path, .. } => format!("problem {}", name(path)),
+            other => format!("{other:?}"),
         })
         .collect();
     let expected = [
@@ -608,6 +612,40 @@ fn few_folders_are_open_at_any_depth() -> Outcome {
         }
     }
     assert_eq!(seen, 1 + 300 * 3);
+    Ok(())
+}
+
+/// A file that vanished between the listing of its folder and the look was a problem, as a disk that fails is.
+#[test]
+fn what_vanishes_under_way_is_told_as_vanished() -> Outcome {
+    let temp = tempfile::tempdir()?;
+    let path = |name: &str| temp.path().join(name);
+    for name in ["a", "c", "e"] {
+        fs::write(path(name), b"x")?;
+    }
+    for name in ["b", "d"] {
+        fs::create_dir(path(name))?;
+        fs::write(path(name).join("f"), b"x")?;
+    }
+    let mut walk = Walk::new(vec![temp.path().to_owned()], WalkOptions::default());
+    // With the entry of a folder its names are known.
+    assert!(matches!(walk.next(), Some(WalkItem::Entry(_))));
+    fs::remove_file(path("a"))?;
+    fs::remove_dir_all(path("b"))?;
+    fs::remove_file(path("e"))?;
+    let top = temp.path().as_os_str().len() + 1;
+    let name = |path: &[u8]| String::from_utf8_lossy(&path[top..]).into_owned();
+    let told: Vec<String> = walk
+        .map(|item| match item {
+            WalkItem::Entry(entry) => name(&entry.path),
+            WalkItem::Vanished { path } => format!("{} vanished", name(&path)),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        told,
+        ["a vanished", "b/ vanished", "c", "d/", "d/f", "e vanished"]
+    );
     Ok(())
 }
 

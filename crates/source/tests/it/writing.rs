@@ -33,6 +33,7 @@ fn entries(root: &Path) -> io::Result<Vec<(Vec<u8>, FullFacts)>> {
             }
             WalkItem::Skipped { .. } => {}
             WalkItem::Problem { error, .. } => return Err(error),
+            other => return Err(io::Error::other(format!("{other:?}"))),
         }
     }
     Ok(found)
