@@ -47,6 +47,14 @@ pub enum WalkItem {
         /// Its stored path.
         path: Vec<u8>,
     },
+    /// A filter took too many steps for a path and was passed over for it. The path itself follows, unless another filter
+    /// left it out.
+    FilterGaveUp {
+        /// The stored path.
+        path: Vec<u8>,
+        /// The filter as it was given.
+        filter: String,
+    },
     /// An entry that could not be examined, or a folder that could not be read to its end. The walk
     /// goes on.
     Problem {
@@ -462,11 +470,10 @@ impl Walk {
         }
         let evaluation = self.options.filter.evaluate(&self.path);
         if let Some(rule) = evaluation.gave_up {
-            let text = format!(
-                "filter {} took too many steps and was passed over",
-                self.options.filter.text(rule)
-            );
-            self.problem(io::Error::other(text));
+            self.queue.push_back(WalkItem::FilterGaveUp {
+                path: self.path.clone(),
+                filter: self.options.filter.text(rule).to_owned(),
+            });
         }
         let mut recorded = true;
         if evaluation.verdict == Verdict::Excluded {

@@ -67,6 +67,10 @@ pub fn run(call: &Invocation) -> Result<i32, Failure> {
                 "Warning [PathProcessingErrorNotFound]: {} vanished",
                 String::from_utf8_lossy(&path)
             )),
+            WalkItem::FilterGaveUp { path, filter } => note(&format!(
+                "Warning [FilterGaveUp]: {}: the filter {filter} took too many steps and was passed over",
+                String::from_utf8_lossy(&path)
+            )),
             WalkItem::Problem { path, error } => note(&format!(
                 "Warning [PathProcessingError]: {}: {error}",
                 String::from_utf8_lossy(&path)

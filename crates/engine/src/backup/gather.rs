@@ -281,6 +281,15 @@ impl Ready<'_> {
                     self.reporter
                         .warn("PathProcessingErrorNotFound", format!("{path} vanished"));
                 }
+                WalkItem::FilterGaveUp { path, filter } => {
+                    let path = String::from_utf8_lossy(&path);
+                    self.reporter.warn(
+                        "FilterGaveUp",
+                        format!(
+                            "{path}: the filter {filter} took too many steps and was passed over"
+                        ),
+                    );
+                }
                 WalkItem::Problem { path, error } => {
                     bump(&counters.with_error, 1);
                     self.reporter.warn(

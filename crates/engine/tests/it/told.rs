@@ -535,3 +535,33 @@ fn what_vanishes_before_it_is_looked_at_leaves_the_version() {
     let names: Vec<_> = names.map(|e| e.expect("an entry").file_name()).collect();
     assert_eq!(names, ["d stays"]);
 }
+
+/// A filter that takes too long was an error of the file, and what was deleted below stayed in each new version.
+#[test]
+fn a_filter_that_gives_up_is_told_and_keeps_nothing() {
+    let mut rig = Rig::new();
+    let folder = "a".repeat(200);
+    rig.write(&format!("{folder}/x"), "x");
+    rig.write(&format!("{folder}/y"), "y");
+    rig.backup();
+    std::fs::remove_file(rig.source().join(&folder).join("x")).expect("removed");
+    rig.clock.pause(std::time::Duration::from_secs(1));
+    let filters = [(
+        larder_engine::source::Action::Exclude,
+        r"[.*/(?=a)(a|a|aa|aaa)*(?!x)b\1]".to_owned(),
+    )];
+    let mut request = rig.request();
+    request.options.filter =
+        larder_engine::source::Filter::parse(&filters, true).expect("a filter");
+    let run = rig.open().expect("it opens");
+    let report = run.backup(&request).expect("a backup");
+    run.repository().close().expect("closed");
+    let complaints = rig.log.complaints().join("\n");
+    assert!(complaints.contains("too many steps"), "{complaints}");
+    assert_eq!((report.files_with_error, report.deleted_files), (0, 1));
+    assert_eq!(report.common.parsed_result, Outcome::Warning);
+    let (target, _) = rig.try_restore(0).expect("a restore");
+    let names = crate::sweeps::files(&target);
+    let names: Vec<_> = names.keys().filter_map(|path| path.file_name()).collect();
+    assert_eq!(names, ["y"]);
+}

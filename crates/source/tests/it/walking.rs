@@ -48,7 +48,7 @@ fn walk(root: &Path, options: WalkOptions) -> Told {
             WalkItem::Problem { path, .. } => told
                 .problems
                 .push(String::from_utf8_lossy(&path).into_owned()),
-            other @ WalkItem::Vanished { .. } => {
+            other @ (WalkItem::Vanished { .. } | WalkItem::FilterGaveUp { .. }) => {
                 panic!("{other:?}")
             }
         }
@@ -646,6 +646,26 @@ fn what_vanishes_under_way_is_told_as_vanished() -> Outcome {
         told,
         ["a vanished", "b/ vanished", "c", "d/", "d/f", "e vanished"]
     );
+    Ok(())
+}
+
+#[test]
+fn a_path_is_walked_although_a_filter_gave_up() -> Outcome {
+    let temp = tempfile::tempdir()?;
+    let long = "a".repeat(200);
+    fs::write(temp.path().join(&long), b"x")?;
+    let options = filtered(&[(Action::Exclude, r"[.*/(?=a)(a|a|aa|aaa)*(?!x)b\1]")]);
+    let items: Vec<WalkItem> = Walk::new(vec![temp.path().to_owned()], options).collect();
+    let [
+        WalkItem::Entry(_),
+        WalkItem::FilterGaveUp { path, filter },
+        WalkItem::Entry(entry),
+    ] = items.as_slice()
+    else {
+        panic!("{items:?}");
+    };
+    assert!(path.ends_with(long.as_bytes()) && *path == entry.path);
+    assert!(filter.contains("aaa"), "{filter}");
     Ok(())
 }
 
