@@ -22,6 +22,7 @@ use larder_options::engine as opt;
 use larder_source::{OwnDatabases, Root, WalkOptions};
 use larder_volume::{BlockVolume, Compression, EncryptionKind, PackMethod, VolumeKind, VolumeName};
 
+use self::closing::ListSent;
 use self::counters::Counters;
 use crate::context::{Level, Phase};
 use crate::notes::{LIST_WRITER, Presence, SOURCES_READ, ZIP_METHOD};
@@ -106,7 +107,7 @@ impl Ready<'_> {
         let counters = Counters::default();
         self.reporter.phase(Phase::Backup);
         let gathered = match self.gather(roots, options, time, &counters) {
-            Err(Error::Cancelled) => return Ok(self.stopped(&counters)),
+            Err(Error::Cancelled) => return Ok(self.stopped(&counters, ListSent::No)),
             other => other?,
         };
         self.report_stored_again(&counters);
@@ -134,8 +135,12 @@ impl Ready<'_> {
         if write {
             self.reporter.phase(Phase::Uploading);
             let (list, hash) = (gathered.list, gathered.list_hash);
+            // A run that was stopped before sends nothing more.
+            if self.cancel.is_cancelled() {
+                return Ok(self.stopped(&counters, ListSent::No));
+            }
             let name = match self.upload_list(time, list, hash, gathered.counts, &mut stored) {
-                Err(Error::Cancelled) => return Ok(self.stopped(&counters)),
+                Err(Error::Cancelled) => return Ok(self.stopped(&counters, ListSent::Perhaps)),
                 other => other?,
             };
             version = name.time();

@@ -127,6 +127,8 @@ pub struct BackupReport {
     pub dryrun: bool,
     /// Name time of the new version, `yyyyMMddTHHmmssZ`; null when none was written.
     pub version_time: Option<String>,
+    /// True when the run was stopped after the version list was begun to be sent: the version may exist.
+    pub version_may_exist: bool,
     /// Sample test after the backup.
     pub test_results: Option<TestReport>,
 }

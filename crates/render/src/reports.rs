@@ -89,6 +89,8 @@ pub fn backup(report: &BackupReport) -> Told {
     fact("Data downloaded", &format_size(statistics.bytes_downloaded));
     told.say(if report.dryrun {
         "Dry run completed; nothing was stored"
+    } else if report.version_may_exist {
+        "Backup stopped; the new version may have been written"
     } else if report.common.interrupted {
         "Backup stopped; no new version was written"
     } else if report.common.parsed_result == Outcome::Error {

@@ -8,15 +8,31 @@ use super::counters::{Counters, slot};
 use crate::phases::Ready;
 use crate::report::{BackupReport, Outcome, TestReport};
 
+/// Whether the version list of a run that is stopped has reached the destination.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ListSent {
+    No,
+    /// It was begun to be sent.
+    Perhaps,
+}
+
 impl Ready<'_> {
     /// The report of a run that the user stopped.
-    pub(super) fn stopped(&self, counters: &Counters) -> BackupReport {
+    pub(super) fn stopped(&self, counters: &Counters, list: ListSent) -> BackupReport {
+        let version = match list {
+            ListSent::No => "no new version was written",
+            ListSent::Perhaps => "the new version may exist: its list was being sent",
+        };
         self.reporter.warn(
             "Stopped",
-            "stopped on request; what was uploaded is kept and used by the next run, no new version was written",
+            format!(
+                "stopped on request; what was uploaded is kept and used by the next run, {version}"
+            ),
         );
         let mut report = self.backup_report(counters, None, None, true);
-        report.partial_backup = report.common.backend_statistics.files_uploaded > 0;
+        report.version_may_exist = list == ListSent::Perhaps;
+        report.partial_backup =
+            report.version_may_exist || report.common.backend_statistics.files_uploaded > 0;
         report
     }
 
@@ -54,6 +70,7 @@ impl Ready<'_> {
             partial_backup: false,
             dryrun: self.settings.dry_run,
             version_time: version.map(|t| t.to_string()),
+            version_may_exist: false,
             test_results: test,
             common: self.common("Backup", interrupted),
         };

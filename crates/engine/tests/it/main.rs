@@ -20,6 +20,7 @@ mod review;
 mod rig;
 mod safety;
 mod selection;
+mod stopped;
 mod support;
 mod sweeps;
 mod told;
