@@ -50,6 +50,7 @@ pub use repository::{Repository, Setup, network_runtime};
 pub use restore::RestoreRequest;
 pub use run::Run;
 pub use settings::MIN_DBLOCK_BYTES;
+pub use verification_file::is_stored_name;
 pub use verify::Samples;
 // What callers need to fill a request.
 pub use larder_catalog::is_companion as is_companion_of_catalog;

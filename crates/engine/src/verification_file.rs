@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use larder_catalog::VolumeState;
 use larder_destination::Existing;
-use larder_volume::VolumeKind;
+use larder_volume::{VolumeKind, VolumeName};
 use serde::Serialize;
 
 use crate::data::VolumeData;
@@ -100,7 +100,7 @@ impl Ready<'_> {
             })
             .collect();
         let text = serde_json::to_vec(&rows).map_err(|e| Error::Bug(e.to_string()))?;
-        let name = format!("{}-verification.json", self.settings.prefix);
+        let name = format!("{}-{VERIFICATION}", self.settings.prefix);
         let data = VolumeData::Memory(Bytes::from(text));
         let mut attempt = 0;
         loop {
@@ -114,5 +114,38 @@ impl Ready<'_> {
                 return Err(error);
             }
         }
+    }
+}
+
+/// Whether a name of a destination folder is one that a backup gives there, by what follows the prefix and its hyphen: a
+/// volume or the verification file. Other names that begin so are the user's.
+pub fn is_stored_name(rest: &[u8]) -> bool {
+    std::str::from_utf8(rest).is_ok_and(|rest| {
+        rest == VERIFICATION || VolumeName::parse(&format!("prefix-{rest}"), true).is_some()
+    })
+}
+
+/// The name of the verification file after the prefix and a hyphen.
+const VERIFICATION: &str = "verification.json";
+
+#[cfg(test)]
+mod tests {
+    use super::is_stored_name;
+
+    #[test]
+    fn only_names_that_a_backup_gives_are_its_own() {
+        for (rest, expected) in [
+            ("b0123456789abcdef0123456789abcdef.dblock.zip.aes", true),
+            ("i0123456789abcdef0123456789abcdef.dindex.zip", true),
+            ("20240101T000000Z.dlist.tzstd", true),
+            ("verification.json", true),
+            ("notes.txt", false),
+            ("verification.json.bak", false),
+            ("b01.dblock", false),
+            ("", false),
+        ] {
+            assert_eq!(is_stored_name(rest.as_bytes()), expected, "{rest}");
+        }
+        assert!(!is_stored_name(b"\xff"));
     }
 }

@@ -249,7 +249,7 @@ fn own_files(call: &Invocation, catalog: &Path) -> Result<Vec<OwnFiles>, Failure
         own.push(OwnFiles {
             folder: folder.to_owned(),
             begins_with: format!("{}-", call.values.get(opt::PREFIX)?).into_bytes(),
-            rest: |_| true,
+            rest: larder_engine::is_stored_name,
         });
     }
     Ok(own)

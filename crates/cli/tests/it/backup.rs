@@ -247,9 +247,12 @@ fn the_backup_does_not_back_itself_up() {
     let passphrase = format!("--passphrase={PASSPHRASE}");
     let data = "--server-datafolder=source/data";
     let backup = |options: &[&str]| {
-        place.run([&["backup", &url, "source", &passphrase, data], options].concat())
+        let verification = "--upload-verification-file";
+        let call = ["backup", &url, "source", &passphrase, data, verification];
+        place.run([&call, options].concat())
     };
-    std::fs::create_dir_all(place.path("source/store")).expect("a folder");
+    // What only begins like a volume is the user's.
+    place.write("source/store/duplicati-notes.txt", b"mine");
     backup(&["--console-log-level=Information"])
         .code(0)
         .says("local catalogs or volumes of this backup lie in the source");
@@ -257,10 +260,13 @@ fn the_backup_does_not_back_itself_up() {
     backup(&[]);
     backup(&[]).code(1);
     let listed = place.run(["list", &url, "*", &passphrase, data]).code(0);
-    for left_out in ["duplicati-", ".sqlite"] {
+    for left_out in [".dblock.", ".dindex.", ".dlist.", "verification", ".sqlite"] {
         assert!(!listed.out.contains(left_out), "{}", listed.out);
     }
-    listed.says("letter.txt").says("dbconfig.json");
+    listed
+        .says("letter.txt")
+        .says("dbconfig.json")
+        .says("duplicati-notes.txt");
 }
 
 #[test]
