@@ -20,7 +20,7 @@ use crate::logging::Chooser;
 use crate::paths::folder_of_url;
 use crate::secrets::{self, Times};
 use crate::signals;
-use crate::state::{self, Lookup, TemporaryState};
+use crate::state::{self, Lookup, TemporaryState, Waiting};
 use crate::tables::tables;
 use crate::terminal::note;
 use crate::tokens::TokenFiles;
@@ -312,19 +312,27 @@ impl<'a> Session<'a> {
         if reads && values.get(opt::NO_LOCAL_DB)? {
             return TemporaryState::new(values).map(temporary);
         }
+        let tell = |text| {
+            self.console.message(&Message {
+                level: Level::Notice,
+                id: "WaitingForLock",
+                text,
+            });
+        };
+        let waiting = Waiting::new(&self.cancel, &tell);
         if values.get(opt::DRY_RUN)? {
-            return match state::catalog_path(values, place, Lookup::FindOnly) {
+            return match state::catalog_path(values, place, Lookup::FindOnly, &waiting) {
                 Ok(Some(path)) => TemporaryState::copy_of(&path, values).map(temporary),
                 _ => TemporaryState::new(values).map(temporary),
             };
         }
-        match state::catalog_path(values, place, Lookup::FindOrMake) {
+        match state::catalog_path(values, place, Lookup::FindOrMake, &waiting) {
             Ok(Some(path)) => Ok(State {
                 path,
                 temporary: None,
             }),
             Ok(None) => TemporaryState::new(values).map(temporary),
-            Err(failure) if reads && failure.id() != Some("NotACatalog") => {
+            Err(failure) if reads && !matches!(failure.id(), Some("NotACatalog" | "Cancelled")) => {
                 let state = TemporaryState::new(values)?;
                 self.say_temporary(failure.message());
                 Ok(temporary(state))

@@ -5,12 +5,14 @@
 //! begun anew. Changes are made under a lock, to a file of another name that is then renamed: several programs may
 //! start at once.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use larder_engine::{Cancel, Error};
 use larder_options::{Values, engine as opt};
 use larder_registry::destination::Place;
 use serde::{Deserialize, Serialize};
@@ -35,6 +37,27 @@ pub enum Lookup {
     FindOrMake,
     /// For a dry run, which changes nothing.
     FindOnly,
+}
+
+/// How a command waits for another one that makes an entry in the list.
+pub struct Waiting<'w> {
+    /// Ends the wait.
+    pub cancel: &'w Cancel,
+    /// Hears of a wait that is longer than a moment.
+    pub tell: &'w dyn Fn(String),
+    /// The longest wait.
+    pub at_most: Duration,
+}
+
+impl<'w> Waiting<'w> {
+    /// As long as all the programs that a schedule may start at one moment take, and many times that.
+    pub fn new(cancel: &'w Cancel, tell: &'w dyn Fn(String)) -> Self {
+        Self {
+            cancel,
+            tell,
+            at_most: LONGEST_WAIT,
+        }
+    }
 }
 
 /// The folder for catalogs and `dbconfig.json`.
@@ -67,11 +90,12 @@ pub fn data_folder(values: &Values) -> Result<PathBuf, Failure> {
 /// The catalog file for a destination; `None` when there is no entry and none is to be made.
 ///
 /// # Errors
-/// A data folder that cannot be written.
+/// A data folder that cannot be written, or whose list another program has locked for longer than is waited.
 pub fn catalog_path(
     values: &Values,
     place: &Place,
     lookup: Lookup,
+    waiting: &Waiting<'_>,
 ) -> Result<Option<PathBuf>, Failure> {
     if let Some(path) = values.find(opt::DBPATH)?.filter(|path| !path.is_empty()) {
         let path = beside_foreign(PathBuf::from(expand_path(&path)));
@@ -111,14 +135,25 @@ pub fn catalog_path(
         .mode(0o700)
         .create(&folder)
         .map_err(failed)?;
+    let path = folder.join(LOCK);
     let lock = File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(0o600)
-        .open(folder.join(LOCK))
+        .open(&path)
         .map_err(failed)?;
-    lock.lock().map_err(failed)?;
+    if !locked(&lock, &path, waiting)?.map_err(failed)? {
+        return Err(Failure::known(
+            "DataFolderInUse",
+            format!(
+                "another program has locked the list of local catalogs ({}) for {} seconds",
+                path.display(),
+                waiting.at_most.as_secs()
+            ),
+            "see whether a Larder hangs or is stopped there, or say --dbpath=…",
+        ));
+    }
     // Another program may have made the entry since.
     let (mut entries, damaged) = read(&list)?;
     if let Some(found) = pick(&entries, &place, &prefix) {
@@ -135,6 +170,37 @@ pub fn catalog_path(
     });
     write(&list, &entries).map_err(failed)?;
     Ok(Some(folder.join(name)))
+}
+
+/// Waits for the lock of the list; false when it is not to be had.
+fn locked(
+    lock: &File,
+    path: &Path,
+    waiting: &Waiting<'_>,
+) -> Result<std::io::Result<bool>, Failure> {
+    let begun = Instant::now();
+    let mut told = false;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(Ok(true)),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Ok(Err(error)),
+        }
+        if waiting.cancel.is_cancelled() {
+            return Err(Failure::from_engine(&Error::Cancelled));
+        }
+        let waited = begun.elapsed();
+        if waited >= waiting.at_most {
+            return Ok(Ok(false));
+        }
+        if waited >= MOMENT && !std::mem::replace(&mut told, true) {
+            (waiting.tell)(format!(
+                "waiting for another program that has locked the list of local catalogs ({})",
+                path.display()
+            ));
+        }
+        std::thread::sleep(LOOK);
+    }
 }
 
 /// The catalog of a place.
@@ -317,6 +383,12 @@ const BESIDE: &str = ".larder";
 const LIST: &str = "dbconfig.json";
 /// Its lock.
 const LOCK: &str = "dbconfig.lock";
+/// A change of the list takes some milliseconds.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Waits from this length on are told.
+const MOMENT: Duration = Duration::from_secs(1);
+/// Time between two looks at the lock.
+const LOOK: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {
@@ -331,7 +403,9 @@ mod tests {
     }
 
     fn path(values: &Values, url: &str) -> Result<Option<PathBuf>, Failure> {
-        catalog_path(values, &place(url), Lookup::FindOrMake)
+        let (cancel, silent) = (Cancel::new(), |_| {});
+        let waiting = Waiting::new(&cancel, &silent);
+        catalog_path(values, &place(url), Lookup::FindOrMake, &waiting)
     }
 
     fn place(url: &str) -> Place {
@@ -404,10 +478,43 @@ mod tests {
     fn a_dry_run_makes_no_entry() {
         let folder = tempfile::tempdir().expect("a folder");
         let values = values(folder.path());
-        let found =
-            catalog_path(&values, &place("file:///mnt/a"), Lookup::FindOnly).expect("no failure");
+        let (cancel, silent) = (Cancel::new(), |_| {});
+        let waiting = Waiting::new(&cancel, &silent);
+        let found = catalog_path(&values, &place("file:///mnt/a"), Lookup::FindOnly, &waiting);
+        let found = found.expect("no failure");
         assert_eq!(found, None);
         assert!(!folder.path().join("larder").exists());
+    }
+
+    /// A stopped program held the lock of the list, and all others waited for it for good.
+    #[test]
+    fn a_locked_list_is_waited_for_so_long_and_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let values = values(folder.path());
+        path(&values, "file:///mnt/a").expect("a path");
+        let lock = File::open(folder.path().join("larder").join(LOCK)).expect("the lock");
+        lock.lock().expect("locked");
+        let told = std::sync::Mutex::new(Vec::new());
+        let tell = |text: String| told.lock().expect("no panic").push(text);
+        let cancel = Cancel::new();
+        let waiting = Waiting {
+            cancel: &cancel,
+            tell: &tell,
+            at_most: Duration::from_millis(1500),
+        };
+        let wait = |url| catalog_path(&values, &place(url), Lookup::FindOrMake, &waiting);
+        let failure = wait("file:///mnt/b").expect_err("it is locked");
+        assert_eq!(failure.id(), Some("DataFolderInUse"));
+        assert_eq!(told.lock().expect("no panic").len(), 1);
+        // What is in the list already needs no lock.
+        wait("file:///mnt/a").expect("a path");
+        cancel.cancel();
+        let begun = Instant::now();
+        let failure = wait("file:///mnt/b").expect_err("it is stopped");
+        assert_eq!(failure.id(), Some("Cancelled"));
+        assert!(begun.elapsed() < Duration::from_secs(1));
+        lock.unlock().expect("unlocked");
+        wait("file:///mnt/b").expect("a path");
     }
 
     #[test]
