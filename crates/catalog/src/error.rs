@@ -11,8 +11,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Why a catalog operation did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file contradicts itself. Nothing from it may be used any more: [`crate::Catalog::discard`] it, open it anew and
-    /// rebuild it from the destination.
+    /// The file contradicts itself. Nothing from it may be used any more:
+    /// [`crate::Catalog::replace`] it and rebuild it from the destination.
     #[error("the catalog is damaged: {detail}")]
     Damaged {
         /// What does not fit.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -33,13 +33,13 @@ pub(crate) struct Files {
     /// An entry writer or bulk loader exists.
     pub(crate) staging: AtomicBool,
     next_spill: AtomicU32,
-    /// Held by the writer.
-    lock: Option<Lock>,
+    /// Held by the writer; a catalog that replaces this one goes on with it.
+    lock: Option<Arc<Lock>>,
 }
 
 impl Files {
     /// Notes the path and keeps the writer's lock.
-    pub(crate) fn new(path: &Path, lock: Option<Lock>) -> Files {
+    pub(crate) fn new(path: &Path, lock: Option<Arc<Lock>>) -> Files {
         let purpose = match lock {
             Some(_) => OpenFor::Writing,
             None => OpenFor::Reading,
@@ -90,9 +90,14 @@ impl Files {
         Ok(conn)
     }
 
+    /// The writer's lock.
+    pub(crate) fn lock(&self) -> Option<Arc<Lock>> {
+        self.lock.clone()
+    }
+
     /// Tells readers that the catalog was examined.
     pub(crate) fn set_ready(&self) -> Result<()> {
-        match self.lock.as_ref().map(Lock::set_ready) {
+        match self.lock.as_ref().map(|lock| lock.set_ready()) {
             None | Some(Ok(())) => Ok(()),
             Some(Err(error)) => Err(Error::io(&self.side(LOCK), error)),
         }

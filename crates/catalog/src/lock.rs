@@ -47,10 +47,15 @@ impl Lock {
             left = less;
             std::thread::sleep(LOOK);
         }
-        let mut lock = Lock { file };
-        // For the other side's message only, so a failure to write it is no reason to stop.
-        let _ = lock.write(&format!("{}\n", std::process::id()));
+        let lock = Lock { file };
+        lock.set_preparing();
         Ok(lock)
+    }
+
+    /// Tells readers who is at work, and that the catalog is not to be had yet.
+    pub(crate) fn set_preparing(&self) {
+        // For the other side's message only, so a failure to write it is no reason to stop.
+        let _ = self.write(&format!("{}\n", std::process::id()));
     }
 
     /// Tells readers that the catalog was examined.
@@ -60,10 +65,11 @@ impl Lock {
         file.write_all(READY.as_bytes())
     }
 
-    fn write(&mut self, text: &str) -> std::io::Result<()> {
-        self.file.set_len(0)?;
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(text.as_bytes())
+    fn write(&self, text: &str) -> std::io::Result<()> {
+        let mut file = &self.file;
+        file.set_len(0)?;
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(text.as_bytes())
     }
 }
 

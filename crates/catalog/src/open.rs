@@ -8,9 +8,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::backup::Backup;
 
-use crate::files::{
-    BUILDING, CACHE_KIB, Files, LOCK, OpenFor, REPLACED, SPILL, SUMS, SUMS_BUILDING, side,
-};
+use crate::files::{BUILDING, CACHE_KIB, Files, LOCK, REPLACED, SPILL, SUMS, SUMS_BUILDING, side};
 use crate::lock::{self, Lock, Writer};
 use crate::sums::{self, Verdict};
 use crate::{
@@ -54,7 +52,7 @@ impl Catalog {
             std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
         }
         let lock = Lock::take(&side(path, LOCK))?;
-        let files = Arc::new(Files::new(path, Some(lock)));
+        let files = Arc::new(Files::new(path, Some(Arc::new(lock))));
         remove_leftovers(&files)?;
         let (reason, ours) = match examine(&files)? {
             Finding::Missing => return Ok((create(&files)?, Opened::Created)),
@@ -127,20 +125,24 @@ impl Catalog {
         copied
     }
 
-    /// Sets a damaged catalog aside and returns its new path; the next [`Catalog::open`] makes an empty one.
+    /// Sets a damaged catalog aside and makes an empty one in its place; gives that and the new path of the old file, as
+    /// in [`Opened::Replaced`]. The lock is kept, so no other process comes in between.
     ///
     /// # Errors
     /// [`Error::Misuse`] when it was opened for reading, [`Error::Io`] when it cannot be renamed.
-    pub fn discard(self) -> Result<PathBuf> {
+    pub fn replace(self) -> Result<(Catalog, PathBuf)> {
         let files = Arc::clone(self.files());
-        if files.purpose == OpenFor::Reading {
+        let Some(lock) = files.lock() else {
             return Err(Error::Misuse(
-                "a catalog opened for reading cannot be discarded",
+                "a catalog opened for reading cannot be replaced",
             ));
-        }
+        };
         files.set_damaged();
         drop(self);
-        set_aside(&files, true)
+        lock.set_preparing();
+        let kept_as = set_aside(&files, true)?;
+        let fresh = Arc::new(Files::new(&files.path, Some(lock)));
+        Ok((create(&fresh)?, kept_as))
     }
 }
 

@@ -145,21 +145,17 @@ impl Repository {
         }
     }
 
-    /// Throws the catalog away and starts an empty one; the remote side is the truth.
+    /// Sets the catalog aside and starts an empty one, without letting other processes in; the remote side is the truth.
     pub(crate) fn discard_catalog(&self) -> Result<()> {
-        *self.lock_catalog() = None;
         *locked(&self.format) = None;
-        for ending in ["", "-wal", "-shm", ".sum"] {
-            let mut name = self.state_path.clone().into_os_string();
-            name.push(ending);
-            match std::fs::remove_file(&name) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io(PathBuf::from(name), error));
-                }
-                _ => {}
-            }
-        }
-        self.open_catalog()
+        let mut held = self.lock_catalog();
+        let Some(catalog) = held.take() else {
+            drop(held);
+            return self.open_catalog();
+        };
+        let (fresh, _) = catalog.replace()?;
+        *held = Some(fresh);
+        Ok(())
     }
 
     /// The backup's format, as far as it is known.

@@ -349,14 +349,41 @@ fn an_interrupted_rebuild_is_not_believed() {
 }
 
 #[test]
-fn a_discarded_catalog_is_set_aside() {
+fn a_replaced_catalog_is_set_aside() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("catalog.db");
     let (catalog, _) = Catalog::open(&path).unwrap();
     fill(&catalog, 300, 50);
-    let kept_as = catalog.discard().unwrap();
-    assert!(kept_as.exists() && !path.exists());
-    let (catalog, opened) = Catalog::open(&path).unwrap();
-    assert_eq!(opened, Opened::Created);
+    let (catalog, kept_as) = catalog.replace().unwrap();
+    assert!(kept_as.exists());
     assert!(catalog.volumes().unwrap().is_empty());
+    fill(&catalog, 300, 50);
+    let left = dump(&catalog).unwrap();
+    drop(catalog);
+    let (catalog, opened) = Catalog::open(&path).unwrap();
+    assert_eq!((dump(&catalog).unwrap(), opened), (left, Opened::Existing));
+}
+
+/// Another process could take the lock while a catalog was replaced.
+#[test]
+fn a_catalog_is_replaced_under_its_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    let (mut catalog, _) = Catalog::open(&path).unwrap();
+    let lock = std::fs::File::open(folder.path().join("catalog.db.lock")).unwrap();
+    let got = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let waiter = {
+        let got = got.clone();
+        std::thread::spawn(move || {
+            lock.lock().unwrap();
+            got.store(true, std::sync::atomic::Ordering::SeqCst);
+        })
+    };
+    for _ in 0..20 {
+        catalog = catalog.replace().unwrap().0;
+        assert!(!got.load(std::sync::atomic::Ordering::SeqCst));
+        assert!(catalog.volumes().unwrap().is_empty());
+    }
+    drop(catalog);
+    waiter.join().unwrap();
 }
