@@ -1,6 +1,7 @@
 //! Loading a catalog from scratch after a rebuild.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use larder_volume::{BlockRows, BlockTable, Hash};
 use rusqlite::Connection;
@@ -8,7 +9,7 @@ use rusqlite::Connection;
 use crate::blocks::{self, Inserter};
 use crate::catalog::transact;
 use crate::entries::Staging;
-use crate::files::SIDE_CACHE_KIB;
+use crate::files::{Files, SIDE_CACHE_KIB};
 use crate::sort::Sorter;
 use crate::wire::to_stored;
 use crate::{Catalog, Error, Result, blocklists, handles, params, volumes};
@@ -17,7 +18,8 @@ impl Catalog {
     /// Starts to load blocks and blocklists in bulk, in any order.
     ///
     /// Volumes, links and versions are added to the catalog itself meanwhile. Until [`BulkLoader::finish`] the catalog is
-    /// marked as half-made: if the process ends before, or the loader is dropped, the next opening replaces it.
+    /// marked as half-made: if the process ends before, the next opening replaces it; when the loader is dropped, every
+    /// call says from then on that it is damaged.
     ///
     /// # Errors
     /// [`Error::Misuse`] when a writer or loader of this catalog exists already.
@@ -33,6 +35,7 @@ impl Catalog {
             seen: HashSet::new(),
             waiting: Vec::new(),
             waiting_len: 0,
+            unfinished: Unfinished(Some(Arc::clone(&staging.0))),
             staging,
         })
     }
@@ -51,8 +54,20 @@ pub struct BulkLoader {
     /// What goes into the database with the next transaction.
     waiting: Vec<Waiting>,
     waiting_len: usize,
+    unfinished: Unfinished,
     // Last: the lock must outlive the connection.
     staging: Staging,
+}
+
+/// Keeps a catalog from being used that a loader left half-made.
+struct Unfinished(Option<Arc<Files>>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(files) = &self.0 {
+            files.set_half_made();
+        }
+    }
 }
 
 enum Waiting {
@@ -119,7 +134,7 @@ impl BulkLoader {
     /// After any error the catalog stays marked as half-made.
     pub fn finish(mut self) -> Result<BulkTotals> {
         self.flush()?;
-        let files = std::sync::Arc::clone(&self.staging.0);
+        let files = Arc::clone(&self.staging.0);
         files.guard(self.load())
     }
 
@@ -128,6 +143,7 @@ impl BulkLoader {
             blocks,
             conn,
             dead,
+            mut unfinished,
             staging,
             ..
         } = self;
@@ -143,6 +159,7 @@ impl BulkLoader {
             .map_err(|error| Error::io(&log, error))?;
         conn.execute_batch("PRAGMA synchronous=FULL")?;
         transact(&conn, |conn| params::remove(conn, RUNNING))?;
+        unfinished.0 = None;
         Ok(totals)
     }
 

@@ -111,11 +111,13 @@ impl Catalog {
 
     /// Runs a read, remembering damage that it finds.
     pub(crate) fn read<R>(&self, query: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
+        self.closer.files.check_whole()?;
         self.guard(query(&self.conn))
     }
 
     /// Runs a change in a transaction of its own, or as an undoable part of the one that is open.
     pub(crate) fn write<R>(&self, change: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
+        self.closer.files.check_whole()?;
         self.closer.files.mark_changed()?;
         let result = transact(&self.conn, change);
         if result.is_err() {

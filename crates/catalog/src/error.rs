@@ -11,7 +11,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Why a catalog operation did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file contradicts itself. Nothing from it may be used any more:
+    /// The file contradicts itself, or was not loaded to its end. Nothing from it may be used any more:
     /// [`crate::Catalog::replace`] it and rebuild it from the destination.
     #[error("the catalog is damaged: {detail}")]
     Damaged {

@@ -30,6 +30,8 @@ pub(crate) struct Files {
     changed: Mutex<bool>,
     /// Damage was found, so the database must be examined before it is used again.
     damaged: AtomicBool,
+    /// A bulk loader was dropped before its end, so that blocks are missing from the database.
+    half_made: AtomicBool,
     /// An entry writer or bulk loader exists.
     pub(crate) staging: AtomicBool,
     next_spill: AtomicU32,
@@ -49,6 +51,7 @@ impl Files {
             purpose,
             changed: Mutex::new(true),
             damaged: AtomicBool::new(false),
+            half_made: AtomicBool::new(false),
             staging: AtomicBool::new(false),
             next_spill: AtomicU32::new(0),
             lock,
@@ -113,6 +116,19 @@ impl Files {
         self.damaged.store(true, Ordering::Relaxed);
     }
 
+    /// Notes that a load was not finished: nothing may be read any more.
+    pub(crate) fn set_half_made(&self) {
+        self.half_made.store(true, Ordering::Release);
+    }
+
+    /// Refuses what was not loaded to its end.
+    pub(crate) fn check_whole(&self) -> Result<()> {
+        match self.half_made.load(Ordering::Acquire) {
+            true => Err(Error::damaged(INTERRUPTED)),
+            false => Ok(()),
+        }
+    }
+
     /// Tells whether closing has to leave a new checksum file.
     pub(crate) fn to_be_summed(&self) -> bool {
         let changed = *self.changed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -169,6 +185,8 @@ pub fn is_companion(rest: &[u8]) -> bool {
         || text.starts_with(SPILL)
 }
 
+/// Why a catalog that was not loaded to its end is not used.
+pub(crate) const INTERRUPTED: &str = "a rebuild was interrupted";
 /// Endings of files that lie beside a catalog while it is used or afterwards, one of them at least.
 pub const COMPANIONS: &[&str] = &[LOCK, SUMS, "-wal"];
 /// Suffix of the lock file.

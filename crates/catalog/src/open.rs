@@ -8,7 +8,9 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::backup::Backup;
 
-use crate::files::{BUILDING, CACHE_KIB, Files, LOCK, REPLACED, SPILL, SUMS, SUMS_BUILDING, side};
+use crate::files::{
+    BUILDING, CACHE_KIB, Files, INTERRUPTED, LOCK, REPLACED, SPILL, SUMS, SUMS_BUILDING, side,
+};
 use crate::lock::{self, Lock, Writer};
 use crate::sums::{self, Verdict};
 use crate::{
@@ -315,7 +317,7 @@ fn connect(files: &Arc<Files>, closed: bool) -> Result<Connection> {
         examine_content(&conn)?;
     }
     match is_half_made(&conn)? {
-        true => Err(Error::damaged("a rebuild was interrupted")),
+        true => Err(Error::damaged(INTERRUPTED)),
         false => Ok(conn),
     }
 }

@@ -348,6 +348,23 @@ fn an_interrupted_rebuild_is_not_believed() {
     assert_eq!(Catalog::open(&path).unwrap().1, Opened::Existing);
 }
 
+/// What a rebuild that failed left was used on by a process that lived on: indexes were known, and their blocks were not.
+#[test]
+fn a_catalog_whose_load_failed_is_not_used_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    let (catalog, _) = Catalog::open(&path).unwrap();
+    fill(&catalog, 300, 50);
+    let bulk = catalog.bulk().unwrap();
+    assert!(catalog.volumes().is_ok(), "it is read while it is loaded");
+    drop(bulk);
+    assert!(catalog.volumes().unwrap_err().is_damage());
+    let changed = catalog.durable(|c| c.set_param("key", "value"));
+    assert!(changed.unwrap_err().is_damage());
+    let (catalog, _) = catalog.replace().unwrap();
+    assert!(catalog.volumes().unwrap().is_empty());
+}
+
 #[test]
 fn a_replaced_catalog_is_set_aside() {
     let folder = tempfile::tempdir().unwrap();

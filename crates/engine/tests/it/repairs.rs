@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use larder_destination::ErrorKind;
-use larder_engine::Error;
+use larder_engine::{Cancel, Error};
 use larder_testkit::Failure;
 use larder_volume::VolumeKind::Index;
 
@@ -125,4 +125,39 @@ fn trouble_on_the_way_is_not_called_damage() {
         assert!(!said.to_lowercase().contains("damage"), "{said}");
         rig.plan.clear();
     }
+}
+
+/// A process that lives on used the half-built catalog of a run that failed: it knew index files, and none of their blocks.
+#[test]
+fn a_run_in_the_same_process_uses_no_half_built_catalog() {
+    let mut base = Rig::new();
+    base.set("number-of-retries", "0");
+    base.set("concurrency-max-threads", "1");
+    for round in 0..3_u8 {
+        base.write(&format!("file {round}"), vec![round; 3000]);
+        base.backup();
+    }
+    let mut failed = 0;
+    for call in 1.. {
+        let mut rig = base.fork_at(&base.store, None);
+        let run = rig.open().expect("it opens");
+        rig.plan.fail_at(call, Failure::Before(ErrorKind::Network));
+        if run.backup(&rig.request()).is_ok() {
+            break;
+        }
+        failed += 1;
+        let when = format!("after a failure at call {call}");
+        // A block that is taken for new is stored once more.
+        rig.write("file 3", vec![0; 3000]);
+        let again = run.repository().run(rig.log.clone(), Cancel::new());
+        let again = again.expect("a run").backup(&rig.request());
+        assert!(again.expect(&when).version_time.is_some(), "{when}");
+        run.repository().close().expect("closed");
+        rig.check_nothing_twice(&when);
+        rig.log.clear();
+        rig.open().expect("it opens");
+        let texts = rig.log.texts();
+        assert_eq!(rig.log.count("CatalogReplaced"), 0, "{when}: {texts:?}");
+    }
+    assert!(failed > 4, "{failed}");
 }
