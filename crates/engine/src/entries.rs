@@ -19,6 +19,15 @@ const NAMED_ENTRIES: u64 = 20;
 /// Most bytes of the entry that says whether a version is complete; it has about twenty.
 const MAX_FILESET_BYTES: u64 = 1 << 16;
 
+/// What is done about entries of a list that make no sense, beside leaving them out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WrongOnes {
+    /// Some are named, the rest is counted.
+    Told,
+    /// Nothing: they were told before, or are told by another run.
+    PassedOver,
+}
+
 impl Settled<'_> {
     /// Fetches a version list.
     pub(crate) fn fetch_list(&self, volume: &RemoteVolume) -> Result<ArchiveReader<VolumeData>> {
@@ -51,9 +60,11 @@ impl Settled<'_> {
         work: impl FnMut(FileEntry) -> Result<()>,
     ) -> Result<u64> {
         // A command may read a list more than once.
-        let is_new = !locked(&self.named_lists).contains(name);
-        let named = is_new.then_some(NAMED_ENTRIES);
-        let wrong = self.read_entries(archive, name, named, &self.cancel, work)?;
+        let wrong_ones = match locked(&self.named_lists).contains(name) {
+            true => WrongOnes::PassedOver,
+            false => WrongOnes::Told,
+        };
+        let wrong = self.read_entries(archive, name, wrong_ones, &self.cancel, work)?;
         if wrong > 0 {
             locked(&self.named_lists).insert(name.to_owned());
         }
@@ -71,7 +82,7 @@ impl Settled<'_> {
         work: impl FnMut(FileEntry) -> Result<()>,
     ) -> Result<()> {
         let never = Cancel::new();
-        self.read_entries(archive, name, None, &never, work)
+        self.read_entries(archive, name, WrongOnes::PassedOver, &never, work)
             .map(drop)
     }
 
@@ -85,16 +96,16 @@ impl Settled<'_> {
         name: &str,
         work: impl FnMut(FileEntry) -> Result<()>,
     ) -> Result<()> {
-        self.read_entries(archive, name, None, &self.cancel, work)
+        self.read_entries(archive, name, WrongOnes::PassedOver, &self.cancel, work)
             .map(drop)
     }
 
-    /// Reads entries; with `named`, so many wrong ones are named and the rest is counted.
+    /// Reads entries; answers the number of the wrong ones.
     fn read_entries(
         &self,
         archive: &ArchiveReader<VolumeData>,
         name: &str,
-        named: Option<u64>,
+        wrong_ones: WrongOnes,
         cancel: &Cancel,
         mut work: impl FnMut(FileEntry) -> Result<()>,
     ) -> Result<u64> {
@@ -108,16 +119,15 @@ impl Settled<'_> {
                 Err(error) if reader.is_damaged() => return Err(Error::volume(name, error)),
                 Err(error) => {
                     wrong += 1;
-                    if named.is_some_and(|most| wrong <= most) {
+                    if wrong_ones == WrongOnes::Told && wrong <= NAMED_ENTRIES {
                         self.reporter
                             .warn("DamagedEntry", format!("{name}: {error}; it is left out"));
                     }
                 }
             }
         }
-        if let Some(more) = named.and_then(|most| wrong.checked_sub(most))
-            && more > 0
-        {
+        let more = wrong.saturating_sub(NAMED_ENTRIES);
+        if wrong_ones == WrongOnes::Told && more > 0 {
             self.reporter.warn(
                 "DamagedEntry",
                 format!("{name}: {} left out too", counted(more, "more wrong entry")),
