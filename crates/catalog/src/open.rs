@@ -12,6 +12,7 @@ use crate::files::{
     BUILDING, CACHE_KIB, Files, INTERRUPTED, LOCK, REPLACED, SPILL, SUMS, SUMS_BUILDING, side,
 };
 use crate::lock::{self, Lock, Writer};
+use crate::occupant::{is_catalog, is_database};
 use crate::sums::{self, Verdict};
 use crate::{
     Catalog, Error, Result, blocklists, blocks, bulk, filesets, handles, links, losses, params,
@@ -285,10 +286,10 @@ fn judge_header(header: &[u8], file_len: u64) -> std::result::Result<(), (String
             .and_then(<[u8]>::first_chunk::<4>)
             .map(|b| u32::from_be_bytes(*b))
     };
-    if !header.starts_with(b"SQLite format 3\0") {
+    if !is_database(header) {
         return Err(("it is not an SQLite database".to_owned(), false));
     }
-    if number(APPLICATION_ID_AT) != Some(schema::APPLICATION_ID) {
+    if !is_catalog(header) {
         return Err(("it is the database of another program".to_owned(), false));
     }
     if number(USER_VERSION_AT) != Some(schema::VERSION) {
@@ -368,4 +369,3 @@ const READER_LOOKS: u32 = 250;
 const READER_LOOK: Duration = Duration::from_millis(20);
 const HEADER_LEN: u64 = 100;
 const USER_VERSION_AT: usize = 60;
-const APPLICATION_ID_AT: usize = 68;

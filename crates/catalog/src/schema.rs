@@ -33,12 +33,6 @@ use crate::{Error, Result};
 /// `application_id` in the file header: "LARD".
 pub(crate) const APPLICATION_ID: u32 = 0x4c41_5244;
 
-/// Whether a file that begins so is a catalog of any version; 72 bytes are needed.
-pub fn is_catalog(head: &[u8]) -> bool {
-    head.starts_with(b"SQLite format 3\0")
-        && head.get(68..72) == Some(APPLICATION_ID.to_be_bytes().as_slice())
-}
-
 /// `user_version` in the file header. A catalog of another version is replaced: reading the destination again is always
 /// possible and simpler to get right than a migration. A version worth migrating would be handled in `open`.
 pub(crate) const VERSION: u32 = 2;

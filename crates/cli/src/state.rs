@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use larder_engine::{Cancel, Error};
+use larder_engine::{Cancel, Error, Occupant};
 use larder_options::{Values, engine as opt};
 use larder_registry::destination::Place;
 use serde::{Deserialize, Serialize};
@@ -98,8 +98,14 @@ pub fn catalog_path(
     waiting: &Waiting<'_>,
 ) -> Result<Option<PathBuf>, Failure> {
     if let Some(path) = values.find(opt::DBPATH)?.filter(|path| !path.is_empty()) {
-        let path = beside_foreign(PathBuf::from(expand_path(&path)));
-        if is_something_else(&path) {
+        let mut path = expand_path(&path);
+        // That of another program is left alone; Larder's catalog then stands beside it.
+        if Occupant::of(Path::new(&path)) == Occupant::Database {
+            path.push_str(BESIDE);
+        }
+        let path = PathBuf::from(path);
+        // A damaged catalog may be replaced; a file of the user may not.
+        if Occupant::of(&path) == Occupant::Other {
             return Err(Failure::known(
                 "NotACatalog",
                 format!(
@@ -279,40 +285,12 @@ fn random_name() -> Result<String, Failure> {
     Ok(bytes.iter().map(|b| char::from(b'A' + b % 26)).collect())
 }
 
-/// A database of another program at `path` is left alone; Larder's catalog then stands beside it.
-fn beside_foreign(path: PathBuf) -> PathBuf {
-    use std::io::Read as _;
-    let mut head = Vec::new();
-    let read = File::open(&path).and_then(|f| f.take(72).read_to_end(&mut head));
-    let is_sqlite = read.is_ok() && head.starts_with(b"SQLite format 3\0");
-    let application = head
-        .get(68..72)
-        .map(|b| b.iter().fold(0_u32, |n, b| n << 8 | u32::from(*b)));
-    if is_sqlite && application == Some(0) && head.len() == 72 {
-        let mut name = path.into_os_string();
-        name.push(BESIDE);
-        return PathBuf::from(name);
-    }
-    path
-}
-
 /// The database of another program that this catalog stands beside, because `--dbpath` names it.
 pub fn foreign_database(catalog: &Path) -> Option<PathBuf> {
     let text = catalog.as_os_str().as_encoded_bytes();
     let foreign = text.strip_suffix(BESIDE.as_bytes())?;
     let path = PathBuf::from(std::ffi::OsStr::from_bytes(foreign));
     path.is_file().then_some(path)
-}
-
-/// True for a file that was never a catalog of Larder: neither empty nor a database, and without the file of checksums
-/// that stands beside each catalog. A damaged catalog may be replaced; a file of the user may not.
-fn is_something_else(path: &Path) -> bool {
-    use std::io::Read as _;
-    let mut head = Vec::new();
-    let read = File::open(path).and_then(|f| f.take(16).read_to_end(&mut head));
-    let mut sums = path.as_os_str().to_owned();
-    sums.push(".sum");
-    read.is_ok() && !head.is_empty() && head != b"SQLite format 3\0" && !Path::new(&sums).exists()
 }
 
 /// A folder for a catalog that lives as long as one command; removed on drop.

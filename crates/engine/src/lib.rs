@@ -53,6 +53,6 @@ pub use settings::MIN_DBLOCK_BYTES;
 pub use verification_file::is_stored_name;
 pub use verify::Samples;
 // What callers need to fill a request.
-pub use larder_catalog::is_companion as is_companion_of_catalog;
+pub use larder_catalog::{Occupant, is_companion as is_companion_of_catalog};
 /// Sources, filters and what else a request is made of, so that its caller needs no arrow of its own.
 pub use larder_source as source;

@@ -59,18 +59,22 @@ fn lost_and_damaged_state_is_made_anew() {
 }
 
 #[test]
-fn a_database_of_the_other_program_is_left_alone() {
-    let place = Place::with_source();
-    let mut foreign = b"SQLite format 3\0".to_vec();
-    foreign.resize(4096, 0);
-    place.write("theirs.sqlite", &foreign);
-    let option = format!("--dbpath={}", place.text("theirs.sqlite"));
-    place.backup(&[&option]).code(0);
-    assert_eq!(
-        std::fs::read(place.path("theirs.sqlite")).expect("it"),
-        foreign
-    );
-    assert!(place.path("theirs.sqlite.larder").exists());
+fn a_database_of_another_program_is_left_alone() {
+    // Duplicati's has no id; some programs give theirs one.
+    for id in [0, 7] {
+        let place = Place::with_source();
+        let mut foreign = b"SQLite format 3\0".to_vec();
+        foreign.resize(4096, 0);
+        foreign[71] = id;
+        place.write("theirs.sqlite", &foreign);
+        let option = format!("--dbpath={}", place.text("theirs.sqlite"));
+        place.backup(&[&option]).code(0);
+        assert_eq!(
+            std::fs::read(place.path("theirs.sqlite")).expect("it"),
+            foreign
+        );
+        assert!(place.path("theirs.sqlite.larder").exists());
+    }
 }
 
 #[test]
