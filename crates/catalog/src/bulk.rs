@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use crate::blocks::{self, Inserter};
 use crate::catalog::transact;
 use crate::entries::Staging;
-use crate::files::{Files, SIDE_CACHE_KIB};
+use crate::files::{Files, LOG, SIDE_CACHE_KIB};
 use crate::sort::Sorter;
 use crate::wire::to_stored;
 use crate::{Catalog, Error, Result, blocklists, handles, params, volumes};
@@ -151,7 +151,7 @@ impl BulkLoader {
         insert_blocks(&conn, &dead, blocks, &mut totals)?;
         // Nothing was flushed so far. Move what can be moved, flush both files, and only then call it complete.
         conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
-        let (database, log) = (&staging.0.path, staging.0.side("-wal"));
+        let (database, log) = (&staging.0.path, staging.0.side(LOG));
         handles::with_file(database, std::fs::File::sync_all)
             .map_err(|error| Error::io(database, error))?;
         std::fs::File::open(&log)

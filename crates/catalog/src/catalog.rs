@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use crate::files::{Files, SUMS, SUMS_BUILDING};
+use crate::files::{Files, LOG, SUMS, SUMS_BUILDING};
 use crate::{Error, Result, sums};
 
 /// An open catalog.
@@ -88,7 +88,7 @@ impl Catalog {
         let value = self.write(|_| change(self))?;
         if outermost && self.sync_wanted.take() {
             // In WAL mode a commit is durable as soon as the log file is.
-            let log = self.closer.files.side("-wal");
+            let log = self.closer.files.side(LOG);
             let flushed = std::fs::File::open(&log).and_then(|file| file.sync_all());
             flushed.map_err(|error| Error::io(&log, error))?;
         }

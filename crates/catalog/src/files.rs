@@ -171,15 +171,14 @@ pub(crate) fn side(path: &Path, suffix: &str) -> PathBuf {
 /// Whether a file whose name has this after that of a catalog belongs to it; true for nothing at all, which is the
 /// catalog. A foreign file that was moved out of its way does not.
 pub fn is_companion(rest: &[u8]) -> bool {
-    let of_database = |rest: &[u8]| matches!(rest, b"" | b"-wal" | b"-shm" | b"-journal");
     let Ok(text) = std::str::from_utf8(rest) else {
         return false;
     };
     let made = [BUILDING, REPLACED].iter().any(|ending| {
         let rest = text.strip_prefix(ending);
-        rest.is_some_and(|rest| of_database(rest.as_bytes()))
+        rest.is_some_and(|rest| OF_DATABASE.contains(&rest))
     });
-    of_database(rest)
+    OF_DATABASE.contains(&text)
         || made
         || [LOCK, SUMS, SUMS_BUILDING].contains(&text)
         || text.starts_with(SPILL)
@@ -187,8 +186,32 @@ pub fn is_companion(rest: &[u8]) -> bool {
 
 /// Why a catalog that was not loaded to its end is not used.
 pub(crate) const INTERRUPTED: &str = "a rebuild was interrupted";
+/// Copies a closed catalog as it lies there, and changes nothing there. The copy of one that a process writes to may not
+/// be whole, which opening it finds out. No file makes no copy.
+///
+/// # Errors
+/// [`Error::Io`] when a file cannot be read or written.
+pub fn copy_closed(from: &Path, to: &Path) -> Result<()> {
+    for suffix in ["", LOG, SUMS] {
+        let from = side(from, suffix);
+        match std::fs::copy(&from, side(to, suffix)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io(&from, error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Endings of files that lie beside a catalog while it is used or afterwards, one of them at least.
-pub const COMPANIONS: &[&str] = &[LOCK, SUMS, "-wal"];
+pub const COMPANIONS: &[&str] = &[LOCK, SUMS, LOG];
+/// Suffixes of the files that SQLite makes of one database (sqlite.org/tempfiles.html), the database first.
+pub(crate) const OF_DATABASE: [&str; 4] = ["", LOG, SHARED_MEMORY, "-journal"];
+/// Suffix of the write-ahead log.
+pub(crate) const LOG: &str = "-wal";
+/// Suffix of what the processes that use the log share.
+pub(crate) const SHARED_MEMORY: &str = "-shm";
 /// Suffix of the lock file.
 pub(crate) const LOCK: &str = ".lock";
 /// Suffix of the checksum file.

@@ -59,7 +59,7 @@ pub use compare::Difference;
 pub use cursor::EntryCursor;
 pub use entries::EntryWriter;
 pub use error::{Error, Result};
-pub use files::{COMPANIONS, is_companion};
+pub use files::{COMPANIONS, copy_closed, is_companion};
 pub use filesets::{Counts, FilesetRow};
 pub use fingerprints::Fingerprints;
 pub use losses::{Loss, LossKind};

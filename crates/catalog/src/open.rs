@@ -9,7 +9,8 @@ use rusqlite::Connection;
 use rusqlite::backup::Backup;
 
 use crate::files::{
-    BUILDING, CACHE_KIB, Files, INTERRUPTED, LOCK, REPLACED, SPILL, SUMS, SUMS_BUILDING, side,
+    BUILDING, CACHE_KIB, Files, INTERRUPTED, LOCK, LOG, OF_DATABASE, REPLACED, SHARED_MEMORY,
+    SPILL, SUMS, SUMS_BUILDING, side,
 };
 use crate::lock::{self, Lock, Writer};
 use crate::occupant::{is_catalog, is_database};
@@ -169,16 +170,16 @@ fn set_aside(files: &Files, ours: bool) -> Result<PathBuf> {
             .find(|path| path.symlink_metadata().is_err())
             .ok_or(Error::Misuse("no name left for a foreign file"))?,
     };
-    remove_if_present(&side(&target, "-wal"))?;
+    remove_if_present(&side(&target, LOG))?;
     std::fs::rename(&files.path, &target).map_err(|error| Error::io(&files.path, error))?;
-    let log = files.side("-wal");
-    match std::fs::rename(&log, side(&target, "-wal")) {
+    let log = files.side(LOG);
+    match std::fs::rename(&log, side(&target, LOG)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(Error::io(&log, error));
         }
         _ => {}
     }
-    remove_if_present(&files.side("-shm"))?;
+    remove_if_present(&files.side(SHARED_MEMORY))?;
     remove_if_present(&files.side(SUMS))?;
     sums::sync_folder(&files.path)?;
     Ok(target)
@@ -186,7 +187,7 @@ fn set_aside(files: &Files, ours: bool) -> Result<PathBuf> {
 
 fn create(files: &Arc<Files>) -> Result<Catalog> {
     // A log that belonged to another database would be played into this one.
-    for suffix in ["-wal", "-shm", SUMS] {
+    for suffix in [LOG, SHARED_MEMORY, SUMS] {
         remove_if_present(&files.side(suffix))?;
     }
     schema::create(&files.path, &files.side(BUILDING))?;
@@ -197,7 +198,7 @@ fn create(files: &Arc<Files>) -> Result<Catalog> {
 
 /// Removes what a killed process may have left behind. Only under the lock.
 fn remove_leftovers(files: &Files) -> Result<()> {
-    for suffix in ["", "-wal", "-shm", "-journal"] {
+    for suffix in OF_DATABASE {
         remove_if_present(&side(&files.side(BUILDING), suffix))?;
     }
     remove_if_present(&files.side(SUMS_BUILDING))?;
@@ -262,7 +263,7 @@ fn examine(files: &Files) -> Result<Finding> {
     if let Err((reason, ours)) = judge_header(&header, facts.len()) {
         return Ok(Finding::Bad { reason, ours });
     }
-    let log_len = std::fs::metadata(files.side("-wal")).map_or(0, |facts| facts.len());
+    let log_len = std::fs::metadata(files.side(LOG)).map_or(0, |facts| facts.len());
     Ok(match sums::verify(path, &files.side(SUMS))? {
         Verdict::Changed(reason) => Finding::Bad { reason, ours: true },
         // It was closed, so the log was empty: this one belongs to another state of the file.

@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use larder_engine::{Cancel, Error, Occupant};
+use larder_engine::{Cancel, Error, Occupant, Repository};
 use larder_options::{Values, engine as opt};
 use larder_registry::destination::Place;
 use serde::{Deserialize, Serialize};
@@ -323,23 +323,11 @@ impl TemporaryState {
     /// whole is noticed when it is opened, and built anew.
     pub fn copy_of(catalog: &Path, values: &Values) -> Result<Self, Failure> {
         let state = Self::new(values)?;
-        for ending in ["", "-wal", ".sum"] {
-            let with_ending = |path: &Path| {
-                let mut name = path.as_os_str().to_owned();
-                name.push(ending);
-                PathBuf::from(name)
-            };
-            let from = with_ending(catalog);
-            match std::fs::copy(&from, with_ending(&state.catalog())) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Failure::general(format!(
-                        "the local catalog {} cannot be copied for a dry run: {error}",
-                        from.display()
-                    )));
-                }
-                _ => {}
-            }
-        }
+        Repository::copy_closed_catalog(catalog, &state.catalog()).map_err(|error| {
+            Failure::general(format!(
+                "the local catalog cannot be copied for a dry run: {error}"
+            ))
+        })?;
         Ok(state)
     }
 

@@ -83,6 +83,15 @@ impl Repository {
         Ok(Arc::new(repository))
     }
 
+    /// Copies a catalog that nobody works on, for a dry run: nothing is changed there, not even by a look into it. A copy
+    /// that is not whole is noticed when it is opened, and built anew.
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    pub fn copy_closed_catalog(from: &Path, to: &Path) -> Result<()> {
+        Ok(larder_catalog::copy_closed(from, to)?)
+    }
+
     /// Copies the catalog of a backup that another process works on, so that it can be read beside that.
     ///
     /// # Errors
