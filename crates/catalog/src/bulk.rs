@@ -213,13 +213,13 @@ fn repeats(blocks: &(impl BlockRows + ?Sized)) -> Vec<bool> {
 fn insert_blocks(
     conn: &Connection,
     dead: &HashSet<i64>,
-    blocks: Sorter,
+    mut blocks: Sorter,
     totals: &mut BulkTotals,
 ) -> Result<()> {
     let mut inserter = Inserter::new(conn, 0, dead)?;
     let mut last = Vec::new();
     let mut pending = 0;
-    let outcome = blocks.drain(|key, payload| {
+    let outcome = blocks.each(|key, payload| {
         let (hash, size) = split_block_key(key)?;
         let volume = payload
             .try_into()

@@ -66,5 +66,6 @@ pub use losses::{Loss, LossKind};
 pub use merge::EntryTotals;
 pub use occupant::{Occupant, is_catalog};
 pub use open::Opened;
+pub use sort::Sorter;
 pub use usage::{BlockRules, UsedBlocks, VolumeUsage};
 pub use volumes::{VolumeRow, VolumeState};

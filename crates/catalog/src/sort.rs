@@ -10,10 +10,11 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::lock::private;
-use crate::{Error, Result};
+use crate::{Catalog, Error, Result};
 
-/// Collects records (key, payload) and gives them back in key order.
-pub(crate) struct Sorter {
+/// Collects records (key, payload) and gives them back in key order. What does not fit into its memory lies in files beside
+/// the catalog, which go away with it.
+pub struct Sorter {
     path: PathBuf,
     memory: usize,
     /// Length from which on a temporary file gets no more.
@@ -35,6 +36,20 @@ struct Row {
     payload_len: u32,
 }
 
+impl Catalog {
+    /// A sorter for records of any kind, such as the entries of several versions. It takes 12 MiB, and may be used when the
+    /// catalog is closed, but for [`Sorter::push`].
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] when the catalog was opened for reading: another process may use the names of the files.
+    pub fn sorter(&self) -> Result<Sorter> {
+        match self.files().lock() {
+            Some(_) => Ok(Sorter::new(self.files().spill(), MEMORY)),
+            None => Err(Error::Misuse("a sorter needs the writer's lock")),
+        }
+    }
+}
+
 impl Sorter {
     /// Starts an empty sorter that buffers about `memory` bytes and spills to `path`, and further files whose names begin
     /// so. None of them may exist.
@@ -51,7 +66,10 @@ impl Sorter {
     }
 
     /// Takes one record.
-    pub(crate) fn push(&mut self, key: &[u8], payload: &[u8]) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Full`] or [`Error::Io`] when a file cannot be written.
+    pub fn push(&mut self, key: &[u8], payload: &[u8]) -> Result<()> {
         let (Ok(key_len), Ok(payload_len)) =
             (u32::try_from(key.len()), u32::try_from(payload.len()))
         else {
@@ -78,18 +96,33 @@ impl Sorter {
         Ok(())
     }
 
-    /// Hands every record to `take` in key order.
-    pub(crate) fn drain(mut self, mut take: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    /// Sorts what is in memory, and writes it when there are files: from here on none is made.
+    ///
+    /// # Errors
+    /// As [`Sorter::push`].
+    pub fn finish(&mut self) -> Result<()> {
         if self.spill.is_none() {
             self.sort_buffer();
+            return Ok(());
+        }
+        self.spill()?;
+        self.arena = Vec::new();
+        self.rows = Vec::new();
+        Ok(())
+    }
+
+    /// Hands every record to `take` in key order; may be called again.
+    ///
+    /// # Errors
+    /// As [`Sorter::push`], those of reading the files, and those of `take`.
+    pub fn each(&mut self, mut take: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+        self.finish()?;
+        if self.spill.is_none() {
             return self.rows.iter().try_for_each(|row| {
                 let (key, payload) = row_bytes(&self.arena, row);
                 take(key, payload)
             });
         }
-        self.spill()?;
-        self.arena = Vec::new();
-        self.rows = Vec::new();
         match &self.spill {
             Some(spill) => spill.merge(self.memory, take),
             None => Ok(()),
@@ -408,6 +441,8 @@ fn prefix_of(key: &[u8]) -> u64 {
 
 /// Less than the volume of 50 MiB that is usual by more than what a buffer adds.
 const FILE_LEN: u64 = 24 << 20;
+/// Memory of a sorter for others.
+const MEMORY: usize = 12 << 20;
 const WRITE_LEN: usize = 256 * 1024;
 const READ_MIN: usize = 16 * 1024;
 const READ_MAX: usize = 1024 * 1024;
@@ -431,11 +466,19 @@ mod tests {
         let runs = sorter.spill.as_ref().map_or(0, |spill| spill.runs.len());
         let mut out = Vec::new();
         sorter
-            .drain(|key, payload| {
+            .each(|key, payload| {
                 out.push((key.to_vec(), payload.to_vec()));
                 Ok(())
             })
             .unwrap();
+        let mut again = out.iter();
+        let same = sorter.each(|key, payload| {
+            let expected = again.next().map(|(key, payload)| (&key[..], &payload[..]));
+            assert_eq!(expected, Some((key, payload)));
+            Ok(())
+        });
+        assert!(same.is_ok() && again.next().is_none());
+        drop(sorter);
         let left = std::fs::read_dir(folder.path()).unwrap().count();
         assert_eq!(left, 0, "temporary files stay behind");
         (out, runs)
