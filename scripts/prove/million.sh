@@ -7,7 +7,8 @@
 #
 # files     <count> files of 60 bytes, each with blocks of its own for content and metadata: first backup, unchanged backup,
 #           the catalog built anew, a restore of everything, a folder of a version listed
-# versions  19 further versions with 1 % of the files changed: the catalog's size, a folder of the oldest one, two compared
+# versions  19 further versions with 1 % of the files changed: the catalog's size, a folder of the oldest one, all paths of all
+#           versions, two compared
 # blocks    <count> blocks of 1 KiB in 8 files: the same steps
 #
 # COMPARE_VERSIONS=<path> names crates/catalog/examples/compare.rs when it is built already. Backups are encrypted and made with the default options. See lib.sh for further variables.
@@ -123,6 +124,9 @@ if has versions; then
     done
     twenty=$(state_size)
     list_folder "versions: list an old folder" "$work/tree/a" 19
+    run "versions: find" find '*' --json
+    expect 0 find
+    [ "$(grep -c '"Path":' "$log")" -ge "$count" ] || fail "not all files are found"
     measured "versions: compare" "$COMPARE_VERSIONS" "$work/state/catalog.sqlite"
     expect 0 "comparing two versions"
     cat "$log"

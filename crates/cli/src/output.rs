@@ -11,14 +11,13 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::invocation::Invocation;
-use crate::terminal::{note, print, print_item, print_text, shown, written};
+use crate::terminal::{note, print, print_document, print_item, print_text, shown, written};
 
 pub use larder_render::{Count, listing_code};
 
 /// Prints a report as JSON (docs/guide/json.md).
-pub fn json<T: Serialize>(report: &T) -> Result<(), Failure> {
-    print_text(&larder_render::json(report).map_err(|e| Failure::general(e.to_string()))?);
-    Ok(())
+pub fn json<T: Serialize>(report: &T) {
+    print_document(|mut out| larder_render::json(report, &mut out));
 }
 
 /// A version's time as people here read it.
@@ -50,7 +49,7 @@ pub fn test(report: &TestReport, call: &Invocation) -> Result<i32, Failure> {
     call.log_result(&larder_render::test_log(report));
     let told = larder_render::test(report, detail(call)?);
     if call.json() {
-        json(report)?;
+        json(report);
     } else {
         told.lines.iter().for_each(print_line);
     }
@@ -62,7 +61,7 @@ pub fn repair(report: &RepairReport, call: &Invocation) -> Result<i32, Failure> 
     call.log_result(&larder_render::repair_log(report));
     let told = larder_render::repair(report);
     if call.json() {
-        json(report)?;
+        json(report);
     } else if !call.values.get(opt::QUIET_CONSOLE)? {
         told.lines.iter().for_each(print_line);
     }
@@ -95,7 +94,7 @@ pub fn files(report: &ListReport) {
 /// printed in any case.
 fn show<T: Serialize>(report: &T, told: &Told, call: &Invocation) -> Result<i32, Failure> {
     if call.json() {
-        json(report)?;
+        json(report);
     } else if !call.values.get(opt::QUIET_CONSOLE)? {
         if detail(call)? == Detail::Full {
             let text = larder_render::full_result(report);

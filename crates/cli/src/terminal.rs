@@ -46,6 +46,77 @@ pub fn print_text(text: &str) {
     }
 }
 
+/// A document of our own that is written piece by piece, with a line end behind it; as for [`print_text`] else.
+pub fn print_document(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
+    let good = matches!(
+        *OUTPUT.lock().unwrap_or_else(PoisonError::into_inner),
+        Output::Good
+    );
+    if !good {
+        return;
+    }
+    let out = io::stdout();
+    let safe = out.is_terminal();
+    let mut out = io::BufWriter::with_capacity(1 << 16, out.lock());
+    let result = match safe {
+        true => {
+            let mut safe = Safe::new(&mut out);
+            write(&mut safe).and_then(|()| safe.finish())
+        }
+        false => write(&mut out),
+    };
+    let result = result
+        .and_then(|()| out.write_all(b"\n"))
+        .and_then(|()| out.flush());
+    // What could not be written is not written when the buffer goes away.
+    let (_, _) = out.into_parts();
+    written(result);
+}
+
+/// Makes text safe for a terminal on its way.
+struct Safe<W> {
+    out: W,
+    /// The beginning of a character whose rest is to come.
+    begun: Vec<u8>,
+}
+
+impl<W: Write> Safe<W> {
+    fn new(out: W) -> Self {
+        Self {
+            out,
+            begun: Vec::new(),
+        }
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        let rest = std::mem::take(&mut self.begun);
+        self.out
+            .write_all(String::from_utf8_lossy(&rest).as_bytes())
+    }
+}
+
+impl<W: Write> Write for Safe<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.begun.extend_from_slice(bytes);
+        let whole = match std::str::from_utf8(&self.begun) {
+            Ok(_) => self.begun.len(),
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            // No text: as good as it can be shown.
+            Err(_) => self.begun.len(),
+        };
+        let rest = self.begun.split_off(whole);
+        let text = String::from_utf8_lossy(&self.begun).into_owned();
+        self.begun = rest;
+        self.out
+            .write_all(escaped(&text, &['\n', '\t']).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
 /// A line on standard error, made safe for a terminal.
 pub fn note(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", shown(line));
@@ -163,6 +234,21 @@ mod tests {
         assert!(cut.len() < 4200, "{}", cut.len());
         assert!(cut.ends_with("é… (1904 bytes more)"), "{}", &cut[4080..]);
         assert_eq!(shown(&name[..4096]), &name[..4096]);
+    }
+
+    #[test]
+    fn a_document_in_pieces_is_made_safe_as_a_whole_one() {
+        let text = "{\n\t\"a\u{1b}é\u{202e}日\"\n}";
+        let expected = escaped(text, &['\n', '\t']);
+        for len in 1..=text.len() {
+            let mut out = Vec::new();
+            let mut safe = Safe::new(&mut out);
+            for piece in text.as_bytes().chunks(len) {
+                safe.write_all(piece).expect("written");
+            }
+            safe.finish().expect("written");
+            assert_eq!(String::from_utf8_lossy(&out), expected, "{len}");
+        }
     }
 
     #[test]

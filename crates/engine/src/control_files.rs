@@ -9,6 +9,7 @@ use larder_volume::{ArchiveReader, EXTRA_FOLDER, EntryKind, MAX_EXTRA};
 use crate::context::Phase;
 use crate::data::VolumeData;
 use crate::error::PathContext;
+use crate::found::FoundFiles;
 use crate::phases::Ready;
 use crate::report::{ListReport, ListedFile, RestoreReport};
 use crate::restore::RestoreRequest;
@@ -27,7 +28,7 @@ impl Run {
             let ready = self.ready(Mode::Reading, Need::Lists)?;
             let (version, archive) = ready.version_with_control_files()?;
             let chosen = self.control_selection(&request.patterns, &request.filters)?;
-            let files = control_names(&archive, &chosen)
+            let files: Vec<_> = control_names(&archive, &chosen)
                 .map(|(name, size)| ListedFile {
                     path: name.to_owned(),
                     kind: EntryKind::File.key(),
@@ -36,7 +37,7 @@ impl Run {
                 .collect();
             Ok(ListReport {
                 versions: ready.version_infos(&[version], &mut BTreeSet::new())?,
-                files,
+                files: FoundFiles::from(files),
                 common: self.common("List", false),
             })
         })

@@ -12,6 +12,7 @@ mod crypt;
 mod data;
 mod entries;
 mod error;
+mod found;
 mod gpg;
 mod identity;
 mod listing;
@@ -40,6 +41,7 @@ pub use backup::BackupRequest;
 pub use context::{Cancel, Event, Level, Message, Monitor, Phase, Progress, Silent, Transfer};
 pub use error::{Error, Fault, Result};
 // Time and randomness, as every part takes them.
+pub use found::FoundFiles;
 pub use larder_destination::{Clock, FixedClock, Random, SystemClock, SystemRandom};
 pub use listing::ListRequest;
 pub use report::{

@@ -1,14 +1,18 @@
 //! Answers to "what is in this backup": versions, files of a version, a file's versions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
-use larder_catalog::Counts;
-use larder_volume::{EntryKind, VolumeTime};
+use larder_catalog::{Counts, StoredEntry};
+use larder_source::Selection;
+use larder_volume::VolumeTime;
 
 use crate::context::Phase;
 use crate::error::Reach;
+use crate::found::{FoundFiles, States};
 use crate::phases::Ready;
-use crate::report::{ListReport, ListedFile, VersionInfo};
+use crate::report::{ListReport, VersionInfo};
+use crate::repository::locked;
 use crate::run::Run;
 use crate::sync::{Mode, Need, describe};
 use crate::versions::{DefaultVersions, Version};
@@ -28,6 +32,40 @@ pub struct ListRequest {
     pub version_argument: Option<String>,
 }
 
+/// Chooses paths. What a separator is, and so what a pattern means, is told by the path.
+struct Chosen<'a> {
+    ready: &'a Ready<'a>,
+    request: &'a ListRequest,
+    /// For paths with `/`, and for those of Windows.
+    selections: [Option<Selection>; 2],
+}
+
+impl<'a> Chosen<'a> {
+    fn new(ready: &'a Ready<'a>, request: &'a ListRequest) -> Self {
+        Self {
+            ready,
+            request,
+            selections: [None, None],
+        }
+    }
+
+    fn selects(&mut self, path: &[u8]) -> Result<bool> {
+        let [plain, windows] = &mut self.selections;
+        let selection = match path.first() {
+            Some(b'/') => plain,
+            _ => windows,
+        };
+        let selection = match selection {
+            Some(selection) => selection,
+            None => {
+                let (patterns, filters) = (&self.request.patterns, &self.request.filters);
+                selection.insert(self.ready.selection(patterns, filters, path)?)
+            }
+        };
+        Ok(selection.selects(path))
+    }
+}
+
 /// The times of versions whose lists cannot be read, which was told.
 pub(crate) type Broken = BTreeSet<VolumeTime>;
 
@@ -42,7 +80,7 @@ impl Run {
             let versions = ready.version_infos(&ready.all_versions()?, &mut BTreeSet::new())?;
             Ok(ListReport {
                 versions,
-                files: Vec::new(),
+                files: FoundFiles::default(),
                 common: self.common("ListFilesets", false),
             })
         })
@@ -72,7 +110,7 @@ impl Ready<'_> {
             let versions = self.version_infos(&chosen, &mut BTreeSet::new())?;
             return Ok(ListReport {
                 versions,
-                files: Vec::new(),
+                files: FoundFiles::default(),
                 common: self.common("List", false),
             });
         }
@@ -88,7 +126,7 @@ impl Ready<'_> {
         let mut broken = BTreeSet::new();
         let mut files = self.matching_files(&chosen, request, &mut broken)?;
         let mut looked_at = chosen;
-        if files.is_empty()
+        if files.is_none()
             && default == DefaultVersions::Newest
             && request.version_argument.is_none()
         {
@@ -102,7 +140,7 @@ impl Ready<'_> {
         let versions = self.version_infos(&looked_at, &mut broken)?;
         Ok(ListReport {
             versions,
-            files,
+            files: files.unwrap_or_default(),
             common: self.common("List", false),
         })
     }
@@ -128,36 +166,34 @@ impl Ready<'_> {
         self.version_at(&all, text, larder_options::value::Direction::Backwards)
     }
 
-    /// The paths that match in some versions. Lists that cannot be read join the `broken` ones.
+    /// The paths that match in some versions, or nothing. Lists that cannot be read join the `broken` ones.
     fn matching_files(
         &self,
         versions: &[Version],
         request: &ListRequest,
         broken: &mut Broken,
-    ) -> Result<Vec<ListedFile>> {
+    ) -> Result<Option<FoundFiles>> {
         self.reporter.phase(Phase::ReadingLists);
-        let mut found: BTreeMap<Vec<u8>, (EntryKind, Vec<Option<i64>>)> = BTreeMap::new();
-        let told = broken.clone();
+        let sorter = self.catalog(|c| c.sorter())?;
+        let found = Mutex::new(States::new(sorter, versions.len()));
+        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        for (place, version) in versions.iter().enumerate() {
+            match self.fileset_with_entries(&version.volume)? {
+                _ if broken.contains(&version.time) => locked(&found).leave_out(place),
+                Some(fileset) => known.push((fileset, place)),
+                None => unknown.push((place, version)),
+            }
+        }
+        self.match_known(&known, request, &mut locked(&found))?;
         for_each_parallel(
             self.settings.threads,
-            versions.iter().enumerate().collect(),
+            unknown,
             |(place, version)| {
-                let mut selection = None;
-                let mut matches = Vec::new();
-                if told.contains(&version.time) {
-                    return Ok((place, None));
-                }
-                let outcome = self.each_entry(version, |entry| {
-                    let chosen = match &selection {
-                        Some(chosen) => chosen,
-                        None => selection.insert(self.selection(
-                            &request.patterns,
-                            &request.filters,
-                            &entry.path,
-                        )?),
-                    };
-                    if chosen.selects(&entry.path) {
-                        matches.push((entry.path, entry.kind, entry.size));
+                let mut chosen = Chosen::new(self, request);
+                let outcome = self.read_list(&version.volume, version.time, |entry| {
+                    if chosen.selects(&entry.path)? {
+                        let state = (entry.kind, entry.size);
+                        locked(&found).push(&entry.path, state, &[place])?;
                     }
                     Ok(())
                 });
@@ -165,39 +201,63 @@ impl Ready<'_> {
                     // Of several versions the others still have an answer.
                     Err(error) if error.reach() == Reach::Volume && versions.len() > 1 => {
                         self.reporter.error("DamagedList", describe(&error));
-                        Ok((place, None))
+                        Ok(Some(place))
                     }
-                    other => other.map(|()| (place, Some(matches))),
+                    other => other.map(|_| None),
                 }
             },
-            |(place, matches)| {
-                let Some(matches) = matches else {
+            |unreadable| {
+                if let Some(place) = unreadable {
+                    locked(&found).leave_out(place);
                     broken.extend(versions.get(place).map(|version| version.time));
-                    return Ok(());
-                };
-                for (path, kind, size) in matches {
-                    let (known_kind, sizes) = found
-                        .entry(path)
-                        .or_insert_with(|| (kind, vec![None; versions.len()]));
-                    *known_kind = kind;
-                    if let Some(slot) = sizes.get_mut(place) {
-                        *slot = Some(match kind {
-                            EntryKind::File => i64::try_from(size).unwrap_or(i64::MAX),
-                            EntryKind::Folder | EntryKind::Symlink => -1,
-                        });
-                    }
                 }
                 Ok(())
             },
         )?;
-        Ok(found
-            .into_iter()
-            .map(|(path, (kind, sizes))| ListedFile {
-                path: String::from_utf8_lossy(&path).into_owned(),
-                kind: kind.key(),
-                sizes,
+        let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match found.is_empty() {
+            true => Ok(None),
+            false => Ok(Some(found.finish()?)),
+        }
+    }
+
+    /// The same for versions whose entries are in the catalog, given with their places: one pass over all of them.
+    fn match_known(
+        &self,
+        versions: &[(i64, usize)],
+        request: &ListRequest,
+        found: &mut States,
+    ) -> Result<()> {
+        let filesets: Vec<i64> = versions.iter().map(|(fileset, _)| *fileset).collect();
+        if filesets.is_empty() {
+            return Ok(());
+        }
+        let mut chosen = Chosen::new(self, request);
+        let mut places = Vec::new();
+        let mut failure = None;
+        let read = self.catalog(|c| {
+            c.each_entry(&filesets, &mut |StoredEntry { entry, .. }, having| {
+                let selected = self
+                    .cancel
+                    .check()
+                    .and_then(|()| chosen.selects(&entry.path));
+                match selected {
+                    Ok(false) => return Ok(()),
+                    Ok(true) => {}
+                    Err(error) => {
+                        failure = Some(error);
+                        return Err(larder_catalog::Error::Misuse("a listing was left"));
+                    }
+                }
+                places.clear();
+                places.extend(having.iter().filter_map(|at| Some(versions.get(*at)?.1)));
+                found.push(&entry.path, (entry.kind, entry.size), &places)
             })
-            .collect())
+        });
+        match failure {
+            Some(error) => Err(error),
+            None => read,
+        }
     }
 
     /// Figures of versions; lists that were never read are read and counted now. Those that cannot be read join the

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::found::FoundFiles;
+
 /// How an operation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Default)]
 pub enum Outcome {
@@ -260,7 +262,7 @@ pub struct ListedFile {
 }
 
 /// Result of `list` and `find`.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ListReport {
     /// Common part.
@@ -269,7 +271,7 @@ pub struct ListReport {
     /// The versions looked at, newest first.
     pub versions: Vec<VersionInfo>,
     /// The matching paths; empty when only versions were asked for.
-    pub files: Vec<ListedFile>,
+    pub files: FoundFiles,
 }
 
 /// Result of `repair`.

@@ -29,10 +29,10 @@ pub enum Line {
     Path(String),
 }
 
-/// A report as JSON (docs/guide/json.md).
+/// Writes a report as JSON (docs/guide/json.md), piece by piece: one may be larger than the memory.
 ///
 /// # Errors
-/// Those of the encoder, which come from no report of the engine.
-pub fn json<T: Serialize>(report: &T) -> serde_json::Result<String> {
-    serde_json::to_string_pretty(report)
+/// Those of the writer, and of a listing that cannot be read.
+pub fn json<T: Serialize>(report: &T, out: &mut impl std::io::Write) -> std::io::Result<()> {
+    Ok(serde_json::to_writer_pretty(out, report)?)
 }

@@ -68,25 +68,29 @@ pub fn write_files(
     name: impl Fn(&str) -> Cow<'_, str>,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    if report.files.is_empty() {
-        return writeln!(out, "No files matched expression");
-    }
     let size_text = |size: i64| u64::try_from(size).ok().map(format_size);
-    if let [only] = report.versions.as_slice() {
-        let time = local_time(only.time, zone);
-        writeln!(out, "Listing contents {} ({time}):", only.version)?;
-        for file in &report.files {
-            match file.sizes.first().copied().flatten().and_then(size_text) {
-                Some(size) => writeln!(out, "{} ({size})", name(&file.path))?,
-                None => writeln!(out, "{}", name(&file.path))?,
-            }
-        }
-        return Ok(());
-    }
-    writeln!(out, "Listing files and versions:")?;
     let versions = report.versions.iter();
     let times: Vec<String> = versions.map(|v| local_time(v.time, zone)).collect();
-    for file in &report.files {
+    let only = match report.versions.as_slice() {
+        [only] => Some(only),
+        _ => None,
+    };
+    let mut any = false;
+    report.files.each(|file| {
+        if !std::mem::replace(&mut any, true) {
+            match (only, times.first()) {
+                (Some(only), Some(time)) => {
+                    writeln!(out, "Listing contents {} ({time}):", only.version)?;
+                }
+                _ => writeln!(out, "Listing files and versions:")?,
+            }
+        }
+        if only.is_some() {
+            return match file.sizes.first().copied().flatten().and_then(size_text) {
+                Some(size) => writeln!(out, "{} ({size})", name(&file.path)),
+                None => writeln!(out, "{}", name(&file.path)),
+            };
+        }
         writeln!(out, "{}", name(&file.path))?;
         for ((version, time), size) in report.versions.iter().zip(&times).zip(&file.sizes) {
             let size = match size {
@@ -96,7 +100,10 @@ pub fn write_files(
             };
             writeln!(out, "{}\t: {time}{size}", version.version)?;
         }
-        writeln!(out)?;
+        writeln!(out)
+    })?;
+    match any {
+        true => Ok(()),
+        false => writeln!(out, "No files matched expression"),
     }
-    Ok(())
 }

@@ -1,6 +1,8 @@
 //! `list`, `find` and `list-filesets`.
 
-use larder_engine::{ListReport, ListRequest, Run};
+use std::io;
+
+use larder_engine::{FoundFiles, ListReport, ListRequest, ListedFile, Run};
 use larder_options::engine as opt;
 use larder_options::value::{Direction, parse_time};
 
@@ -52,21 +54,24 @@ fn versions_or_files(call: &Invocation, all_versions: bool) -> Result<i32, Failu
     if call.wants_control_files()? {
         let report = session.reading(Access::Reads, |e| e.list_control_files(&request))?;
         if call.json() {
-            output::json(&report)?;
+            output::json(&report);
         } else {
             output::files(&report);
         }
         return Ok(0);
     }
     let mut report = session.reading(Access::Reads, |engine| engine.list(&request))?;
+    let unreadable = |error: io::Error| {
+        Failure::general(format!("what was found cannot be read again: {error}"))
+    };
     if values.get(opt::LIST_FOLDER_CONTENTS)? {
-        keep_children(&mut report, &request.patterns);
+        keep_children(&mut report, &request.patterns).map_err(unreadable)?;
     }
     if values.get(opt::LIST_PREFIX_ONLY)? {
-        keep_prefix(&mut report);
+        keep_prefix(&mut report).map_err(unreadable)?;
     }
     if call.json() {
-        output::json(&report)?;
+        output::json(&report);
     } else if only_versions {
         output::versions(&report, output::Count::Files);
     } else {
@@ -83,25 +88,17 @@ fn is_version_argument(text: &str) -> bool {
 }
 
 /// `--list-folder-contents`: what lies directly in one of the folders, or at the top when none is named.
-fn keep_children(report: &mut ListReport, folders: &[String]) {
-    let parent = |path: &str| {
-        let inner = path.strip_suffix(['/', '\\']).unwrap_or(path);
-        inner
-            .rfind(['/', '\\'])
-            .and_then(|at| inner.get(..=at))
-            .unwrap_or_default()
-            .to_owned()
-    };
+fn keep_children(report: &mut ListReport, folders: &[String]) -> io::Result<()> {
     if folders.is_empty() {
-        let top = report
-            .files
-            .iter()
-            .map(|f| f.path.matches(['/', '\\']).count())
-            .min();
-        report
-            .files
-            .retain(|f| Some(f.path.matches(['/', '\\']).count()) == top);
-        return;
+        let depth = |file: &ListedFile| file.path.matches(['/', '\\']).count();
+        let mut top = None;
+        report.files.each(|file| {
+            let depth = depth(&file);
+            top = Some(top.map_or(depth, |top: usize| top.min(depth)));
+            Ok(())
+        })?;
+        report.files.retain(move |file| Some(depth(file)) == top);
+        return Ok(());
     }
     let folders: Vec<String> = folders
         .iter()
@@ -111,35 +108,44 @@ fn keep_children(report: &mut ListReport, folders: &[String]) {
                 .to_owned()
         })
         .collect();
-    report.files.retain(|file| {
-        let parent = parent(&file.path);
-        let parent = parent.trim_end_matches(['/', '\\']);
+    report.files.retain(move |file| {
+        let path = &file.path;
+        let inner = path.strip_suffix(['/', '\\']).unwrap_or(path);
+        let parent = inner
+            .rfind(['/', '\\'])
+            .and_then(|at| inner.get(..=at))
+            .unwrap_or_default()
+            .trim_end_matches(['/', '\\']);
         folders.iter().any(|folder| folder == parent)
     });
+    Ok(())
 }
 
 /// `--list-prefix-only`: one entry, the folder that all matching paths lie in.
-fn keep_prefix(report: &mut ListReport) {
-    let Some(first) = report.files.first() else {
-        return;
-    };
-    let mut prefix = first.path.clone();
-    for file in &report.files {
-        while !file.path.starts_with(&prefix) {
-            let shorter = prefix
+fn keep_prefix(report: &mut ListReport) -> io::Result<()> {
+    let mut only: Option<ListedFile> = None;
+    report.files.each(|file| {
+        let only = match &mut only {
+            Some(only) => only,
+            None => only.insert(file.clone()),
+        };
+        while !file.path.starts_with(&only.path) {
+            let shorter = only
+                .path
                 .strip_suffix(['/', '\\'])
-                .unwrap_or(&prefix)
+                .unwrap_or(&only.path)
                 .rfind(['/', '\\'])
                 .map_or(0, |at| at + 1);
-            prefix.truncate(shorter);
+            only.path.truncate(shorter);
         }
-    }
-    report.files.truncate(1);
-    if let Some(only) = report.files.first_mut() {
-        only.path = prefix;
+        Ok(())
+    })?;
+    if let Some(only) = &mut only {
         only.kind = "Folder";
         only.sizes.iter_mut().for_each(|size| *size = Some(-1));
     }
+    report.files = FoundFiles::from(Vec::from_iter(only));
+    Ok(())
 }
 
 /// Runs `list-filesets`; gives the exit code.
@@ -154,7 +160,7 @@ pub fn list_filesets(call: &Invocation) -> Result<i32, Failure> {
     let session = Session::new(call, RunKind::Listing)?;
     let report = session.reading(Access::Reads, Run::list_filesets)?;
     if call.json() {
-        output::json(&report)?;
+        output::json(&report);
     } else {
         output::versions(&report, output::Count::Entries);
     }
@@ -163,26 +169,23 @@ pub fn list_filesets(call: &Invocation) -> Result<i32, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use larder_engine::ListedFile;
-
     use super::*;
 
     fn report(paths: &[&str]) -> ListReport {
+        let file = |path: &&str| ListedFile {
+            path: (*path).to_owned(),
+            kind: "File",
+            sizes: vec![Some(1)],
+        };
         ListReport {
-            files: paths
-                .iter()
-                .map(|path| ListedFile {
-                    path: (*path).to_owned(),
-                    kind: "File",
-                    sizes: vec![Some(1)],
-                })
-                .collect(),
+            files: FoundFiles::from(paths.iter().map(file).collect::<Vec<_>>()),
             ..ListReport::default()
         }
     }
 
-    fn paths(report: &ListReport) -> Vec<&str> {
-        report.files.iter().map(|f| f.path.as_str()).collect()
+    fn paths(report: &ListReport) -> Vec<String> {
+        let files = report.files.to_vec().expect("in memory");
+        files.into_iter().map(|file| file.path).collect()
     }
 
     #[test]
@@ -211,24 +214,30 @@ mod tests {
             "/h/sub/deep/",
             "/h/sub/deep/c",
         ];
+        let keep = |listed: &mut ListReport, folders: &[String]| {
+            keep_children(listed, folders).expect("in memory");
+        };
         let mut listed = report(&all);
-        keep_children(&mut listed, &["/h/sub/".to_owned()]);
+        keep(&mut listed, &[]);
+        assert_eq!(paths(&listed), ["/h/", "/h/a.txt"]);
+        let mut listed = report(&all);
+        keep(&mut listed, &["/h/sub/".to_owned()]);
         assert_eq!(paths(&listed), ["/h/sub/b.txt", "/h/sub/deep/"]);
         let mut listed = report(&all);
-        keep_children(&mut listed, &["/h/sub/*".to_owned()]);
+        keep(&mut listed, &["/h/sub/*".to_owned()]);
         assert_eq!(paths(&listed), ["/h/sub/b.txt", "/h/sub/deep/"]);
     }
 
     #[test]
     fn the_common_folder() {
         let mut listed = report(&["/h/a/x.txt", "/h/a/y/", "/h/ab/z"]);
-        keep_prefix(&mut listed);
+        keep_prefix(&mut listed).expect("in memory");
         assert_eq!(paths(&listed), ["/h/"]);
         let mut listed = report(&["/h/a/x.txt", "/q"]);
-        keep_prefix(&mut listed);
+        keep_prefix(&mut listed).expect("in memory");
         assert_eq!(paths(&listed), ["/"]);
         let mut listed = report(&["C:\\a\\x", "D:\\b"]);
-        keep_prefix(&mut listed);
+        keep_prefix(&mut listed).expect("in memory");
         assert_eq!(paths(&listed), [""]);
     }
 }

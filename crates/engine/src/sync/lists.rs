@@ -103,6 +103,14 @@ impl Settled<'_> {
 
     /// The entries of a version when the catalog has them, of the list that is listed.
     fn entries_in_catalog(&self, volume: &RemoteVolume) -> Result<Option<EntryCursor>> {
+        let Some(fileset) = self.fileset_with_entries(volume)? else {
+            return Ok(None);
+        };
+        self.catalog(|c| c.entries(fileset).map(Some))
+    }
+
+    /// The number of a version in the catalog when that has its entries, of the list that is listed.
+    pub(crate) fn fileset_with_entries(&self, volume: &RemoteVolume) -> Result<Option<i64>> {
         self.catalog(|c| {
             let Some(row) = c.volume_named(volume.name.as_str())? else {
                 return Ok(None);
@@ -113,10 +121,8 @@ impl Settled<'_> {
             };
             let same_size = row.size.is_none() || row.size == volume.size;
             let is_whole = c.param(&not_whole(fileset.id))?.is_none();
-            match same_size && is_whole && c.has_entries(fileset.id, row.hash.as_ref())? {
-                true => c.entries(fileset.id).map(Some),
-                false => Ok(None),
-            }
+            let is_there = same_size && is_whole && c.has_entries(fileset.id, row.hash.as_ref())?;
+            Ok(is_there.then_some(fileset.id))
         })
     }
 

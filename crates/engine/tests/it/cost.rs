@@ -4,6 +4,7 @@ use larder_destination::Operation;
 use larder_engine::ListRequest;
 use larder_volume::VolumeKind::{Blocks, Index, List};
 
+use crate::forge::Forge;
 use crate::rig::Rig;
 
 fn small(mut rig: Rig) -> Rig {
@@ -168,14 +169,14 @@ fn listing_needs_no_data_and_no_index() {
             patterns: vec!["*".into()],
             ..ListRequest::default()
         };
-        assert!(engine.list(&request).unwrap().files.len() > 30);
+        assert!(engine.list(&request).unwrap().files.to_vec().unwrap().len() > 30);
         engine.repository().close().unwrap();
         // The list was read, now or by an earlier command; of two read at once only one is kept.
         let gets = rig.gets();
         assert!(gets.is_empty() || lose && gets == [List], "{gets:?}");
         rig.journal.clear();
         let engine = rig.open().unwrap();
-        assert!(engine.list(&request).unwrap().files.len() > 30);
+        assert!(engine.list(&request).unwrap().files.to_vec().unwrap().len() > 30);
         assert_eq!(rig.gets(), [], "state lost: {lose}");
         engine.repository().close().unwrap();
         // A version that somebody looked into is not yet one whose blocks were looked up.
@@ -213,5 +214,51 @@ fn a_rebuild_fetches_all_indexes_and_the_newest_list_only() {
         let report = rig.backup();
         assert_eq!(report.version_time, None, "nothing changed");
         assert_eq!(rig.journal.calls().len(), 1, "{:?}", rig.journal.calls());
+    }
+}
+
+/// A listing kept every path in memory, with a size for each version, and then once more as text.
+#[test]
+fn what_a_listing_finds_lies_in_files() {
+    let mut forge = Forge::default();
+    let many = 60_000;
+    for n in 0..many {
+        forge.folder(format!("/s/{n:05}{}/", "x".repeat(240)));
+    }
+    let mut rig = Rig::new();
+    forge.store(&rig.store);
+    let request = ListRequest {
+        patterns: vec!["*".into()],
+        all_versions: true,
+        ..ListRequest::default()
+    };
+    let state = rig.state_folder();
+    let spilled = || {
+        let files = std::fs::read_dir(&state).expect("the state");
+        let files = files.map(|file| file.expect("a file"));
+        let files = files.filter(|file| file.file_name().to_string_lossy().contains(".sort-"));
+        files
+            .map(|file| file.metadata().expect("facts").len())
+            .sum::<u64>()
+    };
+    // From the list, then from the catalog.
+    for from_list in [true, false] {
+        rig.journal.clear();
+        let run = rig.open().expect("it opens");
+        let report = run.list(&request).expect("a listing");
+        run.repository().close().expect("closed");
+        assert_eq!(rig.gets().contains(&List), from_list);
+        assert!(spilled() > 250 * many, "{} bytes", spilled());
+        let (mut last, mut count) = (String::new(), 0);
+        let outcome = report.files.each(|file| {
+            assert!(file.path > last && file.sizes == [Some(-1)]);
+            last = file.path;
+            count += 1;
+            Ok(())
+        });
+        outcome.expect("what was found");
+        assert_eq!(count, many);
+        drop(report);
+        assert_eq!(spilled(), 0);
     }
 }
