@@ -103,6 +103,8 @@ impl Run {
                 }
             }
         }
+        report.broken_local_files_actual_length = report.broken_local_files.len() as u64;
+        report.broken_remote_files_actual_length = report.broken_remote_files.len() as u64;
         let broken = report.broken_local_files.len() + report.broken_remote_files.len();
         if report.restored_files == 0 && broken == 0 {
             return Err(Error::user(

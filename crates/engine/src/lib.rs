@@ -18,6 +18,7 @@ mod identity;
 mod listing;
 mod losses;
 mod missing;
+mod named;
 mod notes;
 mod phases;
 mod quota;

@@ -162,10 +162,14 @@ pub struct RestoreReport {
     pub size_of_unmodified_files: u64,
     /// Target folder; null for the original places.
     pub restore_path: Option<String>,
-    /// Files that could not be written.
+    /// Files that could not be written: the first ones, about 50,000.
     pub broken_local_files: Vec<String>,
-    /// Files whose remote data is missing or damaged.
+    /// How many these are.
+    pub broken_local_files_actual_length: u64,
+    /// Files whose remote data is missing or damaged: the first ones, about 50,000.
     pub broken_remote_files: Vec<String>,
+    /// How many these are.
+    pub broken_remote_files_actual_length: u64,
     /// Name time of the version.
     pub version_time: Option<String>,
 }
@@ -198,9 +202,11 @@ pub struct Harm {
     pub file: String,
     /// Versions (0 = newest) that use it.
     pub versions: Vec<u64>,
-    /// Paths that cannot be restored whole (the first ones).
+    /// Paths that cannot be restored whole: the first hundred; with `--full-result` so many as take 4 MiB for all volumes.
     pub paths: Vec<String>,
-    /// How many paths there are.
+    /// Whether there are others.
+    pub more_paths: bool,
+    /// How many entries these are in all versions.
     pub path_count: u64,
 }
 

@@ -28,7 +28,7 @@ mod target;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use larder_options::Values;
 use larder_source::{Selection, TargetRoot, Watch};
@@ -39,8 +39,10 @@ use self::restoring::Restoring;
 use self::selected::{Contents, Selected};
 use crate::context::Phase;
 use crate::error::{PathContext, Reach};
+use crate::named::NamedPaths;
 use crate::phases::Ready;
 use crate::report::RestoreReport;
+use crate::repository::locked;
 use crate::run::Run;
 use crate::sync::{Mode, Need, describe};
 use crate::versions::{DefaultVersions, Version};
@@ -123,23 +125,17 @@ pub(crate) struct Tally {
     pub(crate) patched: AtomicU64,
     pub(crate) unchanged: AtomicU64,
     pub(crate) unchanged_bytes: AtomicU64,
-    pub(crate) broken_local: Mutex<Vec<String>>,
-    pub(crate) broken_remote: Mutex<Vec<String>>,
+    pub(crate) broken_local: Mutex<NamedPaths>,
+    pub(crate) broken_remote: Mutex<NamedPaths>,
 }
 
 impl Tally {
     pub(crate) fn local(&self, path: &[u8]) {
-        self.broken_local
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(String::from_utf8_lossy(path).into_owned());
+        locked(&self.broken_local).push(path);
     }
 
     pub(crate) fn remote(&self, path: &[u8]) {
-        self.broken_remote
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(String::from_utf8_lossy(path).into_owned());
+        locked(&self.broken_remote).push(path);
     }
 }
 
@@ -218,7 +214,10 @@ impl Ready<'_> {
                 "see `larder list URL '*'` for the paths; folders end with a separator",
             ));
         };
-        let mut report = RestoreReport {
+        let sorted = |paths: &Mutex<NamedPaths>| std::mem::take(&mut *locked(paths)).into_sorted();
+        let (broken_local_files, broken_local_files_actual_length) = sorted(&tally.broken_local);
+        let (broken_remote_files, broken_remote_files_actual_length) = sorted(&tally.broken_remote);
+        Ok(RestoreReport {
             restored_files: tally.files.load(Ordering::Relaxed),
             size_of_restored_files: tally.bytes.load(Ordering::Relaxed),
             restored_folders: tally.folders.load(Ordering::Relaxed),
@@ -229,20 +228,13 @@ impl Ready<'_> {
             entries_without_metadata: tally.no_metadata.load(Ordering::Relaxed),
             size_of_unmodified_files: tally.unchanged_bytes.load(Ordering::Relaxed),
             restore_path: request.target.as_ref().map(|p| p.display().to_string()),
-            broken_local_files: tally
-                .broken_local
-                .into_inner()
-                .unwrap_or_else(PoisonError::into_inner),
-            broken_remote_files: tally
-                .broken_remote
-                .into_inner()
-                .unwrap_or_else(PoisonError::into_inner),
+            broken_local_files,
+            broken_local_files_actual_length,
+            broken_remote_files,
+            broken_remote_files_actual_length,
             version_time: Some(version_time.to_string()),
             common: self.common("Restore", false),
-        };
-        report.broken_local_files.sort();
-        report.broken_remote_files.sort();
-        Ok(report)
+        })
     }
 
     /// Restores each chosen version into a folder of its own, oldest first; gives the time of the newest of which

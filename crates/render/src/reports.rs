@@ -37,6 +37,15 @@ pub enum Detail {
 }
 
 impl Detail {
+    /// Where what is left out of a list is to be seen.
+    fn where_more_is(self) -> &'static str {
+        match self {
+            Self::Short => "use --full-result to see all",
+            // Of the longest lists the first part.
+            Self::Full => "each was told when it was met",
+        }
+    }
+
     /// So many of a list of which usually `short` are told.
     fn most(self, short: usize) -> usize {
         match self {
@@ -165,25 +174,28 @@ pub fn restore(report: &RestoreReport, detail: Detail) -> Told {
         ));
     }
     told.say(format!("Duration of restore: {}", report.common.duration));
-    let remote = report.broken_remote_files.iter();
-    let broken: Vec<&String> = remote.chain(&report.broken_local_files).collect();
-    if !broken.is_empty() {
+    let broken = report.broken_remote_files_actual_length + report.broken_local_files_actual_length;
+    if broken > 0 {
         let most = detail.most(SHORT_PATHS);
         told.complain(format!(
             "{} could not be restored:",
-            counted(broken.len() as u64, "file")
+            counted(broken, "file")
         ));
-        for path in broken.iter().take(most) {
+        let named = (report.broken_remote_files.iter()).chain(&report.broken_local_files);
+        let mut left = broken;
+        for path in named.take(most) {
             told.complain(format!("  {path}"));
+            left -= 1;
         }
-        if let Some(rest) = broken.len().checked_sub(most).filter(|n| *n > 0) {
+        if left > 0 {
             told.complain(format!(
-                "  ... and {rest} more (use --full-result to see all)"
+                "  ... and {left} more ({})",
+                detail.where_more_is()
             ));
         }
     }
     told.code = match report.common.parsed_result {
-        Outcome::Success if broken.is_empty() => 0,
+        Outcome::Success if broken == 0 => 0,
         Outcome::Success | Outcome::Warning | Outcome::Error => 2,
     };
     told
@@ -264,7 +276,11 @@ fn hurt(told: &mut Told, harm: &Harm, detail: Detail) {
     for path in harm.paths.iter().take(most) {
         told.lines.push(Line::Path(format!("\t{path}")));
     }
-    more(told, harm.paths.len(), most);
+    match (harm.more_paths, detail) {
+        (false, _) => more(told, harm.paths.len(), most),
+        (true, Detail::Short) => told.say("\t... and others (use --full-result to see them)"),
+        (true, Detail::Full) => told.say("\t... and others"),
+    }
 }
 
 fn more(told: &mut Told, all: usize, most: usize) {
@@ -368,6 +384,7 @@ mod tests {
     fn long_lists_are_cut_unless_all_is_wanted() {
         let report = RestoreReport {
             broken_remote_files: (0..20).map(|n| format!("/file {n}")).collect(),
+            broken_remote_files_actual_length: 20,
             ..RestoreReport::default()
         };
         let told = restore(&report, Detail::Short);
@@ -379,6 +396,17 @@ mod tests {
             Some("  ... and 9 more (use --full-result to see all)")
         );
         assert_eq!(restore(&report, Detail::Full).complaints.len(), 21);
+        // A list that was cut already.
+        let report = RestoreReport {
+            broken_local_files: vec!["/first".into()],
+            broken_local_files_actual_length: 70_000,
+            ..report
+        };
+        let told = restore(&report, Detail::Full);
+        let lines = words(&told.complaints);
+        assert_eq!(lines.first(), Some(&"70020 files could not be restored:"));
+        let last = "  ... and 69999 more (each was told when it was met)";
+        assert_eq!((lines.len(), lines.last()), (23, Some(&last)));
     }
 
     #[test]
@@ -395,6 +423,7 @@ mod tests {
                 file: "list".into(),
                 versions: vec![3],
                 paths: Vec::new(),
+                more_paths: false,
                 path_count: 0,
             }],
             ..TestReport::default()

@@ -8,6 +8,7 @@ use super::Examined;
 use crate::Result;
 use crate::error::Reach;
 use crate::missing::WholeLists;
+use crate::named::Room;
 use crate::notes::Presence;
 use crate::phases::Ready;
 use crate::report::Harm;
@@ -16,8 +17,24 @@ use crate::versions::Version;
 /// Paths named for one damaged volume, unless everything was asked for.
 const NAMED_PATHS: usize = 100;
 
-/// What the damage of one volume hurts: versions, paths that are named, and how many there are in all versions.
-type Hurt = (Vec<u64>, BTreeSet<String>, u64);
+/// What the damage of one volume hurts.
+#[derive(Default)]
+struct Hurt {
+    versions: Vec<u64>,
+    /// Those that are named.
+    paths: BTreeSet<String>,
+    more_paths: bool,
+    /// Entries in all versions.
+    count: u64,
+}
+
+/// What all damage hurts, by volume.
+#[derive(Default)]
+struct AllHurt {
+    by_volume: BTreeMap<String, Hurt>,
+    /// For the paths of all of them.
+    room: Room,
+}
 
 impl Ready<'_> {
     /// Which versions and files the damage hurts; every list is read when there is any.
@@ -43,27 +60,28 @@ impl Ready<'_> {
             return Ok(Vec::new());
         }
         let lost: HashSet<(Hash, u64)> = owner.keys().copied().collect();
-        let mut harm: BTreeMap<String, Hurt> = BTreeMap::new();
+        let mut harm = AllHurt::default();
         for version in self.all_versions()? {
             if let Err(error) = self.harm_of_version(&version, &lost, &owner, &mut harm) {
                 match error.reach() {
                     Reach::Volume => {
-                        let place = harm
-                            .entry(version.volume.name.as_str().to_owned())
-                            .or_default();
-                        place.0.push(version.number);
+                        let list = version.volume.name.as_str().to_owned();
+                        let hurt = harm.by_volume.entry(list).or_default();
+                        hurt.versions.push(version.number);
                     }
                     Reach::Name | Reach::Run => return Err(error),
                 }
             }
         }
         Ok(harm
+            .by_volume
             .into_iter()
-            .map(|(file, (versions, paths, path_count))| Harm {
+            .map(|(file, hurt)| Harm {
                 file,
-                versions,
-                paths: paths.into_iter().collect(),
-                path_count,
+                versions: hurt.versions,
+                paths: hurt.paths.into_iter().collect(),
+                more_paths: hurt.more_paths,
+                path_count: hurt.count,
             })
             .collect())
     }
@@ -73,7 +91,7 @@ impl Ready<'_> {
         version: &Version,
         lost: &HashSet<(Hash, u64)>,
         owner: &HashMap<(Hash, u64), String>,
-        harm: &mut BTreeMap<String, Hurt>,
+        harm: &mut AllHurt,
     ) -> Result<()> {
         let most = if self.values.get(larder_options::engine::FULL_RESULT)? {
             usize::MAX
@@ -87,14 +105,19 @@ impl Ready<'_> {
                     .get(&key)
                     .cloned()
                     .unwrap_or_else(|| "(a data file that is gone)".to_owned());
-                let (versions, paths, count) = harm.entry(file).or_default();
-                if versions.last() != Some(&version.number) {
-                    versions.push(version.number);
+                let hurt = harm.by_volume.entry(file).or_default();
+                if hurt.versions.last() != Some(&version.number) {
+                    hurt.versions.push(version.number);
                 }
+                hurt.count += 1;
                 let path = String::from_utf8_lossy(&entry.path).into_owned();
-                *count += 1;
-                if paths.len() < most {
-                    paths.insert(path);
+                if hurt.paths.contains(&path) {
+                    return Ok(());
+                }
+                if hurt.paths.len() < most && harm.room.take(&path) {
+                    hurt.paths.insert(path);
+                } else {
+                    hurt.more_paths = true;
                 }
             }
             Ok(())

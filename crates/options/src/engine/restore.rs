@@ -117,6 +117,7 @@ pub(super) mod listing {
             advanced: true;
         FULL_RESULT: bool = "full-result", Kind::Bool,
             "Prints everything instead of the first few lines.",
+            long: "Lists of paths end at 4 MiB, some 50,000 paths; what is left out is counted.",
             aliases: &["full-results"];
         JSON: bool = "json", Kind::Bool,
             "Prints the result as JSON.",
