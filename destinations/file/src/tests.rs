@@ -470,6 +470,36 @@ async fn finished_volumes_may_be_moved() {
     assert_eq!(fs::read(folder.path().join("b")).unwrap(), b"four");
 }
 
+/// A source on a mount that does not answer held up all other transfers and their time-outs.
+#[tokio::test]
+async fn a_source_that_opens_slowly_holds_up_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
+    let destination = open_folder(folder.path());
+    let body = Body::from_file(pipe.clone(), 4);
+    // A pipe cannot be opened for reading before somebody opens it for writing.
+    let (ask, asked) = std::sync::mpsc::channel();
+    let writer = std::thread::spawn(move || {
+        let answer = asked.recv_timeout(Duration::from_secs(10));
+        fs::write(pipe, "four").unwrap();
+        answer
+    });
+    let others = async {
+        for _ in 0..50 {
+            let pause = || std::thread::sleep(Duration::from_millis(10));
+            tokio::task::spawn_blocking(pause).await.unwrap();
+        }
+        let _ = ask.send(());
+    };
+    let (stored, ()) = tokio::join!(destination.put("a", body, Existing::Replace), others);
+    stored.unwrap();
+    let answer = writer.join().unwrap();
+    assert!(answer.is_ok(), "nothing else went on while it was opened");
+    assert_eq!(fs::read(folder.path().join("a")).unwrap(), b"four");
+}
+
 #[tokio::test]
 async fn a_marker_that_vanishes_stops_writing() {
     let folder = tempfile::tempdir().unwrap();
