@@ -25,6 +25,7 @@ mod support;
 mod sweeps;
 mod told;
 mod trust;
+mod unfinished;
 mod windows;
 
 /// A file that is not named above would silently not run.

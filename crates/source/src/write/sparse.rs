@@ -25,16 +25,21 @@ pub fn write_sparse(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
     write_range(file, bytes, start, end, at)
 }
 
-/// Gives a file its length and the room for it. File systems that cannot reserve room give the length alone.
+/// Gives a file its length, whatever it had before, and the room for it. File systems that cannot reserve room give the
+/// length alone.
 ///
 /// # Errors
 ///
 /// `StorageFull` when there is no room, or what the system reports.
 pub fn allocate(file: &File, len: u64) -> io::Result<()> {
+    // Reserving makes a file longer, never shorter; and of nothing it is an error.
+    file.set_len(len)?;
+    if len == 0 {
+        return Ok(());
+    }
     match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, len) {
-        Ok(()) => Ok(()),
-        Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOSYS) => file.set_len(len),
-        Err(error) => Err(error.into()),
+        Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOSYS) => Ok(()),
+        other => Ok(other?),
     }
 }
 
@@ -68,9 +73,10 @@ mod tests {
         let temp = tempfile::tempdir()?;
         let path = temp.path().join("f");
         let file = File::options().write(true).create_new(true).open(&path)?;
-        allocate(&file, 100_000)?;
-        let facts = std::fs::metadata(&path)?;
-        assert_eq!(facts.len(), 100_000);
+        for len in [100_000, 300_000, 50_000, 0] {
+            allocate(&file, len)?;
+            assert_eq!(std::fs::metadata(&path)?.len(), len);
+        }
         Ok(())
     }
 
