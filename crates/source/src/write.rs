@@ -135,14 +135,23 @@ impl TargetRoot {
         Ok(self)
     }
 
-    /// Whether no other restore has this folder as its target just now. Where the system cannot tell, it is.
+    /// Whether no other restore has this folder as its target just now. Where the system cannot tell, it is. Takes a few
+    /// milliseconds.
     pub fn is_alone(&self) -> bool {
         let Some(shared) = &self.shared else {
             return true;
         };
+        // Twice: whoever looks has no lock for a moment, and another one may look then.
+        self.looks_alone(shared) && {
+            std::thread::sleep(2 * LOOK);
+            self.looks_alone(shared)
+        }
+    }
+
+    fn looks_alone(&self, shared: &OwnedFd) -> bool {
         let exclusive = flock(shared, FlockOperation::NonBlockingLockExclusive);
-        // Back to what others may have as well; nobody can be kept out by that.
-        let _ = flock(shared, FlockOperation::NonBlockingLockShared);
+        // Back to what others may have as well, since the attempt took that away.
+        let _ = lock_with_others(shared);
         !matches!(exclusive, Err(Errno::WOULDBLOCK))
     }
 
@@ -305,11 +314,32 @@ impl TargetRoot {
     }
 }
 
+/// How long somebody looks whether others have the same target at most,
+const LOOK: std::time::Duration = std::time::Duration::from_millis(1);
+/// and how often one waits for that.
+const LOOKS: u32 = 200;
+
+/// Takes the lock that all who write into a folder have together. Only one that looks just now is in the way, or a program
+/// that is no restore and keeps the lock; then it is not taken.
+///
+/// # Errors
+///
+/// The file system has no such locks.
+fn lock_with_others(handle: &OwnedFd) -> rustix::io::Result<()> {
+    for _ in 0..LOOKS {
+        match flock(handle, FlockOperation::NonBlockingLockShared) {
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(LOOK),
+            other => return other,
+        }
+    }
+    Ok(())
+}
+
 /// A handle of the target folder that all who write into it lock together.
 fn share(path: &Path) -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let handle = openat(rustix::fs::CWD, path, flags, Mode::empty()).ok()?;
-    flock(&handle, FlockOperation::NonBlockingLockShared).ok()?;
+    lock_with_others(&handle).ok()?;
     Some(handle)
 }
 

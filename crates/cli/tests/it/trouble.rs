@@ -1,6 +1,8 @@
 //! What goes wrong around a backup: each a clear sentence and exit code, nothing lost, and the next run just works.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -105,7 +107,6 @@ fn a_destination_that_cannot_be_written() {
         open_to_all(&place.path("state"));
         place.lose_state();
     } else {
-        use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(
             place.path("destination"),
             std::fs::Permissions::from_mode(0o555),
@@ -293,7 +294,6 @@ fn a_target_that_cannot_be_written() {
     open_to_all(&place.path("state/larder"));
     place.lose_state();
     std::fs::create_dir(place.path("closed")).expect("a folder");
-    use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(place.path("closed"), std::fs::Permissions::from_mode(0o500))
         .expect("permissions");
     let args = place.full("restore", ["--restore-path=closed/inner"]);
@@ -333,4 +333,39 @@ fn volumes_of_another_backup_in_the_same_folder() {
         .backup(&["--blocksize=10kb"])
         .code(100)
         .fails_with("ParameterMismatch");
+}
+
+/// A restore sets the permissions just before it gives the final name. Another one could not open the file then, and
+/// removed it.
+#[test]
+fn an_unfinished_file_that_is_closed_and_in_use_stays() {
+    let place = Place::with_backup();
+    place.lose_state();
+    let target = place.path("out");
+    std::fs::create_dir(&target).expect("a folder");
+    open_to_all(&target);
+    let root = larder_engine::source::TargetRoot::open(&target).expect("a target");
+    let name = root.temporary_path(b"letter.txt").expect("a name");
+    drop(root);
+    let path = target.join(std::ffi::OsStr::from_bytes(&name));
+    let open = std::fs::File::create_new(&path).expect("a file");
+    open.lock().expect("a lock");
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&path, Some(65_534), None).expect("root may");
+    }
+    let closed = std::fs::Permissions::from_mode(0o000);
+    std::fs::set_permissions(&path, closed).expect("permissions");
+    let args = place.full("restore", ["--restore-path=out"]);
+    let Some(ran) = as_plain_user(&place, &args) else {
+        return;
+    };
+    ran.code(2)
+        .complains("letter.txt: another restore is writing this file");
+    let facts = std::fs::metadata(&path).expect("it is there");
+    assert_eq!(facts.ino(), open.metadata().expect("facts").ino());
+    assert_eq!(facts.mode() & 0o777, 0);
+    drop(open);
+    let ran = as_plain_user(&place, &args).expect("it ran before");
+    ran.code(0);
+    assert!(!path.exists() && target.join("letter.txt").exists());
 }

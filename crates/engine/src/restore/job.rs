@@ -109,35 +109,46 @@ impl Job {
         }
         let item = self.item(restoring);
         let place = self.place(restoring);
-        let opened = restoring.root.open_temporary(&place)?;
-        let file = Arc::new(opened.file);
-        if item.set(Mark::Started) {
-            if opened.left_over.is_none() && self.size > 0 {
-                return Err(io::Error::other("its temporary file was removed"));
-            }
+        let file = if item.is(Mark::Started) {
+            let again = restoring.root.reopen_temporary(&place);
+            again.map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => io::Error::other("its temporary file was removed"),
+                _ => error,
+            })?
         } else {
-            if item.is(Mark::Resumes) && opened.left_over.is_none() {
-                // Its blocks count as written, and they are gone.
-                restoring.root.discard_temporary(&place)?;
-                return Err(io::Error::other(
-                    "the unfinished file of an earlier restore was removed meanwhile; run the same command again",
-                ));
-            }
-            if !item.is(Mark::Resumes) && opened.left_over.is_some_and(|len| len > 0) {
-                file.set_len(0)?;
-            }
-            // Where zeros are left out the length has to be set.
-            if self.size >= SPARSE_BYTES || item.is(Mark::Resumes) {
-                restoring.root.watch(Step::Write, &place)?;
-                if restoring.rules.preallocate {
-                    larder_source::allocate(&file, self.size)?;
-                } else {
-                    file.set_len(self.size)?;
-                }
-            }
-        }
+            self.begin(restoring, &place)?
+        };
+        let file = Arc::new(file);
         state.slot = Some(restoring.open_files.keep(&self.state));
         state.file = Some(file.clone());
+        Ok(file)
+    }
+
+    /// Makes the temporary file, or goes on with what an earlier run left of it.
+    fn begin(&self, restoring: &Restoring<'_>, place: &[u8]) -> io::Result<File> {
+        let item = self.item(restoring);
+        let opened = restoring.root.open_temporary(place)?;
+        item.set(Mark::Started);
+        let file = opened.file;
+        if item.is(Mark::Resumes) && opened.left_over.is_none() {
+            // Its blocks count as written, and they are gone.
+            restoring.root.discard_temporary(place)?;
+            return Err(io::Error::other(
+                "the unfinished file of an earlier restore was removed meanwhile; run the same command again",
+            ));
+        }
+        if !item.is(Mark::Resumes) && opened.left_over.is_some_and(|len| len > 0) {
+            file.set_len(0)?;
+        }
+        // Where zeros are left out the length has to be set.
+        if self.size >= SPARSE_BYTES || item.is(Mark::Resumes) {
+            restoring.root.watch(Step::Write, place)?;
+            if restoring.rules.preallocate {
+                larder_source::allocate(&file, self.size)?;
+            } else {
+                file.set_len(self.size)?;
+            }
+        }
         Ok(file)
     }
 

@@ -511,7 +511,10 @@ impl<'a> Restoring<'a> {
         if !job.item(self).set(Mark::Failed) {
             self.say_failed(&job.path, &error.to_string());
             self.tally.local(&job.path);
-            self.discard(job);
+            // What another run writes stays.
+            if error.kind() != io::ErrorKind::ResourceBusy {
+                self.discard(job);
+            }
         }
         Ok(())
     }
@@ -533,8 +536,8 @@ impl<'a> Restoring<'a> {
     /// Removes the temporary file of a job that failed.
     fn discard(&self, job: &Job) {
         job.close(self);
-        let item = job.item(self);
-        if (item.is(Mark::Started) || item.is(Mark::Resumes))
+        // What this run did not open may be in use by another one; the end of a run that is alone removes it.
+        if job.item(self).is(Mark::Started)
             && let Err(error) = self.root.discard_temporary(&job.place(self))
         {
             self.ready.reporter.warn(

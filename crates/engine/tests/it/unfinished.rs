@@ -1,6 +1,8 @@
-//! What an earlier restore left unfinished.
+//! What an earlier restore left unfinished, and what another one is writing just now.
 
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use larder_source::TargetRoot;
@@ -41,4 +43,33 @@ fn a_longer_unfinished_file_becomes_as_long_as_the_version_has_it() {
         assert!(found == whole[..300_000], "{} bytes", found.len());
         assert!(!temporary.exists());
     }
+}
+
+/// The restore that could not have it removed it, because its own plan was to go on with it.
+#[test]
+fn an_unfinished_file_that_another_restore_has_open_stays() {
+    let content = noise(2, 300_000);
+    let (mut rig, target) = one_file(&content);
+    let other = TargetRoot::open(&target).expect("a target");
+    let mut open = other.open_temporary(b"f").expect("a file").file;
+    open.write_all(&content[..200_000]).expect("written");
+    let report = rig.restore_into(&target, 0, &[]).expect("a restore");
+    let error = &report.common.errors[0];
+    assert!(error.contains("another restore"), "{error}");
+    assert_eq!(report.broken_local_files.len(), 1);
+    let temporary = temporary_of(&target, b"f");
+    let (facts, held) = (std::fs::metadata(&temporary), open.metadata());
+    assert_eq!(
+        facts.expect("it is there").ino(),
+        held.expect("facts").ino()
+    );
+    assert_eq!(
+        std::fs::read(&temporary).expect("read"),
+        &content[..200_000]
+    );
+    drop((open, other));
+    let report = rig.restore_into(&target, 0, &[]).expect("a restore");
+    assert_eq!(report.common.errors, [""; 0]);
+    assert!(std::fs::read(target.join("f")).expect("the file") == content);
+    assert!(!temporary.exists());
 }

@@ -1,15 +1,16 @@
 //! Files under temporary names: written and checked beside their place, then moved over it in one step.
 //!
 //! The name is made from the final one, so that a run finds what an earlier run left unfinished. A temporary file is
-//! locked while it is open. A restore closes some between their blocks, so they are removed only by one that is alone in the
-//! target folder ([`TargetRoot::is_alone`]).
+//! locked while it is open, and what is locked is never touched. A restore closes some between their blocks, so a run
+//! takes over or removes what it did not make only when it is alone in the target folder ([`TargetRoot::is_alone`]).
+//! Restores whose target folders lie in one another do not see that, but locks of open files only.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, fdatasync, flock, fstat, openat,
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, fchmod, fdatasync, flock, fstat, openat,
     renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
@@ -17,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use larder_files::rename_new;
 
-use super::apply::inherit;
+use super::apply::{change_mode, inherit};
 use super::folders::{check, explain, parent_and_name};
 use super::{Step, TargetRoot, regular};
 
@@ -40,12 +41,13 @@ pub enum Replace {
 }
 
 impl TargetRoot {
-    /// Opens the temporary file of the place `rel`, or creates it with access for the owner only. It stays locked until
-    /// it is closed.
+    /// Creates the temporary file of the place `rel` with access for the owner only, or takes over what an ended run left
+    /// there. It stays locked until it is closed.
     ///
     /// # Errors
     ///
-    /// `ResourceBusy` if another run writes it, `NotFound` if the folder above is missing, or what the system reports.
+    /// `ResourceBusy` if another run writes it or may do so, because it has the same target folder; `PermissionDenied` if
+    /// that cannot be told of a file of another user; `NotFound` if the folder above is missing, or what the system reports.
     pub fn open_temporary(&self, rel: &[u8]) -> io::Result<Temporary> {
         self.watch(Step::Create, rel)?;
         let (folder, name) = self.parent(rel)?;
@@ -54,7 +56,7 @@ impl TargetRoot {
         for _ in 0..ATTEMPTS {
             match openat(&*folder, &name, create, Mode::RUSR | Mode::WUSR) {
                 Ok(handle) => {
-                    lock(&handle)?;
+                    lock(&handle, FlockOperation::NonBlockingLockExclusive)?;
                     return Ok(Temporary {
                         file: File::from(handle),
                         left_over: None,
@@ -63,15 +65,50 @@ impl TargetRoot {
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(explain(error, folder.as_fd(), &name, b"")),
             }
-            if let Some(file) = take_over(&folder, &name)? {
-                let len = file.metadata()?.len();
-                return Ok(Temporary {
-                    file,
-                    left_over: Some(len),
-                });
+            if !self.is_alone() {
+                return Err(io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    "another restore writes into the same folder, and this unfinished file may be its own; run the command again when it has ended",
+                ));
+            }
+            match claim(&folder, &name)? {
+                Claim::Gone => {}
+                Claim::Left(file) => {
+                    let len = file.metadata()?.len();
+                    return Ok(Temporary {
+                        file,
+                        left_over: Some(len),
+                    });
+                }
+                Claim::Strange(_locked) => {
+                    self.watch(Step::Remove, rel)?;
+                    unlink(&folder, &name)?;
+                }
             }
         }
         Err(io::Error::from(io::ErrorKind::ResourceBusy))
+    }
+
+    /// Opens a temporary file again that this run opened before and closed.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if it was removed or something else stands there, `ResourceBusy` if another run has it open, or what the
+    /// system reports.
+    pub fn reopen_temporary(&self, rel: &[u8]) -> io::Result<File> {
+        self.watch(Step::Create, rel)?;
+        let (folder, name) = self.parent(rel)?;
+        let handle = openat(
+            &*folder,
+            temporary_name(name),
+            OFlags::RDWR | CAREFULLY,
+            Mode::empty(),
+        )?;
+        lock(&handle, FlockOperation::NonBlockingLockExclusive)?;
+        match is_own(&fstat(&handle)?) {
+            true => Ok(File::from(handle)),
+            false => Err(io::Error::from(io::ErrorKind::NotFound)),
+        }
     }
 
     /// What an ended run left of the file at `rel`, for reading. `None` when there is nothing that
@@ -82,7 +119,7 @@ impl TargetRoot {
     /// The folder above cannot be reached, or what the system reports.
     pub fn unfinished(&self, rel: &[u8]) -> io::Result<Option<File>> {
         let (folder, name) = self.parent(rel)?;
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let flags = OFlags::RDONLY | CAREFULLY;
         let handle = match openat(&*folder, temporary_name(name), flags, Mode::empty()) {
             Ok(handle) => handle,
             Err(Errno::NOENT | Errno::LOOP | Errno::ACCESS) => return Ok(None),
@@ -150,14 +187,11 @@ impl TargetRoot {
     pub fn discard_temporary(&self, rel: &[u8]) -> io::Result<()> {
         self.watch(Step::Remove, rel)?;
         let (folder, name) = self.parent(rel)?;
-        match unlinkat(&*folder, temporary_name(name), AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        unlink(&folder, &temporary_name(name))
     }
 
     /// Removes the temporary files and links that ended runs left in a folder; gives their number. The empty path is the
-    /// target folder itself. Files that a run has open stay.
+    /// target folder itself. Files that a run has open stay, and all do while another restore has the same target folder.
     ///
     /// # Errors
     ///
@@ -178,22 +212,23 @@ impl TargetRoot {
             }
         }
         let mut removed = 0;
+        if names.is_empty() || !self.is_alone() {
+            return Ok(removed);
+        }
         for name in names {
             let stat = match statat(&*folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
                 Err(Errno::NOENT) => continue,
                 other => other?,
             };
-            let is_left = match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile => take_over(&folder, &name).is_ok(),
-                FileType::Symlink => true,
-                _ => false,
-            };
-            if is_left {
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            if !matches!(kind, FileType::RegularFile | FileType::Symlink) {
+                continue;
+            }
+            // What it holds is locked until the name is gone.
+            if let Ok(_locked @ (Claim::Left(_) | Claim::Strange(_))) = claim(&folder, &name) {
                 self.watch(Step::Remove, &name)?;
-                match unlinkat(&*folder, &name, AtFlags::empty()) {
-                    Ok(()) | Err(Errno::NOENT) => removed += 1,
-                    Err(error) => return Err(error.into()),
-                }
+                unlink(&folder, &name)?;
+                removed += 1;
             }
         }
         Ok(removed)
@@ -234,42 +269,109 @@ pub(super) fn temporary_name(name: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Opens and locks a temporary file that stands there already. What is no plain file of this user with one name is
-/// removed instead: `None`.
-fn take_over(folder: &OwnedFd, name: &[u8]) -> io::Result<Option<File>> {
+/// What stands under a temporary name that this run did not make.
+enum Claim {
+    /// Nothing any more.
+    Gone,
+    /// A plain file of this user with one name, locked for this run.
+    Left(File),
+    /// Something that nobody writes and that must not be written into. A plain file is locked.
+    Strange(Option<OwnedFd>),
+}
+
+/// Looks at what stands under a temporary name, and locks it so that no run can begin to write it.
+///
+/// # Errors
+///
+/// `ResourceBusy` if a run has it open, `PermissionDenied` if that cannot be told, `IsADirectory` for a folder.
+fn claim(folder: &OwnedFd, name: &[u8]) -> io::Result<Claim> {
     let stat = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => return Ok(None),
+        Err(Errno::NOENT) => return Ok(Claim::Gone),
         other => other?,
     };
-    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-        return Err(io::Error::new(
-            io::ErrorKind::IsADirectory,
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => {}
+        FileType::Directory => {
+            let name = String::from_utf8_lossy(name);
+            return Err(io::Error::new(
+                io::ErrorKind::IsADirectory,
+                format!("a folder has the temporary name {name}"),
+            ));
+        }
+        // No restore writes to such, and opening it can have effects.
+        _ => return Ok(Claim::Strange(None)),
+    }
+    let is_own_file = is_own(&stat);
+    let access = match is_own_file {
+        true => OFlags::RDWR,
+        false => OFlags::RDONLY,
+    };
+    let (handle, is_writable) = match openat(folder, name, access | CAREFULLY, Mode::empty()) {
+        Ok(handle) => (handle, is_own_file),
+        Err(Errno::NOENT) => return Ok(Claim::Gone),
+        Err(Errno::ACCESS) => match open_closed(folder, name, &stat)? {
+            Some(handle) => (handle, false),
+            None => return Ok(Claim::Gone),
+        },
+        Err(error) => return Err(explain(error, folder.as_fd(), name, b"")),
+    };
+    // Some file systems give the exclusive lock only to those who may write.
+    let how = match is_writable {
+        true => FlockOperation::NonBlockingLockExclusive,
+        false => FlockOperation::NonBlockingLockShared,
+    };
+    lock(&handle, how)?;
+    let now = fstat(&handle)?;
+    // It may have got its final name before it was locked.
+    let still = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (now.st_dev, now.st_ino));
+    Ok(match still {
+        false => Claim::Gone,
+        true if is_writable && is_own(&now) => Claim::Left(File::from(handle)),
+        true => Claim::Strange(Some(handle)),
+    })
+}
+
+/// Opens a file that may not be written, to see whether it is locked: a restore sets the permissions just before it gives
+/// the final name. `None` when it is gone.
+fn open_closed(
+    folder: &OwnedFd,
+    name: &[u8],
+    stat: &rustix::fs::Stat,
+) -> io::Result<Option<OwnedFd>> {
+    let open = || openat(folder, name, OFlags::RDONLY | CAREFULLY, Mode::empty());
+    let opened = match open() {
+        Err(Errno::ACCESS) if stat.st_uid == rustix::process::geteuid().as_raw() => {
+            let mode = Mode::from_raw_mode(stat.st_mode);
+            match change_mode(folder.as_fd(), name, mode | Mode::RUSR) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                other => other?,
+            }
+            open().inspect(|handle| {
+                // Whoever still writes it gets the permissions back that it gave.
+                let _ = fchmod(handle, mode);
+            })
+        }
+        other => other,
+    };
+    match opened {
+        Ok(handle) => Ok(Some(handle)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(Errno::ACCESS) => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
             format!(
-                "a folder has the temporary name {}",
+                "a file of another user has the temporary name {}, and whether it is in use cannot be told; remove it when no restore runs",
                 String::from_utf8_lossy(name)
             ),
-        ));
+        )),
+        Err(error) => Err(explain(error, folder.as_fd(), name, b"")),
     }
-    let flags =
-        OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    if is_own(&stat) {
-        match openat(folder, name, flags, Mode::empty()) {
-            Ok(handle) => {
-                lock(&handle)?;
-                let now = fstat(&handle)?;
-                // It may have got its final name before it was locked.
-                let still = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
-                    .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (now.st_dev, now.st_ino));
-                return Ok(still.then(|| File::from(handle)));
-            }
-            Err(Errno::NOENT) => return Ok(None),
-            // Its permissions were set before the run ended.
-            Err(Errno::ACCESS) => {}
-            Err(error) => return Err(explain(error, folder.as_fd(), name, b"")),
-        }
-    }
+}
+
+/// Removes a name; it is no error when it is gone already.
+fn unlink(folder: &OwnedFd, name: &[u8]) -> io::Result<()> {
     match unlinkat(folder, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(None),
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
@@ -282,8 +384,8 @@ fn is_own(stat: &rustix::fs::Stat) -> bool {
 }
 
 /// Locks an open temporary file. File systems without locks cannot tell runs apart.
-fn lock(handle: &OwnedFd) -> io::Result<()> {
-    match flock(handle, FlockOperation::NonBlockingLockExclusive) {
+fn lock(handle: &OwnedFd, how: FlockOperation) -> io::Result<()> {
+    match flock(handle, how) {
         Err(Errno::WOULDBLOCK) => Err(io::Error::new(
             io::ErrorKind::ResourceBusy,
             "another restore is writing this file",
@@ -291,6 +393,12 @@ fn lock(handle: &OwnedFd) -> io::Result<()> {
         _ => Ok(()),
     }
 }
+
+/// How an entry is opened that somebody else may have put there.
+const CAREFULLY: OFlags = OFlags::NOFOLLOW
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
 
 /// The name of the folder and the place of a temporary file, for messages.
 impl TargetRoot {
@@ -319,7 +427,9 @@ const ATTEMPTS: u32 = 8;
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
     use std::io::{Read, Write};
+    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
@@ -413,6 +523,53 @@ mod tests {
         std::fs::write(temp.path().join(".larder-notes"), "mine")?;
         assert_eq!(target.remove_leftovers(b"")?, 1);
         assert_eq!(names(&temp)?, [".larder-notes"]);
+        Ok(())
+    }
+
+    /// A file with a second name, or of another user, was removed without a look at its lock: while its run wrote it.
+    #[test]
+    fn what_a_run_has_open_is_neither_taken_over_nor_removed() -> io::Result<()> {
+        for is_foreign in [false, true] {
+            let (temp, target) = target()?;
+            let path = temp.path().join(OsStr::from_bytes(&temporary_name(b"f")));
+            let writing = target.open_temporary(b"f")?;
+            if is_foreign {
+                let given = std::os::unix::fs::chown(&path, Some(12_345), None);
+                if given.is_err() {
+                    continue;
+                }
+            } else {
+                std::fs::hard_link(&path, temp.path().join("second name"))?;
+            }
+            let inode = writing.file.metadata()?.ino();
+            let busy = target.open_temporary(b"f").expect_err("it is open");
+            assert_eq!(busy.kind(), io::ErrorKind::ResourceBusy);
+            assert_eq!(target.remove_leftovers(b"")?, 0);
+            assert_eq!(std::fs::metadata(&path)?.ino(), inode);
+            drop(writing);
+            assert_eq!(target.open_temporary(b"f")?.left_over, None);
+        }
+        Ok(())
+    }
+
+    /// A restore closes files between their blocks, and another one emptied them then.
+    #[test]
+    fn what_another_run_closed_for_a_moment_is_its_own() -> io::Result<()> {
+        let (temp, first) = target()?;
+        first.open_temporary(b"f")?.file.write_all(b"half")?;
+        let second = TargetRoot::open(temp.path())?;
+        let busy = second.open_temporary(b"f").expect_err("it is in use");
+        assert_eq!(busy.kind(), io::ErrorKind::ResourceBusy);
+        assert_eq!(second.remove_leftovers(b"")?, 0);
+        let mut text = String::new();
+        let mut again = first.reopen_temporary(b"f")?;
+        again.read_to_string(&mut text)?;
+        assert_eq!(text, "half");
+        drop((again, first));
+        assert_eq!(second.open_temporary(b"f")?.left_over, Some(4));
+        second.discard_temporary(b"f")?;
+        let gone = second.reopen_temporary(b"f").expect_err("it was removed");
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
         Ok(())
     }
 

@@ -246,7 +246,8 @@ fn steps_can_be_refused() -> Outcome {
     // What a run leaves when it dies is not tidied up by it.
     assert!(target.discard_temporary(b"f").is_err());
     assert!(target.inherit(&file, b"f").is_err());
-    drop(file);
+    // Leftovers are those of a folder without another run.
+    drop((file, free));
     assert!(target.remove_leftovers(b"").is_err());
     assert_eq!(target.apply(b"f", &Restore::default()).len(), 1);
     let seen = deny.0.lock().expect("no panic").clone();
@@ -595,5 +596,25 @@ fn two_that_write_into_one_folder_see_each_other() -> Outcome {
     assert!(first.is_alone());
     let elsewhere = TargetRoot::open(&temp.path().join("other"))?;
     assert!(first.is_alone() && elsewhere.is_alone());
+    Ok(())
+}
+
+/// Who came while another one looked had no lock, was not seen, and took itself for alone.
+#[test]
+fn a_look_at_the_same_time_hides_nobody() -> Outcome {
+    let (temp, first) = target()?;
+    drop(first);
+    let path = temp.path().join("deep/target");
+    let looking = std::fs::File::open(&path)?;
+    looking.lock()?;
+    let second = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            drop(looking);
+        });
+        TargetRoot::open(&path)
+    })?;
+    let third = TargetRoot::open(&path)?;
+    assert!(!third.is_alone() && !second.is_alone());
     Ok(())
 }
