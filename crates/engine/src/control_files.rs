@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use larder_source::{Replace, Selection, TargetRoot};
-use larder_volume::{ArchiveReader, EXTRA_FOLDER, EntryKind, MAX_EXTRA};
+use larder_volume::{ArchiveEntry, ArchiveReader, EXTRA_FOLDER, EntryKind, MAX_EXTRA};
 
 use crate::context::Phase;
 use crate::data::VolumeData;
@@ -28,11 +29,11 @@ impl Run {
             let ready = self.ready(Mode::Reading, Need::Lists)?;
             let (version, archive) = ready.version_with_control_files()?;
             let chosen = self.control_selection(&request.patterns, &request.filters)?;
-            let files: Vec<_> = control_names(&archive, &chosen)
-                .map(|(name, size)| ListedFile {
-                    path: name.to_owned(),
+            let files: Vec<_> = control_entries(&archive, &chosen)
+                .map(|(name, entry)| ListedFile {
+                    path: name,
                     kind: EntryKind::File.key(),
-                    sizes: vec![i64::try_from(size).ok()],
+                    sizes: vec![i64::try_from(entry.size).ok()],
                 })
                 .collect();
             Ok(ListReport {
@@ -72,17 +73,14 @@ impl Run {
         };
         self.reporter.phase(Phase::Restoring);
         let mut left = MAX_EXTRA;
-        for (name, _) in control_names(&archive, &chosen) {
+        for (name, entry) in control_entries(&archive, &chosen) {
             let volume = version.volume.name.as_str();
-            let Some(entry) = archive.find(&format!("{EXTRA_FOLDER}{name}")) else {
-                continue;
-            };
             let bytes = match archive.read(entry, left) {
                 Ok(bytes) => bytes,
                 Err(error) => {
                     self.reporter
                         .error("RestoreFailed", format!("{volume}: {name}: {error}"));
-                    report.broken_remote_files.push(name.to_owned());
+                    report.broken_remote_files.push(name);
                     continue;
                 }
             };
@@ -99,7 +97,7 @@ impl Run {
                 Err(error) => {
                     self.reporter
                         .error("RestoreFailed", format!("{name}: {error}"));
-                    report.broken_local_files.push(name.to_owned());
+                    report.broken_local_files.push(name);
                 }
             }
         }
@@ -167,15 +165,82 @@ fn write_whole(
     written
 }
 
-/// The names and sizes of the control files that are chosen. A name that is no plain file name is passed over.
-fn control_names<'a>(
+/// The control files that are chosen, with their names. A name that is no plain file name is passed over. Duplicati gives
+/// two files of one name two entries of one name; the second gets another one here.
+fn control_entries<'a>(
     archive: &'a ArchiveReader<VolumeData>,
     chosen: &'a Selection,
-) -> impl Iterator<Item = (&'a str, u64)> {
-    archive.entries().filter_map(|entry| {
+) -> impl Iterator<Item = (String, &'a ArchiveEntry)> {
+    let mut names = Names::default();
+    archive.entries().filter_map(move |entry| {
         let name = entry.name.strip_prefix(EXTRA_FOLDER)?;
         let plain =
             !name.is_empty() && !name.contains(['/', '\\', '\0']) && name != "." && name != "..";
-        (plain && chosen.selects(format!("/{name}").as_bytes())).then_some((name, entry.size))
+        let name = plain.then(|| names.free(name))?;
+        let is_chosen = chosen.selects(format!("/{name}").as_bytes());
+        is_chosen.then_some((name, entry))
     })
+}
+
+/// Control files with the names that they get in the version: those of the files, each once. A path that is named twice
+/// is one file.
+pub(crate) fn named(paths: &[PathBuf]) -> impl Iterator<Item = (&Path, String)> {
+    let (mut seen, mut names) = (BTreeSet::new(), Names::default());
+    paths.iter().filter_map(move |path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // It would be read as the end of a folder.
+        let name = name.replace('\\', "_");
+        let is_new = seen.insert(path.as_path());
+        is_new.then(|| (path.as_path(), names.free(&name)))
+    })
+}
+
+/// Names that are taken.
+#[derive(Default)]
+struct Names(BTreeSet<String>);
+
+impl Names {
+    /// The name itself, or `<stem> (n)<.ext>` with the lowest number from 2 on that is free. It is taken then.
+    fn free(&mut self, name: &str) -> String {
+        let dot = name.rfind('.').filter(|at| *at > 0).unwrap_or(name.len());
+        let (stem, ending) = name.split_at(dot);
+        let numbered = (2..).map(|number| format!("{stem} ({number}){ending}"));
+        let mut all = std::iter::once(name.to_owned()).chain(numbered);
+        let free = all.find(|name| !self.0.contains(name)).unwrap_or_default();
+        self.0.insert(free.clone());
+        free
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_control_file_gets_a_name_of_its_own() {
+        let paths = [
+            "/a/x.conf",
+            "/b/x.conf",
+            "/a/x.conf",
+            "/c/x (2).conf",
+            "/d/x.conf",
+            "/a/.rc",
+            "/b/.rc",
+            "/a\\b",
+        ];
+        let paths = paths.map(PathBuf::from);
+        let names: Vec<String> = named(&paths).map(|(_, name)| name).collect();
+        assert_eq!(
+            names,
+            [
+                "x.conf",
+                "x (2).conf",
+                "x (2) (2).conf",
+                "x (3).conf",
+                ".rc",
+                ".rc (2)",
+                "a_b"
+            ]
+        );
+    }
 }

@@ -184,6 +184,34 @@ fn control_files_are_listed_and_restored() {
         .fails_with("NoRestorePath");
 }
 
+/// Both had one name in the version, and one was lost.
+#[test]
+fn control_files_of_one_name_are_both_kept() {
+    for container in ["zip", "tgz"] {
+        let place = Place::with_source();
+        place.write("setup.conf", b"the first");
+        place.write("etc/setup.conf", b"the second one");
+        let container = format!("--compression-module={container}");
+        place
+            .backup(&["--control-files=setup.conf:etc/setup.conf", &container])
+            .code(0)
+            .complains("etc/setup.conf is kept under the name \"setup (2).conf\"");
+        let ran = place.on("list", ["--control-files"]).code(0);
+        assert_eq!(
+            without_times(&ran.out),
+            "Listing contents 0 (T):\nsetup.conf (9 bytes)\nsetup (2).conf (14 bytes)\n"
+        );
+        place.restore("out", &["--control-files"]).code(0);
+        for (name, content) in [
+            ("setup.conf", "the first"),
+            ("setup (2).conf", "the second one"),
+        ] {
+            let path = place.path(&format!("out/{name}"));
+            assert_eq!(std::fs::read_to_string(path).expect("restored"), content);
+        }
+    }
+}
+
 #[test]
 fn lists_need_no_passphrase_once_the_versions_are_known() {
     let place = two_versions();

@@ -4,6 +4,7 @@ use crossbeam_channel::Receiver;
 use larder_catalog::{Counts, EntryWriter, StoredEntry, VolumeState};
 use larder_volume::{DlistWriter, VolumeKind, VolumeName, VolumeTime};
 
+use crate::control_files::named;
 use crate::data::{LIST_MEMORY_BYTES, Sink, VolumeData};
 use crate::error::VolumeContext;
 use crate::notes::COMPARED;
@@ -26,9 +27,15 @@ impl Ready<'_> {
         let writer = self.crypt.writer(sink, format.file_hash)?;
         let volume = self.new_volume(self.settings.compression, self.pack_method()?, time)?;
         let mut dlist = DlistWriter::create(writer, &volume).in_volume(name)?;
-        for path in &self.settings.control_files {
+        for (path, file) in named(&self.settings.control_files) {
             let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            if path.file_name() != Some(file.as_ref()) {
+                let path = path.display();
+                self.reporter.notice(
+                    "ControlFileRenamed",
+                    format!("the control file {path} is kept under the name {file:?}, since they are kept without their folders"),
+                );
+            }
             dlist.add_extra(&file, &bytes).in_volume(name)?;
         }
         let mut counts = Counts::default();

@@ -13,6 +13,8 @@ pub struct Forge {
     entries: Vec<FileEntry>,
     /// Entries as text, after the others.
     raw: Vec<String>,
+    /// Control files.
+    extra: Vec<(String, Vec<u8>)>,
 }
 
 const TIME: VolumeTime = VolumeTime(1_750_000_000);
@@ -85,6 +87,13 @@ impl Forge {
         self
     }
 
+    /// A control file under a name that may be there already.
+    pub fn control_file(&mut self, name: &str, content: &str) -> &mut Self {
+        let name = format!("extra/{name}");
+        self.extra.push((name, content.as_bytes().to_vec()));
+        self
+    }
+
     /// Changes the entry added last.
     pub fn change(&mut self, change: impl FnOnce(&mut FileEntry)) -> &mut Self {
         change(self.entries.last_mut().expect("an entry"));
@@ -107,6 +116,9 @@ impl Forge {
         list.add("manifest", &manifest, &mut packer).unwrap();
         list.add("fileset", &encode_fileset(true), &mut packer)
             .unwrap();
+        for (name, bytes) in &self.extra {
+            list.add(name, bytes, &mut packer).unwrap();
+        }
         let mut writer = FileListWriter::create(Vec::new()).unwrap();
         for entry in &self.entries {
             writer.add(entry).unwrap();

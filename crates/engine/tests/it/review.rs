@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use larder_destination::ErrorKind;
-use larder_engine::{Cancel, ListRequest, Random, Repository, Samples, Setup, SystemRandom};
+use larder_engine::{
+    Cancel, ListRequest, Random, Repository, RestoreRequest, Samples, Setup, SystemRandom,
+};
 use larder_testkit::Failure;
 use larder_volume::VolumeKind::{self, Blocks, Index};
 
+use crate::forge::Forge;
 use crate::rig::{Rig, chain};
 
 /// Randomness that runs out.
@@ -268,4 +271,42 @@ fn known_damage_is_a_finding_of_every_test() {
     engine.repository().close().expect("closed");
     assert_eq!(report.damaged(), 1, "{report:?}");
     assert_eq!(report.common.parsed_result, larder_engine::Outcome::Error);
+}
+
+/// Duplicati names control files without their folders, so a list may hold two entries of one name.
+#[test]
+fn two_control_files_of_one_name_are_both_listed_and_restored() {
+    let mut rig = Rig::new();
+    let mut forge = Forge::default();
+    forge.folder("/a/").file("/a/f", "f");
+    forge
+        .control_file("x.conf", "first")
+        .control_file("x.conf", "the second");
+    forge.store(&rig.store);
+    let run = rig.open().expect("the engine opens");
+    let listed = run
+        .list_control_files(&ListRequest::default())
+        .expect("a list");
+    let mut found = Vec::new();
+    let each = listed.files.each(|file| {
+        found.push((file.path, file.sizes));
+        Ok(())
+    });
+    each.expect("all files");
+    let wanted = [("x.conf", vec![Some(5)]), ("x (2).conf", vec![Some(10)])];
+    let wanted = wanted.map(|(name, sizes)| (name.to_owned(), sizes));
+    assert_eq!(found, wanted);
+    let target = rig.temp.path().join("restored");
+    let request = RestoreRequest {
+        patterns: Vec::new(),
+        filters: Vec::new(),
+        target: Some(target.clone()),
+    };
+    let report = run.restore_control_files(&request).expect("a restore");
+    run.repository().close().expect("the catalog closes");
+    assert_eq!((report.restored_files, report.common.errors.len()), (2, 0));
+    for (name, content) in [("x.conf", "first"), ("x (2).conf", "the second")] {
+        let found = std::fs::read_to_string(target.join(name)).expect("a file");
+        assert_eq!(found, content);
+    }
 }
