@@ -10,6 +10,7 @@ mod cut;
 mod dated;
 mod gather;
 mod list;
+mod pool;
 mod previous;
 mod reader;
 mod store;

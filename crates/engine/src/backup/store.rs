@@ -1,27 +1,22 @@
 //! New blocks on their way into volumes: known or new, packed, appended, sealed.
 //!
 //! Every worker appends to a volume of its own while it needs one, so that encryption and hashing run on all cores.
-//! A further volume is opened only after enough was written, so that small runs leave one small volume.
+//! A further volume is opened only after enough was written, so that small runs leave one small volume, and as long as
+//! there is memory for what is kept of its blocks ([`Pool`]).
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::ThreadId;
 
 use crossbeam_channel::Sender;
 use larder_catalog::Fingerprints;
 use larder_volume::{Compression, Format, Hash, Hint, NewVolume, PackMethod, Packer, VolumeTime};
 
+use super::pool::{Added, Filling, Limits, Pool, Turn};
 use crate::budget::Budget;
 use crate::phases::Ready;
 use crate::volumes::{SealedVolume, SharedBlocks, UploadSteps, VolumeBuilder};
 use crate::{Error, Result};
-
-/// A volume being filled, and who wrote to it last.
-struct Filling {
-    builder: VolumeBuilder,
-    thread: ThreadId,
-}
 
 /// What is known of blocks during a run.
 struct KnownBlocks {
@@ -42,19 +37,13 @@ impl KnownBlocks {
     }
 }
 
-struct Pool {
-    idle: Vec<Filling>,
-    open: usize,
-    written: u64,
-}
-
 /// Takes blocks from all workers.
 pub(crate) struct BlockStore<'e> {
     run: &'e Ready<'e>,
     pub(crate) format: Format,
     new_volume: NewVolume<'static>,
     index: Mutex<KnownBlocks>,
-    pool: Mutex<Pool>,
+    pool: Mutex<Pool<VolumeBuilder>>,
     returned: Condvar,
     sealed: Mutex<Option<Sender<SealedVolume>>>,
     budget: Budget,
@@ -86,11 +75,11 @@ impl<'e> BlockStore<'e> {
                 pending: Vec::new(),
                 damaged: run.damaged_blocks()?,
             }),
-            pool: Mutex::new(Pool {
-                idle: Vec::new(),
-                open: 0,
-                written: 0,
-            }),
+            pool: Mutex::new(Pool::new(Limits {
+                threads: run.settings.threads,
+                volume_len: run.settings.dblock_size,
+                memory: VOLUME_MEMORY_BYTES,
+            })),
             returned: Condvar::new(),
             sealed: Mutex::new(Some(sealed)),
             budget: Budget::new(VOLUME_MEMORY_BYTES),
@@ -144,24 +133,27 @@ impl<'e> BlockStore<'e> {
         blocklist: bool,
     ) -> Result<()> {
         let packed = packer.pack(data, hint);
-        let mut volume = self.take_volume()?;
-        volume.builder.add(hash, data, &packed, blocklist)?;
+        let mut filling = self.take_volume()?;
+        let kept = filling.volume.add(hash, data, &packed, blocklist)?;
         let key = (hash, data.len() as u64);
         self.lock_index().claimed.remove(&key);
-        let full = volume.builder.estimated_len()
-            > self
-                .run
-                .settings
-                .dblock_size
-                .saturating_sub(self.format.blocksize);
-        let added = packed.bytes.len() as u64;
-        if full {
-            self.give_back(None, added);
-            self.seal(volume)
+        let len = filling.volume.estimated_len();
+        let added = Added {
+            packed: packed.bytes.len() as u64,
+            len: len.saturating_sub(filling.len),
+            kept,
+        };
+        filling.len = len;
+        let room = self.run.settings.dblock_size;
+        if len > room.saturating_sub(self.format.blocksize) {
+            // It counts as open until the uploads have it: those that wait for that must not become many.
+            self.seal(filling.volume)?;
+            self.lock_pool().close(added);
         } else {
-            self.give_back(Some(volume), added);
-            Ok(())
+            self.lock_pool().give_back(filling, added);
         }
+        self.returned.notify_one();
+        Ok(())
     }
 
     /// True when the block is stored already, as far as is known whole, or on its way.
@@ -211,29 +203,26 @@ impl<'e> BlockStore<'e> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_pool(&self) -> MutexGuard<'_, Pool> {
+    fn lock_pool(&self) -> MutexGuard<'_, Pool<VolumeBuilder>> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_volume(&self) -> Result<Filling> {
+    fn take_volume(&self) -> Result<Filling<VolumeBuilder>> {
+        let me = std::thread::current().id();
         let mut pool = self.lock_pool();
         loop {
-            // Everybody keeps to one volume, so that a large file's blocks stay in their order.
-            let me = std::thread::current().id();
-            let own = pool.idle.iter().position(|volume| volume.thread == me);
-            if let Some(at) = own.or(pool.idle.len().checked_sub(1)) {
-                let mut volume = pool.idle.swap_remove(at);
-                volume.thread = me;
-                return Ok(volume);
-            }
-            // A second volume only after half a volume was written, a third after one and a half, …
-            let worth = self.run.settings.dblock_size / 2;
-            let allowed =
-                1 + usize::try_from(pool.written.saturating_add(worth) / (2 * worth)).unwrap_or(1);
-            if pool.open < allowed.min(self.run.settings.threads) {
-                pool.open += 1;
-                drop(pool);
-                return self.create_volume();
+            match pool.turn(me) {
+                Turn::Fill(filling) => return Ok(filling),
+                Turn::Open => {
+                    drop(pool);
+                    let volume = self.create_volume()?;
+                    return Ok(Filling {
+                        len: volume.estimated_len(),
+                        thread: me,
+                        volume,
+                    });
+                }
+                Turn::Wait => {}
             }
             if self.failed.load(Ordering::SeqCst) {
                 return Err(Error::Cancelled);
@@ -243,17 +232,6 @@ impl<'e> BlockStore<'e> {
                 .wait(pool)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-    }
-
-    fn give_back(&self, volume: Option<Filling>, added: u64) {
-        let mut pool = self.lock_pool();
-        pool.written += added;
-        match volume {
-            Some(volume) => pool.idle.push(volume),
-            None => pool.open -= 1,
-        }
-        drop(pool);
-        self.returned.notify_one();
     }
 
     /// Fails the run when the thread that holds it panics, so that no other thread waits for it.
@@ -269,17 +247,14 @@ impl<'e> BlockStore<'e> {
         self.returned.notify_all();
     }
 
-    fn create_volume(&self) -> Result<Filling> {
+    fn create_volume(&self) -> Result<VolumeBuilder> {
         let builder = VolumeBuilder::create(self.run, &self.new_volume, &self.budget)?;
         self.lock_index().pending.push(builder.blocks().clone());
-        Ok(Filling {
-            builder,
-            thread: std::thread::current().id(),
-        })
+        Ok(builder)
     }
 
-    fn seal(&self, volume: Filling) -> Result<()> {
-        let sealed = volume.builder.seal(self.run)?;
+    fn seal(&self, volume: VolumeBuilder) -> Result<()> {
+        let sealed = volume.seal(self.run)?;
         let queue = self
             .sealed
             .lock()
@@ -300,7 +275,7 @@ impl<'e> BlockStore<'e> {
 
     /// Seals one of the volumes left at the end of a run; false when none is left.
     pub(crate) fn seal_one_left(&self) -> Result<bool> {
-        let volume = self.lock_pool().idle.pop();
+        let volume = self.lock_pool().take_left();
         match volume {
             Some(volume) => self.seal(volume).map(|()| true),
             None => Ok(false),

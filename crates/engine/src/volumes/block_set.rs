@@ -27,13 +27,13 @@ impl BlockSet {
         }
     }
 
-    /// Adds a block that is not there.
-    pub(crate) fn push(&mut self, hash: &Hash, size: u64) {
+    /// Adds a block that is not there. Gives the bytes that it takes in memory.
+    pub(crate) fn push(&mut self, hash: &Hash, size: u64) -> u64 {
         let Self {
             table,
             places,
             hasher,
-            share,
+            ..
         } = self;
         // No volume has four thousand million blocks; beyond, a block is stored twice at worst.
         if let Ok(place) = u32::try_from(table.len()) {
@@ -44,7 +44,13 @@ impl BlockSet {
             });
         }
         table.push(hash, size);
-        share.must_grow(table.row_len() as u64 + PLACE_BYTES);
+        self.hold(self.table.row_len() as u64 + PLACE_BYTES)
+    }
+
+    /// Counts further bytes that are kept as long as the blocks are; gives them back.
+    pub(crate) fn hold(&mut self, bytes: u64) -> u64 {
+        self.share.must_grow(bytes);
+        bytes
     }
 
     /// Tells whether a block is there.

@@ -54,23 +54,27 @@ impl VolumeBuilder {
         })
     }
 
-    /// Appends a block of `data` that was packed already; a blocklist is repeated in the index.
+    /// Appends a block of `data` that was packed already; a blocklist is repeated in the index. Gives the bytes that are
+    /// kept of it in memory, wherever the volume lies.
     pub(crate) fn add(
         &mut self,
         hash: Hash,
         data: &[u8],
         packed: &Packed,
         is_blocklist: bool,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         self.writer
             .add(&hash, packed)
             .in_volume(self.name.as_str())?;
-        self.blocks.write().push(&hash, data.len() as u64);
-        self.directory.must_grow(DIRECTORY_BYTES);
+        let mut blocks = self.blocks.write();
+        let mut kept = blocks.push(&hash, data.len() as u64);
         if is_blocklist {
+            kept += blocks.hold(data.len() as u64);
             self.blocklists.push((hash, data.to_vec()));
         }
-        Ok(())
+        drop(blocks);
+        self.directory.must_grow(DIRECTORY_BYTES);
+        Ok(kept + DIRECTORY_BYTES)
     }
 
     /// The blocks that were added, for others to look into.
