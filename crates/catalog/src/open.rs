@@ -34,6 +34,8 @@ pub enum Opened {
         /// Where the old file is now: `<name>.replaced` for a catalog of ours (an earlier one is overwritten),
         /// `<name>.foreign-<n>` for anything else (never overwritten).
         kept_as: PathBuf,
+        /// Whether it was a catalog of ours.
+        was_ours: bool,
     },
 }
 
@@ -71,7 +73,12 @@ impl Catalog {
             },
         };
         let kept_as = set_aside(&files, ours)?;
-        Ok((create(&files)?, Opened::Replaced { reason, kept_as }))
+        let replaced = Opened::Replaced {
+            reason,
+            kept_as,
+            was_ours: ours,
+        };
+        Ok((create(&files)?, replaced))
     }
 
     /// Opens the catalog for reading, beside other readers and one writer, whose committed changes are seen.

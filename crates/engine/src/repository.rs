@@ -9,7 +9,7 @@ use larder_options::{Secret, Values};
 use larder_volume::Format;
 use tokio::runtime::{Handle, Runtime};
 
-use crate::context::{Cancel, Monitor};
+use crate::context::{Cancel, Level, Monitor, Reporter};
 use crate::run::Run;
 use crate::settings::Settings;
 use crate::{Error, Result};
@@ -53,8 +53,8 @@ pub struct Repository {
     pub(crate) foreign_database: Option<PathBuf>,
     catalog: Mutex<Option<Catalog>>,
     format: Mutex<Option<Format>>,
-    /// Why the catalog had to be replaced when it was opened; the first run tells it.
-    replaced: Mutex<Option<String>>,
+    /// That the catalog had to be replaced when it was opened; the first run tells it.
+    replaced: Mutex<Option<Opened>>,
 }
 
 impl Repository {
@@ -127,16 +127,39 @@ impl Repository {
             larder_catalog::Error::Busy { pid } => in_use(pid),
             other => Error::Catalog(other),
         })?;
-        if let Opened::Replaced { reason, .. } = &opened {
-            *locked(&self.replaced) = Some(reason.to_string());
+        if matches!(opened, Opened::Replaced { .. }) {
+            *locked(&self.replaced) = Some(opened);
         }
         *self.lock_catalog() = Some(catalog);
         Ok(())
     }
 
-    /// Why the catalog was replaced when it was opened, once.
-    pub(crate) fn take_replaced(&self) -> Option<String> {
-        locked(&self.replaced).take()
+    /// Tells, once, that the catalog was replaced when it was opened, and where the old file is.
+    pub(crate) fn tell_replaced(&self, reporter: &Reporter) {
+        let Some(Opened::Replaced {
+            reason,
+            kept_as,
+            was_ours,
+        }) = locked(&self.replaced).take()
+        else {
+            return;
+        };
+        let (path, kept_as) = (self.state_path.display(), kept_as.display());
+        let (level, what) = match was_ours {
+            true => (
+                Level::Information,
+                format!("the local catalog {path} was unusable"),
+            ),
+            // It may be somebody's.
+            false => (
+                Level::Notice,
+                format!("{path} is the place of the local catalog and was something else"),
+            ),
+        };
+        let text = format!(
+            "{what} ({reason}); that file is now {kept_as}, and the catalog is built anew from the destination"
+        );
+        reporter.say(level, "CatalogReplaced", text);
     }
 
     fn lock_catalog(&self) -> MutexGuard<'_, Option<Catalog>> {

@@ -54,12 +54,7 @@ impl Run {
             .find(larder_options::engine::SUPPRESS_WARNINGS)?
             .unwrap_or_default();
         let reporter = Arc::new(Reporter::new(monitor, suppressed));
-        if let Some(reason) = repository.take_replaced() {
-            let text = format!(
-                "the local catalog was unusable ({reason}); it is built anew from the destination"
-            );
-            reporter.info("CatalogReplaced", text);
-        }
+        repository.tell_replaced(&reporter);
         let crypt = Crypt {
             encryption: settings.encryption.clone(),
             passphrase: repository.passphrase.clone(),

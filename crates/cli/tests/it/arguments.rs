@@ -237,7 +237,10 @@ fn what_stands_at_dbpath_and_is_no_catalog_stays() {
     place
         .on("list", ["--dbpath=own.sqlite"])
         .code(0)
-        .says("0\t: ");
+        .says("0\t: ")
+        .complains("own.sqlite.foreign-1");
+    let kept = std::fs::read(place.path("own.sqlite.foreign-1")).expect("it is kept");
+    assert!(kept == bytes);
 }
 
 #[test]

@@ -310,3 +310,28 @@ fn two_control_files_of_one_name_are_both_listed_and_restored() {
         assert_eq!(found, content);
     }
 }
+
+/// It was moved away without a word about where to.
+#[test]
+fn a_foreign_file_in_the_place_of_the_catalog_is_named_with_its_new_place() {
+    let mut rig = Rig::new();
+    rig.write("f", "f");
+    rig.backup();
+    std::fs::write(rig.state(), "somebody's notes").expect("a file");
+    rig.log.clear();
+    rig.backup();
+    let state = rig.state().display().to_string();
+    let kept = format!("{state}.foreign-1");
+    assert_eq!(
+        std::fs::read(&kept).expect("it is kept"),
+        b"somebody's notes"
+    );
+    let texts = rig.log.texts();
+    let told = texts.iter().filter(|text| text.contains(&kept));
+    let told: Vec<_> = told.collect();
+    assert!(
+        matches!(&*told, [text] if text.contains(&format!("{state} ")) && text.contains("built anew")),
+        "{texts:#?}"
+    );
+    assert_eq!(rig.log.count("CatalogReplaced"), 1);
+}
