@@ -311,10 +311,14 @@ impl TemporaryState {
             .mode(0o700)
             .create(&folder)
             .map_err(|error| {
-                Failure::general(format!(
-                    "no temporary folder can be made in {}: {error}",
-                    parent.display()
-                ))
+                Failure::known(
+                    "TemporaryFolderFailed",
+                    format!(
+                        "the folder for temporary files {} cannot be used: {error}",
+                        parent.display()
+                    ),
+                    "make room there and check its permissions, or name another folder with --tempdir=…",
+                )
             })?;
         Ok(Self { folder })
     }

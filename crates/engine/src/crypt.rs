@@ -16,11 +16,12 @@ use larder_volume::{
 use larder_destination::{Clock, Random};
 
 use crate::context::{Cancel, no_randomness};
-use crate::data::{HashSink, Sink, VolumeData, temporary_error};
+use crate::data::{HashSink, Sink, VolumeData};
 use crate::error::VolumeContext;
 pub(crate) use crate::gpg::GpgSettings;
 use crate::gpg::Way;
 use crate::repository::locked;
+use crate::temporary::{TempFolder, temporary_error};
 use crate::{Error, Result};
 
 /// How volumes are encrypted when written.
@@ -45,6 +46,7 @@ pub(crate) struct Crypt {
     pub(crate) passphrase: Option<Secret>,
     pub(crate) gpg: GpgSettings,
     pub(crate) ignore_padding: bool,
+    pub(crate) temp_folder: TempFolder,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cancel: Cancel,
@@ -153,7 +155,7 @@ impl Crypt {
             Encryption::Gpg => {
                 self.password()?;
                 Ok(SealWriter::Gpg {
-                    plain: Sink::new(IN_MEMORY_BYTES, None),
+                    plain: Sink::new(IN_MEMORY_BYTES, self.temp_folder.clone()),
                     out: HashSink::new(sink, hash),
                 })
             }
@@ -217,7 +219,7 @@ impl Crypt {
                     VolumeData::File(_) => {
                         let mut reader = AesReader::open_with(data.reader()?, password, options)
                             .in_volume(text)?;
-                        let mut sink = Sink::new(0, None);
+                        let mut sink = Sink::new(0, self.temp_folder.clone());
                         copy_decrypted(&mut reader, &mut sink, text)?;
                         sink.finish()
                     }
@@ -225,7 +227,7 @@ impl Crypt {
             }
             Ok(Some(EncryptionKind::Gpg)) => {
                 self.password()?;
-                let mut sink = Sink::new(IN_MEMORY_BYTES, None);
+                let mut sink = Sink::new(IN_MEMORY_BYTES, self.temp_folder.clone());
                 self.run_gpg(Way::Decrypt, &data, &mut sink, text)?;
                 sink.finish()
             }
@@ -393,9 +395,9 @@ mod tests {
     #[test]
     fn a_disk_that_takes_no_more_is_no_damage() {
         let bytes = encrypted();
-        let nowhere = std::path::PathBuf::from("/nonexistent/folder");
-        let error = decrypt(&bytes, &mut Sink::new(0, Some(nowhere))).unwrap_err();
-        assert!(matches!(error, Error::Io { .. }), "{error:?}");
+        let nowhere = TempFolder::named("/nonexistent/folder".into(), "tempdir");
+        let error = decrypt(&bytes, &mut Sink::new(0, nowhere)).unwrap_err();
+        assert_eq!(error.id(), Some("TemporaryFolderFailed"), "{error:?}");
         assert_eq!(error.reach(), Reach::Run);
     }
 
@@ -404,10 +406,14 @@ mod tests {
         let mut bytes = encrypted();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
-        let error = decrypt(&bytes, &mut Sink::new(u64::MAX, None)).unwrap_err();
+        let error = decrypt(&bytes, &mut Sink::new(u64::MAX, TempFolder::default())).unwrap_err();
         assert_eq!(error.reach(), Reach::Volume, "{error:?}");
         let cut = encrypted();
-        let error = decrypt(&cut[..middle], &mut Sink::new(u64::MAX, None)).unwrap_err();
+        let error = decrypt(
+            &cut[..middle],
+            &mut Sink::new(u64::MAX, TempFolder::default()),
+        )
+        .unwrap_err();
         assert_eq!(error.reach(), Reach::Volume, "{error:?}");
     }
 }

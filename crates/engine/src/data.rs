@@ -1,16 +1,15 @@
 //! Volume bytes on their way: in memory up to a bound, in a temporary file beyond it.
 
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use larder_destination::Body;
 use larder_volume::{Hash, HashAlgorithm, Hasher, ReadAt, Scratch};
 
+use crate::Result;
 use crate::budget::{Budget, Share};
-use crate::error::PathContext;
-use crate::{Error, Result};
+use crate::temporary::{TempFolder, temporary_error};
 
 /// A finished volume or other file.
 #[derive(Clone, Debug)]
@@ -25,6 +24,7 @@ pub(crate) enum VolumeData {
 #[derive(Debug)]
 pub(crate) struct SpillFile {
     file: tempfile::NamedTempFile,
+    folder: TempFolder,
     len: u64,
 }
 
@@ -58,14 +58,15 @@ impl VolumeData {
         match self {
             Self::Memory(bytes) => Ok(Box::new(std::io::Cursor::new(bytes.clone()))),
             Self::File(spill) => {
-                let file = spill.file.reopen().at(spill.file.path())?;
+                let opened = spill.file.reopen();
+                let file = opened.map_err(|error| temporary_error(spill.folder.explain(error)))?;
                 Ok(Box::new(std::io::BufReader::with_capacity(1 << 18, file)))
             }
         }
     }
 
-    /// The same out of memory, in a temporary file in `folder` or the system's.
-    pub(crate) fn spilled(self, folder: Option<PathBuf>) -> Result<Self> {
+    /// The same out of memory, in a temporary file in `folder`.
+    pub(crate) fn spilled(self, folder: TempFolder) -> Result<Self> {
         match self {
             Self::Memory(bytes) => {
                 let mut sink = Sink::new(0, folder);
@@ -80,12 +81,14 @@ impl VolumeData {
     pub(crate) fn hash(&self, algorithm: HashAlgorithm) -> Result<Hash> {
         match self {
             Self::Memory(bytes) => Ok(algorithm.digest(bytes)),
-            Self::File(_) => {
+            Self::File(spill) => {
                 let mut hasher = algorithm.hasher();
                 let mut reader = self.reader()?;
                 let mut buffer = vec![0_u8; 1 << 18];
                 loop {
-                    let read = reader.read(&mut buffer).at("temporary volume file")?;
+                    let read = reader.read(&mut buffer);
+                    let read =
+                        read.map_err(|error| temporary_error(spill.folder.explain(error)))?;
                     let Some(piece) = buffer.get(..read).filter(|p| !p.is_empty()) else {
                         break;
                     };
@@ -103,7 +106,8 @@ impl ReadAt for VolumeData {
             Self::Memory(bytes) => bytes.as_ref().read_at(offset, buffer),
             Self::File(spill) => {
                 use std::os::unix::fs::FileExt;
-                spill.file.as_file().read_at(buffer, offset)
+                let read = spill.file.as_file().read_at(buffer, offset);
+                read.map_err(|error| spill.folder.explain(error))
             }
         }
     }
@@ -137,14 +141,14 @@ pub(crate) struct Sink {
     memory: Vec<u8>,
     bound: u64,
     share: Option<Share>,
-    folder: Option<PathBuf>,
+    folder: TempFolder,
     file: Option<BufWriter<tempfile::NamedTempFile>>,
     len: u64,
 }
 
 impl Sink {
-    /// A sink that holds at most `bound` bytes in memory; temporary files go to `folder` or the system's.
-    pub(crate) fn new(bound: u64, folder: Option<PathBuf>) -> Self {
+    /// A sink that holds at most `bound` bytes in memory; beyond them it is a temporary file in `folder`.
+    pub(crate) fn new(bound: u64, folder: TempFolder) -> Self {
         Self {
             memory: Vec::new(),
             bound,
@@ -157,7 +161,7 @@ impl Sink {
 
     /// A sink that holds in memory as much as a budget allows, for about `len` bytes: room for them is taken at once, so
     /// that they are not copied while it grows. What is not written to costs nothing.
-    pub(crate) fn sharing(budget: &Budget, len: u64, folder: Option<PathBuf>) -> Self {
+    pub(crate) fn sharing(budget: &Budget, len: u64, folder: TempFolder) -> Self {
         let room = usize::try_from(len.min(budget.most())).unwrap_or(0);
         Self {
             share: Some(budget.share()),
@@ -167,11 +171,11 @@ impl Sink {
     }
 
     /// A sink like that of [`Sink::new`] that fills memory used before.
-    pub(crate) fn reusing(bound: u64, mut memory: Vec<u8>) -> Self {
+    pub(crate) fn reusing(bound: u64, mut memory: Vec<u8>, folder: TempFolder) -> Self {
         memory.clear();
         Self {
             memory,
-            ..Self::new(bound, None)
+            ..Self::new(bound, folder)
         }
     }
 
@@ -195,6 +199,11 @@ impl Sink {
 
     /// The finished content.
     pub(crate) fn finish(self) -> Result<VolumeData> {
+        self.end().map_err(temporary_error)
+    }
+
+    fn end(self) -> std::io::Result<VolumeData> {
+        let folder = self.folder;
         match self.file {
             None => Ok(VolumeData::Memory(match self.share {
                 None => Bytes::from(self.memory),
@@ -206,10 +215,12 @@ impl Sink {
             Some(file) => {
                 let mut file = file
                     .into_inner()
-                    .map_err(|error| temporary_error(error.into_error()))?;
-                file.seek(SeekFrom::Start(0)).at(file.path().to_owned())?;
+                    .map_err(|error| folder.explain(error.into_error()))?;
+                file.seek(SeekFrom::Start(0))
+                    .map_err(|error| folder.explain(error))?;
                 Ok(VolumeData::File(Arc::new(SpillFile {
                     file,
+                    folder,
                     len: self.len,
                 })))
             }
@@ -227,25 +238,24 @@ const FILE_BUFFER: usize = 1 << 16;
 
 impl Scratch for Sink {
     fn finish(self: Box<Self>) -> std::io::Result<Box<dyn ReadAt>> {
-        match Sink::finish(*self) {
-            Ok(data) => Ok(Box::new(data)),
-            Err(error) => Err(std::io::Error::other(error)),
-        }
+        Ok(Box::new(self.end()?))
     }
 }
 
 impl Write for Sink {
     fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
         if self.file.is_none() && !self.has_room(buffer.len() as u64) {
-            let file = new_temporary(self.folder.as_deref())?;
-            let mut file = BufWriter::with_capacity(FILE_BUFFER, file);
-            file.write_all(&self.memory)?;
+            let mut file = BufWriter::with_capacity(FILE_BUFFER, self.folder.file()?);
+            let written = file.write_all(&self.memory);
+            written.map_err(|error| self.folder.explain(error))?;
             self.memory = Vec::new();
             self.share = None;
             self.file = Some(file);
         }
         match &mut self.file {
-            Some(file) => file.write_all(buffer)?,
+            Some(file) => file
+                .write_all(buffer)
+                .map_err(|error| self.folder.explain(error))?,
             None => self.memory.extend_from_slice(buffer),
         }
         self.len += buffer.len() as u64;
@@ -254,15 +264,6 @@ impl Write for Sink {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
-    }
-}
-
-fn new_temporary(folder: Option<&Path>) -> std::io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix("larder-").suffix(".tmp");
-    match folder {
-        Some(folder) => builder.tempfile_in(folder),
-        None => builder.tempfile(),
     }
 }
 
@@ -296,13 +297,4 @@ impl Write for HashSink {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
-}
-
-/// A local failure while producing a volume: the temporary folder is the only thing that can fail there.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the message names the folder that the temporary files are made in"
-)]
-pub(crate) fn temporary_error(error: std::io::Error) -> Error {
-    Error::io(std::env::temp_dir(), error)
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use larder_destination::ErrorKind;
 use larder_volume::{VolumeKind, VolumeName};
 
+use crate::temporary::{is_temporary, temporary_error};
+
 /// Result of an engine call.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -121,12 +123,15 @@ impl Error {
         }
     }
 
-    /// A volume could not be handled.
+    /// A volume could not be handled; trouble with a temporary file is none of the volume.
     #[must_use]
     pub fn volume(name: impl Into<String>, source: larder_volume::Error) -> Self {
-        Self::Volume {
-            name: name.into(),
-            source,
+        match source {
+            larder_volume::Error::Io(error) if is_temporary(&error) => temporary_error(error),
+            source => Self::Volume {
+                name: name.into(),
+                source,
+            },
         }
     }
 

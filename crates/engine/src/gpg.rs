@@ -10,7 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::context::Cancel;
-use crate::data::{VolumeData, temporary_error};
+use crate::data::VolumeData;
+use crate::temporary::temporary_error;
 use crate::{Error, Fault, Result};
 
 /// The gpg program and its arguments (commands spec 3.1).
@@ -404,7 +405,7 @@ mod tests {
         let cancel = Cancel::default();
         let ran = gpg.run(Way::Decrypt, "secret", &input, &mut Full, &cancel, "v");
         let error = ran.unwrap_err();
-        assert!(matches!(&error, Error::Io { .. }), "{error:?}");
+        assert_eq!(error.id(), Some("TemporaryFolderFailed"), "{error:?}");
         assert_eq!(error.reach(), crate::error::Reach::Run);
     }
 

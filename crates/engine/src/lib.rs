@@ -30,6 +30,7 @@ mod run;
 mod settings;
 mod settle;
 mod sync;
+mod temporary;
 mod transfer;
 mod verification_file;
 mod verify;

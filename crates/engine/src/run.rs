@@ -60,6 +60,7 @@ impl Run {
             passphrase: repository.passphrase.clone(),
             gpg: settings.gpg.clone(),
             ignore_padding: settings.ignore_padding,
+            temp_folder: settings.temp_folder.clone(),
             random: Arc::clone(&repository.random),
             clock: Arc::clone(&repository.clock),
             cancel: cancel.clone(),
@@ -70,6 +71,7 @@ impl Run {
             repository.runtime.clone(),
             settings.retry,
             settings.create_folder && repository.writes,
+            settings.temp_folder.clone(),
             Arc::clone(&reporter),
             cancel.clone(),
         );
@@ -225,7 +227,8 @@ impl Run {
         };
         let plain = self.crypt.open(name, data)?;
         let archive = ArchiveReader::open_with(plain, compression, || {
-            Box::new(Sink::new(TAR_MEMORY_BYTES, None))
+            let folder = self.settings.temp_folder.clone();
+            Box::new(Sink::new(TAR_MEMORY_BYTES, folder))
         })
         .in_volume(text)?;
         if archive.recovered() {

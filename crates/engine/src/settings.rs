@@ -11,6 +11,7 @@ use larder_options::{Opt, OptionValue, Values, engine as opt};
 use larder_volume::{AesVersion, Compression, HashAlgorithm, PackMethod, VolumeName, check_prefix};
 
 use crate::crypt::{Encryption, GpgSettings};
+use crate::temporary::TempFolder;
 use crate::transfer::RetrySettings;
 use crate::{Error, Result};
 
@@ -77,7 +78,10 @@ pub(crate) struct Settings {
     pub(crate) ignore_inode_changes: bool,
     pub(crate) stored_extensions: Vec<String>,
     pub(crate) control_files: Vec<PathBuf>,
-    pub(crate) upload_folder: Option<PathBuf>,
+    /// Where temporary files go,
+    pub(crate) temp_folder: TempFolder,
+    /// and those that become volumes.
+    pub(crate) upload_folder: TempFolder,
     pub(crate) threads: usize,
     pub(crate) quota: Option<u64>,
     pub(crate) quota_disabled: bool,
@@ -171,10 +175,11 @@ impl Settings {
                 .into_iter()
                 .map(PathBuf::from)
                 .collect(),
-            upload_folder: values
-                .find(opt::ASYNCHRONOUS_UPLOAD_FOLDER)?
-                .or(values.find(opt::TEMPDIR)?)
-                .map(PathBuf::from),
+            upload_folder: match folder(values, opt::ASYNCHRONOUS_UPLOAD_FOLDER)? {
+                Some(folder) => folder,
+                None => folder(values, opt::TEMPDIR)?.unwrap_or_default(),
+            },
+            temp_folder: folder(values, opt::TEMPDIR)?.unwrap_or_default(),
             threads: threads(values)?,
             quota: values.find(opt::QUOTA_SIZE)?.filter(|q| *q > 0),
             quota_disabled: values.get(opt::QUOTA_DISABLE)?,
@@ -183,6 +188,12 @@ impl Settings {
             upload_verification_file: values.get(opt::UPLOAD_VERIFICATION_FILE)?,
         })
     }
+}
+
+/// The folder that an option names.
+fn folder(values: &Values, option: Opt<String>) -> Result<Option<TempFolder>> {
+    let path = values.find(option)?.filter(|path| !path.is_empty());
+    Ok(path.map(|path| TempFolder::named(path.into(), option.decl.name)))
 }
 
 /// The value of an option that was given; its default does not count.

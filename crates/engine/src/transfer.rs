@@ -16,7 +16,8 @@ use larder_volume::{VolumeKind, VolumeName};
 
 use crate::context::{Cancel, Level, Progress, Reporter, Transfer, pause};
 use crate::crypt::IN_MEMORY_BYTES;
-use crate::data::{LIST_MEMORY_BYTES, Sink, VolumeData, temporary_error};
+use crate::data::{LIST_MEMORY_BYTES, Sink, VolumeData};
+use crate::temporary::{TempFolder, temporary_error};
 use crate::{Error, Result};
 
 /// How often and after which pause a failed call is repeated (commands spec 3.4).
@@ -82,6 +83,7 @@ pub(crate) struct Remote {
     runtime: tokio::runtime::Handle,
     retry: RetrySettings,
     create_folder: bool,
+    temp_folder: TempFolder,
     /// The folder was there or was made: if it is missing now, something is wrong with the way to it.
     folder_seen: AtomicBool,
     reporter: Arc<Reporter>,
@@ -99,6 +101,7 @@ impl Remote {
         runtime: tokio::runtime::Handle,
         retry: RetrySettings,
         create_folder: bool,
+        temp_folder: TempFolder,
         reporter: Arc<Reporter>,
         cancel: Cancel,
     ) -> Self {
@@ -107,6 +110,7 @@ impl Remote {
             runtime,
             retry,
             create_folder,
+            temp_folder,
             folder_seen: AtomicBool::new(false),
             reporter,
             cancel,
@@ -260,8 +264,6 @@ impl Remote {
             )
             .object(name)
         };
-        // A full temporary folder is this machine's trouble, not the volume's.
-        let local = temporary_error;
         if let (Some(wanted), Some(found)) = (expected, download.len)
             && wanted != found
         {
@@ -269,7 +271,7 @@ impl Remote {
         }
         let announced = download.len.or(expected);
         let spare = self.spare_memory(announced.filter(|len| *len <= memory));
-        let mut sink = Sink::reusing(memory, spare);
+        let mut sink = Sink::reusing(memory, spare, self.temp_folder.clone());
         if let Some(len) = announced {
             sink.reserve(len);
         }
@@ -287,7 +289,8 @@ impl Remote {
                 .progress
                 .bytes_received
                 .fetch_add(piece.len() as u64, Ordering::Relaxed);
-            std::io::Write::write_all(&mut sink, &piece).map_err(local)?;
+            // A full temporary folder is this machine's trouble, not the volume's.
+            std::io::Write::write_all(&mut sink, &piece).map_err(temporary_error)?;
         }
         if let Some(wanted) = announced
             && wanted != sink.len()
@@ -617,6 +620,7 @@ mod tests {
                 runtime.handle().clone(),
                 retry,
                 false,
+                TempFolder::default(),
                 reporter,
                 Cancel::new(),
             );
@@ -657,6 +661,7 @@ mod tests {
                 runtime.handle().clone(),
                 retry,
                 false,
+                TempFolder::default(),
                 Arc::new(Reporter::new(Arc::new(Silent), Vec::new())),
                 Cancel::new(),
             );

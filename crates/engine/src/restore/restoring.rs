@@ -21,6 +21,7 @@ use super::{Rules, Tally, target};
 use crate::context::Phase;
 use crate::data::VolumeData;
 use crate::phases::Ready;
+use crate::temporary::temporary_error;
 use crate::{Error, Fault, Result};
 
 /// One restore of one version.
@@ -86,7 +87,10 @@ impl<'a> Restoring<'a> {
             format: ready.format(),
             rows: volumes.into_iter().map(|row| (row.id, row)).collect(),
             open_files: OpenFiles::new(),
-            kept: Mutex::default(),
+            kept: Mutex::new(KeptMetadata {
+                spool: Spool::new(ready.settings.temp_folder.clone()),
+                ..KeptMetadata::default()
+            }),
             contents: Mutex::default(),
             held: Mutex::default(),
             hold: AtomicBool::new(false),
@@ -241,11 +245,7 @@ impl<'a> Restoring<'a> {
         blob: &[u8],
     ) -> Result<()> {
         let mut kept = self.kept();
-        let mut push = |bytes: &[u8]| {
-            kept.spool
-                .push(bytes)
-                .map_err(|error| Error::io("temporary file", error))
-        };
+        let mut push = |bytes: &[u8]| kept.spool.push(bytes).map_err(temporary_error);
         if kind == EntryKind::File {
             let record = push(blob)?;
             kept.files.insert(number, record);
@@ -279,7 +279,7 @@ impl<'a> Restoring<'a> {
     /// A link or folder that was kept.
     pub(super) fn record(&self, record: Kept) -> Result<Record> {
         let bytes = self.kept().spool.read(record);
-        let bytes = bytes.map_err(|error| Error::io("temporary file", error))?;
+        let bytes = bytes.map_err(temporary_error)?;
         let mut rest = bytes.as_slice();
         let mut part = || -> Option<Vec<u8>> {
             let (len, tail) = rest.split_first_chunk::<4>()?;

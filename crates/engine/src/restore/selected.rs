@@ -222,7 +222,7 @@ impl Ready<'_> {
             return Err(Error::Bug("a version list lost its volume".into()));
         };
         if data.memory() > LIST_IN_MEMORY {
-            data = data.spilled(self.settings.upload_folder.clone())?;
+            data = data.spilled(self.settings.temp_folder.clone())?;
         }
         ArchiveReader::open(data, kind).in_volume(name.as_str())
     }

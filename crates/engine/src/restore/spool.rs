@@ -4,9 +4,12 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use crate::temporary::TempFolder;
+
 /// A growing sequence of records. Memory: [`IN_MEMORY`], whatever it holds.
 #[derive(Default)]
 pub(crate) struct Spool {
+    folder: TempFolder,
     memory: Vec<u8>,
     file: Option<File>,
     /// Bytes in the file, which come before those in memory.
@@ -21,15 +24,24 @@ pub(crate) struct Kept {
 }
 
 impl Spool {
+    /// An empty one whose file goes to a folder.
+    pub(crate) fn new(folder: TempFolder) -> Self {
+        Self {
+            folder,
+            ..Self::default()
+        }
+    }
+
     /// Adds a record.
     pub(crate) fn push(&mut self, record: &[u8]) -> io::Result<Kept> {
         let len = u32::try_from(record.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
         if self.memory.len() + record.len() > IN_MEMORY {
             let file = match &self.file {
                 Some(file) => file,
-                None => self.file.insert(tempfile::tempfile()?),
+                None => self.file.insert(self.folder.nameless_file()?),
             };
-            file.write_all_at(&self.memory, self.written)?;
+            let written = file.write_all_at(&self.memory, self.written);
+            written.map_err(|error| self.folder.explain(error))?;
             self.written += self.memory.len() as u64;
             self.memory.clear();
         }
@@ -48,7 +60,8 @@ impl Spool {
         }
         let mut record = vec![0; len];
         let file = self.file.as_ref().ok_or(io::ErrorKind::UnexpectedEof)?;
-        file.read_exact_at(&mut record, kept.at)?;
+        let read = file.read_exact_at(&mut record, kept.at);
+        read.map_err(|error| self.folder.explain(error))?;
         Ok(record)
     }
 }

@@ -11,9 +11,10 @@ use super::SharedBlocks;
 use crate::Result;
 use crate::budget::{Budget, Share};
 use crate::crypt::SealWriter;
-use crate::data::{Sink, VolumeData, temporary_error};
+use crate::data::{Sink, VolumeData};
 use crate::error::VolumeContext;
 use crate::phases::Ready;
+use crate::temporary::temporary_error;
 
 /// A finished data volume on its way to the destination, with what its index says about it.
 pub(crate) struct SealedVolume {

@@ -311,6 +311,42 @@ fn two_control_files_of_one_name_are_both_listed_and_restored() {
     }
 }
 
+/// What is fetched and does not stay in memory goes where `--tempdir` says, whichever program calls.
+#[test]
+fn what_is_fetched_lies_in_the_folder_for_temporary_files() {
+    let mut rig = Rig::new();
+    rig.write("f", "f");
+    rig.backup();
+    // A version list longer than what of one is held in memory.
+    let name = "duplicati-20240101T000000Z.dlist.zip";
+    rig.store.insert(name, vec![0; 17 << 20]);
+    let list = |rig: &mut Rig| {
+        let run = rig.open().expect("the engine opens");
+        let listed = run.list_filesets();
+        run.repository().close().expect("the catalog closes");
+        listed
+    };
+    rig.set("tempdir", "/nowhere/at all");
+    let error = list(&mut rig).expect_err("no folder");
+    assert_eq!(
+        error.id(),
+        Some("TemporaryFolderFailed"),
+        "{}",
+        chain(&error)
+    );
+    assert!(
+        chain(&error).contains(" /nowhere/at all "),
+        "{}",
+        chain(&error)
+    );
+    assert!(error.hint().contains("--tempdir=…"), "{}", error.hint());
+    let folder = rig.temp.path().join("temporary");
+    std::fs::create_dir(&folder).expect("a folder");
+    rig.set("tempdir", folder.to_str().expect("text"));
+    let listed = list(&mut rig).expect("a list");
+    assert!(listed.versions.iter().any(|version| version.is_unreadable));
+}
+
 /// It was moved away without a word about where to.
 #[test]
 fn a_foreign_file_in_the_place_of_the_catalog_is_named_with_its_new_place() {
