@@ -32,6 +32,7 @@ mod settle;
 mod sync;
 mod temporary;
 mod transfer;
+mod unpacking;
 mod verification_file;
 mod verify;
 mod versions;

@@ -21,6 +21,7 @@ use crate::report::{BackendStatistics, Common, Outcome};
 use crate::repository::{Repository, locked};
 use crate::settings::Settings;
 use crate::transfer::Remote;
+use crate::unpacking::Unpacking;
 use crate::{Error, Result};
 
 /// One operation on a [`Repository`], begun by [`Repository::run`].
@@ -36,6 +37,7 @@ pub struct Run {
     pub(crate) random: Arc<dyn Random>,
     /// Names and bytes of version lists that the catalog knew nothing of when the destination was listed.
     pub(crate) unread_lists: Mutex<Vec<(String, u64)>>,
+    pub(crate) unpacking: Unpacking,
     started: (i64, u32),
 }
 
@@ -84,6 +86,7 @@ impl Run {
             reporter,
             cancel,
             unread_lists: Mutex::default(),
+            unpacking: Unpacking::default(),
             started: clock.now(),
             clock,
             random: Arc::clone(&repository.random),
@@ -226,9 +229,10 @@ impl Run {
             ));
         };
         let plain = self.crypt.open(name, data)?;
+        let (packed, settings) = (plain.len(), &self.settings);
         let archive = ArchiveReader::open_with(plain, compression, || {
-            let folder = self.settings.temp_folder.clone();
-            Box::new(Sink::new(TAR_MEMORY_BYTES, folder))
+            let sink = Sink::new(TAR_MEMORY_BYTES, settings.temp_folder.clone());
+            self.unpacking.bounded(sink, packed, settings.dblock_size)
         })
         .in_volume(text)?;
         if archive.recovered() {
