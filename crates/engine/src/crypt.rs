@@ -357,15 +357,18 @@ mod tests {
     const PASSWORD: &str = "secret";
 
     fn encrypted() -> Vec<u8> {
+        encrypted_with(&AesHeader::minimal(), 100_000)
+    }
+
+    fn encrypted_with(header: &AesHeader, len: usize) -> Vec<u8> {
         let seed = AesSeed {
             public_iv: [1; 16],
             session_iv: [2; 16],
             session_key: [3; 32],
         };
-        let header = AesHeader::minimal();
-        let mut writer =
-            AesWriter::create(Vec::new(), PASSWORD, &header, &seed, HashAlgorithm::Sha256).unwrap();
-        writer.write_all(&[7; 100_000]).unwrap();
+        let sha = HashAlgorithm::Sha256;
+        let mut writer = AesWriter::create(Vec::new(), PASSWORD, header, &seed, sha).unwrap();
+        writer.write_all(&vec![7; len]).unwrap();
         writer.finish().unwrap().0
     }
 
@@ -399,6 +402,44 @@ mod tests {
         let error = decrypt(&bytes, &mut Sink::new(0, nowhere)).unwrap_err();
         assert_eq!(error.id(), Some("TemporaryFolderFailed"), "{error:?}");
         assert_eq!(error.reach(), Reach::Run);
+    }
+
+    /// Volumes of more than [`IN_MEMORY_BYTES`] are decrypted out of a file, by another way than small ones.
+    #[test]
+    fn foreign_padding_is_an_option_for_volumes_of_any_size() {
+        let mut header = AesHeader::minimal();
+        header.version = AesVersion::V2;
+        let mut bytes = encrypted_with(&header, 1001);
+        // The length of the last block, which nothing protects. Behind its nine bytes are seven that say so.
+        let at = bytes.len() - 33;
+        assert_eq!(bytes[at], 9);
+        bytes[at] = 5;
+        let name = VolumeName::parse("p-b0.dblock.zip.aes", false).unwrap();
+        let folder = TempFolder::default();
+        for is_large in [false, true] {
+            let mut data = VolumeData::Memory(bytes.clone().into());
+            if is_large {
+                data = data.spilled(folder.clone()).unwrap();
+            }
+            for ignore_padding in [false, true] {
+                let crypt = Crypt {
+                    encryption: Encryption::None,
+                    passphrase: Some(Secret::new(PASSWORD)),
+                    gpg: GpgSettings::default(),
+                    ignore_padding,
+                    temp_folder: folder.clone(),
+                    random: Arc::new(larder_destination::SystemRandom),
+                    clock: Arc::new(larder_destination::FixedClock::new(0)),
+                    cancel: Cancel::new(),
+                    rounds: Mutex::default(),
+                };
+                let outcome = crypt.open(&name, data.clone());
+                match ignore_padding {
+                    true => assert_eq!(outcome.unwrap().len(), 997),
+                    false => assert_eq!(outcome.unwrap_err().reach(), Reach::Volume),
+                }
+            }
+        }
     }
 
     #[test]
