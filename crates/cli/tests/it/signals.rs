@@ -57,10 +57,29 @@ fn a_stopped_backup_keeps_what_was_uploaded() {
     signal(&child, Signal::TERM);
     let (ran, took) = ended(child, start);
     assert!(took < STOP_WITHIN, "{took:?}");
-    ran.code(50)
+    // The figures are of what was done until then.
+    let stored = place.snapshot("destination");
+    let files = stored.iter().filter(|(path, _)| path.is_file());
+    let bytes: usize = files.clone().map(|(_, content)| content.len()).sum();
+    let bytes = larder_options::value::format_size(bytes as u64);
+    let ran = ran
+        .code(50)
         .complains("stopping; send SIGTERM again to end at once")
         .complains("Warning [Stopped]")
+        .says("  Duration of backup: 00:00:")
+        .says(&format!("\n  Remote files: {}\n", files.count()))
+        .says("\n  Remote filesets: 0\n")
+        .says(&format!("\n  Remote size: {bytes}\n"))
+        .says("\n  Files deleted: 0\n  Files changed: 0\n")
+        .says(&format!("\n  Data uploaded: {bytes}\n"))
+        .says("\n  Data downloaded: 0 bytes\n")
         .says("Backup stopped; no new version was written");
+    let added = ran
+        .out
+        .lines()
+        .find_map(|line| line.strip_prefix("  Files added: "));
+    let added: usize = added.and_then(|n| n.parse().ok()).expect("a number");
+    assert!((2..15).contains(&added), "{added} of 15 files were added");
     assert!(place.stored_with("dlist").is_empty());
     let uploaded: u64 = place
         .stored_with("dblock")
