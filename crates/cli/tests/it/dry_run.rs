@@ -1,6 +1,6 @@
 //! `--dry-run` changes nothing, here or there.
 
-use super::support::Place;
+use super::support::{Place, Ran};
 
 #[test]
 fn of_a_first_backup() {
@@ -62,6 +62,67 @@ fn of_everything_else() {
         std::fs::read(place.path("out/letter.txt")).expect("restored"),
         b"changed"
     );
+}
+
+/// Each kind of line that a dry run of a restore has.
+#[test]
+fn of_a_restore_into_a_folder_that_holds_something() {
+    let place = Place::with_backup();
+    place.write("out/letter.txt", b"Dear reader,\n");
+    place.write("out/notes/one.txt", b"another one\n");
+    let before = place.snapshot("out");
+    let out = |name: &str| place.text(&format!("out/{name}"));
+    let from = "(4 bytes, parts in 1 data file)\n";
+    let ran = place
+        .restore("out", &["--dry-run"])
+        .code(0)
+        .says(&format!(
+            "[Dryrun]: {} is right already\n",
+            out("letter.txt")
+        ))
+        .says(&format!(
+            "[Dryrun]: would create the link {}\n",
+            out("link")
+        ))
+        .says(&format!(
+            "[Dryrun]: would restore {} {from}",
+            out("notes/two.txt")
+        ))
+        .says("[Dryrun]: would restore 2 files and fetch 1 data file for that\n");
+    let kept = format!(
+        "[Dryrun]: would keep {} and restore to {}.20",
+        out("notes/one.txt"),
+        out("notes/one")
+    );
+    let lines = |ran: &Ran, begin: &str| {
+        let lines = ran.out.lines().filter(|line| line.starts_with(begin));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let kept = lines(&ran, &kept);
+    assert!(
+        matches!(&*kept, [line] if line.ends_with(".txt (4 bytes, parts in 1 data file)")),
+        "{kept:?}\n{}",
+        ran.out
+    );
+    assert_eq!(lines(&ran, "[Dryrun]: would create the folder").len(), 0);
+    place
+        .restore("out", &["--dry-run", "--overwrite"])
+        .code(0)
+        .says(&format!(
+            "[Dryrun]: would replace {} {from}",
+            out("notes/one.txt")
+        ));
+    place.restore("new", &["--dry-run"]).code(0).says(&format!(
+        "[Dryrun]: would create the folder {}",
+        place.text("new/notes")
+    ));
+    for data in place.stored_with("dblock") {
+        std::fs::remove_file(place.path(&format!("destination/{data}"))).expect("removed");
+    }
+    let ran = place.restore("new", &["--dry-run"]);
+    let cannot = format!("[Dryrun]: cannot restore {}", place.text("new/"));
+    assert_eq!(lines(&ran, &cannot).len(), 3, "{}", ran.out);
+    assert!(place.snapshot("out") == before && !place.path("new").exists());
 }
 
 #[test]
