@@ -155,3 +155,22 @@ fn the_manual_page_is_roff() {
         .says(".SH COMMANDS")
         .says("\\-\\-dblock\\-size");
 }
+
+/// Who relies on a way out has to know what it does not read, before the first backup.
+#[test]
+fn help_says_which_of_duplicati_s_programs_do_not_read_zstandard() {
+    let place = Place::new();
+    let flat = |topic: &str| {
+        let ran = place.run(["help", topic]).code(0);
+        ran.out.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let topic = flat("compression");
+    let sentence = "Duplicati itself reads Zstandard with one warning for each volume. Its recovery tool and its \
+                    Python restore script do not: who wants to keep them as a way out chooses Deflate when the \
+                    backup is begun.";
+    assert!(topic.contains(sentence), "{topic}");
+    let option = flat("zip-compression-method");
+    let sentence = "Duplicati's recovery tool and its Python restore script read Deflate and None, but not Zstandard: \
+                    choose Deflate to keep them as a way out.";
+    assert!(option.contains(sentence), "{option}");
+}
