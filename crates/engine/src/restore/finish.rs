@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use larder_volume::EntryKind;
 
 use super::prepare::parent;
-use super::restoring::Restoring;
+use super::restoring::{Record, Restoring};
 use super::target;
 use crate::Result;
 
@@ -34,7 +34,7 @@ impl Restoring<'_> {
                     self.tally
                         .links
                         .fetch_add(u64::from(is_new), Ordering::Relaxed);
-                    self.apply(&place, &link.path, &link.blob, EntryKind::Symlink);
+                    self.apply(&place, &link.path, &link.blob, EntryKind::Symlink, is_new);
                 }
                 Err(error) => {
                     self.stop_when_full(&error)?;
@@ -66,11 +66,11 @@ impl Restoring<'_> {
     /// Gives folders their metadata, deepest first: what lies in a folder comes before it may be closed.
     pub(super) fn folders(&self) -> Result<()> {
         let mut folders = std::mem::take(&mut self.kept().folders);
-        folders.sort_by_key(|(depth, _)| std::cmp::Reverse(*depth));
-        for (_, folder) in folders {
+        folders.sort_by_key(|folder| std::cmp::Reverse(folder.depth));
+        for folder in folders {
             self.ready.cancel.check()?;
-            let folder = self.record(folder)?;
-            self.apply(&folder.place, &folder.path, &folder.blob, EntryKind::Folder);
+            let Record { place, path, blob } = self.record(folder.record)?;
+            self.apply(&place, &path, &blob, EntryKind::Folder, folder.is_new);
         }
         Ok(())
     }

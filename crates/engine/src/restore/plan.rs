@@ -34,7 +34,7 @@ pub(crate) enum Mark {
     Complete = 4,
     /// It was right before.
     Right = 8,
-    /// What stands at its place is replaced.
+    /// Something stood at its place: a file is replaced, a folder stays.
     Replaces = 16,
     /// An unfinished file of an earlier run has some of its blocks.
     Resumes = 32,
@@ -47,6 +47,11 @@ pub(crate) enum Mark {
 impl Item {
     pub(crate) fn is(&self, mark: Mark) -> bool {
         self.marks.load(Ordering::SeqCst) & mark as u8 != 0
+    }
+
+    /// True when nothing stood at its place before.
+    pub(crate) fn is_new(&self) -> bool {
+        !self.is(Mark::Right) && !self.is(Mark::Replaces)
     }
 
     /// Sets a mark; gives whether it was set before.

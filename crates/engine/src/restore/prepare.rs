@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
-use larder_source::{Step, write_sparse};
+use larder_source::{Restore, Step, write_sparse};
 use larder_volume::{EntryKind, FileEntry, Hash, Metadata, blocklist_hashes};
 
 use super::content::{content_of, metadata_block};
@@ -74,13 +74,18 @@ impl<'a, 'r> Prepare<'a, 'r> {
             EntryKind::Folder => Some(place.as_slice()),
             EntryKind::File | EntryKind::Symlink => parent(&place),
         };
-        if let Some(folder) = folder
-            && let Err(error) = self.make_folder(folder, entry)
-        {
-            restoring.stop_when_full(&error)?;
-            item.set(Mark::Failed);
-            restoring.local_failure(entry, &error);
-            return Ok(());
+        match folder.map(|folder| self.make_folder(folder, entry)) {
+            None | Some(Ok(true)) => {}
+            Some(Ok(false)) if entry.kind == EntryKind::Folder => {
+                item.set(Mark::Replaces);
+            }
+            Some(Ok(false)) => {}
+            Some(Err(error)) => {
+                restoring.stop_when_full(&error)?;
+                item.set(Mark::Failed);
+                restoring.local_failure(entry, &error);
+                return Ok(());
+            }
         }
         match entry.kind {
             EntryKind::Folder => {
@@ -95,25 +100,35 @@ impl<'a, 'r> Prepare<'a, 'r> {
         Ok(())
     }
 
-    /// Makes a folder unless it was one of the last ones. What is made and will get no metadata of its own is noted: it
-    /// is closed to others until the end.
-    fn make_folder(&mut self, folder: &[u8], entry: &FileEntry) -> std::io::Result<()> {
+    /// Makes a folder unless it was one of the last ones; true when it was not there.
+    ///
+    /// Where permissions are restored, a new folder is closed to others until the end; what gets no metadata of its own
+    /// is noted for that. Else it has at once the permissions of any new folder, which a killed run leaves too.
+    fn make_folder(&mut self, folder: &[u8], entry: &FileEntry) -> std::io::Result<bool> {
         if self.made.iter().any(|made| made == folder) {
-            return Ok(());
+            return Ok(false);
         }
-        let made = self.restoring.root.create_folder(folder)?;
-        let gets_metadata = entry.kind == EntryKind::Folder
-            && self.restoring.rules.metadata
-            && entry.metahash.is_some();
-        let plain = made
-            .into_iter()
-            .filter(|made| !gets_metadata || made.as_slice() != folder);
-        self.restoring.kept().plain_folders.extend(plain);
+        let (restoring, rules) = (self.restoring, self.restoring.rules);
+        let made = restoring.root.create_folder(folder)?;
+        let is_new = made.iter().any(|made| made == folder);
+        let gets_metadata =
+            entry.kind == EntryKind::Folder && rules.metadata && entry.metahash.is_some();
+        let open = Restore {
+            mode: Some(rules.folder_mode),
+            ..Restore::default()
+        };
+        for made in made {
+            if !rules.permissions {
+                restoring.tell_facts(restoring.root.apply(&made, &open), &made);
+            } else if !gets_metadata || made != folder {
+                restoring.kept().plain_folders.push(made);
+            }
+        }
         if self.made.len() >= REMEMBERED {
             self.made.remove(0);
         }
         self.made.push(folder.to_vec());
-        Ok(())
+        Ok(is_new)
     }
 
     /// Says why the version list is not believed.

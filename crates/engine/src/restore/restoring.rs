@@ -53,10 +53,18 @@ pub(super) struct KeptMetadata {
     spool: Spool,
     files: HashMap<u32, Kept>,
     pub(super) links: Vec<Kept>,
-    /// With the depth, because what lies in a folder comes before it may be closed.
-    pub(super) folders: Vec<(u16, Kept)>,
+    /// What lies in a folder comes before it may be closed.
+    pub(super) folders: Vec<KeptFolder>,
     /// Folders that were made and have no metadata to set; few, since versions hold the folders of their files.
     pub(super) plain_folders: Vec<Vec<u8>>,
+}
+
+/// A folder whose metadata is set at the end.
+pub(super) struct KeptFolder {
+    pub(super) depth: u16,
+    /// Whether this run made it.
+    pub(super) is_new: bool,
+    pub(super) record: Kept,
 }
 
 /// A link or folder with its metadata.
@@ -231,7 +239,8 @@ impl<'a> Restoring<'a> {
             .item(number)
             .is_some_and(|item| item.is(Mark::Complete))
         {
-            self.apply(&place, &entry.path, blob, entry.kind);
+            let is_new = self.item(number).is_some_and(Item::is_new);
+            self.apply(&place, &entry.path, blob, entry.kind, is_new);
             return Ok(());
         }
         self.keep(number, entry.kind, (&place, &entry.path), blob)
@@ -264,16 +273,22 @@ impl<'a> Restoring<'a> {
         } else {
             let depth = place.iter().filter(|b| **b == b'/').count();
             let depth = u16::try_from(depth).unwrap_or(u16::MAX);
-            kept.folders.push((depth, record));
+            let is_new = self.item(number).is_some_and(Item::is_new);
+            kept.folders.push(KeptFolder {
+                depth,
+                is_new,
+                record,
+            });
         }
         Ok(())
     }
 
     /// The metadata of a file that was kept.
-    pub(super) fn take_metadata(&self, number: u32) -> Option<Box<[u8]>> {
+    pub(super) fn take_metadata(&self, number: u32) -> io::Result<Option<Box<[u8]>>> {
         let mut kept = self.kept();
-        let record = kept.files.remove(&number)?;
-        kept.spool.read(record).ok().map(Vec::into_boxed_slice)
+        let record = kept.files.remove(&number);
+        let blob = record.map(|record| kept.spool.read(record)).transpose()?;
+        Ok(blob.map(Vec::into_boxed_slice))
     }
 
     /// A link or folder that was kept.
@@ -378,17 +393,17 @@ impl<'a> Restoring<'a> {
         if replaces {
             self.root.inherit(&file, &place)?;
         }
-        let blob = state
-            .metadata
-            .take()
-            .or_else(|| self.take_metadata(job.number));
+        let blob = match state.metadata.take() {
+            Some(blob) => Some(blob),
+            None => self.take_metadata(job.number)?,
+        };
         let blob = blob
             .filter(|_| self.rules.metadata)
             .and_then(|blob| self.parsed(&blob, job.kind, &job.path));
         // What metadata will say may still come; it may close the file to others.
         let is_plain = !(replaces || self.rules.metadata && job.has_metadata);
         let restore = match &blob {
-            Some(blob) => Some(target::restore_facts(blob, self.rules, job.kind)),
+            Some(blob) => Some(target::restore_facts(blob, self.rules, job.kind, !replaces)),
             None => is_plain.then(|| Restore {
                 mode: Some(self.rules.file_mode),
                 ..Restore::default()
@@ -430,17 +445,24 @@ impl<'a> Restoring<'a> {
             return Ok(());
         }
         drop(state);
-        self.apply(&job.place(self), &job.path, blob, job.kind);
+        self.apply(&job.place(self), &job.path, blob, job.kind, item.is_new());
         Ok(())
     }
 
     /// Sets what a metadata blob holds on an entry that is in its place; what fails is a warning.
-    pub(super) fn apply(&self, place: &[u8], path: &[u8], blob: &[u8], kind: EntryKind) {
+    pub(super) fn apply(
+        &self,
+        place: &[u8],
+        path: &[u8],
+        blob: &[u8],
+        kind: EntryKind,
+        is_new: bool,
+    ) {
         if !self.rules.metadata {
             return;
         }
         if let Some(blob) = self.parsed(blob, kind, path) {
-            let restore = target::restore_facts(&blob, self.rules, kind);
+            let restore = target::restore_facts(&blob, self.rules, kind, is_new);
             self.tell_facts(self.root.apply(place, &restore), path);
         }
     }

@@ -192,8 +192,13 @@ pub(crate) fn place_link(
     Err(all_taken())
 }
 
-/// What of a metadata blob is applied.
-pub(crate) fn restore_facts<'m>(blob: &'m Metadata, rules: &Rules, kind: EntryKind) -> Restore<'m> {
+/// What of a metadata blob is applied. What was there before keeps its permissions unless they are restored.
+pub(crate) fn restore_facts<'m>(
+    blob: &'m Metadata,
+    rules: &Rules,
+    kind: EntryKind,
+    is_new: bool,
+) -> Restore<'m> {
     let is_link = kind == EntryKind::Symlink;
     let mut restore = Restore {
         mtime: blob.last_write_ticks.map(|ticks| {
@@ -203,7 +208,7 @@ pub(crate) fn restore_facts<'m>(blob: &'m Metadata, rules: &Rules, kind: EntryKi
         user_xattrs_only: !rules.permissions,
         ..Restore::default()
     };
-    if !is_link {
+    if !is_link && is_new {
         restore.mode = Some(if kind == EntryKind::Folder {
             rules.folder_mode
         } else {
@@ -227,7 +232,7 @@ pub(crate) fn restore_facts<'m>(blob: &'m Metadata, rules: &Rules, kind: EntryKi
         .attributes
         .as_deref()
         .is_some_and(|a| a.split(", ").any(|a| a == "ReadOnly"));
-    restore.read_only = read_only && !rules.permissions && !is_link;
+    restore.read_only = read_only && is_new && !rules.permissions && !is_link;
     restore
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::ThreadId;
@@ -483,4 +484,40 @@ fn a_file_that_is_written_stays_open_when_many_are_half_done() {
     // At most once for each volume that has something of it.
     let times = openings.0.load(Ordering::SeqCst);
     assert!((1..=3).contains(&times), "opened {times} times");
+}
+
+/// Without `--restore-permissions` a restore over files and folders that are there leaves their permissions alone.
+#[test]
+fn what_was_there_keeps_its_permissions() {
+    let mut rig = Rig::new();
+    rig.set("restore-permissions", "false");
+    rig.write("keys/same", "a key");
+    rig.write("keys/changed", "as it was");
+    rig.write("keys/new/file", "new");
+    rig.backup();
+    for overwrite in ["true", "false"] {
+        rig.set("overwrite", overwrite);
+        let target = rig.temp.path().join(format!("target {overwrite}"));
+        let keys = target.join("keys");
+        std::fs::create_dir_all(&keys).expect("a folder");
+        std::fs::write(keys.join("same"), "a key").expect("a file");
+        std::fs::write(keys.join("changed"), "as it is").expect("a file");
+        let close = |path: &Path, mode| {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(path, mode).expect("permissions");
+        };
+        close(&keys.join("same"), 0o600);
+        close(&keys.join("changed"), 0o750);
+        close(&keys, 0o700);
+        rig.restore_into(&target, 0, &[]).expect("a restore");
+        let mode = |path: &str| target.join(path).metadata().expect("facts").mode() & 0o777;
+        assert_eq!(mode("keys"), 0o700);
+        assert_eq!(mode("keys/same"), 0o600);
+        assert_eq!(mode("keys/changed"), 0o750);
+        // Others are as anything that is made here.
+        std::fs::create_dir(target.join("made")).expect("a folder");
+        std::fs::write(target.join("made/file"), "").expect("a file");
+        assert_eq!(mode("keys/new"), mode("made"));
+        assert_eq!(mode("keys/new/file"), mode("made/file"));
+    }
 }
