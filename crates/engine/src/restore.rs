@@ -26,6 +26,7 @@ mod spool;
 mod survey;
 mod target;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -247,10 +248,15 @@ impl Ready<'_> {
                 "give --restore-path=…",
             ));
         };
-        let mut restored = Contents::new();
+        let (mut restored, mut names) = (Contents::new(), HashSet::new());
         let mut newest = None;
         for version in self.chosen_versions(DefaultVersions::All)?.iter().rev() {
-            let target = target.join(self.local_text(version.time, "%Y%m%d-%H%M%S"));
+            // When clocks go back, two versions have one local time.
+            let mut name = self.local_text(version.time, "%Y%m%d-%H%M%S");
+            while !names.insert(name.clone()) {
+                name.push('+');
+            }
+            let target = target.join(name);
             let without = (every == Every::Unique).then_some(&restored);
             match self.restore_version(work, version, Some(&target), without) {
                 Err(error) if error.reach() == Reach::Volume => {
