@@ -76,6 +76,8 @@ impl Settled<'_> {
                 self.view.volumes.insert(row.name, volume);
                 continue;
             }
+            // From here on nothing rests on its blocks, also when the deletion is refused.
+            self.durable(|c| c.set_volume(row.id, VolumeState::Deleting, None, None))?;
             match self.remote.delete(&row.name, size) {
                 Ok(()) => self.catalog(|c| c.remove_volume(row.id))?,
                 Err(Error::Destination(error)) => self.reporter.warn(

@@ -514,3 +514,25 @@ fn a_list_that_cannot_be_written_is_not_reported_as_stopped_by_the_user() {
         Ok(report) => panic!("interrupted: {}", report.common.interrupted),
     }
 }
+
+/// Half a volume of a killed run that the destination does not delete now: nothing may rest on its blocks.
+#[test]
+fn the_blocks_of_half_a_volume_that_stays_are_stored_again() {
+    let mut rig = Rig::new();
+    rig.write("file", larder_testkit::Rng::new(1).bytes(20_000));
+    let store = rig.store.clone();
+    let half = Failure::Kill(Arc::new(move |_, name: &str| {
+        store.insert(name, vec![0_u8; 5_000]);
+    }));
+    rig.plan.push(Operation::Put, half);
+    rig.try_backup().expect_err("it was killed");
+    rig.plan.clear();
+    assert_eq!(rig.names(VolumeKind::Blocks).len(), 1);
+    rig.set("number-of-retries", "0");
+    let refused = Failure::Before(ErrorKind::Denied);
+    rig.plan.push(Operation::Delete, refused);
+    rig.backup();
+    assert_eq!(rig.names(VolumeKind::Blocks).len(), 2);
+    assert_eq!(rig.differences(0), Vec::<String>::new());
+    rig.check_all_elsewhere("beside half a volume");
+}
