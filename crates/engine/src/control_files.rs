@@ -9,13 +9,13 @@ use larder_volume::{ArchiveEntry, ArchiveReader, EXTRA_FOLDER, EntryKind, MAX_EX
 
 use crate::context::Phase;
 use crate::data::VolumeData;
-use crate::error::PathContext;
+use crate::error::{PathContext, Reach};
 use crate::found::FoundFiles;
 use crate::phases::Ready;
 use crate::report::{ListReport, ListedFile, RestoreReport};
 use crate::restore::RestoreRequest;
 use crate::run::Run;
-use crate::sync::{Mode, Need};
+use crate::sync::{Mode, Need, describe};
 use crate::versions::{DefaultVersions, Version};
 use crate::{Error, ListRequest, Result};
 
@@ -78,8 +78,12 @@ impl Run {
             let bytes = match archive.read(entry, left) {
                 Ok(bytes) => bytes,
                 Err(error) => {
+                    let error = Error::volume(volume, error);
+                    if error.reach() != Reach::Volume {
+                        return Err(error);
+                    }
                     self.reporter
-                        .error("RestoreFailed", format!("{volume}: {name}: {error}"));
+                        .error("RestoreFailed", format!("{name}: {}", describe(&error)));
                     report.broken_remote_files.push(name);
                     continue;
                 }

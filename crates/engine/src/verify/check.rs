@@ -9,15 +9,15 @@ use larder_volume::{
 };
 
 use super::{Described, Examined};
-use crate::Result;
 use crate::data::VolumeData;
-use crate::error::VolumeContext;
+use crate::error::{Reach, VolumeContext};
 use crate::missing::Waiting;
 use crate::phases::Ready;
 use crate::report::Finding;
 use crate::settings::VerifyDepth;
 use crate::sync::{RemoteVolume, describe};
 use crate::words::{counted, verb};
+use crate::{Error, Result};
 
 impl Ready<'_> {
     /// Fetches a volume and checks it.
@@ -47,6 +47,9 @@ impl Ready<'_> {
             });
         }
         if let Err(error) = self.check_hash(&volume.name, &data, row.and_then(|r| r.hash)) {
+            if error.reach() != Reach::Volume {
+                return Err(error);
+            }
             outcome.findings.push(Finding {
                 kind: "Modified",
                 detail: describe(&error),
@@ -154,10 +157,14 @@ impl Ready<'_> {
                     });
                 }
                 Err(error) => {
+                    let error = Error::volume(outcome.name.as_str(), error);
+                    if error.reach() != Reach::Volume {
+                        return Err(error);
+                    }
                     named.insert(hash);
                     outcome.findings.push(Finding {
                         kind: "Error",
-                        detail: format!("block {hash}: {error}"),
+                        detail: format!("block {hash}: {}", describe(&error)),
                     });
                 }
             }

@@ -85,6 +85,7 @@ impl Ready<'_> {
                         Ok(()) if format.block_hash.digest(&buffer) == hash => {
                             blocks.push((hash, buffer));
                         }
+                        Err(error) if error.reach() != Reach::Volume => return Err(error),
                         _ => self.reporter.error(
                             "DamagedBlock",
                             format!("{}: block {hash} cannot be read", row.name),
