@@ -8,10 +8,11 @@
 mod cases;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use larder_destination::{
     Body, Destination, ErrorKind, Existing, Operation, Provider, Result, Tools,
 };
@@ -38,6 +39,8 @@ pub struct Dialect {
     /// A good page of a listing, without files, that names a further page by this number; `None` for a protocol without
     /// pages.
     pub page: Option<fn(usize) -> Answer>,
+    /// Refusals in the service's own words, for the cases that ask for a kind of error.
+    pub says: &'static [(Operation, ErrorKind, fn() -> Answer)],
     /// Kinds that are right for a status besides the usual ones.
     pub also: &'static [(Operation, u16, ErrorKind)],
     /// Cases that do not apply: on each line the name of one (`get: cut`), a bar and the reason.
@@ -68,15 +71,6 @@ impl Dialect {
         Ok(opened?.destination)
     }
 }
-
-/// The verbs that every destination has.
-const VERBS: &[Operation] = &[
-    Operation::List,
-    Operation::Get,
-    Operation::Put,
-    Operation::Delete,
-    Operation::CreateFolder,
-];
 
 /// Runs all cases, many at once since most of them wait; needs the runtime of tokio.
 pub async fn run(dialect: &'static Dialect) -> Summary {
@@ -130,6 +124,7 @@ impl Bench {
             dialect,
             order: Mutex::default(),
             seen: Mutex::default(),
+            puts: AtomicUsize::new(0),
         });
         let simulator = Arc::clone(&order) as Arc<dyn Simulator>;
         let server = Server::start(simulator, "127.0.0.1:0", None)
@@ -161,22 +156,44 @@ impl Bench {
             .map_or(0, |order| order.applied)
     }
 
+    /// Requests of a put that arrived with their whole content.
+    fn puts(&self) -> usize {
+        self.order.puts.load(Ordering::Relaxed)
+    }
+
+    /// Puts a file, the content of which may break off.
+    async fn put(&self, cut_after: Option<u64>) -> Result<String> {
+        let mut body = Body::from_bytes("content");
+        if let Some(bytes) = cut_after {
+            body = body.cut_after(bytes);
+        }
+        let put = self.store.put("b", body, Existing::Refuse).await;
+        put.map(|()| String::new())
+    }
+
+    /// The names in a listing.
+    async fn list(&self) -> Result<String> {
+        let (mut list, mut names) = (self.store.list(), Vec::new());
+        while let Some(file) = list.next().await {
+            match file {
+                Ok(file) => names.push(file.name),
+                Err(error) if list.next().await.is_none() => return Err(error),
+                // Who does not look at the error takes this for a whole listing.
+                Err(_) => return Ok("more after an error".to_owned()),
+            }
+        }
+        Ok(names.join(","))
+    }
+
     /// Calls a verb; what was listed or read, as text.
     async fn call(&self, verb: Operation) -> Result<String> {
         match verb {
-            Operation::List => {
-                let names = self.store.list().map_ok(|file| file.name);
-                Ok(names.try_collect::<Vec<_>>().await?.join(","))
-            }
+            Operation::List => self.list().await,
             Operation::Get => {
                 let content = self.store.get("a").await?.bytes().await?;
                 Ok(String::from_utf8_lossy(&content).into_owned())
             }
-            Operation::Put => {
-                let body = Body::from_bytes("content");
-                let put = self.store.put("b", body, Existing::Refuse).await;
-                put.map(|()| String::new())
-            }
+            Operation::Put => self.put(None).await,
             Operation::Delete => self.store.delete("a").await.map(|()| String::new()),
             _ => self.store.create_folder().await.map(|()| String::new()),
         }
@@ -205,6 +222,8 @@ enum Effect {
     Trouble(Trouble),
     /// Pages that name a further one, from so many different ones; 0 is a new one each time.
     Pages(usize),
+    /// This answer.
+    Says(fn() -> Answer),
 }
 
 /// Answers as the dialect does, unless something is ordered.
@@ -213,11 +232,24 @@ struct Ordered {
     order: Mutex<Option<Order>>,
     /// Credentials that were sent.
     seen: Mutex<Vec<String>>,
+    /// Main requests of a put that came whole.
+    puts: AtomicUsize,
 }
 
 impl Simulator for Ordered {
     fn answer(&self, request: &Request) -> Answer {
-        if (self.dialect.verb)(request) == Some(Operation::List)
+        let verb = (self.dialect.verb)(request);
+        if verb == Some(Operation::Put) && request.is_whole {
+            self.puts.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(order) = lock(&self.order).as_mut()
+            && verb == Some(order.verb)
+            && let Effect::Says(answer) = order.effect
+        {
+            order.applied += 1;
+            return answer();
+        }
+        if verb == Some(Operation::List)
             && let Some(order) = lock(&self.order).as_mut()
             && let Effect::Pages(different) = order.effect
         {

@@ -32,7 +32,7 @@ const HTTP: &str = "larder-httpkit";
 
 /// The call that gives every trouble to every verb, and the most lines of the file that makes it and describes the
 /// protocol for it.
-const SUITE: (&str, usize) = ("misbehaviour::run(", 60);
+const SUITE: (&str, usize) = ("misbehaviour::run(", 80);
 
 /// This file, whose own tests and lists do not count.
 const THIS: &str = "crates/xtask/src/providers.rs";
@@ -487,8 +487,8 @@ mod tests {
         assert_eq!(errors(call), 0);
         assert_eq!(errors(&format!("// {call}")), 1);
         assert_eq!(errors(&format!("let a = \"{call}\";")), 1);
-        assert_eq!(errors(&format!("{call}{}", "\n".repeat(59))), 0);
-        assert_eq!(errors(&format!("{call}{}a", "\n".repeat(60))), 1);
+        assert_eq!(errors(&format!("{call}{}", "\n".repeat(SUITE.1 - 1))), 0);
+        assert_eq!(errors(&format!("{call}{}a", "\n".repeat(SUITE.1))), 1);
     }
 
     #[test]

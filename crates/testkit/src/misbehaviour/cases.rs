@@ -3,16 +3,19 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
+use larder_destination::Operation::{CreateFolder, Delete, Get, List, Put};
 use larder_destination::{Error, ErrorKind, LONGEST_WAIT, Operation, RetryClass};
 
-use super::{Bench, Effect, VERBS};
+use super::{Bench, Effect};
 use crate::simulators::Trouble;
 
 /// One trouble for one verb.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Case {
     verb: Operation,
     what: What,
+    name: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +26,8 @@ enum What {
     Refused(u16),
     /// Refused once with this status.
     RefusedOnce(u16),
+    /// Refused at every attempt in the service's own words for this kind of error.
+    Says(&'static ErrorKind),
     /// Asked to wait a second, once.
     Busy,
     /// Asked to wait for 136 years.
@@ -35,8 +40,12 @@ enum What {
     Cut,
     /// The answer breaks off after its first words, always.
     CutInside,
+    /// The answer comes with pauses that are shorter than the time-outs, and longer together.
+    Slow,
     /// Nothing comes.
     Stalled,
+    /// The server is well, and the content to send breaks off.
+    ShortSource,
     /// The answer, good or bad, does not end.
     EndlessAnswer,
     EndlessRefusal,
@@ -46,78 +55,76 @@ enum What {
     RepeatedPage,
     PagesInACircle,
     EndlessPages,
+    /// Ever new ones, and the listing is given up.
+    PagesGivenUp,
     /// The server sends the secrets back with this status.
     Echo(u16),
 }
 
+/// What can happen, its name, and the verbs that it can happen to. `cargo xtask contract` reads it.
+const TROUBLES: &[(What, &str, &[Operation])] = &[
+    (What::Good, "good answer", VERBS),
+    (What::Refused(401), "401", VERBS),
+    (What::Refused(403), "403", VERBS),
+    (What::Refused(404), "404", VERBS),
+    (What::Refused(409), "409", VERBS),
+    (What::Refused(429), "429", VERBS),
+    (What::Refused(500), "500", VERBS),
+    (What::Refused(503), "503", VERBS),
+    (What::RefusedOnce(500), "500 once", VERBS),
+    (What::Says(&ErrorKind::Archived), "archived", &[Get]),
+    (What::Says(&ErrorKind::Quota), "full", &[Put]),
+    (What::Says(&ErrorKind::Locked), "locked", &[Delete]),
+    (What::Says(&ErrorKind::Denied), "denied", &[CreateFolder]),
+    (
+        What::Says(&ErrorKind::Exists),
+        "taken by another",
+        &[CreateFolder],
+    ),
+    (What::Busy, "429 with a wait", VERBS),
+    (What::BusyForYears, "429 with a wait of years", VERBS),
+    (What::ClosedOnce, "closed once", VERBS),
+    (What::Closed, "closed", VERBS),
+    // What the other verbs answer with is empty, or need not be read.
+    (What::CutOnce, "cut once", &[List, Get]),
+    (What::Cut, "cut", &[List, Get]),
+    (What::CutInside, "cut inside", &[List]),
+    (What::Slow, "slow", &[List]),
+    (What::Stalled, "stalled", VERBS),
+    (What::ShortSource, "short source", &[Put]),
+    (What::EndlessAnswer, "endless answer", &[List]),
+    (What::EndlessRefusal, "endless refusal", VERBS),
+    (What::Html, "page for people", &[List]),
+    (What::RepeatedPage, "repeated page", &[List]),
+    (What::PagesInACircle, "pages in a circle", &[List]),
+    (What::EndlessPages, "endless pages", &[List]),
+    (What::PagesGivenUp, "pages given up", &[List]),
+    (What::Echo(400), "400 with the secrets", VERBS),
+    (What::Echo(401), "401 with the secrets", VERBS),
+    (What::Echo(403), "403 with the secrets", VERBS),
+    (What::Echo(500), "500 with the secrets", VERBS),
+];
+
+/// The verbs that every destination has.
+const VERBS: &[Operation] = &[List, Get, Put, Delete, CreateFolder];
+
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.verb)?;
-        match self.what {
-            What::Good => f.write_str("good answer"),
-            What::Refused(status) => write!(f, "{status}"),
-            What::RefusedOnce(status) => write!(f, "{status} once"),
-            What::Busy => f.write_str("429 with a wait"),
-            What::BusyForYears => f.write_str("429 with a wait of years"),
-            What::ClosedOnce => f.write_str("closed once"),
-            What::Closed => f.write_str("closed"),
-            What::CutOnce => f.write_str("cut once"),
-            What::Cut => f.write_str("cut"),
-            What::CutInside => f.write_str("cut inside"),
-            What::Stalled => f.write_str("stalled"),
-            What::EndlessAnswer => f.write_str("endless answer"),
-            What::EndlessRefusal => f.write_str("endless refusal"),
-            What::Html => f.write_str("page for people"),
-            What::RepeatedPage => f.write_str("repeated page"),
-            What::PagesInACircle => f.write_str("pages in a circle"),
-            What::EndlessPages => f.write_str("endless pages"),
-            What::Echo(status) => write!(f, "{status} with the secrets"),
-        }
+        write!(f, "{}: {}", self.verb, self.name)
     }
 }
 
-/// All cases: each verb with what can happen to it.
+/// All cases: each trouble with each verb that it can happen to.
 pub(super) fn all() -> Vec<Case> {
-    let mut cases = Vec::new();
-    for verb in VERBS.iter().copied() {
-        let mut whats = vec![
-            What::Good,
-            What::Refused(401),
-            What::Refused(403),
-            What::Refused(404),
-            What::Refused(409),
-            What::Refused(429),
-            What::Refused(500),
-            What::Refused(503),
-            What::RefusedOnce(500),
-            What::Busy,
-            What::BusyForYears,
-            What::ClosedOnce,
-            What::Closed,
-            What::Stalled,
-            What::EndlessRefusal,
-            What::Echo(400),
-            What::Echo(401),
-            What::Echo(403),
-            What::Echo(500),
-        ];
-        // What the other verbs answer with is empty, or need not be read.
-        if matches!(verb, Operation::List | Operation::Get) {
-            whats.extend([What::CutOnce, What::Cut]);
-        }
-        if verb == Operation::List {
-            whats.extend([
-                What::CutInside,
-                What::EndlessAnswer,
-                What::Html,
-                What::RepeatedPage,
-                What::PagesInACircle,
-                What::EndlessPages,
-            ]);
-        }
-        cases.extend(whats.into_iter().map(|what| Case { verb, what }));
-    }
-    cases
+    let of_each = TROUBLES.iter().copied().flat_map(|(what, name, verbs)| {
+        let case = move |verb: &Operation| Case {
+            verb: *verb,
+            what,
+            name,
+        };
+        verbs.iter().map(case)
+    });
+    of_each.collect()
 }
 
 impl Case {
@@ -128,15 +135,35 @@ impl Case {
                 return Ok(());
             }
             bench.order(self.verb, usize::MAX, Effect::Pages(pages));
+        } else if let What::Says(kind) = self.what {
+            let says = bench.order.dialect.says.iter();
+            let mut says = says.filter(|(verb, says, _)| *verb == self.verb && says == kind);
+            let Some((_, _, answer)) = says.next() else {
+                return Err(format!(
+                    "the dialect has no words for {kind:?}, nor a reason in skips"
+                ));
+            };
+            bench.order(self.verb, usize::MAX, Effect::Says(*answer));
         } else if let Some((times, trouble)) = self.trouble(bench) {
             bench.order(self.verb, times, Effect::Trouble(trouble));
         }
+        if self.what == What::PagesGivenUp {
+            return give_up_pages(bench).await;
+        }
         let begun = Instant::now();
-        let outcome = bench.call(self.verb).await;
+        let outcome = match self.what {
+            What::ShortSource => bench.put(Some(3)).await,
+            _ => bench.call(self.verb).await,
+        };
         let took = begun.elapsed();
         let asked = bench.server.journal().len();
         let applied = bench.applied();
-        if self.what != What::Good && applied == 0 {
+        if self.what == What::ShortSource {
+            // A provider that reads the content first asks nothing at all.
+            if bench.puts() > 0 {
+                return Err("it came to the server as a whole".to_owned());
+            }
+        } else if self.what != What::Good && applied == 0 {
             return Err("its main request was never seen".to_owned());
         }
         if asked > MOST_REQUESTS && self.what != What::EndlessPages {
@@ -158,7 +185,7 @@ impl Case {
         match self.what {
             What::RepeatedPage => Some(1),
             What::PagesInACircle => Some(2),
-            What::EndlessPages => Some(0),
+            What::EndlessPages | What::PagesGivenUp => Some(0),
             _ => None,
         }
     }
@@ -170,9 +197,14 @@ impl Case {
             retry_after: wait.map(str::to_owned),
         };
         Some(match self.what {
-            What::Good | What::RepeatedPage | What::PagesInACircle | What::EndlessPages => {
-                return None;
-            }
+            What::Good
+            | What::Says(_)
+            | What::ShortSource
+            | What::RepeatedPage
+            | What::PagesInACircle
+            | What::EndlessPages
+            | What::PagesGivenUp => return None,
+            What::Slow => (usize::MAX, Trouble::Slow { milliseconds: 500 }),
             What::Refused(status) => (usize::MAX, refuse(status, "no.", None)),
             What::RefusedOnce(status) => (1, refuse(status, "no.", None)),
             What::Busy => (1, refuse(429, "wait.", Some("1"))),
@@ -202,16 +234,22 @@ impl Case {
     /// A success must be a true one.
     fn check_success(self, found: &str, took: Duration) -> Result<(), String> {
         let may_succeed = match self.what {
-            What::Good | What::Busy | What::RefusedOnce(_) | What::ClosedOnce | What::CutOnce => {
-                true
-            }
+            What::Good
+            | What::Busy
+            | What::RefusedOnce(_)
+            | What::ClosedOnce
+            | What::CutOnce
+            | What::Slow => true,
             // What is not there is as good as deleted, and a folder that exists is as good as created.
             What::Refused(404) => self.verb == Operation::Delete,
             What::Refused(409) => self.verb == Operation::CreateFolder,
             _ => false,
         };
         if !may_succeed {
-            return Err("it succeeded".to_owned());
+            return Err(format!("it succeeded and gave {found:?}"));
+        }
+        if self.what == What::Slow && took < Duration::from_millis(1500) {
+            return Err(format!("the answer took only {} ms", took.as_millis()));
         }
         if self.what == What::Busy && took < Duration::from_secs(1) {
             return Err(format!("it waited only {} ms", took.as_millis()));
@@ -231,7 +269,9 @@ impl Case {
     fn check_error(self, bench: &Bench, error: &Error) -> Result<(), String> {
         let kind = error.kind();
         let kinds: &[ErrorKind] = match self.what {
-            What::Good => return Err(format!("it failed: {error}")),
+            What::Good | What::Slow => return Err(format!("it failed: {error}")),
+            What::Says(kind) => std::slice::from_ref(kind),
+            What::ShortSource => &[ErrorKind::Other],
             // Requests that change nothing, or the same thing again, are tried again where that is sure to help.
             What::Busy | What::RefusedOnce(_) | What::ClosedOnce if self.verb != Operation::Put => {
                 return Err(format!("it was not tried again: {error}"));
@@ -260,7 +300,9 @@ impl Case {
             // What cannot be read now may be readable the next time; what is too long, or has no end, will not be.
             What::Html => &[ErrorKind::Network],
             What::EndlessAnswer => &[ErrorKind::Network, ErrorKind::Other],
-            What::RepeatedPage | What::PagesInACircle | What::EndlessPages => &[ErrorKind::Other],
+            What::RepeatedPage | What::PagesInACircle | What::EndlessPages | What::PagesGivenUp => {
+                &[ErrorKind::Other]
+            }
             What::EndlessRefusal => usual(self.verb, 400),
         };
         if kinds.iter().any(|usual| alike(usual, kind)) {
@@ -269,6 +311,24 @@ impl Case {
         Err(format!(
             "it failed with {kind:?} instead of {kinds:?}: {error}"
         ))
+    }
+}
+
+/// Pages are asked for as long as somebody reads, and no longer.
+async fn give_up_pages(bench: &Bench) -> Result<(), String> {
+    let moment = Duration::from_millis(200);
+    let _ = tokio::time::timeout(moment, bench.store.list().next()).await;
+    // A request may be on its way.
+    tokio::time::sleep(moment).await;
+    let asked = bench.applied();
+    tokio::time::sleep(moment).await;
+    match bench.applied() {
+        0 => Err("its main request was never seen".to_owned()),
+        now if now > asked => Err(format!(
+            "{} pages are fetched that nobody reads",
+            now - asked
+        )),
+        _ => Ok(()),
     }
 }
 

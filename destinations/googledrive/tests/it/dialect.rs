@@ -21,20 +21,32 @@ static GOOGLE: Dialect = Dialect {
         }
     },
     good,
-    refusal: |status, message| {
-        let error = json!({"errors": [{"reason": "test"}], "message": message});
-        Answer::json(status, &json!({"error": error}))
-    },
+    refusal: |status, message| refused(status, "test", message),
     page: Some(|next| {
         Answer::json(
             200,
             &json!({"files": [], "nextPageToken": next.to_string()}),
         )
     }),
+    says: &[
+        (Operation::Put, ErrorKind::Quota, || {
+            refused(403, "storageQuotaExceeded", "no")
+        }),
+        (Operation::CreateFolder, ErrorKind::Denied, || {
+            refused(403, "forbidden", "no")
+        }),
+    ],
     // An upload that is not known is begun anew under another name.
     also: &[(Operation::Put, 404, ErrorKind::Exists)],
-    skips: "",
+    skips: "get: archived | Google Drive knows no cold tier for files
+            delete: locked | Google's list of errors has none for a file that is locked
+            create-folder: taken by another | folders of one name may lie beside each other",
 };
+
+fn refused(status: u16, reason: &str, message: &str) -> Answer {
+    let error = json!({"errors": [{"reason": reason}], "message": message});
+    Answer::json(status, &json!({"error": error}))
+}
 
 fn good(request: &Request) -> Option<Answer> {
     let query = request.parameter("q").unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The protocol of S3 for the suite of troubles.
 
-use larder_destination::Operation;
+use larder_destination::{ErrorKind, Operation};
 use larder_testkit::misbehaviour::{self, Dialect};
 use larder_testkit::simulators::{Answer, Request};
 
@@ -22,13 +22,31 @@ static S3: Dialect = Dialect {
             500 => "InternalError",
             _ => "InvalidRequest",
         };
-        let text = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
-        Answer::text(status, "application/xml", text)
+        error(status, code, message)
     },
     page: Some(|next| list(&next.to_string(), "")),
+    says: &[
+        (Operation::Get, ErrorKind::Archived, || {
+            error(403, "InvalidObjectState", "no")
+        }),
+        (Operation::Put, ErrorKind::Quota, || {
+            error(403, "QuotaExceeded", "no")
+        }),
+        (Operation::CreateFolder, ErrorKind::Denied, || {
+            error(403, "AccessDenied", "no")
+        }),
+        (Operation::CreateFolder, ErrorKind::Exists, || {
+            error(409, "BucketAlreadyExists", "no")
+        }),
+    ],
     also: &[],
-    skips: "",
+    skips: "delete: locked | object locks need versions, and a delete then only adds a marker",
 };
+
+fn error(status: u16, code: &str, message: &str) -> Answer {
+    let text = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
+    Answer::text(status, "application/xml", text)
+}
 
 fn verb(request: &Request) -> Option<Operation> {
     Some(match (request.method.as_str(), request.path.as_str()) {

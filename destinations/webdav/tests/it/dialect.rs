@@ -29,9 +29,18 @@ static WEBDAV: Dialect = Dialect {
         Answer::text(status, "application/xml", text)
     },
     page: None,
+    says: &[
+        (Operation::Put, ErrorKind::Quota, || Answer::empty(507)),
+        (Operation::Delete, ErrorKind::Locked, || Answer::empty(423)),
+        (Operation::CreateFolder, ErrorKind::Denied, || {
+            Answer::empty(403)
+        }),
+    ],
     // The server lists the file and says that it is not there.
     also: &[(Operation::Get, 404, ErrorKind::Denied)],
-    skips: "list: cut once | it is read while it arrives, and what was given out is not taken back
+    skips: "get: archived | WebDAV knows no cold tier for files
+            create-folder: taken by another | a folder of a server belongs to nobody else
+            list: cut once | it is read while it arrives, and what was given out is not taken back
             create-folder: 404 | what is not there yet is made, which is what the caller wants
             put: 404 | a folder that was just shown refuses a file, which no kind of error fits
             put: 429 with a wait of years | removing the temporary file waits too, five minutes",
