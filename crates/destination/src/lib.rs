@@ -71,7 +71,8 @@ pub const TEMPORARY_PREFIX: &str = "tmp.larder.";
 /// compares the two.
 ///
 /// * All methods may be called concurrently (`takes many puts and gets at once`).
-/// * Every method is cancel-safe: dropping its future leaves at most what a failure would leave.
+/// * Every method is cancel-safe: dropping its future leaves at most what a failure would leave (`stores a put that is given
+///   up whole or not at all`; `survives deletes and folders that are given up`).
 /// * Names are flat, mostly ASCII, without separators (`keeps the names of volumes`). What else a name may hold is told by
 ///   [`Limits::names`], and another name is refused or kept as it is (`keeps unusual names, or refuses them`).
 /// * A name that would lead out of the folder gives [`ErrorKind::Config`] (`refuses names that lead out of the folder`).

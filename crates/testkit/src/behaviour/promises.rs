@@ -10,6 +10,7 @@ pub(super) const CASES: &[Case] = &[
     case!("gives a name that must be new to one of many", one_of_many),
     case!("takes a name again after it was deleted", takes_again),
     case!("keeps a file whose replacement breaks off", keeps_replaced),
+    case!("survives deletes and folders that are given up", given_up),
 ];
 
 async fn put_new(destination: &dyn Destination, name: &str, content: &[u8]) -> Result<(), Error> {
@@ -117,3 +118,39 @@ async fn keeps_replaced(bench: Bench) -> Outcome {
     check!(broken.is_err(), "put of a body that breaks off succeeded");
     expect_content(destination.as_ref(), "a", b"old").await
 }
+
+/// What is given up was done, or not; it can be done again, and nothing else is touched.
+async fn given_up(bench: Bench) -> Outcome {
+    let destination = bench.empty().await?;
+    put(destination.as_ref(), "kept", b"kept").await?;
+    for pause in GIVEN_UP {
+        put(destination.as_ref(), "a", b"a").await?;
+        let _ = tokio::time::timeout(pause, destination.delete("a")).await;
+        // Whatever still runs in the background gets the time to end.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        match destination.get("a").await {
+            Ok(download) => {
+                let found = download.bytes().await?;
+                check!(found == b"a", "{} bytes of the file are left", found.len());
+                destination.delete("a").await?;
+            }
+            Err(error) => expect_error("get", Err::<(), _>(error), &[ErrorKind::NotFound])?,
+        }
+        expect_names(destination.as_ref(), &["kept"]).await?;
+    }
+    expect_content(destination.as_ref(), "kept", b"kept").await?;
+    let missing = bench.missing().await?;
+    for pause in GIVEN_UP {
+        let _ = tokio::time::timeout(pause, missing.create_folder()).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    missing.create_folder().await?;
+    expect_names(missing.as_ref(), &[]).await
+}
+
+/// When a call is given up: at once, or while it is at work.
+const GIVEN_UP: [Duration; 3] = [
+    Duration::ZERO,
+    Duration::from_millis(1),
+    Duration::from_millis(5),
+];

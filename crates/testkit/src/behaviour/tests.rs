@@ -67,6 +67,8 @@ enum Habit {
     DeletesByPrefix,
     /// Replaces files that it must refuse to replace.
     ReplacesAll,
+    /// Empties a file before it removes it.
+    DeletesInTwoSteps,
 }
 
 #[async_trait]
@@ -132,6 +134,10 @@ impl Destination for Bad {
             }
             return Ok(());
         }
+        if self.habit == Habit::DeletesInTwoSteps && self.inner.names().iter().any(|n| n == name) {
+            self.inner.insert(name, Vec::new());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         self.inner.delete(name).await
     }
 
@@ -185,6 +191,10 @@ async fn bad_habits_are_found() {
         (
             Habit::TakesAnyName,
             "refuses names that lead out of the folder",
+        ),
+        (
+            Habit::DeletesInTwoSteps,
+            "survives deletes and folders that are given up",
         ),
         (
             Habit::DeletesByPrefix,
