@@ -33,8 +33,9 @@ pub trait Space: Send + Sync {
     /// Total and free space (`tells its space`).
     ///
     /// # Errors
-    /// [`ErrorKind::FolderMissing`](crate::ErrorKind::FolderMissing) when the folder does not exist,
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when this server of a kind that may tell does not.
+    /// [`ErrorKind::FolderMissing`](crate::ErrorKind::FolderMissing) when the folder does not exist (`tells a missing folder
+    /// from missing files`), [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when this server of a kind that may
+    /// tell does not (`tells its space`).
     async fn space(&self) -> Result<Capacity>;
 }
 
@@ -44,14 +45,15 @@ pub trait Rename: Send + Sync {
     /// Renames a file; an existing target is replaced (`renames`).
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when there is no such file.
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when there is no such file (`renames`).
     async fn rename(&self, from: &str, to: &str) -> Result<()>;
 }
 
 /// A store in which broken uploads leave pieces that no listing shows.
 #[async_trait]
 pub trait Leftovers: Send + Sync {
-    /// Removes pieces of uploads that cannot be under way any more; gives their number. To be called by runs that write.
+    /// Removes pieces of uploads that cannot be under way any more; gives their number (`removes leftovers and nothing else`).
+    /// To be called by runs that write.
     ///
     /// Where a temporary name tells that this program began an upload, a day without an end is enough, or less when nobody
     /// holds it. Where an upload has the name that its file will have (parts in an object store), it is ended a week after

@@ -67,8 +67,8 @@ pub const TEMPORARY_PREFIX: &str = "tmp.larder.";
 
 /// A folder on some storage service.
 ///
-/// What stands in parentheses names the case that holds a sentence, in `larder_testkit::behaviour`; `cargo xtask contract`
-/// compares the two.
+/// What stands in parentheses names the case that holds a sentence: in `larder_testkit::behaviour` or, with a verb before a
+/// colon, in `larder_testkit::misbehaviour`; `cargo xtask contract` demands one for each sentence.
 ///
 /// * All methods may be called concurrently (`takes many puts and gets at once`).
 /// * Every method is cancel-safe: dropping its future leaves at most what a failure would leave (`stores a put that is given
@@ -83,38 +83,42 @@ pub trait Destination: Send + Sync {
     /// What it is, can do and does not take; never a secret (`has a name and shows no secret`).
     fn about(&self) -> &About;
 
-    /// Streams the direct children of the folder in any order, pages fetched as the stream is read.
+    /// Streams the direct children of the folder in any order, pages fetched as the stream is read (`list: pages given up`).
     ///
     /// * Each comes exactly once, however many there are (`lists many files exactly once`).
     /// * A file has its name and size, and its time where that is known (`lists names, sizes and times`).
     /// * A sub-folder is shown as one, and nothing of what is in it (`shows a folder as one and not what is in it`).
-    /// * No file is an empty listing (`lists an empty folder as empty`); no folder never is.
+    /// * No file is an empty listing (`lists an empty folder as empty`); no folder never is (`tells a missing folder from
+    ///   missing files`).
     /// * A stream that is dropped halfway does no harm (`survives a listing that is given up`).
     ///
     /// # Errors
-    /// [`ErrorKind::FolderMissing`] when the folder, bucket or share does not exist. An error ends the stream; what came
-    /// before is not a complete listing.
+    /// [`ErrorKind::FolderMissing`] when the folder, bucket or share does not exist (`tells a missing folder from missing
+    /// files`). An error ends the stream; what came before is not a complete listing (`list: cut inside`).
     fn list(&self) -> BoxStream<'_, Result<RemoteFile>>;
 
-    /// Opens a file for reading from its first byte. May be repeated.
+    /// Opens a file for reading from its first byte (`returns what was put, from memory`). May be repeated (`survives a get
+    /// that is given up`).
     ///
     /// * The bytes are those of the last put that succeeded (`returns what was put, from memory`; `returns what was put,
     ///   from a file`).
-    /// * The stream ends after exactly [`Download::len`] bytes when that is known; a shorter one ends with an error.
+    /// * The stream ends after exactly [`Download::len`] bytes when that is known; a shorter one ends with an error (`get:
+    ///   cut`).
     /// * A stream that is dropped halfway does no harm (`survives a get that is given up`).
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] for a missing file (`says not found for a missing file`), [`ErrorKind::FolderMissing`] for
-    /// a missing folder, [`ErrorKind::Archived`] for a file in a cold tier.
+    /// a missing folder (`tells a missing folder from missing files`), [`ErrorKind::Archived`] for a file in a cold tier
+    /// (`get: archived`).
     async fn get(&self, name: &str) -> Result<Download>;
 
-    /// Stores a file. Not to be repeated under the same name after a failure: the file may have arrived. The engine puts
+    /// Stores a file (`returns what was put, from a file`). Not to be repeated under the same name after a failure: the file may have arrived. The engine puts
     /// again under a new name.
     ///
     /// * With [`Abilities::atomic_put`] it appears whole or not at all (`shows a put only when it is whole`), also when the
     ///   put is given up (`stores a put that is given up whole or not at all`).
     /// * Exactly [`Body::len`] bytes must come from the body; another count is an error and leaves nothing behind
-    ///   (`stores nothing of a body that breaks off`).
+    ///   (`stores nothing of a body that breaks off`; `put: short source`).
     /// * [`Existing::Refuse`] takes a free name (`stores a new name that must be new`), also one that was free again
     ///   (`takes a name again after it was deleted`), and with [`Abilities::exclusive_put`] gives it to one of several
     ///   puts at the same time (`gives a name that must be new to one of many`).
@@ -124,26 +128,30 @@ pub trait Destination: Send + Sync {
     ///
     /// # Errors
     /// [`ErrorKind::Exists`] for a name that is taken, with [`Existing::Refuse`]: the other file is untouched (`refuses a
-    /// name that is taken`). [`ErrorKind::FolderMissing`] when the folder does not exist, [`ErrorKind::Quota`] when it is
-    /// full.
+    /// name that is taken`). [`ErrorKind::FolderMissing`] when the folder does not exist (`tells a missing folder from missing
+    /// files`), [`ErrorKind::Quota`] when it is full (`put: full`).
     async fn put(&self, name: &str, body: Body, existing: Existing) -> Result<()>;
 
-    /// Removes a file for good (`deletes`). May be repeated; after a failure the file is there, or gone.
+    /// Removes a file for good (`deletes`). May be repeated (`delete: 500 once`); after a failure the file is there, or gone
+    /// (`survives deletes and folders that are given up`).
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when there is no such file; some providers cannot tell and report success. No other file
-    /// is touched (`does not lose other files when deleting what is not there`). [`ErrorKind::FolderMissing`] when the
-    /// folder does not exist, [`ErrorKind::Locked`] when the service keeps the file.
+    /// [`ErrorKind::NotFound`] when there is no such file; some providers cannot tell and report success (`does not lose
+    /// other files when deleting what is not there`). No other file is touched (`deletes`). [`ErrorKind::FolderMissing`] when
+    /// the folder does not exist (`tells a missing folder from missing files`), [`ErrorKind::Locked`] when the service keeps
+    /// the file (`delete: locked`).
     async fn delete(&self, name: &str) -> Result<()>;
 
     /// Creates the folder with its parents (`creates a folder`); an existing one is success and keeps its files (`creates
-    /// an existing folder without harm`). May be repeated; a failure may leave some of the parents.
+    /// an existing folder without harm`). May be repeated; a failure may leave some of the parents (`survives deletes and
+    /// folders that are given up`).
     ///
     /// # Errors
-    /// [`ErrorKind::Denied`] when that is not allowed, [`ErrorKind::Exists`] for a bucket that belongs to somebody else.
+    /// [`ErrorKind::Denied`] when that is not allowed (`create-folder: denied`), [`ErrorKind::Exists`] for a bucket that
+    /// belongs to somebody else (`create-folder: taken by another`).
     async fn create_folder(&self) -> Result<()>;
 
-    /// The further verbs that it has.
+    /// The further verbs that it has (`renames`; `tells its space`; `removes leftovers and nothing else`).
     fn extra(&self) -> Extra<'_> {
         Extra::default()
     }
