@@ -22,7 +22,7 @@ use crate::words::counted;
 use crate::{Error, Result};
 
 /// One entry on its way from the walk to a worker.
-pub(super) enum Item {
+pub(super) enum Visited {
     /// Present in the source; with the previous version's entry of the same path.
     Present(WalkEntry, Option<StoredEntry>),
     /// Not readable now: the previous version's entry stays.
@@ -83,7 +83,7 @@ impl Ready<'_> {
         let uploaded: Mutex<Vec<StoredVolume>> = Mutex::new(Vec::new());
         let active = AtomicUsize::new(threads);
         let gathered = std::thread::scope(|scope| {
-            let (batches_out, batches_in) = bounded::<Vec<Item>>(threads * 4);
+            let (batches_out, batches_in) = bounded::<Vec<Visited>>(threads * 4);
             let (results_out, results_in) = bounded::<Vec<StoredEntry>>(threads * 8);
             let walker = {
                 let (store, fail) = (&store, &fail);
@@ -239,7 +239,7 @@ impl Ready<'_> {
         mut walk: Walk,
         cursor: Option<EntryCursor>,
         counters: &Counters,
-        batches: &Sender<Vec<Item>>,
+        batches: &Sender<Vec<Visited>>,
         store: &BlockStore<'_>,
     ) -> Result<()> {
         let mut previous = Previous::new(cursor)?;
@@ -259,7 +259,7 @@ impl Ready<'_> {
                         bump(&progress.files_found, 1);
                         bump(&progress.bytes_found, entry.facts.size);
                     }
-                    batch.push(Item::Present(entry, old));
+                    batch.push(Visited::Present(entry, old));
                 }
                 WalkItem::Skipped { path, why } => {
                     match why {
@@ -346,7 +346,7 @@ fn join<'scope>(
 /// One worker: blocks of large files first, then entries; at the end the volumes that are left.
 fn work(
     shared: &Shared<'_>,
-    batches: &Receiver<Vec<Item>>,
+    batches: &Receiver<Vec<Visited>>,
     results: &Sender<Vec<StoredEntry>>,
     active: &AtomicUsize,
 ) -> Result<()> {
@@ -361,7 +361,7 @@ fn work(
 
 fn work_until_done(
     shared: &Shared<'_>,
-    batches: &Receiver<Vec<Item>>,
+    batches: &Receiver<Vec<Visited>>,
     results: &Sender<Vec<StoredEntry>>,
     active: &AtomicUsize,
 ) -> Result<()> {
@@ -384,8 +384,8 @@ fn work_until_done(
                     }
                     shared.run.cancel.check()?;
                     match item {
-                        Item::Carried(entry) => done.extend(worker.carry(entry)?),
-                        Item::Present(entry, old) => {
+                        Visited::Carried(entry) => done.extend(worker.carry(entry)?),
+                        Visited::Present(entry, old) => {
                             done.extend(worker.process(&entry, old)?);
                             if entry.facts.kind == FileKind::File {
                                 bump(&progress.files_done, 1);

@@ -4,11 +4,11 @@ use crossbeam_channel::Sender;
 use larder_catalog::{EntryCursor, StoredEntry};
 
 use super::counters::{Counters, bump, slot};
-use super::gather::{BATCH, Item};
+use super::gather::{BATCH, Visited};
 use crate::{Error, Result};
 
 /// Sends a batch off when it is full.
-pub(super) fn send_full(batch: &mut Vec<Item>, batches: &Sender<Vec<Item>>) -> Result<()> {
+pub(super) fn send_full(batch: &mut Vec<Visited>, batches: &Sender<Vec<Visited>>) -> Result<()> {
     if batch.len() < BATCH {
         return Ok(());
     }
@@ -49,8 +49,8 @@ impl Previous {
         &mut self,
         path: &[u8],
         counters: &Counters,
-        batch: &mut Vec<Item>,
-        batches: &Sender<Vec<Item>>,
+        batch: &mut Vec<Visited>,
+        batches: &Sender<Vec<Visited>>,
     ) -> Result<()> {
         while self
             .next
@@ -66,8 +66,8 @@ impl Previous {
     pub(super) fn pass_rest(
         &mut self,
         counters: &Counters,
-        batch: &mut Vec<Item>,
-        batches: &Sender<Vec<Item>>,
+        batch: &mut Vec<Visited>,
+        batches: &Sender<Vec<Visited>>,
     ) -> Result<()> {
         while self.next.is_some() {
             self.pass(counters, batch)?;
@@ -76,7 +76,7 @@ impl Previous {
         Ok(())
     }
 
-    fn pass(&mut self, counters: &Counters, batch: &mut Vec<Item>) -> Result<()> {
+    fn pass(&mut self, counters: &Counters, batch: &mut Vec<Visited>) -> Result<()> {
         if let Some(StoredEntry { entry, .. }) = self.next.take() {
             // What comes before this path and is none of its folders concerns nothing that follows.
             self.kept
@@ -86,7 +86,7 @@ impl Previous {
                 .iter()
                 .any(|kept| is_at_or_below(&entry.path, kept))
             {
-                batch.push(Item::Carried(entry));
+                batch.push(Visited::Carried(entry));
             } else if let Some(counter) = counters.deleted.get(slot(entry.kind)) {
                 bump(counter, 1);
             }
