@@ -7,7 +7,7 @@
 mod closing;
 mod counters;
 mod cut;
-mod dated;
+mod future;
 mod gather;
 mod list;
 mod pool;

@@ -33,7 +33,7 @@ pub(crate) enum Reach {
     /// One volume is missing, damaged or archived: everything else can be done.
     Volume,
     /// The name that was chosen for a file is taken: another one helps.
-    Name,
+    OtherName,
     /// Nothing more can be done in this run: the way to the destination, this machine, the user's input or this program.
     Run,
 }
@@ -58,7 +58,7 @@ pub enum Error {
     Destination(#[from] larder_destination::Error),
     /// The destination refuses to give one file, though it gives others.
     #[error("the destination gives other files, but not this one")]
-    Withheld(#[source] Box<larder_destination::Error>),
+    FileRefused(#[source] Box<larder_destination::Error>),
     /// A volume could not be read or written.
     #[error("volume {name}")]
     Volume {
@@ -143,7 +143,7 @@ impl Error {
         match self {
             Self::Destination(error) => match error.kind() {
                 Kind::NotFound | Kind::Corrupt | Kind::Archived => Reach::Volume,
-                Kind::Exists => Reach::Name,
+                Kind::Exists => Reach::OtherName,
                 Kind::FolderMissing
                 | Kind::Denied
                 | Kind::SignInNeeded
@@ -167,7 +167,7 @@ impl Error {
                 Format::Io(_) if is_of_this_machine(source) => Reach::Run,
                 Format::Io(_) => Reach::Volume,
             },
-            Self::Withheld(_) => Reach::Volume,
+            Self::FileRefused(_) => Reach::Volume,
             Self::Known { .. }
             | Self::Catalog(_)
             | Self::Io { .. }
@@ -202,7 +202,7 @@ impl Error {
                 larder_destination::Fault::Data => Fault::Data,
                 larder_destination::Fault::Cancelled => Fault::Cancelled,
             },
-            Self::Withheld(_) => Fault::Remote,
+            Self::FileRefused(_) => Fault::Remote,
             Self::Volume { source, .. } if is_of_this_machine(source) => Fault::Environment,
             Self::Volume { .. } => Fault::Data,
             Self::Catalog(_) | Self::Io { .. } => Fault::Environment,
@@ -227,7 +227,7 @@ impl Error {
             },
             Self::Option(_) => Some("OptionValidationError"),
             Self::Cancelled => Some("Cancelled"),
-            Self::Withheld(_) => Some("RemoteFileDenied"),
+            Self::FileRefused(_) => Some("RemoteFileDenied"),
             Self::Volume { source, .. } if is_of_this_machine(source) => None,
             Self::Volume { name, .. } if is_list(name) => Some("DamagedList"),
             Self::Volume { .. } => Some("DamagedVolume"),
@@ -251,7 +251,7 @@ impl Error {
                 }
                 None => hint_for(error.kind()).into(),
             },
-            Self::Withheld(_) => {
+            Self::FileRefused(_) => {
                 "check the permissions of this file in the destination, and whether the server blocks names with its ending".into()
             }
             Self::Volume { source, .. } if is_of_this_machine(source) => {
@@ -386,7 +386,7 @@ mod tests {
             (remote(ErrorKind::NotFound), Reach::Volume),
             (remote(ErrorKind::Corrupt), Reach::Volume),
             (remote(ErrorKind::Archived), Reach::Volume),
-            (remote(ErrorKind::Exists), Reach::Name),
+            (remote(ErrorKind::Exists), Reach::OtherName),
             (remote(ErrorKind::Network), Reach::Run),
             (remote(ErrorKind::SignInNeeded), Reach::Run),
             (remote(ErrorKind::Busy(None)), Reach::Run),

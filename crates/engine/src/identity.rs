@@ -339,7 +339,7 @@ impl Settled<'_> {
     /// Whether a list can be read. One that cannot is named, once.
     pub(crate) fn is_version(&self, volume: &RemoteVolume) -> Result<bool> {
         let name = volume.name.as_str();
-        if let Some(known) = locked(&self.judged_lists).get(name) {
+        if let Some(known) = locked(&self.tried_lists).get(name) {
             return Ok(*known);
         }
         let is_version = self.is_known_list(volume)?
@@ -352,7 +352,7 @@ impl Settled<'_> {
                 }
                 Err(error) => return Err(error),
             };
-        locked(&self.judged_lists).insert(name.to_owned(), is_version);
+        locked(&self.tried_lists).insert(name.to_owned(), is_version);
         Ok(is_version)
     }
 

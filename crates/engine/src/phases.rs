@@ -38,7 +38,7 @@ pub(crate) struct Settled<'a> {
     /// Volumes that were opened before anybody wanted what is in them.
     pub(crate) opened: OpenedVolumes,
     /// Lists that were opened to see whether they are versions.
-    pub(crate) judged_lists: Mutex<HashMap<String, bool>>,
+    pub(crate) tried_lists: Mutex<HashMap<String, bool>>,
     /// Lists whose wrong entries were named.
     pub(crate) named_lists: Mutex<HashSet<String>>,
     /// Which data files were searched for blocks that no index names.
@@ -118,7 +118,7 @@ impl<'a> Listed<'a> {
             view: self.view,
             known: HashSet::new(),
             opened,
-            judged_lists: Mutex::default(),
+            tried_lists: Mutex::default(),
             named_lists: Mutex::default(),
             searched: Mutex::default(),
         };

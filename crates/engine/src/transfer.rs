@@ -227,7 +227,7 @@ impl Remote {
             Err(Error::Destination(error))
                 if *error.kind() == ErrorKind::Denied && self.gives_others(name)? =>
             {
-                return Err(Error::Withheld(Box::new(error)));
+                return Err(Error::FileRefused(Box::new(error)));
             }
             other => other?,
         };
@@ -482,7 +482,7 @@ fn retry_class(error: &Error) -> RetryClass {
     match error {
         Error::Destination(error) => error.retry_class(),
         Error::Known { .. }
-        | Error::Withheld(_)
+        | Error::FileRefused(_)
         | Error::Volume { .. }
         | Error::Catalog(_)
         | Error::Io { .. }

@@ -10,7 +10,7 @@ use larder_source::{FileKind, Root, SkipReason, Walk, WalkEntry, WalkItem, WalkO
 use larder_volume::{FileEntry, VolumeTime};
 
 use super::counters::{Counters, bump};
-use super::dated::StoredMetadata;
+use super::future::StoredMetadata;
 use super::previous::{Previous, send_full};
 use super::reader::{Shared, Worker};
 use super::store::BlockStore;
@@ -172,7 +172,7 @@ impl Ready<'_> {
             run: self,
             store,
             counters,
-            dated: StoredMetadata::new(self),
+            stored_metadata: StoredMetadata::new(self),
             jobs,
             waiting,
             presence: self.presence()?,

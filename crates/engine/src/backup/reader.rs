@@ -20,7 +20,7 @@ use larder_volume::{
 pub(crate) use self::blocks::BlockJob;
 use self::known::Stored;
 use super::counters::{Counters, bump, slot};
-use super::dated::StoredMetadata;
+use super::future::StoredMetadata;
 use super::store::BlockStore;
 use crate::notes::Presence;
 use crate::phases::Ready;
@@ -32,7 +32,7 @@ pub(crate) struct Shared<'e> {
     pub(crate) run: &'e Ready<'e>,
     pub(crate) store: &'e BlockStore<'e>,
     pub(crate) counters: &'e Counters,
-    pub(crate) dated: StoredMetadata<'e>,
+    pub(crate) stored_metadata: StoredMetadata<'e>,
     pub(crate) jobs: Sender<BlockJob>,
     pub(crate) waiting: Receiver<BlockJob>,
     /// The blocks of every unchanged entry are looked up, unless all were seen.
@@ -193,8 +193,8 @@ impl<'s, 'e> Worker<'s, 'e> {
                 true
             }
             Some(p) => {
-                let dated = &self.shared.dated;
-                dated.only_inode_time_differs(&entry.facts, p, &blob.bytes)?
+                let stored = &self.shared.stored_metadata;
+                stored.only_inode_time_differs(&entry.facts, p, &blob.bytes)?
             }
             None => false,
         };

@@ -69,7 +69,7 @@ impl Ready<'_> {
                         let hurt = harm.by_volume.entry(list).or_default();
                         hurt.versions.push(version.number);
                     }
-                    Reach::Name | Reach::Run => return Err(error),
+                    Reach::OtherName | Reach::Run => return Err(error),
                 }
             }
         }

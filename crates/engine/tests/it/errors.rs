@@ -129,7 +129,7 @@ fn errors() -> Vec<Error> {
         ),
         Error::data("MissingRemoteFiles", "2 files are missing", ""),
         refused(ErrorKind::FolderMissing).advice(advice).into(),
-        Error::Withheld(Box::new(refused(ErrorKind::Denied))),
+        Error::FileRefused(Box::new(refused(ErrorKind::Denied))),
         Error::io("/home/ann/x", system(13)),
         span.expect_err("that is no span").into(),
         Error::Cancelled,
@@ -158,7 +158,7 @@ fn name(error: &Error) -> String {
                 error.retry_class()
             )
         }
-        Error::Withheld(_) => "Withheld".to_owned(),
+        Error::FileRefused(_) => "FileRefused".to_owned(),
         Error::Volume { name, source } => {
             let kind = match source {
                 Format::Malformed { .. } => "Malformed",
