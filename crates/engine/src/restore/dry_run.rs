@@ -8,7 +8,7 @@ use larder_volume::{EntryKind, FileEntry};
 
 use super::Rules;
 use super::layout::Layout;
-use super::plan::{Cursor, Item, Mark, Plan, Source, Sources};
+use super::plan::{Cursor, Item, Mark, Origin, Origins, Plan};
 use super::selected::Selected;
 use super::target::place_of_copy;
 use crate::phases::Ready;
@@ -30,7 +30,7 @@ pub(super) fn show(
         let Some(item) = plan.items.get(number as usize) else {
             return Ok(());
         };
-        let sources = cursor.next(item, entry);
+        let origins = cursor.next(item, entry);
         let Some(place) = layout.place(&entry.path) else {
             return Ok(());
         };
@@ -49,7 +49,7 @@ pub(super) fn show(
             EntryKind::Symlink => say(format!("would create the link {}", path(0))),
             EntryKind::File => {
                 files += u64::from(!item.is(Mark::Right));
-                let from = volumes_of(plan, sources);
+                let from = volumes_of(plan, origins);
                 say(told(entry, item, &path, from.len()));
                 volumes.extend(from);
             }
@@ -85,10 +85,10 @@ fn told(entry: &FileEntry, item: &Item, path: &impl Fn(u8) -> String, volumes: u
     }
 }
 
-fn volumes_of(plan: &Plan, sources: Sources) -> BTreeSet<u32> {
-    let all = sources.first..sources.first + sources.blocks;
-    all.filter_map(|at| match plan.source(at) {
-        Source::Volume(volume) => Some(volume),
+fn volumes_of(plan: &Plan, origins: Origins) -> BTreeSet<u32> {
+    let all = origins.first..origins.first + origins.blocks;
+    all.filter_map(|at| match plan.origin(at) {
+        Origin::Volume(volume) => Some(volume),
         _ => None,
     })
     .collect()

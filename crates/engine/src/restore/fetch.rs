@@ -14,7 +14,7 @@ use larder_volume::{Format, Hash, Unpacker, VolumeName};
 
 use super::content::content_of;
 use super::job::Job;
-use super::plan::{Cursor, Mark, Share, Source};
+use super::plan::{Cursor, Mark, Origin, Share};
 use super::restoring::Restoring;
 use crate::error::Reach;
 use crate::sync::describe;
@@ -100,21 +100,21 @@ impl<'a, 'r> Batch<'a, 'r> {
             }
         }
         let mut seen: Vec<u64> = vec![0; restoring.plan.volumes.len()];
-        // For each source of an entry the volume, when it is this batch's turn.
+        // For each origin of an entry the volume, when it is this batch's turn.
         let mut turn: Vec<Option<i64>> = Vec::new();
         let mut cursor = Cursor::new(&restoring.plan, restoring.format, restoring.rules);
         restoring.selected.each(|number, entry| {
             let Some(item) = restoring.item(number) else {
                 return Ok(());
             };
-            let sources = cursor.next(item, entry);
+            let origins = cursor.next(item, entry);
             turn.clear();
-            let end = sources.metadata.map(|(at, _, _)| at + 1);
-            let end = end.unwrap_or(sources.first + sources.blocks);
+            let end = origins.metadata.map(|(at, _, _)| at + 1);
+            let end = end.unwrap_or(origins.first + origins.blocks);
             let mut earlier = Vec::new();
-            for at in sources.first..end {
+            for at in origins.first..end {
                 let mut own = None;
-                if let Source::Volume(volume) = restoring.plan.source(at)
+                if let Origin::Volume(volume) = restoring.plan.origin(at)
                     && let (Some(seen), Some(part)) =
                         (seen.get_mut(volume as usize), part.get(volume as usize))
                 {
@@ -133,27 +133,27 @@ impl<'a, 'r> Batch<'a, 'r> {
             }
             let job = u32::try_from(batch.jobs.len())
                 .map_err(|_| Error::Bug("too many files in a batch".into()))?;
-            let local = |source| {
+            let local = |origin| {
                 matches!(
-                    source,
-                    Source::Present | Source::Original | Source::Unfinished
+                    origin,
+                    Origin::Present | Origin::Original | Origin::Unfinished
                 )
             };
-            let new = Job::new(restoring, number, entry, sources, local);
+            let new = Job::new(restoring, number, entry, origins, local);
             if let Some(content) = &new.content {
                 for at in earlier {
-                    if let Ok(index) = u32::try_from(at - sources.first) {
+                    if let Ok(index) = u32::try_from(at - origins.first) {
                         content.is_there(index);
                     }
                 }
             }
             batch.jobs.push(new);
             // Metadata first: it is set before the file gets its name then.
-            if let Some((at, hash, len)) = sources.metadata {
-                let volume = turn.get(at - sources.first).copied().flatten();
+            if let Some((at, hash, len)) = origins.metadata {
+                let volume = turn.get(at - origins.first).copied().flatten();
                 batch.need(volume, &hash, len, (job, METADATA));
             }
-            if turn.iter().take(sources.blocks).all(Option::is_none) {
+            if turn.iter().take(origins.blocks).all(Option::is_none) {
                 return Ok(());
             }
             let Ok(content) = content_of(entry, &restoring.format) else {

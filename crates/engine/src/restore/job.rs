@@ -8,7 +8,7 @@ use larder_source::Step;
 use larder_volume::{EntryKind, FileEntry, Hash};
 
 use super::content_hash::ContentHash;
-use super::plan::{Item, Mark, Source, Sources};
+use super::plan::{Item, Mark, Origin, Origins};
 use super::restoring::Restoring;
 use super::target::place_of_copy;
 
@@ -43,19 +43,19 @@ pub(super) struct State {
 }
 
 impl Job {
-    /// `is_there` tells of a source whether its block is in the temporary file already.
+    /// `is_there` tells of an origin whether its block is in the temporary file already.
     pub(super) fn new(
         restoring: &Restoring<'_>,
         number: u32,
         entry: &FileEntry,
-        sources: Sources,
-        is_there: impl Fn(Source) -> bool,
+        origins: Origins,
+        is_there: impl Fn(Origin) -> bool,
     ) -> Self {
-        let content = (sources.blocks > 1 && restoring.rules.verify).then(|| {
+        let content = (origins.blocks > 1 && restoring.rules.verify).then(|| {
             restoring.take_content(number).unwrap_or_else(|| {
                 let content = Box::new(ContentHash::new(restoring.format.file_hash));
-                for index in 0..u32::try_from(sources.blocks).unwrap_or(0) {
-                    if is_there(restoring.plan.source(sources.first + index as usize)) {
+                for index in 0..u32::try_from(origins.blocks).unwrap_or(0) {
+                    if is_there(restoring.plan.origin(origins.first + index as usize)) {
                         content.is_there(index);
                     }
                 }

@@ -26,7 +26,7 @@ pub(crate) struct Item {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Mark {
-    /// The version list contradicts itself about it; it has no sources.
+    /// The version list contradicts itself about it; it has no origins.
     Refused = 1,
     /// It cannot be restored.
     Failed = 2,
@@ -62,7 +62,7 @@ impl Item {
 
 /// Where a block comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum Origin {
     /// Nothing has to be done: it is where it belongs.
     None,
     /// No volume has it.
@@ -77,7 +77,7 @@ pub(crate) enum Source {
     Volume(u32),
 }
 
-impl Source {
+impl Origin {
     fn code(self) -> u32 {
         match self {
             Self::None => u32::MAX,
@@ -105,7 +105,7 @@ impl Source {
 pub(crate) struct Plan {
     pub(crate) items: Vec<Item>,
     /// For each entry that is not refused, in order: its blocks, then its metadata blob when it is wanted.
-    sources: Vec<u32>,
+    origins: Vec<u32>,
     /// Volumes that are needed, by their numbers in the catalog.
     pub(crate) volumes: Vec<i64>,
     numbers: HashMap<i64, u32>,
@@ -138,7 +138,7 @@ impl Plan {
     pub(crate) fn new(date: String, fresh: bool) -> Self {
         Self {
             items: Vec::new(),
-            sources: Vec::new(),
+            origins: Vec::new(),
             volumes: Vec::new(),
             numbers: HashMap::new(),
             uses: Vec::new(),
@@ -147,43 +147,43 @@ impl Plan {
         }
     }
 
-    /// Number of sources so far; the place of the next one.
+    /// Number of origins so far; the place of the next one.
     pub(crate) fn end(&self) -> usize {
-        self.sources.len()
+        self.origins.len()
     }
 
-    /// Adds a source.
-    pub(crate) fn push(&mut self, source: Source) {
-        self.sources.push(source.code());
+    /// Adds an origin.
+    pub(crate) fn push(&mut self, origin: Origin) {
+        self.origins.push(origin.code());
     }
 
-    /// Changes a source.
-    pub(crate) fn set(&mut self, at: usize, source: Source) {
-        if let Some(code) = self.sources.get_mut(at) {
-            *code = source.code();
+    /// Changes an origin.
+    pub(crate) fn set(&mut self, at: usize, origin: Origin) {
+        if let Some(code) = self.origins.get_mut(at) {
+            *code = origin.code();
         }
     }
 
-    /// Sets all sources from `at` on.
-    pub(crate) fn set_rest(&mut self, at: usize, source: Source) {
-        for code in self.sources.iter_mut().skip(at) {
-            *code = source.code();
+    /// Sets all origins from `at` on.
+    pub(crate) fn set_rest(&mut self, at: usize, origin: Origin) {
+        for code in self.origins.iter_mut().skip(at) {
+            *code = origin.code();
         }
     }
 
-    /// Takes away all sources from `at` on.
+    /// Takes away all origins from `at` on.
     pub(crate) fn truncate(&mut self, at: usize) {
-        self.sources.truncate(at);
+        self.origins.truncate(at);
     }
 
-    pub(crate) fn source(&self, at: usize) -> Source {
-        self.sources
+    pub(crate) fn origin(&self, at: usize) -> Origin {
+        self.origins
             .get(at)
-            .map_or(Source::None, |code| Source::of(*code))
+            .map_or(Origin::None, |code| Origin::of(*code))
     }
 
     /// Notes that a volume is used once more, which takes about so many bytes while it is fetched.
-    pub(crate) fn use_volume(&mut self, volume: i64, bytes: u64) -> Source {
+    pub(crate) fn use_volume(&mut self, volume: i64, bytes: u64) -> Origin {
         let next = u32::try_from(self.volumes.len()).unwrap_or(u32::MAX);
         let number = *self.numbers.entry(volume).or_insert(next);
         if number == next {
@@ -194,7 +194,7 @@ impl Plan {
             uses.count += 1;
             uses.bytes += bytes;
         }
-        Source::Volume(number)
+        Origin::Volume(number)
     }
 
     /// The volumes in order, in batches whose uses take about `budget` bytes. A volume is in several batches only when
@@ -228,7 +228,7 @@ impl Plan {
     }
 }
 
-/// Goes through the sources of a plan along with its entries.
+/// Goes through the origins of a plan along with its entries.
 pub(crate) struct Cursor<'a> {
     plan: &'a Plan,
     format: Format,
@@ -236,9 +236,9 @@ pub(crate) struct Cursor<'a> {
     at: usize,
 }
 
-/// The sources of one entry.
+/// The origins of one entry.
 #[derive(Clone, Copy)]
-pub(crate) struct Sources {
+pub(crate) struct Origins {
     /// Place of the first block.
     pub(crate) first: usize,
     /// Number of blocks.
@@ -257,11 +257,11 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The sources of the next entry.
-    pub(crate) fn next(&mut self, item: &Item, entry: &FileEntry) -> Sources {
+    /// The origins of the next entry.
+    pub(crate) fn next(&mut self, item: &Item, entry: &FileEntry) -> Origins {
         let first = self.at;
         if item.is(Mark::Refused) {
-            return Sources {
+            return Origins {
                 first,
                 blocks: 0,
                 metadata: None,
@@ -276,7 +276,7 @@ impl<'a> Cursor<'a> {
         };
         let metadata = wanted_metadata(entry, &self.format, self.metadata);
         self.at = (first + blocks + usize::from(metadata.is_some())).min(self.plan.end());
-        Sources {
+        Origins {
             first,
             blocks,
             metadata: metadata.map(|(hash, len)| (first + blocks, hash, len)),
@@ -303,16 +303,16 @@ mod tests {
 
     #[test]
     fn sources_and_marks_keep_what_they_are_given() {
-        for source in [
-            Source::None,
-            Source::Lost,
-            Source::Present,
-            Source::Unfinished,
-            Source::Original,
-            Source::Volume(0),
-            Source::Volume(77),
+        for origin in [
+            Origin::None,
+            Origin::Lost,
+            Origin::Present,
+            Origin::Unfinished,
+            Origin::Original,
+            Origin::Volume(0),
+            Origin::Volume(77),
         ] {
-            assert_eq!(Source::of(source.code()), source);
+            assert_eq!(Origin::of(origin.code()), origin);
         }
         let item = Item::default();
         assert!(!item.set(Mark::Started) && item.set(Mark::Started));

@@ -9,7 +9,7 @@ use larder_volume::{EntryKind, FileEntry, Hash, Metadata, blocklist_hashes};
 
 use super::content::{content_of, metadata_block};
 use super::job::Job;
-use super::plan::{Cursor, Item, Mark, Source, Sources};
+use super::plan::{Cursor, Item, Mark, Origin, Origins};
 use super::restoring::Restoring;
 use super::target::{self, Present};
 use crate::Result;
@@ -44,8 +44,8 @@ impl<'a, 'r> Prepare<'a, 'r> {
             let Some(item) = restoring.plan.items.get(number as usize) else {
                 return Ok(());
             };
-            let sources = cursor.next(item, entry);
-            prepare.entry(number, item, entry, sources)
+            let origins = cursor.next(item, entry);
+            prepare.entry(number, item, entry, origins)
         })?;
         prepare.load_large()
     }
@@ -55,7 +55,7 @@ impl<'a, 'r> Prepare<'a, 'r> {
         number: u32,
         item: &Item,
         entry: &FileEntry,
-        sources: Sources,
+        origins: Origins,
     ) -> Result<()> {
         let restoring = self.restoring;
         let Some(place) = restoring.layout.place(&entry.path) else {
@@ -92,10 +92,10 @@ impl<'a, 'r> Prepare<'a, 'r> {
                 restoring.tally.folders.fetch_add(1, Ordering::Relaxed);
             }
             EntryKind::Symlink => {}
-            EntryKind::File => self.file(number, item, entry, &place, sources)?,
+            EntryKind::File => self.file(number, item, entry, &place, origins)?,
         }
         if !item.is(Mark::Failed) {
-            self.metadata(number, entry, sources)?;
+            self.metadata(number, entry, origins)?;
         }
         Ok(())
     }
@@ -170,11 +170,11 @@ impl<'a, 'r> Prepare<'a, 'r> {
         item: &Item,
         entry: &FileEntry,
         place: &[u8],
-        sources: Sources,
+        origins: Origins,
     ) -> Result<()> {
         let (restoring, size) = (self.restoring, entry.size);
         if item.is(Mark::Failed) {
-            self.tell_failed(entry, place, sources)?;
+            self.tell_failed(entry, place, origins)?;
             return Ok(());
         }
         if item.copy > 0 {
@@ -190,14 +190,14 @@ impl<'a, 'r> Prepare<'a, 'r> {
             restoring.done();
             return Ok(());
         }
-        let is_local = |source| matches!(source, Source::Present | Source::Original);
-        let mut blocks = sources.first..sources.first + sources.blocks;
-        let has_local = blocks.any(|at| is_local(restoring.plan.source(at)));
+        let is_local = |origin| matches!(origin, Origin::Present | Origin::Original);
+        let mut blocks = origins.first..origins.first + origins.blocks;
+        let has_local = blocks.any(|at| is_local(restoring.plan.origin(at)));
         if has_local || item.open.load(Ordering::SeqCst) == 0 {
-            let there = |source| source == Source::Unfinished;
-            let job = Job::new(restoring, number, entry, sources, there);
+            let there = |origin| origin == Origin::Unfinished;
+            let job = Job::new(restoring, number, entry, origins, there);
             if has_local {
-                self.copy_blocks(&job, entry, place, sources)?;
+                self.copy_blocks(&job, entry, place, origins)?;
             }
             if job.item(restoring).open.load(Ordering::SeqCst) == 0 {
                 restoring.finish(&job)?;
@@ -208,10 +208,10 @@ impl<'a, 'r> Prepare<'a, 'r> {
     }
 
     /// Why nothing can be written for a file: something in the way, or a block that no volume has.
-    fn tell_failed(&self, entry: &FileEntry, place: &[u8], sources: Sources) -> Result<()> {
+    fn tell_failed(&self, entry: &FileEntry, place: &[u8], origins: Origins) -> Result<()> {
         let restoring = self.restoring;
-        let lost = (sources.first..sources.first + sources.blocks)
-            .any(|at| restoring.plan.source(at) == Source::Lost);
+        let lost = (origins.first..origins.first + origins.blocks)
+            .any(|at| restoring.plan.origin(at) == Origin::Lost);
         if lost {
             restoring.remote_failure(entry, "a part of its content is in no data file any more");
             return Ok(());
@@ -244,7 +244,7 @@ impl<'a, 'r> Prepare<'a, 'r> {
         job: &Job,
         entry: &FileEntry,
         place: &[u8],
-        sources: Sources,
+        origins: Origins,
     ) -> Result<()> {
         let restoring = self.restoring;
         let mut old = None;
@@ -257,9 +257,9 @@ impl<'a, 'r> Prepare<'a, 'r> {
             return Ok(());
         };
         let read = restoring.ready.each_block(content, |index, hash, len| {
-            let file = match restoring.plan.source(sources.first + index as usize) {
-                Source::Present => old.as_ref(),
-                Source::Original => original.as_ref(),
+            let file = match restoring.plan.origin(origins.first + index as usize) {
+                Origin::Present => old.as_ref(),
+                Origin::Original => original.as_ref(),
                 _ => return Ok(()),
             };
             let at = u64::from(index) * restoring.format.blocksize;
@@ -283,7 +283,7 @@ impl<'a, 'r> Prepare<'a, 'r> {
     }
 
     /// Tells of metadata that is lost, and takes note of that in several blocks.
-    fn metadata(&mut self, number: u32, entry: &FileEntry, sources: Sources) -> Result<()> {
+    fn metadata(&mut self, number: u32, entry: &FileEntry, origins: Origins) -> Result<()> {
         let restoring = self.restoring;
         let is_wanted = restoring.rules.metadata || entry.kind == EntryKind::Symlink;
         if !is_wanted || entry.metahash.is_none() {
@@ -292,8 +292,8 @@ impl<'a, 'r> Prepare<'a, 'r> {
             }
             return Ok(());
         }
-        match sources.metadata {
-            Some((at, _, _)) if restoring.plan.source(at) == Source::Lost => {
+        match origins.metadata {
+            Some((at, _, _)) if restoring.plan.origin(at) == Origin::Lost => {
                 restoring.lose_metadata(entry.kind, &entry.path);
             }
             Some(_) => {}

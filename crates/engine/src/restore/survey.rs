@@ -9,7 +9,7 @@ use larder_volume::{Blocks, EntryKind, FileEntry, Format, Hash};
 use super::Rules;
 use super::content::{block_count, content_of};
 use super::layout::Layout;
-use super::plan::{Item, Mark, Plan, Source, wanted_metadata};
+use super::plan::{Item, Mark, Origin, Plan, wanted_metadata};
 use super::selected::Selected;
 use super::target::{self, Present};
 use crate::Result;
@@ -160,15 +160,15 @@ impl Survey<'_> {
                 })
             };
             if has(old.map(|(file, _)| file)) {
-                self.plan.push(Source::Present);
+                self.plan.push(Origin::Present);
                 return Ok(());
             }
             is_right = false;
             if has(unfinished.as_ref()) {
                 is_resumed = true;
-                self.plan.push(Source::Unfinished);
+                self.plan.push(Origin::Unfinished);
             } else if has(original.as_ref()) {
-                self.plan.push(Source::Original);
+                self.plan.push(Origin::Original);
             } else {
                 self.want(number, Kind::Content, hash, len, bytes);
                 if self.wanted.len() >= LOOKED_UP {
@@ -233,7 +233,7 @@ impl Survey<'_> {
     /// Nothing of a file has to be fetched after all.
     fn forget(&mut self, number: u32, start: usize) {
         self.wanted.retain(|wanted| wanted.item != number);
-        self.plan.set_rest(start, Source::None);
+        self.plan.set_rest(start, Origin::None);
         if let Some(item) = self.plan.items.get_mut(number as usize) {
             *item.open.get_mut() = 0;
         }
@@ -248,7 +248,7 @@ impl Survey<'_> {
             kind,
             bytes,
         });
-        self.plan.push(Source::None);
+        self.plan.push(Origin::None);
     }
 
     /// Finds the volumes of the blocks that wait for that.
@@ -257,11 +257,11 @@ impl Survey<'_> {
         let keys: Vec<(Hash, u64)> = wanted.iter().map(|w| (w.hash, w.len)).collect();
         let volumes = self.ready.find_or_search(&keys)?;
         for (wanted, volume) in wanted.into_iter().zip(volumes) {
-            let source = match volume {
+            let origin = match volume {
                 Some(volume) => self.plan.use_volume(volume, wanted.bytes),
-                None => Source::Lost,
+                None => Origin::Lost,
             };
-            self.plan.set(wanted.at, source);
+            self.plan.set(wanted.at, origin);
             if wanted.kind == Kind::Content
                 && let Some(item) = self.plan.items.get_mut(wanted.item as usize)
             {
