@@ -4,9 +4,8 @@ use std::sync::atomic::Ordering;
 
 use larder_volume::EntryKind;
 
-use super::prepare::parent;
 use super::restoring::{Record, Restoring};
-use super::target;
+use super::target::{self, parent};
 use crate::Result;
 
 impl Restoring<'_> {

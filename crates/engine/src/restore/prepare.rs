@@ -1,17 +1,16 @@
 //! The first steps that change the target: folders, then the files that need nothing from a volume.
 
 use std::collections::HashMap;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
-use larder_source::{Restore, Step, write_sparse};
+use larder_source::Restore;
 use larder_volume::{EntryKind, FileEntry, Hash, Metadata, blocklist_hashes};
 
 use super::content::{content_of, metadata_block};
 use super::job::Job;
 use super::plan::{Cursor, Item, Mark, Origin, Origins};
 use super::restoring::Restoring;
-use super::target::{self, Present};
+use super::target::{self, Present, parent};
 use crate::Result;
 
 /// Goes through all entries once.
@@ -366,28 +365,6 @@ impl<'a, 'r> Prepare<'a, 'r> {
             restoring.keep_metadata(number, &entry, &bytes)?;
         }
         Ok(())
-    }
-}
-
-/// The folder that an entry lies in; `None` for the target folder itself.
-pub(super) fn parent(place: &[u8]) -> Option<&[u8]> {
-    let at = place.iter().rposition(|b| *b == b'/')?;
-    place.get(..at)
-}
-
-/// Writes a block into a temporary file. Where nothing was written before, zeros become holes.
-pub(super) fn write_block(
-    restoring: &Restoring<'_>,
-    job: &Job,
-    file: &std::fs::File,
-    at: u64,
-    bytes: &[u8],
-) -> std::io::Result<()> {
-    restoring.root.watch(Step::Write, &job.path)?;
-    if job.item(restoring).is(Mark::Resumes) {
-        file.write_all_at(bytes, at)
-    } else {
-        write_sparse(file, bytes, at)
     }
 }
 

@@ -1,12 +1,14 @@
 //! A running restore: what all threads share, and what is said about single entries.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use larder_catalog::VolumeRow;
-use larder_source::{Replace, Restore, Step, TargetRoot};
+use larder_source::{Replace, Restore, Step, TargetRoot, write_sparse};
 use larder_volume::{ArchiveReader, EntryKind, FileEntry, Format, Metadata};
 
 use super::content_hash::{ContentHash, rest_of_file};
@@ -14,7 +16,7 @@ use super::job::{Job, State};
 use super::layout::Layout;
 use super::open_files::OpenFiles;
 use super::plan::{Item, Mark, Plan};
-use super::prepare::{Prepare, write_block};
+use super::prepare::Prepare;
 use super::selected::Selected;
 use super::spool::{Kept, Spool};
 use super::{Rules, Tally, target};
@@ -321,7 +323,7 @@ impl<'a> Restoring<'a> {
         let at = u64::from(index) * self.format.blocksize;
         let written = job
             .file(self)
-            .and_then(|file| write_block(self, job, &file, at, bytes));
+            .and_then(|file| self.write_at(job, &file, at, bytes));
         match written {
             Ok(()) => {
                 if let Some(content) = &job.content {
@@ -333,6 +335,15 @@ impl<'a> Restoring<'a> {
                 Ok(())
             }
             Err(error) => self.fail_local(job, &error),
+        }
+    }
+
+    /// Writes into a temporary file. Where nothing was written before, zeros become holes.
+    fn write_at(&self, job: &Job, file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.root.watch(Step::Write, &job.path)?;
+        match job.item(self).is(Mark::Resumes) {
+            true => file.write_all_at(bytes, at),
+            false => write_sparse(file, bytes, at),
         }
     }
 

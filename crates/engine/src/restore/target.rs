@@ -134,6 +134,12 @@ pub(crate) fn place_of_copy(place: &[u8], date: &str, copy: u8) -> Vec<u8> {
     [folder, stem, middle.as_bytes(), ending].concat()
 }
 
+/// The folder that an entry lies in; `None` for the target folder itself.
+pub(super) fn parent(place: &[u8]) -> Option<&[u8]> {
+    let at = place.iter().rposition(|b| *b == b'/')?;
+    place.get(..at)
+}
+
 /// The first bytes of a name, not ending within a character.
 fn cut(name: &[u8], most: usize) -> &[u8] {
     let is_within = |at: usize| name.get(at).is_some_and(|byte| byte & 0xC0 == 0x80);
