@@ -282,7 +282,7 @@ impl Crypt {
 }
 
 /// True when volumes with this extension can be decrypted at all.
-pub(crate) fn is_known(extension: Option<&str>) -> bool {
+pub(crate) fn is_supported(extension: Option<&str>) -> bool {
     module(extension).is_ok()
 }
 

@@ -157,7 +157,7 @@ impl<'e> BlockStore<'e> {
     }
 
     /// True when the block is stored already, as far as is known whole, or on its way.
-    pub(crate) fn is_known(&self, hash: Hash, size: u64) -> Result<bool> {
+    pub(crate) fn has(&self, hash: Hash, size: u64) -> Result<bool> {
         let index = self.lock_index();
         if index.is_pending(&hash, size) {
             return Ok(true);

@@ -69,7 +69,8 @@ impl Run {
             view.folded = names.map(|n| (n.to_ascii_lowercase(), n.clone())).collect();
         }
         // A set of which nothing can be read is no heap of strays: it gets its own error.
-        let is_stray = |volume: &RemoteVolume| !crate::crypt::is_known(volume.name.encryption());
+        let is_stray =
+            |volume: &RemoteVolume| !crate::crypt::is_supported(volume.name.encryption());
         if !view.volumes.values().all(is_stray) {
             let strays = view.volumes.extract_if(|_, volume| is_stray(volume));
             view.strays = strays.map(|(name, _)| name).collect();

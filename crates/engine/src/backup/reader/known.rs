@@ -58,7 +58,7 @@ impl Worker<'_, '_> {
         }
         if lists.is_empty() {
             return Ok(match only {
-                Some(hash) if store.is_known(hash, size)? => Stored::Whole,
+                Some(hash) if store.has(hash, size)? => Stored::Whole,
                 Some(_) => Stored::NotAll,
                 None => Stored::Unclear,
             });
@@ -68,7 +68,7 @@ impl Worker<'_, '_> {
         for list in lists {
             let mut is_held = false;
             for (len, _) in run.catalog(|c| c.find_blocks_by_hash(list))? {
-                is_held |= store.is_known(*list, len)?;
+                is_held |= store.has(*list, len)?;
             }
             if !is_held {
                 return Ok(Stored::NotAll);
@@ -84,7 +84,7 @@ impl Worker<'_, '_> {
                 };
                 let len = left.min(store.format.blocksize);
                 left -= len;
-                if stored == Stored::Whole && !store.is_known(hash, len)? {
+                if stored == Stored::Whole && !store.has(hash, len)? {
                     return Ok(Stored::NotAll);
                 }
             }
