@@ -40,12 +40,15 @@ pub struct Dialect {
     /// pages.
     pub page: Option<fn(usize) -> Answer>,
     /// Refusals in the service's own words, for the cases that ask for a kind of error.
-    pub says: &'static [(Operation, ErrorKind, fn() -> Answer)],
+    pub says: &'static [Saying],
     /// Kinds that are right for a status besides the usual ones.
     pub also: &'static [(Operation, u16, ErrorKind)],
     /// Cases that do not apply: on each line the name of one (`get: cut`), a bar and the reason.
     pub skips: &'static str,
 }
+
+/// A verb, the kind of error it is to end with, and the answer that says so.
+pub type Saying = (Operation, ErrorKind, fn() -> Answer);
 
 /// Options that a URL gets: time-outs of a second, and a bound of whole listings, in which pauses are made.
 pub const TIMEOUTS: &str = "short-timeout=1&read-write-timeout=1&list-timeout=6";
