@@ -41,7 +41,7 @@ missed=0
 run() {
     local label=$1 verb=$2 watcher file name
     shift 2
-    python3 "$prove/watch_files.py" "$larder" "$work/largest" "$work/tree" "$work/destination" "$work/restored" &
+    python3 "$prove/watch_files.py" "$larder" "$work/largest" "$work/tree" "$work/destination" "$work/restored" "$log" &
     watcher=$!
     measured "$label" "$larder" "$verb" "file://$work/destination" "$@" --passphrase="$passphrase" \
         --dbpath="$work/state/catalog.sqlite"
