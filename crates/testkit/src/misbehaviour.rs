@@ -32,14 +32,13 @@ pub struct Dialect {
     /// The verb whose main request this is, by method, path, query and headers; `None` for what goes along with it, such
     /// as signing in.
     pub verb: fn(&Request) -> Option<Operation>,
-    /// The good answer, where [`usual`] is not it.
-    pub good: fn(&Request) -> Option<Answer>,
-    /// A refusal in the words of the service, with a reason for people.
-    pub refusal: fn(u16, &str) -> Answer,
-    /// A good page of a listing, without files, that names a further page by this number; `None` for a protocol without
-    /// pages.
-    pub page: Option<fn(usize) -> Answer>,
-    /// Refusals in the service's own words, for the cases that ask for a kind of error.
+    /// The good answer to a request and what `verb` makes of it, where [`usual`] is not it.
+    pub good: fn(Option<Operation>, &Request) -> Option<Answer>,
+    /// A refusal by status, the service's code for it (empty: the status says it all) and a reason for people.
+    pub refusal: fn(u16, &str, &str) -> Answer,
+    /// A good page of a listing, without files, that names this as the next one; `None` for a protocol without pages.
+    pub page: Option<fn(&str) -> Answer>,
+    /// How the service says it, for the cases that ask for a kind of error.
     pub says: &'static [Saying],
     /// Kinds that are right for a status besides the usual ones.
     pub also: &'static [(Operation, u16, ErrorKind)],
@@ -47,8 +46,8 @@ pub struct Dialect {
     pub skips: &'static str,
 }
 
-/// A verb, the kind of error it is to end with, and the answer that says so.
-pub type Saying = (Operation, ErrorKind, fn() -> Answer);
+/// A verb, the kind of error it is to end with, and the status and code of the refusal that says so.
+pub type Saying = (Operation, ErrorKind, u16, &'static str);
 
 /// Options that a URL gets: time-outs of a second, and a bound of whole listings, in which pauses are made.
 pub const TIMEOUTS: &str = "short-timeout=1&read-write-timeout=1&list-timeout=6";
@@ -225,8 +224,8 @@ enum Effect {
     Trouble(Trouble),
     /// Pages that name a further one, from so many different ones; 0 is a new one each time.
     Pages(usize),
-    /// This answer.
-    Says(fn() -> Answer),
+    /// A refusal with this status and code.
+    Says(u16, &'static str),
 }
 
 /// Answers as the dialect does, unless something is ordered.
@@ -247,10 +246,10 @@ impl Simulator for Ordered {
         }
         if let Some(order) = lock(&self.order).as_mut()
             && verb == Some(order.verb)
-            && let Effect::Says(answer) = order.effect
+            && let Effect::Says(status, code) = order.effect
         {
             order.applied += 1;
-            return answer();
+            return (self.dialect.refusal)(status, code, "no.");
         }
         if verb == Some(Operation::List)
             && let Some(order) = lock(&self.order).as_mut()
@@ -262,14 +261,14 @@ impl Simulator for Ordered {
                 different => order.applied % different,
             };
             if let Some(page) = self.dialect.page {
-                return page(number);
+                return page(&number.to_string());
             }
         }
-        (self.dialect.good)(request).unwrap_or_else(|| usual(request))
+        (self.dialect.good)(verb, request).unwrap_or_else(|| usual(request))
     }
 
     fn refusal(&self, _: &Request, status: u16, reason: &str) -> Answer {
-        (self.dialect.refusal)(status, reason)
+        (self.dialect.refusal)(status, "", reason)
     }
 
     fn trouble(&self, request: &Request) -> Option<Trouble> {

@@ -137,13 +137,13 @@ impl Case {
             bench.order(self.verb, usize::MAX, Effect::Pages(pages));
         } else if let What::Says(kind) = self.what {
             let says = bench.order.dialect.says.iter();
-            let mut says = says.filter(|(verb, says, _)| *verb == self.verb && says == kind);
-            let Some((_, _, answer)) = says.next() else {
+            let mut says = says.filter(|(verb, says, ..)| *verb == self.verb && says == kind);
+            let Some((_, _, status, code)) = says.next() else {
                 return Err(format!(
                     "the dialect has no words for {kind:?}, nor a reason in skips"
                 ));
             };
-            bench.order(self.verb, usize::MAX, Effect::Says(*answer));
+            bench.order(self.verb, usize::MAX, Effect::Says(*status, code));
         } else if let Some((times, trouble)) = self.trouble(bench) {
             bench.order(self.verb, times, Effect::Trouble(trouble));
         }

@@ -1,20 +1,26 @@
 //! The protocol of S3 for the suite of troubles.
 
-use larder_destination::{ErrorKind, Operation};
+use larder_destination::ErrorKind;
+use larder_destination::Operation::{CreateFolder, Delete, Get, List, Put};
 use larder_testkit::misbehaviour::{self, Dialect};
-use larder_testkit::simulators::{Answer, Request};
+use larder_testkit::simulators::Answer;
 
 static S3: Dialect = Dialect {
     provider: &larder_s3::PROVIDER,
     url: "s3://AKID:SECRETkey@bkt/p?s3-server-name={server}",
     secrets: &["SECRETkey"],
-    verb,
-    good: |request| {
-        let file = "<Contents><Key>p/a</Key><Size>1</Size></Contents>";
-        (verb(request) == Some(Operation::List)).then(|| list("", file))
+    verb: |request| match (request.method.as_str(), request.path.as_str()) {
+        ("GET", "/bkt" | "/bkt/") => Some(List),
+        ("GET", _) => Some(Get),
+        ("PUT", "/bkt" | "/bkt/") => Some(CreateFolder),
+        ("PUT", _) => Some(Put),
+        ("DELETE", _) => Some(Delete),
+        _ => None,
     },
-    refusal: |status, message| {
+    good: |verb, _| (verb == Some(List)).then(|| list("", FILE)),
+    refusal: |status, code, message| {
         let code = match status {
+            _ if !code.is_empty() => code,
             403 => "AccessDenied",
             404 => "NoSuchBucket",
             409 => "OperationAborted",
@@ -22,42 +28,21 @@ static S3: Dialect = Dialect {
             500 => "InternalError",
             _ => "InvalidRequest",
         };
-        error(status, code, message)
+        let text = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
+        Answer::text(status, "application/xml", text)
     },
-    page: Some(|next| list(&next.to_string(), "")),
+    page: Some(|next| list(next, "")),
     says: &[
-        (Operation::Get, ErrorKind::Archived, || {
-            error(403, "InvalidObjectState", "no")
-        }),
-        (Operation::Put, ErrorKind::Quota, || {
-            error(403, "QuotaExceeded", "no")
-        }),
-        (Operation::CreateFolder, ErrorKind::Denied, || {
-            error(403, "AccessDenied", "no")
-        }),
-        (Operation::CreateFolder, ErrorKind::Exists, || {
-            error(409, "BucketAlreadyExists", "no")
-        }),
+        (Get, ErrorKind::Archived, 403, "InvalidObjectState"),
+        (Put, ErrorKind::Quota, 403, "QuotaExceeded"),
+        (CreateFolder, ErrorKind::Denied, 403, "AccessDenied"),
+        (CreateFolder, ErrorKind::Exists, 409, "BucketAlreadyExists"),
     ],
     also: &[],
     skips: "delete: locked | object locks need versions, and a delete then only adds a marker",
 };
 
-fn error(status: u16, code: &str, message: &str) -> Answer {
-    let text = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
-    Answer::text(status, "application/xml", text)
-}
-
-fn verb(request: &Request) -> Option<Operation> {
-    Some(match (request.method.as_str(), request.path.as_str()) {
-        ("GET", "/bkt" | "/bkt/") => Operation::List,
-        ("GET", _) => Operation::Get,
-        ("PUT", "/bkt" | "/bkt/") => Operation::CreateFolder,
-        ("PUT", _) => Operation::Put,
-        ("DELETE", _) => Operation::Delete,
-        _ => return None,
-    })
-}
+const FILE: &str = "<Contents><Key>p/a</Key><Size>1</Size></Contents>";
 
 fn list(next: &str, files: &str) -> Answer {
     let is_more = !next.is_empty();

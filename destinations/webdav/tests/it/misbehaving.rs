@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use larder_destination::{Body, ErrorKind, Existing, Operation, Result, RetryClass};
 use larder_testkit::simulators::{Answer, Fault, Request, Server, Simulator, Trouble};
 
-use crate::{Test, kind, names, open};
+use crate::{Test, kind, multistatus, names, open};
 
 /// A folder `/d/` with files in it, on a server that can be told to lack verbs.
 #[derive(Default)]
@@ -30,26 +30,18 @@ impl Folder {
     }
 
     fn listing(&self, name: Option<&str>) -> Answer {
-        let entry = |href: &str, kind: &str| {
-            format!(
-                "<d:response><d:href>{href}</d:href><d:propstat><d:prop>{kind}</d:prop>\
-                 <d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response>"
-            )
-        };
-        let mut text = "<d:multistatus xmlns:d=\"DAV:\">".to_owned();
+        let mut entries = Vec::new();
         if name.is_none() {
-            text += &entry(
-                "http://proxy.example/d/",
-                "<d:resourcetype><d:collection/></d:resourcetype>",
-            );
+            let folder = "<d:resourcetype><d:collection/></d:resourcetype>";
+            entries.push(("http://proxy.example/d/".to_owned(), folder.to_owned()));
         }
         for (known, content) in self.files().iter() {
             if name.is_none_or(|name| name == known) {
                 let len = format!("<d:getcontentlength>{}</d:getcontentlength>", content.len());
-                text += &entry(&format!("/d/{known}"), &len);
+                entries.push((format!("/d/{known}"), len));
             }
         }
-        Answer::text(207, "application/xml", text + "</d:multistatus>")
+        multistatus(&entries)
     }
 }
 
