@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use larder_options::Secret;
@@ -54,31 +54,47 @@ impl Clock for SystemClock {
 
 /// A clock that stands still until it is set or waited for (each pause is a second); for tests.
 #[derive(Debug, Default)]
-pub struct FixedClock(AtomicU64);
+pub struct FixedClock {
+    seconds: AtomicU64,
+    zone: OnceLock<jiff::tz::TimeZone>,
+}
 
 impl FixedClock {
     /// A clock showing `seconds` since 1970.
     #[must_use]
     pub fn new(seconds: u64) -> Self {
-        Self(AtomicU64::new(seconds))
+        Self {
+            seconds: AtomicU64::new(seconds),
+            zone: OnceLock::new(),
+        }
     }
 
     /// Sets the clock to `seconds` since 1970.
     pub fn set(&self, seconds: u64) {
-        self.0.store(seconds, Ordering::SeqCst);
+        self.seconds.store(seconds, Ordering::SeqCst);
+    }
+
+    /// Sets the time zone, which is UTC before. The first one stays.
+    pub fn set_zone(&self, zone: jiff::tz::TimeZone) {
+        self.zone.get_or_init(|| zone);
     }
 }
 
 impl Clock for FixedClock {
     fn now(&self) -> (i64, u32) {
         (
-            i64::try_from(self.0.load(Ordering::SeqCst)).unwrap_or(i64::MAX),
+            i64::try_from(self.seconds.load(Ordering::SeqCst)).unwrap_or(i64::MAX),
             0,
         )
     }
 
+    fn zone(&self) -> jiff::tz::TimeZone {
+        let zone = self.zone.get().cloned();
+        zone.unwrap_or(jiff::tz::TimeZone::UTC)
+    }
+
     fn pause(&self, _: Duration) {
-        self.0.fetch_add(1, Ordering::SeqCst);
+        self.seconds.fetch_add(1, Ordering::SeqCst);
     }
 }
 

@@ -127,6 +127,28 @@ fn all_versions_are_restored_side_by_side() {
 }
 
 #[test]
+fn two_versions_of_one_local_time_are_restored_into_two_folders() {
+    let mut rig = Rig::new();
+    let zone = jiff::tz::TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+    rig.clock.set_zone(zone);
+    // 25 October 2026, 02:30 in summer time; an hour later it is 02:30 again.
+    let first = 1_792_888_200;
+    for (time, content) in [(first, "first"), (first + 3600, "second")] {
+        // A backup waits for a second.
+        rig.clock.set(time - 1);
+        rig.write("file", content);
+        rig.backup();
+    }
+    rig.set("restore-all-files", "true");
+    let target = rig.temp.path().join("all");
+    restore(&mut rig, &[], Some(&target)).unwrap();
+    for (folder, content) in [("20261025-023000", "first"), ("20261025-023000+", "second")] {
+        let file = target.join(folder).join("file");
+        assert_eq!(std::fs::read_to_string(file).unwrap(), content, "{folder}");
+    }
+}
+
+#[test]
 fn a_damaged_list_does_not_keep_other_versions_from_being_restored() {
     let mut rig = two_versions();
     rig.set("restore-all-files", "true");
