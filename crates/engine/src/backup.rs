@@ -18,10 +18,12 @@ mod time;
 
 use std::sync::atomic::Ordering;
 
-use larder_catalog::EntryWriter;
+use larder_catalog::{EntryWriter, FilesetRow};
 use larder_options::engine as opt;
 use larder_source::{OwnDatabases, Root, WalkOptions};
-use larder_volume::{BlockVolume, Compression, EncryptionKind, PackMethod, VolumeKind, VolumeName};
+use larder_volume::{
+    BlockVolume, Compression, EncryptionKind, PackMethod, VolumeKind, VolumeName, VolumeTime,
+};
 
 use self::closing::ListSent;
 use self::counters::Counters;
@@ -118,13 +120,7 @@ impl Ready<'_> {
             .any(|counter| counter.load(Ordering::Relaxed) > 0);
         let newest = self.catalog(|c| c.filesets())?.into_iter().next();
         let previous_was_partial = newest.as_ref().is_some_and(|newest| !newest.is_full);
-        // A newest list that cannot be read is no version to rest on.
-        let newest_is_unread = self
-            .view
-            .lists()
-            .iter()
-            .find(|(listed, _)| *listed < time)
-            .is_some_and(|(time, _)| newest.is_none_or(|newest| newest.time != time.0));
+        let newest_is_unread = self.newest_is_unread(newest.as_ref(), time)?;
         let write = (changed
             || self.settings.upload_unchanged
             || previous_was_partial
@@ -173,6 +169,17 @@ impl Ready<'_> {
         }
         let test = self.after_backup(&stored, write);
         Ok(self.backup_report(&counters, version, test, false))
+    }
+
+    /// True when the list of the newest version before `time` cannot be read, so that it is no version to rest on:
+    /// either that of the catalog is an older one, or it was found damaged since it was read.
+    fn newest_is_unread(&self, newest: Option<&FilesetRow>, time: VolumeTime) -> Result<bool> {
+        let lists = self.view.lists();
+        let Some((listed, volume)) = lists.iter().find(|(listed, _)| *listed < time) else {
+            return Ok(false);
+        };
+        Ok(newest.is_none_or(|newest| newest.time != listed.0)
+            || self.catalog(|c| c.has_loss(volume.name.as_str()))?)
     }
 
     /// Says once, before the first write to a set of another program, what that program has to do afterwards: its local

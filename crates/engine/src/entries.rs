@@ -45,7 +45,8 @@ impl Settled<'_> {
                 },
             ));
         }
-        self.fetch_volume(&volume.name, volume.size, known.and_then(|row| row.hash))
+        let hash = known.and_then(|row| row.hash);
+        self.noting_damage(name, self.fetch_volume(&volume.name, volume.size, hash))
     }
 
     /// Reads the entries of a fetched version list one after the other. A wrong entry is reported, once in
@@ -109,14 +110,16 @@ impl Settled<'_> {
         cancel: &Cancel,
         mut work: impl FnMut(FileEntry) -> Result<()>,
     ) -> Result<u64> {
-        let entry = filelist_of(archive, name)?;
+        let entry = self.noting_damage(name, filelist_of(archive, name))?;
         let mut reader = FileListReader::open(archive.stream(entry).in_volume(name)?);
         let mut wrong = 0_u64;
         while let Some(item) = reader.next() {
             cancel.check()?;
             match item {
                 Ok(entry) => work(entry)?,
-                Err(error) if reader.is_damaged() => return Err(Error::volume(name, error)),
+                Err(error) if reader.is_damaged() => {
+                    return self.noting_damage(name, Err(Error::volume(name, error)));
+                }
                 Err(error) => {
                     wrong += 1;
                     if wrong_ones == WrongOnes::Told && wrong <= NAMED_ENTRIES {
@@ -132,6 +135,11 @@ impl Settled<'_> {
                 "DamagedEntry",
                 format!("{name}: {} left out too", counted(more, "more wrong entry")),
             );
+        }
+        // It was fetched with its right hash, and nothing is wrong with it any more.
+        let is_whole = wrong == 0 && !self.settings.skip_file_hash_checks;
+        if is_whole && self.catalog(|c| c.has_loss(name))? {
+            self.forget_loss(name)?;
         }
         Ok(wrong)
     }

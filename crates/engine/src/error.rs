@@ -191,6 +191,12 @@ impl Error {
         }
     }
 
+    /// True when a volume came and is not what was stored. One that could not be had may come the next time.
+    #[must_use]
+    pub(crate) fn is_wrong_content(&self) -> bool {
+        matches!(self, Self::Volume { .. }) && self.is_damage()
+    }
+
     /// Who has to act.
     #[must_use]
     pub fn fault(&self) -> Fault {

@@ -2,17 +2,20 @@
 //!
 //! A data volume is a loss while versions use blocks of it that no other volume holds. It is mended when it comes back,
 //! when a backup stored the blocks again, or when no version uses them any more. A version list is a loss until it
-//! comes back or `repair` was told of it.
+//! comes back, or is gone and `repair` was told of it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use larder_catalog::{Catalog, Loss, LossKind, VolumeRow};
-use larder_volume::{BlockVolume, Hash, VolumeKind, VolumeTime};
+use larder_volume::{BlockVolume, Hash, VolumeKind, VolumeName, VolumeTime};
 
 use crate::Result;
 use crate::error::Reach;
 use crate::missing::WholeLists;
+use crate::notes::Presence;
 use crate::phases::Settled;
+use crate::settle::is_stored;
+use crate::sync::describe;
 use crate::words::counted;
 
 /// Losses that are named one by one; the rest is counted.
@@ -37,14 +40,76 @@ impl Settled<'_> {
         row: &VolumeRow,
         what: LossKind,
     ) -> larder_catalog::Result<()> {
-        let version = match row.kind {
-            VolumeKind::List => {
-                let of_it = catalog.filesets()?.into_iter().find(|f| f.volume == row.id);
-                of_it.map(|fileset| fileset.time)
-            }
-            VolumeKind::Blocks | VolumeKind::Index => None,
+        let loss = self.loss(row, what, version_of(catalog, row)?);
+        catalog.add_loss(&loss, &catalog.blocks_of_volume(row.id)?)
+    }
+
+    /// Notes that a stored volume was read and is not what was stored, so that every run tells of it. Of a data volume
+    /// that are the blocks that cannot be had from it, when no other holds them: the next backup stores them again. An
+    /// index is no loss, since it says nothing that is not in other volumes.
+    pub(crate) fn note_damage(
+        &self,
+        row: &VolumeRow,
+        detail: String,
+        blocks: &[(Hash, u64)],
+    ) -> Result<()> {
+        let is_loss = match row.kind {
+            VolumeKind::List => true,
+            VolumeKind::Index => false,
+            VolumeKind::Blocks => self.is_missed(row, blocks)?,
         };
-        let loss = Loss {
+        if !is_loss {
+            return Ok(());
+        }
+        let version = self.catalog(|c| version_of(c, row))?;
+        self.durable(|c| {
+            if row.kind == VolumeKind::Blocks {
+                Presence::InDoubt.note(c)?;
+            }
+            // The name stands before it whenever it is told.
+            let detail = detail.strip_prefix("volume ").unwrap_or(&detail);
+            let detail = detail.strip_prefix(row.name.as_str()).unwrap_or(detail);
+            let what = LossKind::Damaged(detail.trim_start_matches(": ").to_owned());
+            let loss = self.loss(row, what, version);
+            // What is known already of one that was found damaged before stays known.
+            let mut all: BTreeSet<(Hash, u64)> = c.lost_blocks(&row.name)?.into_iter().collect();
+            all.extend(blocks.iter().copied());
+            c.add_loss(&loss, &all.into_iter().collect::<Vec<_>>())
+        })
+    }
+
+    /// The same for some blocks of a data volume, by their hashes.
+    pub(crate) fn note_damaged_blocks(
+        &self,
+        row: &VolumeRow,
+        detail: String,
+        hashes: impl IntoIterator<Item = Hash>,
+    ) -> Result<()> {
+        let hashes: BTreeSet<Hash> = hashes.into_iter().collect();
+        let mut blocks = self.blocks_of(row)?;
+        blocks.retain(|(hash, _)| hashes.contains(hash));
+        self.note_damage(row, detail, &blocks)
+    }
+
+    /// The blocks that a data volume is known to hold.
+    pub(crate) fn blocks_of(&self, row: &VolumeRow) -> Result<Vec<(Hash, u64)>> {
+        let blocks = self.catalog(|c| c.blocks_of_volume(row.id))?;
+        Ok(blocks.iter().collect())
+    }
+
+    /// True when no other volume has one of these blocks of a volume.
+    fn is_missed(&self, row: &VolumeRow, blocks: &[(Hash, u64)]) -> Result<bool> {
+        for (hash, size) in blocks {
+            let holders = self.catalog(|c| c.volumes_of_block(hash, *size))?;
+            if holders.iter().all(|holder| *holder == row.id) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn loss(&self, row: &VolumeRow, what: LossKind, version: Option<i64>) -> Loss {
+        Loss {
             name: row.name.clone(),
             kind: row.kind,
             what,
@@ -53,8 +118,20 @@ impl Settled<'_> {
             hash: row.hash,
             version,
             files: None,
-        };
-        catalog.add_loss(&loss, &catalog.blocks_of_volume(row.id)?)
+        }
+    }
+
+    /// Passes on what reading a version list of this backup gave, and notes wrong content.
+    pub(crate) fn noting_damage<T>(&self, list: &str, read: Result<T>) -> Result<T> {
+        if let Err(error) = &read
+            && error.is_wrong_content()
+            && let Some(row) = self.catalog(|c| c.volume_named(list))?
+            // What was never read from here may be no version at all.
+            && is_stored(&row)
+        {
+            self.note_damage(&row, describe(error), &[])?;
+        }
+        read
     }
 
     /// Forgets losses that are mended and gives the others with what they cost. Lists are read only when the cost of a
@@ -171,10 +248,11 @@ impl Settled<'_> {
         Ok(lasting.map(|loss| loss.name).collect())
     }
 
-    /// True when a volume that was gone or had another length is listed as it was.
+    /// True when a volume that was gone or had another length is listed as it was, and when a damaged list was deleted
+    /// by a program that may delete versions.
     fn is_back(&self, loss: &Loss) -> bool {
         if matches!(loss.what, LossKind::Damaged(_)) {
-            return false;
+            return loss.kind == VolumeKind::List && self.view.find(&loss.name).is_none();
         }
         self.view.find(&loss.name).is_some_and(|found| {
             found.size.is_none() || loss.size.is_none() || found.size == loss.size
@@ -294,12 +372,20 @@ impl Settled<'_> {
         };
         let name = &loss.name;
         if let Some(time) = loss.version {
-            return Ok((
-                "MissingVersion",
-                format!(
-                    "the version of {} cannot be restored: its list {name} {what}; bring the file back, or run `larder repair` to take the version as deleted",
-                    VolumeTime(time)
+            let time = VolumeTime(time);
+            let (id, help) = match loss.what {
+                LossKind::Gone => (
+                    "MissingVersion",
+                    "bring the file back, or run `larder repair` to take the version as deleted",
                 ),
+                LossKind::Resized(_) | LossKind::Damaged(_) => (
+                    "DamagedList",
+                    "bring the file back as it was and run `larder test`, or remove it from the destination and run `larder repair` to take the version as deleted",
+                ),
+            };
+            return Ok((
+                id,
+                format!("the version of {time} cannot be restored: its list {name} {what}; {help}"),
             ));
         }
         let cost = match loss.files {
@@ -324,6 +410,17 @@ impl Settled<'_> {
             ),
         ))
     }
+}
+
+/// For a list the time of its version, seconds since 1970.
+fn version_of(catalog: &Catalog, row: &VolumeRow) -> larder_catalog::Result<Option<i64>> {
+    let filesets = match row.kind {
+        VolumeKind::List => catalog.filesets()?,
+        VolumeKind::Blocks | VolumeKind::Index => Vec::new(),
+    };
+    let of_it = filesets.into_iter().find(|f| f.volume == row.id);
+    let named = || Some(VolumeName::parse(&row.name, true)?.time()?.0);
+    Ok(of_it.map(|fileset| fileset.time).or_else(named))
 }
 
 /// ` of 2 versions (…, …)` from the stored times.

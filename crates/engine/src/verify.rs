@@ -9,13 +9,12 @@ mod harm;
 
 use std::collections::{HashMap, HashSet};
 
-use larder_catalog::{Loss, LossKind, VolumeRow};
+use larder_catalog::{LossKind, VolumeRow};
 use larder_destination::ErrorKind;
 use larder_volume::{Hash, VolumeKind};
 
 use crate::context::Phase;
 use crate::error::Reach;
-use crate::notes::Presence;
 use crate::phases::Ready;
 use crate::report::{Finding, Outcome, TestReport, Verification};
 use crate::run::Run;
@@ -47,6 +46,8 @@ struct Examined {
     described: Vec<Described>,
     /// All that it holds was read, not its hash alone.
     content_read: bool,
+    /// No restore takes anything from it.
+    is_refused: bool,
 }
 
 /// What an index says about a volume that is not as it says.
@@ -249,7 +250,12 @@ impl Ready<'_> {
             |volume| {
                 self.cancel.check()?;
                 let row = rows.get(volume.name.as_str());
-                match self.check_volume(&volume, row, everything) {
+                let mut checked = self.check_volume(&volume, row, everything);
+                // It may have been damaged on its way.
+                if is_damaged(&checked) {
+                    checked = self.check_volume(&volume, row, everything);
+                }
+                match checked {
                     Ok(outcome) => Ok(Some(outcome)),
                     Err(error) if is_archived(&error) => {
                         self.reporter.info(
@@ -264,8 +270,7 @@ impl Ready<'_> {
                     Err(error) if error.reach() == Reach::Volume => {
                         let lost = match row {
                             Some(row) if row.kind == VolumeKind::Blocks && error.is_damage() => {
-                                let blocks = self.catalog(|c| c.blocks_of_volume(row.id))?;
-                                blocks.iter().collect()
+                                self.blocks_of(row)?
                             }
                             _ => Vec::new(),
                         };
@@ -279,6 +284,7 @@ impl Ready<'_> {
                             lost,
                             described: Vec::new(),
                             content_read: false,
+                            is_refused: error.is_wrong_content(),
                         }))
                     }
                     Err(error) => Err(error),
@@ -289,7 +295,7 @@ impl Ready<'_> {
                 Ok(())
             },
         )?;
-        self.note_damage(&outcomes, &rows)?;
+        self.note_outcomes(&outcomes, &rows)?;
         self.add_lost_volumes(&mut outcomes)?;
         outcomes.sort_by(|a, b| a.name.cmp(&b.name));
         self.catalog(|c| {
@@ -320,53 +326,26 @@ impl Ready<'_> {
         Ok(report)
     }
 
-    /// Notes data volumes whose blocks cannot be had, so that every run tells of them and the next backup stores them again;
-    /// forgets those that are whole again.
-    fn note_damage(&self, outcomes: &[Examined], rows: &HashMap<String, VolumeRow>) -> Result<()> {
-        let noted: HashSet<String> = self
-            .catalog(|c| c.losses())?
-            .into_iter()
-            .map(|loss| loss.name)
-            .collect();
+    /// Notes what cannot be had, and forgets what is whole again.
+    fn note_outcomes(
+        &self,
+        outcomes: &[Examined],
+        rows: &HashMap<String, VolumeRow>,
+    ) -> Result<()> {
         for outcome in outcomes {
             let is_whole = outcome.content_read && outcome.findings.is_empty();
-            if is_whole && noted.contains(&outcome.name) {
+            if is_whole && self.catalog(|c| c.has_loss(&outcome.name))? {
                 self.forget_loss(&outcome.name)?;
             }
             let Some(row) = rows.get(&outcome.name) else {
                 continue;
             };
-            if row.kind != VolumeKind::Blocks || !self.is_missed(row, &outcome.lost)? {
-                continue;
-            }
             let detail = outcome.findings.first().map(|f| f.detail.clone());
-            let loss = Loss {
-                name: row.name.clone(),
-                kind: row.kind,
-                what: LossKind::Damaged(detail.unwrap_or_default()),
-                noticed: self.clock.seconds(),
-                size: row.size,
-                hash: row.hash,
-                version: None,
-                files: None,
-            };
-            self.durable(|c| {
-                Presence::InDoubt.note(c)?;
-                c.add_loss(&loss, &outcome.lost)
-            })?;
+            if outcome.is_refused || row.kind != VolumeKind::List {
+                self.note_damage(row, detail.unwrap_or_default(), &outcome.lost)?;
+            }
         }
         Ok(())
-    }
-
-    /// True when no other volume has one of these blocks of a volume.
-    fn is_missed(&self, row: &VolumeRow, blocks: &[(Hash, u64)]) -> Result<bool> {
-        for (hash, size) in blocks {
-            let holders = self.catalog(|c| c.volumes_of_block(hash, *size))?;
-            if holders.iter().all(|holder| *holder == row.id) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// Adds what the listing and the indexes tell about volumes that are gone or have another length. Of their blocks
@@ -400,7 +379,8 @@ impl Ready<'_> {
                 LossKind::Resized(found) => resized_to(*found, loss.size.unwrap_or_default()),
                 // Looked at just now, or nothing of it is missed any more.
                 LossKind::Damaged(_)
-                    if blocks.is_empty() || outcomes.iter().any(|o| o.name == loss.name) =>
+                    if (blocks.is_empty() && loss.kind == VolumeKind::Blocks)
+                        || outcomes.iter().any(|o| o.name == loss.name) =>
                 {
                     continue;
                 }
@@ -438,10 +418,22 @@ impl Ready<'_> {
                     lost: blocks,
                     described: Vec::new(),
                     content_read: false,
+                    is_refused: false,
                 }),
             }
         }
         Ok(())
+    }
+}
+
+/// True when a volume did not come as it was stored.
+fn is_damaged(checked: &Result<Examined>) -> bool {
+    match checked {
+        Ok(outcome) => {
+            let bad = |finding: &Finding| matches!(finding.kind, "Modified" | "Error");
+            outcome.findings.iter().any(bad)
+        }
+        Err(error) => error.is_damage(),
     }
 }
 

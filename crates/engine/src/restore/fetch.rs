@@ -7,8 +7,8 @@
 //! it holds a copy of what is lost.
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
 
 use larder_volume::{Format, Hash, Unpacker, VolumeName};
 
@@ -17,6 +17,7 @@ use super::job::Job;
 use super::plan::{Cursor, Mark, Origin, Share};
 use super::restoring::Restoring;
 use crate::error::Reach;
+use crate::repository::locked;
 use crate::sync::describe;
 use crate::volumes::read_block;
 use crate::workers::for_each_parallel;
@@ -52,7 +53,19 @@ struct Lost {
     /// Identifier and text of the message.
     id: &'static str,
     why: String,
+    damage: Damage,
     needs: Vec<BlockUse>,
+}
+
+/// What is known of a volume that did not give blocks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Damage {
+    /// It cannot be had or used now; nothing is known of what it holds.
+    None,
+    /// These blocks of it are damaged.
+    TheseBlocks,
+    /// Nothing can be had from it.
+    Whole,
 }
 
 impl Restoring<'_> {
@@ -194,7 +207,17 @@ impl<'a, 'r> Batch<'a, 'r> {
                 let needs = needs.get(&volume).map(Vec::as_slice).unwrap_or_default();
                 match self.volume(volume, needs) {
                     Err(error) if error.reach() == Reach::Volume => {
-                        self.note_lost(volume, "DamagedVolume", describe(&error), needs.to_vec());
+                        let damage = match error.is_wrong_content() {
+                            true => Damage::Whole,
+                            false => Damage::None,
+                        };
+                        self.note_lost(Lost {
+                            volume,
+                            id: "DamagedVolume",
+                            why: describe(&error),
+                            damage,
+                            needs: needs.to_vec(),
+                        });
                         Ok(())
                     }
                     other => other,
@@ -204,14 +227,24 @@ impl<'a, 'r> Batch<'a, 'r> {
         )
     }
 
-    fn note_lost(&self, volume: i64, id: &'static str, why: String, needs: Vec<BlockUse>) {
-        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
-        lost.push(Lost {
-            volume,
-            id,
-            why,
-            needs,
-        });
+    fn note_lost(&self, lost: Lost) {
+        locked(&self.lost).push(lost);
+    }
+
+    /// Notes damage in the catalog, so that every run tells of it and the next backup stores the blocks again.
+    fn note_damage(&self, lost: &Lost) -> Result<()> {
+        let ready = self.restoring.ready;
+        let Some(row) = self.restoring.rows.get(&lost.volume) else {
+            return Ok(());
+        };
+        match lost.damage {
+            Damage::None => Ok(()),
+            Damage::Whole => ready.note_damage(row, lost.why.clone(), &ready.blocks_of(row)?),
+            Damage::TheseBlocks => {
+                let hashes = lost.needs.iter().map(|need| need.hash);
+                ready.note_damaged_blocks(row, lost.why.clone(), hashes)
+            }
+        }
     }
 
     /// The volumes that hold a block; a length of 0 stands for any.
@@ -230,19 +263,20 @@ impl<'a, 'r> Batch<'a, 'r> {
     fn other_copies(&self) -> Result<()> {
         let mut tried: HashMap<(Hash, u32), Vec<i64>> = HashMap::new();
         loop {
-            let lost =
-                std::mem::take(&mut *self.lost.lock().unwrap_or_else(PoisonError::into_inner));
+            let lost = std::mem::take(&mut *locked(&self.lost));
             if lost.is_empty() {
                 return Ok(());
             }
             let mut again: HashMap<i64, Vec<BlockUse>> = HashMap::new();
-            for Lost {
-                volume,
-                id,
-                why,
-                needs,
-            } in lost
-            {
+            for lost in lost {
+                self.note_damage(&lost)?;
+                let Lost {
+                    volume,
+                    id,
+                    why,
+                    needs,
+                    ..
+                } = lost;
                 let mut gone = Vec::new();
                 for need in needs {
                     let known = tried.entry((need.hash, need.len)).or_default();
@@ -336,7 +370,13 @@ impl<'a, 'r> Batch<'a, 'r> {
                 Err(error) => return Err(error),
             };
             if let Some(why) = why {
-                self.note_lost(id, "DamagedBlock", why, places().copied().collect());
+                self.note_lost(Lost {
+                    volume: id,
+                    id: "DamagedBlock",
+                    why,
+                    damage: Damage::TheseBlocks,
+                    needs: places().copied().collect(),
+                });
                 continue;
             }
             for need in places() {

@@ -164,7 +164,7 @@ impl Settled<'_> {
         mut work: impl FnMut(FileEntry) -> Result<()>,
     ) -> Result<ReadList> {
         let name = volume.name.as_str();
-        let is_full = self.is_full(archive, name)?;
+        let is_full = self.noting_damage(name, self.is_full(archive, name))?;
         let writer_program = read_manifest(archive, name)?.app_version;
         let method = filelist_of(archive, name)?.method();
         let mut writer = match keep && self.entries_in_catalog(volume)?.is_none() {

@@ -35,6 +35,7 @@ impl Ready<'_> {
             lost: Vec::new(),
             described: Vec::new(),
             content_read: false,
+            is_refused: false,
         };
         let recorded_size = row.and_then(|r| r.size);
         let data = self.remote.get_volume(&volume.name, volume.size)?;
@@ -50,6 +51,7 @@ impl Ready<'_> {
             if error.reach() != Reach::Volume {
                 return Err(error);
             }
+            outcome.is_refused = volume.name.kind() == VolumeKind::List;
             outcome.findings.push(Finding {
                 kind: "Modified",
                 detail: describe(&error),
@@ -71,6 +73,7 @@ impl Ready<'_> {
             VolumeKind::Index => self.check_index(&archive, len, &mut outcome)?,
             VolumeKind::List => {
                 if archive.find(FILELIST_ENTRY).is_none() {
+                    outcome.is_refused = true;
                     outcome.findings.push(Finding {
                         kind: "Missing",
                         detail: FILELIST_ENTRY.into(),

@@ -66,11 +66,15 @@ impl Ready<'_> {
                     Ok(archive) => archive,
                     Err(error) if error.reach() == Reach::Volume => {
                         self.reporter.error("DamagedVolume", describe(&error));
+                        if error.is_wrong_content() {
+                            self.note_damage(row, describe(&error), &self.blocks_of(row)?)?;
+                        }
                         return Ok(Vec::new());
                     }
                     Err(error) => return Err(error),
                 };
                 let (mut unpacker, mut blocks) = (Unpacker::new(), Vec::new());
+                let mut damaged = Vec::new();
                 for hash in hashes {
                     let mut buffer = Vec::new();
                     let read = read_block(
@@ -86,11 +90,18 @@ impl Ready<'_> {
                             blocks.push((hash, buffer));
                         }
                         Err(error) if error.reach() != Reach::Volume => return Err(error),
-                        _ => self.reporter.error(
-                            "DamagedBlock",
-                            format!("{}: block {hash} cannot be read", row.name),
-                        ),
+                        _ => {
+                            self.reporter.error(
+                                "DamagedBlock",
+                                format!("{}: block {hash} cannot be read", row.name),
+                            );
+                            damaged.push(hash);
+                        }
                     }
+                }
+                if let Some(first) = damaged.first() {
+                    let detail = format!("block {first} cannot be read");
+                    self.note_damaged_blocks(row, detail, damaged)?;
                 }
                 Ok(blocks)
             },

@@ -5,7 +5,7 @@ use larder_engine::ListRequest;
 use larder_testkit::Failure;
 use larder_volume::VolumeKind::{Blocks, List};
 
-use crate::rig::Rig;
+use crate::rig::{Rig, differences_of};
 
 /// Two versions: the first has a file that the sources lost since.
 fn two_versions() -> (Rig, String) {
@@ -293,4 +293,116 @@ fn a_new_file_does_not_rest_on_damaged_blocks() {
     rig.backup();
     rig.check_all("a new file with the content of a damaged one");
     rig.check_all_elsewhere("a new file with the content of a damaged one");
+}
+
+/// Puts 50 wrong bytes into the middle of a stored file.
+fn damage(rig: &Rig, name: &str) {
+    let mut bytes = rig.store.files()[name].to_vec();
+    let middle = bytes.len() / 2;
+    for byte in &mut bytes[middle..middle + 50] {
+        *byte ^= 0x55;
+    }
+    rig.store.insert(name, bytes);
+}
+
+/// Restores the newest version and compares it.
+fn newest_restores(rig: &mut Rig) {
+    let (target, _) = rig.try_restore(0).unwrap();
+    let found = larder_testkit::tree::Manifest::of(&target).unwrap();
+    let differences = differences_of(rig.versions.last().unwrap(), &found);
+    assert_eq!(differences, [""; 0]);
+}
+
+#[test]
+fn a_list_that_a_test_found_damaged_is_told_and_followed_by_a_whole_version() {
+    let mut rig = Rig::new();
+    rig.write("file", larder_testkit::Rng::new(1).bytes(9_000));
+    rig.backup();
+    let list = rig.newest_list();
+    let whole = rig.store.files()[&list].clone();
+    damage(&rig, &list);
+    rig.test_all();
+    // Nothing has changed, and still there must be a version that can be restored.
+    assert!(rig.backup().version_time.is_some());
+    assert_ne!(rig.newest_list(), list);
+    newest_restores(&mut rig);
+    newest_restores(&mut rig.fork_at(&rig.store, None));
+    // Once is enough, and the old one is told until it is whole again.
+    assert!(rig.backup().version_time.is_none());
+    assert_eq!(told(&mut rig, "DamagedList"), [1, 1, 1]);
+    let report = rig.test_all();
+    assert!(report.damaged() > 0);
+    rig.store.insert(&list, whole);
+    rig.test_all();
+    assert_eq!(told(&mut rig, "DamagedList"), [0, 0, 0]);
+}
+
+#[test]
+fn a_damaged_list_that_was_removed_is_taken_as_deleted_by_repair() {
+    let (mut rig, _) = two_versions();
+    let oldest = rig.names(List).remove(0);
+    damage(&rig, &oldest);
+    rig.test_all();
+    assert_eq!(told(&mut rig, "DamagedList"), [1, 1, 1]);
+    let _ = rig.store.remove(&oldest).unwrap();
+    assert_eq!(told(&mut rig, "MissingVersion"), [1, 1, 1]);
+    assert_eq!(told(&mut rig, "MissingVersion"), [0, 0, 0]);
+    assert_eq!(told(&mut rig, "DamagedList"), [0, 0, 0]);
+}
+
+/// Restores in full and passes over that files failed.
+fn restore(rig: &mut Rig) {
+    let outcome = rig.try_restore(0);
+    let told = rig.log.complaints();
+    assert!(!told.is_empty(), "{:?}", outcome.map(|(_, report)| report));
+}
+
+#[test]
+fn blocks_that_a_restore_found_damaged_are_stored_again() {
+    let mut rig = Rig::new();
+    rig.write("file", larder_testkit::Rng::new(1).bytes(9_000));
+    rig.backup();
+    damage(&rig, &rig.names(Blocks).remove(0));
+    restore(&mut rig);
+    rig.log.clear();
+    let run = rig.open().unwrap();
+    run.list(&ListRequest::default()).unwrap();
+    drop(run);
+    assert_eq!(rig.log.count("MissingDataFile"), 1);
+    rig.backup();
+    rig.check_all("after the blocks were stored again");
+    rig.check_all_elsewhere("after the blocks were stored again");
+    assert_eq!(told(&mut rig, "MissingDataFile"), [0, 0, 0]);
+}
+
+#[test]
+fn a_volume_that_a_restore_could_not_open_is_stored_again() {
+    let mut rig = Rig::new();
+    rig.write("file", larder_testkit::Rng::new(1).bytes(9_000));
+    rig.backup();
+    let name = rig.names(Blocks).remove(0);
+    let len = rig.store.files()[&name].len();
+    rig.store.insert(&name, vec![0; len]);
+    restore(&mut rig);
+    rig.backup();
+    rig.check_all("after the volume was stored again");
+    rig.check_all_elsewhere("after the volume was stored again");
+    assert_eq!(told(&mut rig, "MissingDataFile"), [0, 0, 0]);
+}
+
+#[test]
+fn a_list_that_a_restore_found_damaged_is_told_and_followed_by_a_whole_version() {
+    let mut rig = Rig::new();
+    rig.write("file", larder_testkit::Rng::new(1).bytes(9_000));
+    rig.backup();
+    let list = rig.newest_list();
+    let whole = rig.store.files()[&list].clone();
+    damage(&rig, &list);
+    assert!(rig.try_restore(0).is_err());
+    assert!(rig.backup().version_time.is_some());
+    assert_eq!(told(&mut rig, "DamagedList"), [1, 1, 1]);
+    // A restore that reads it to its end knows that it is back.
+    rig.store.insert(&list, whole);
+    rig.try_restore(1).unwrap();
+    assert_eq!(told(&mut rig, "DamagedList"), [0, 0, 0]);
 }
