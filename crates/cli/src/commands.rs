@@ -115,9 +115,7 @@ fn execute(call: &mut Invocation) -> Result<i32, Failure> {
     call.log = LogFile::open(&call.values)?.map(std::sync::Arc::new);
     let begin = format!("the operation {} has started", operation(&call.verb));
     say(call, Level::Information, "StartingOperation", &begin);
-    if let Some(failure) = call.fatal_problem() {
-        return Err(failure);
-    }
+    call.refuse(&call.problems)?;
     if call.values.get(opt::DEBUG_OUTPUT).unwrap_or(false) {
         echo(call);
     }

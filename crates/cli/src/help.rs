@@ -17,6 +17,8 @@ pub struct Command {
     pub aliases: &'static [&'static str],
     /// Whether the first argument is a storage URL.
     pub has_url: bool,
+    /// Whether it changes files, here or at the destination; a misspelt option then stops it.
+    pub changes_files: bool,
     /// What else is to be said: paragraphs, divided by empty lines.
     about: &'static str,
     /// Names of the options that matter most for it.
@@ -33,6 +35,7 @@ pub const COMMANDS: &[Command] = &[
         },
         aliases: &[],
         has_url: true,
+        changes_files: true,
         about: "The first backup creates the folder of the storage URL. Later ones store only what has changed; when nothing \
                 has, no version is written and the exit code is 1. A file that cannot be read is reported and counted, and \
                 what the previous version has of it is kept.\n\n\
@@ -59,6 +62,7 @@ pub const COMMANDS: &[Command] = &[
         },
         aliases: &[],
         has_url: true,
+        changes_files: true,
         about: "Without a pattern everything is restored. A name without separator and wildcard means files of that name in any \
                 folder. Files go back to where they were, or below --restore-path, where the folders that all have in common are \
                 left out. A file that exists with other content is kept, and the restored one gets the date of its version \
@@ -84,6 +88,7 @@ pub const COMMANDS: &[Command] = &[
         },
         aliases: &[],
         has_url: true,
+        changes_files: false,
         about: "Without an argument the versions are listed, the newest being 0. A number or a time lists all files of that \
                 version; a time is counted backwards from now (1D is yesterday). Patterns list the matching files of the newest \
                 version, or of those that --version, --time or --all-versions choose.",
@@ -107,6 +112,7 @@ pub const COMMANDS: &[Command] = &[
         },
         aliases: &[],
         has_url: true,
+        changes_files: false,
         about: "As list, but in all versions unless --version or --time is given.",
         options: &["version", "time", "passphrase", "json"],
     },
@@ -118,6 +124,7 @@ pub const COMMANDS: &[Command] = &[
         },
         aliases: &[],
         has_url: true,
+        changes_files: false,
         about: "Files, folders and links are counted together. A version whose backup was stopped is marked partial.",
         options: &["passphrase", "json"],
     },
@@ -129,6 +136,7 @@ pub const COMMANDS: &[Command] = &[
         },
         aliases: &["verify"],
         has_url: true,
+        changes_files: false,
         about: "A sample is one list, one index and one data volume; those checked least often come first, so that repeated runs \
                 reach all of them. Damage does not end the check: every damaged volume is named, with the versions and files it \
                 hurts, and the exit code is 3.",
@@ -148,6 +156,7 @@ pub const COMMANDS: &[Command] = &[
         },
         aliases: &[],
         has_url: true,
+        changes_files: true,
         about: "Other commands do the same unasked when they have to; nothing that another program stored is removed.",
         options: &["passphrase", "dry-run", "json"],
     },
@@ -159,6 +168,7 @@ pub const COMMANDS: &[Command] = &[
         },
         aliases: &["test-filter"],
         has_url: false,
+        changes_files: false,
         about: "With --console-log-level=Verbose every path is shown with the rule that decided.",
         options: &[
             "include",
@@ -176,6 +186,7 @@ pub const COMMANDS: &[Command] = &[
         },
         aliases: &["backend-tool"],
         has_url: false,
+        changes_files: true,
         about: "destination test does everything once that a backup does, with files of its own that it removes again: it stores, lists, \
                 fetches and compares them, and tries to replace one. A size after the storage URL is that of the largest file \
                 (10mb). A folder that does not exist is created.\n\n\
@@ -198,6 +209,7 @@ pub const COMMANDS: &[Command] = &[
         },
         aliases: &["example", "examples"],
         has_url: false,
+        changes_files: false,
         about: "",
         options: &[],
     },
@@ -209,6 +221,7 @@ pub const COMMANDS: &[Command] = &[
         },
         aliases: &[],
         has_url: true,
+        changes_files: false,
         about: "For services with OAuth, with an application that you registered there: give --oauth-client-id and \
                 --oauth-client-secret. The address to open is printed, and a browser on this machine comes back to a port of it. \
                 With --device a code is printed, which is typed in a browser anywhere else.\n\n\
@@ -224,6 +237,7 @@ pub const COMMANDS: &[Command] = &[
         },
         aliases: &[],
         has_url: false,
+        changes_files: false,
         about: "For bash: larder completion bash > ~/.local/share/bash-completion/completions/larder\n\n\
                 The script completes duplicati-cli, too.",
         options: &[],
@@ -236,6 +250,7 @@ pub const COMMANDS: &[Command] = &[
         },
         aliases: &[],
         has_url: false,
+        changes_files: false,
         about: "To read it: larder man | man -l -",
         options: &[],
     },

@@ -162,17 +162,22 @@ impl Invocation {
         })
     }
 
-    /// What stops the command before it begins: the first option that cannot be passed over.
-    pub fn fatal_problem(&self) -> Option<Failure> {
-        let problem = self
-            .problems
-            .iter()
-            .find(|problem| problem.severity == Severity::Fatal)?;
-        Some(Failure::known(
-            problem.id,
-            problem.message.clone(),
-            format!("see `{} help {}`", self.program, problem.option),
-        ))
+    /// Stops the command before it begins when an option cannot be passed over.
+    ///
+    /// # Errors
+    /// The first of the problems that is fatal.
+    pub fn refuse(&self, problems: &[Problem]) -> Result<(), Failure> {
+        let is_fatal = |problem: &&Problem| problem.severity == Severity::Fatal;
+        let Some(problem) = problems.iter().find(is_fatal) else {
+            return Ok(());
+        };
+        let hint = match problem.id {
+            check::UNSUPPORTED => {
+                "nothing was done: correct the name, or leave the option out".to_owned()
+            }
+            _ => format!("see `{} help {}`", self.program, problem.option),
+        };
+        Err(Failure::known(problem.id, problem.message.clone(), hint))
     }
 
     /// Arguments as text; those that are not UTF-8 are refused.
@@ -337,6 +342,7 @@ fn problems(values: &Values, verb: &str) -> (Vec<Problem>, Vec<Problem>) {
     if matches!(verb, "list" | "find" | "restore") {
         problems.retain(|p| p.option != opt::CONTROL_FILES.decl.name);
     }
+    tolerate(verb, &mut problems);
     let only_reads = !matches!(verb, "backup" | "repair");
     problems.retain(|problem| {
         let status = find_decl(&problem.option, &tables).map(|decl| decl.status);
@@ -345,6 +351,19 @@ fn problems(values: &Values, verb: &str) -> (Vec<Problem>, Vec<Problem>) {
     problems
         .into_iter()
         .partition(|problem| problem.severity > Severity::Information)
+}
+
+/// A misspelt option does no harm where no file is changed: there it is a warning.
+pub fn tolerate(verb: &str, problems: &mut [Problem]) {
+    if help::find(verb).is_some_and(|command| command.changes_files) {
+        return;
+    }
+    for problem in problems
+        .iter_mut()
+        .filter(|problem| problem.id == check::UNSUPPORTED)
+    {
+        problem.severity = Severity::Warning;
+    }
 }
 
 /// The complaint about volumes that are smaller than any may be.

@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 
 use crate::console::{Console, RunKind, Style};
 use crate::failure::Failure;
-use crate::invocation::Invocation;
+use crate::invocation::{Invocation, tolerate};
 use crate::logging::Chooser;
 use crate::paths::folder_of_url;
 use crate::secrets::{self, Times};
@@ -265,6 +265,7 @@ impl<'a> Session<'a> {
             module,
         )?;
         let problems = option_problems(self.call, &configured);
+        self.call.refuse(&problems)?;
         let place = (found.provider.identity)(config).map_err(remote)?;
         let tools = Tools {
             waits: self.console.clone(),
@@ -402,6 +403,7 @@ pub fn option_problems(call: &Invocation, configured: &Configured) -> Vec<Proble
     let mut problems = call.problems.clone();
     problems.extend(url_problems(&config.url, values, *found));
     problems.extend(foreign_options(&call.values, *found));
+    tolerate(&call.verb, &mut problems);
     problems
 }
 

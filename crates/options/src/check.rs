@@ -1,6 +1,7 @@
 //! Looks over the given values and complains: unknown names, unusable values, options without effect.
 
 use crate::decl::{Kind, OptionDecl, Status, find_decl};
+use crate::elsewhere;
 use crate::engine;
 use crate::read::{choose, must_fit, none_of, not_yes_or_no};
 use crate::suggest::suggest;
@@ -47,9 +48,10 @@ pub const NOT_YET: &str = "OptionNotImplemented";
 
 /// Checks all given values against the tables: at most one problem for each name, the gravest, in the order of names.
 ///
-/// A malformed size, time span, time or version list, a wrong name of a module, a word that is neither yes nor no, and
-/// an option that must not be passed over ([`Status::Refused`]) are fatal. For other wrong values the default is used,
-/// with a warning (Duplicati's rule).
+/// A malformed size, time span, time or version list, a wrong name of a module, a word that is neither yes nor no, an
+/// option that must not be passed over ([`Status::Refused`]) and a misspelt name are fatal. For other wrong values the
+/// default is used, with a warning (Duplicati's rule). A name that is near to none is a warning too: another version or
+/// program may have it.
 pub fn check(values: &Values, tables: &[&[&'static OptionDecl]]) -> Vec<Problem> {
     values
         .settings()
@@ -96,14 +98,7 @@ impl Problem {
 fn check_one(setting: Setting<'_>, tables: &[&[&'static OptionDecl]]) -> Option<Problem> {
     let name = setting.name;
     let Some(decl) = find_decl(name, tables) else {
-        let hint = suggest(name, tables)
-            .map(|near| format!("; did you mean --{near}?"))
-            .unwrap_or_default();
-        return Some(Problem::warning(
-            UNSUPPORTED,
-            name,
-            format!("option --{name} is not known{hint}"),
-        ));
+        return Some(unknown(name, tables));
     };
     if acts(decl)
         && let Some((severity, why)) = value_problem(decl, setting.value)
@@ -116,6 +111,26 @@ fn check_one(setting: Setting<'_>, tables: &[&[&'static OptionDecl]]) -> Option<
         });
     }
     status_problem(name, decl, setting.value)
+}
+
+/// The complaint about a name that no table has.
+fn unknown(name: &str, tables: &[&[&'static OptionDecl]]) -> Problem {
+    let (severity, what) = if elsewhere::has(name) {
+        (Severity::Warning, "not in this version".to_owned())
+    } else if let Some(near) = suggest(name, tables) {
+        (
+            Severity::Fatal,
+            format!("not known; did you mean --{near}?"),
+        )
+    } else {
+        (Severity::Warning, "not known".to_owned())
+    };
+    Problem {
+        id: UNSUPPORTED,
+        option: name.to_owned(),
+        message: format!("option --{name} is {what}"),
+        severity,
+    }
 }
 
 fn status_problem(name: &str, decl: &OptionDecl, value: Option<&str>) -> Option<Problem> {
@@ -372,13 +387,20 @@ mod tests {
                 Some("1mb"),
                 UNSUPPORTED,
                 "option --blokcsize is not known; did you mean --blocksize?",
-                Warning,
+                Fatal,
             ),
             (
                 "zzz",
                 None,
                 UNSUPPORTED,
                 "option --zzz is not known",
+                Warning,
+            ),
+            (
+                "Auto_Clean",
+                None,
+                UNSUPPORTED,
+                "option --auto-clean is not in this version",
                 Warning,
             ),
             (

@@ -34,6 +34,7 @@ pub mod check;
 mod choice;
 pub mod command_line;
 mod decl;
+mod elsewhere;
 pub mod engine;
 mod error;
 mod expand;

@@ -8,6 +8,9 @@ use larder_options::{OptionDecl, Status, engine};
 /// Read by the parser of the command line, not by a constant.
 const READ_BY_THE_PARSER: &[&str] = &["include", "exclude"];
 
+/// The names that are no misspelling although no table has them.
+const ELSEWHERE: &str = include_str!("../../../options/src/elsewhere.txt");
+
 /// The folders whose sources may read an option.
 const READERS: &[&str] = &[
     "crates/cli/src",
@@ -17,6 +20,16 @@ const READERS: &[&str] = &[
     "crates/registry/src",
     "destinations",
 ];
+
+#[test]
+fn what_is_built_is_not_listed_as_missing() {
+    let tables = larder_registry::option_tables();
+    let listed = ELSEWHERE.lines().filter_map(|line| line.split_once(": "));
+    for name in listed.flat_map(|(_, names)| names.split(' ')) {
+        let found = larder_options::find_decl(name, &tables);
+        assert!(found.is_none(), "--{name} is built; take it off the list");
+    }
+}
 
 #[test]
 fn active_options_are_read_and_only_they() {

@@ -106,13 +106,12 @@ fn options_may_stand_anywhere_and_in_any_case() {
 fn unknown_options_are_told_once_and_the_run_goes_on() {
     let place = Place::with_source();
     let ran = place
-        .backup(&["--blokcsize=1mb", "--zzz"])
+        .backup(&["--zzz", "--b2-lock-mode=x"])
         .code(2)
-        .complains(
-            "Warning [UnsupportedOption]: option --blokcsize is not known; did you mean --blocksize?",
-        )
-        .complains("Warning [UnsupportedOption]: option --zzz is not known");
-    assert_eq!(ran.err.matches("blokcsize").count(), 1, "{}", ran.err);
+        .complains("Warning [UnsupportedOption]: option --zzz is not known")
+        // It is one letter away from an option of S3, but Duplicati has it.
+        .complains("Warning [UnsupportedOption]: option --b2-lock-mode is not in this version");
+    assert_eq!(ran.err.matches("--zzz").count(), 1, "{}", ran.err);
     place.write("source/new", b"1");
     place
         .backup(&["--zzz", "--suppress-warnings=UnsupportedOption"])
@@ -120,22 +119,91 @@ fn unknown_options_are_told_once_and_the_run_goes_on() {
     place.on("list", ["--zzz"]).code(0).complains("--zzz");
 }
 
-/// A misspelt option is told with the right one wherever it stands: on the command line, in the URL, in a parameters file.
+/// A restore to another folder, with one letter wrong, was one over the originals.
 #[test]
-fn a_misspelt_option_is_suggested_in_every_front_end() {
+fn a_misspelt_option_stops_a_command_that_changes_files() {
+    let place = Place::with_backup();
+    place.write("source/letter.txt", b"written since\n");
+    let before = place.snapshot("");
+    let to = format!("--restorepath={}", place.text("elsewhere"));
+    let misspelt: &[(&str, &[&str], &str)] = &[
+        (
+            "restore",
+            &[&to, "--overwrite"],
+            "option --restorepath is not known; did you mean --restore-path?",
+        ),
+        (
+            "backup",
+            &["source", "--exlude=*.txt"],
+            "option --exlude is not known; did you mean --exclude?",
+        ),
+        (
+            "repair",
+            &["--dry-rnu"],
+            "option --dry-rnu is not known; did you mean --dry-run?",
+        ),
+    ];
+    for (verb, arguments, complaint) in misspelt {
+        place
+            .on(verb, *arguments)
+            .code(100)
+            .fails_with("UnsupportedOption")
+            .complains(complaint)
+            .complains("What helps: nothing was done");
+    }
+    let url = place.url();
+    place
+        .run([
+            "destination",
+            "put",
+            &url,
+            "source/letter.txt",
+            "--overwrit",
+        ])
+        .code(100)
+        .complains("did you mean --overwrite?");
+    assert_eq!(place.snapshot(""), before);
+}
+
+#[test]
+fn a_misspelt_option_is_a_warning_where_no_file_changes() {
+    let place = Place::with_backup();
+    for (verb, option) in [
+        ("list", "--verison=0"),
+        ("find", "--verison=0"),
+        ("test", "--full-rsult"),
+    ] {
+        place
+            .on(verb, [option])
+            .code(0)
+            .complains("Warning [UnsupportedOption]: option --")
+            .complains("; did you mean --");
+    }
+    let url = format!("{}?use-move-for-putt=true", place.url());
+    let passphrase = format!("--passphrase={PASSPHRASE}");
+    place
+        .run(["list", &url, &passphrase])
+        .code(0)
+        .complains("option --use-move-for-putt is not known; did you mean --use-move-for-put?");
+}
+
+#[test]
+fn a_misspelt_option_stops_wherever_it_stands() {
     let place = Place::with_source();
     let passphrase = format!("--passphrase={PASSPHRASE}");
     let url = format!("{}?use-move-for-putt=true", place.url());
     place
         .run(["backup", &url, "source", &passphrase])
-        .code(2)
+        .code(100)
+        .fails_with("UnsupportedOption")
         .complains("option --use-move-for-putt is not known; did you mean --use-move-for-put?");
     place.write("job.txt", b"--blokcsize=1mb\n");
-    place.write("source/new", b"1");
     place
         .backup(&["--parameters-file=job.txt"])
-        .code(2)
+        .code(100)
+        .fails_with("UnsupportedOption")
         .complains("option --blokcsize is not known; did you mean --blocksize?");
+    assert!(!place.path("destination").exists());
 }
 
 #[test]
