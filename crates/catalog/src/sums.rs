@@ -36,7 +36,15 @@ pub(crate) enum Verdict {
 pub(crate) fn verify(database: &Path, sums: &Path) -> Result<Verdict> {
     let stored = match std::fs::read(sums) {
         Ok(stored) => stored,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Verdict::Unknown),
+        // That of another user, who looked into the backup once, can be replaced although it cannot be read.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            return Ok(Verdict::Unknown);
+        }
         Err(error) => return Err(Error::io(sums, error)),
     };
     let Some((len, expected)) = parse(&stored) else {
