@@ -347,11 +347,11 @@ impl<'a, 'r> Prepare<'a, 'r> {
             hashes.sort_unstable();
             hashes.dedup();
         }
-        let found: HashMap<Hash, Vec<u8>> = restoring
-            .ready
-            .fetch_blocks(by_volume)?
-            .into_iter()
-            .collect();
+        let mut found: HashMap<Hash, Vec<u8>> = HashMap::new();
+        restoring.ready.fetch_blocks(by_volume, |hash, bytes| {
+            found.insert(hash, bytes);
+            Ok(())
+        })?;
         for (number, entry, blocks) in blobs {
             let mut bytes = Vec::new();
             for block in &blocks {

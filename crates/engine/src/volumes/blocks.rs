@@ -32,25 +32,25 @@ impl Ready<'_> {
         if by_volume.is_empty() {
             return Ok(());
         }
-        for (hash, bytes) in self.fetch_blocks(by_volume)? {
+        self.fetch_blocks(by_volume, |hash, bytes| {
             let size = bytes.len() as u64;
             self.catalog(|c| {
                 let home = c.find_block(&hash, size)?;
                 c.add_blocklist(&hash, &bytes, home)
-            })?;
-        }
-        Ok(())
+            })
+        })
     }
 
-    /// Fetches single blocks, by volume; damaged ones are left out with an error.
+    /// Fetches single blocks, by volume, and hands them out volume by volume; damaged ones are left out with an error.
+    /// Memory: the asked blocks of a few volumes.
     pub(crate) fn fetch_blocks(
         &self,
         by_volume: HashMap<i64, Vec<Hash>>,
-    ) -> Result<Vec<(Hash, Vec<u8>)>> {
+        mut take: impl FnMut(Hash, Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
         let volumes = self.catalog(|c| c.volumes())?;
         let rows: HashMap<i64, _> = volumes.into_iter().map(|row| (row.id, row)).collect();
         let format = self.format();
-        let mut found = Vec::new();
         for_each_parallel(
             self.settings.threads,
             by_volume.into_iter().collect(),
@@ -106,11 +106,10 @@ impl Ready<'_> {
                 Ok(blocks)
             },
             |blocks| {
-                found.extend(blocks);
-                Ok(())
+                let mut blocks = blocks.into_iter();
+                blocks.try_for_each(|(hash, bytes)| take(hash, bytes))
             },
-        )?;
-        Ok(found)
+        )
     }
 }
 
