@@ -87,7 +87,7 @@ impl Run {
             {
                 return Err(wrong);
             }
-            (view, _) => view?,
+            (view, _) => view.map_err(|error| self.on_a_known_backup(error, is_new))?,
         };
         self.report_sorting(&view)?;
         self.check_not_emptied(&view, &rows)?;

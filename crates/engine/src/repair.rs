@@ -18,15 +18,15 @@ impl Run {
         self.with_healing(|| {
             let rebuilt = rebuilt || !std::mem::replace(&mut first, false);
             let ready = self.ready(Mode::Writing, Need::BlocksAndEntries)?;
+            let versions_given_up = match self.settings.dry_run {
+                true => 0,
+                false => ready.accept_lost_lists()?,
+            };
             ready.all_versions()?;
             let indexes_written = if self.settings.dry_run {
                 0
             } else {
                 ready.complete_indexes()?
-            };
-            let versions_given_up = match self.settings.dry_run {
-                true => 0,
-                false => ready.accept_lost_lists()?,
             };
             let volumes = self.catalog(|c| c.volumes())?;
             Ok(RepairReport {

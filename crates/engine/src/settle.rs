@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
 use larder_catalog::{LossKind, VolumeRow, VolumeState};
+use larder_destination::ErrorKind;
 use larder_volume::{VolumeKind, VolumeName};
 
 use crate::entries::filelist_of;
@@ -32,14 +33,26 @@ impl Run {
                 names.join(", ")
             ));
         }
-        Err(Error::data(
-            "MissingRemoteFiles",
-            message,
-            format!(
-                "mount the disk or correct the URL; if the folder was emptied on purpose, remove {} and start anew",
-                self.state_path().display()
-            ),
-        ))
+        let help = self.to_start_anew("emptied");
+        Err(Error::data("MissingRemoteFiles", message, help))
+    }
+
+    /// Says how to start anew where the folder of a backup is missing that was stored there once.
+    pub(crate) fn on_a_known_backup(&self, error: Error, is_new: bool) -> Error {
+        match &error {
+            Error::Destination(remote) if !is_new && *remote.kind() == ErrorKind::FolderMissing => {
+                let help = self.to_start_anew("removed");
+                Error::user("FolderMissing", remote.to_string(), help)
+            }
+            _ => error,
+        }
+    }
+
+    fn to_start_anew(&self, done: &str) -> String {
+        format!(
+            "mount the disk or correct the URL; if the folder was {done} on purpose, remove {} and start anew",
+            self.state_path().display()
+        )
     }
 
     /// Takes over the names that the destination gives to volumes, where they differ from those sent in their case only.

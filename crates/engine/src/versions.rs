@@ -5,6 +5,7 @@ use larder_volume::VolumeTime;
 
 use crate::phases::Settled;
 use crate::sync::RemoteVolume;
+use crate::words::counted;
 use crate::{Error, Result};
 
 /// One version with its number (0 = newest).
@@ -52,11 +53,17 @@ impl Settled<'_> {
                 names.join(", ")
             ));
         }
-        Err(Error::data(
-            "EmptyRemoteLocation",
-            message,
-            "check the URL and --prefix",
-        ))
+        let help = match self.view.volumes.len() as u64 {
+            0 => "check the URL and --prefix".to_owned(),
+            others => {
+                message.push_str(&format!(
+                    ", only {} without a version list",
+                    counted(others, "volume")
+                ));
+                "bring the version lists back, or run a backup: it makes a whole version of what the sources have".to_owned()
+            }
+        };
+        Err(Error::data("EmptyRemoteLocation", message, help))
     }
 
     /// The versions that `--version`, `--time` and `--all-versions` ask for, newest first.

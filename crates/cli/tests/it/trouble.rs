@@ -133,6 +133,22 @@ fn a_destination_that_cannot_be_written() {
 }
 
 #[test]
+fn a_destination_folder_that_was_removed() {
+    let place = Place::with_backup();
+    std::fs::remove_dir_all(place.path("destination")).expect("removed");
+    let ran = place.backup(&[]).code(100).fails_with("FolderMissing");
+    let at = ran
+        .err
+        .find("if the folder was removed on purpose, remove ");
+    let rest = &ran.err[at.expect("advice")..];
+    let state = rest.split("remove ").nth(1).expect("the local state");
+    let state = state.split(" and start anew").next().expect("its path");
+    assert!(!place.path("destination").exists());
+    std::fs::remove_file(state).expect("the advice names a file");
+    place.backup(&[]).code(0);
+}
+
+#[test]
 fn a_look_by_root_leaves_the_backup_to_its_user() {
     let place = Place::with_source();
     for folder in ["destination", "state", "state/larder"] {

@@ -5,7 +5,7 @@ use larder_engine::ListRequest;
 use larder_testkit::Failure;
 use larder_volume::VolumeKind::{Blocks, List};
 
-use crate::rig::{Rig, differences_of};
+use crate::rig::{Rig, chain, differences_of};
 
 /// Two versions: the first has a file that the sources lost since.
 fn two_versions() -> (Rig, String) {
@@ -78,6 +78,27 @@ fn a_version_that_vanished_is_told_until_repair_took_note() {
     let _ = rig.store.remove(&oldest).unwrap();
     assert_eq!(told(&mut rig, "MissingVersion"), [1, 1, 1]);
     assert_eq!(told(&mut rig, "MissingVersion"), [0, 0, 0]);
+}
+
+#[test]
+fn when_all_lists_are_gone_repair_takes_note_and_a_backup_helps() {
+    let (mut rig, _) = two_versions();
+    for list in rig.names(List) {
+        let _ = rig.store.remove(&list).unwrap();
+    }
+    let run = rig.open().unwrap();
+    let error = run.repair().unwrap_err();
+    drop(run);
+    assert_eq!(rig.log.count("MissingVersion"), 2);
+    let text = format!("{}; {}", chain(&error), error.hint());
+    assert!(text.contains("without a version list"), "{text}");
+    assert!(text.contains("run a backup"), "{text}");
+    rig.log.clear();
+    assert!(rig.backup().version_time.is_some());
+    assert_eq!(rig.log.count("MissingVersion"), 0);
+    newest_restores(&mut rig);
+    // The blocks were kept.
+    assert_eq!(rig.names(Blocks).len(), 2);
 }
 
 /// A list sorts before the data files, and has no cost of its own.
