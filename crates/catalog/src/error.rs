@@ -114,6 +114,7 @@ impl From<rusqlite::Error> for Error {
             | Sql::InvalidColumnName(..)
             | Sql::QueryReturnedNoRows
             | Sql::Utf8Error(..) => Error::damaged(error.to_string()),
+            // The library's errors and codes may grow; only what is known for damage throws a catalog away.
             _ => Error::Database(error),
         }
     }

@@ -135,6 +135,7 @@ impl ErrorKind {
             Io::NotConnected | Io::ConnectionAborted | Io::ConnectionReset => Self::Network,
             Io::ConnectionRefused | Io::BrokenPipe => Self::Network,
             Io::InvalidData => Self::Corrupt,
+            // The system's kinds may grow.
             _ => Self::Other,
         }
     }

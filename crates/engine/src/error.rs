@@ -183,11 +183,39 @@ impl Error {
         use larder_destination::ErrorKind as Kind;
         use larder_volume::Error as Format;
         match self {
-            Self::Volume { source, .. } => {
-                self.reach() == Reach::Volume && !matches!(source, Format::Unsupported(_))
-            }
-            Self::Destination(error) => matches!(error.kind(), Kind::NotFound | Kind::Corrupt),
-            _ => false,
+            Self::Volume { source, .. } => match source {
+                Format::Malformed { .. }
+                | Format::WrongPassword
+                | Format::Tampered(_)
+                | Format::Mismatch { .. }
+                | Format::TooLarge { .. } => true,
+                Format::Unsupported(_) => false,
+                Format::Io(_) => !is_of_this_machine(source),
+            },
+            Self::Destination(error) => match error.kind() {
+                Kind::NotFound | Kind::Corrupt => true,
+                Kind::FolderMissing
+                | Kind::Exists
+                | Kind::Denied
+                | Kind::SignInNeeded
+                | Kind::Untrusted(_)
+                | Kind::Quota
+                | Kind::Busy(_)
+                | Kind::Network
+                | Kind::Archived
+                | Kind::Locked
+                | Kind::Config
+                | Kind::Unsupported
+                | Kind::Cancelled
+                | Kind::Other => false,
+            },
+            Self::FileRefused(_)
+            | Self::Known { .. }
+            | Self::Catalog(_)
+            | Self::Io { .. }
+            | Self::Option(_)
+            | Self::Cancelled
+            | Self::Bug(_) => false,
         }
     }
 

@@ -191,7 +191,9 @@ impl Trouble {
     fn error(self, call: &Call) -> Error {
         let kind = match self {
             Self::Address => ErrorKind::Config,
-            _ => ErrorKind::Network,
+            Self::Name | Self::Connection | Self::Tls | Self::Time | Self::Broken => {
+                ErrorKind::Network
+            }
         };
         call.error(kind, self.words()).advice(self.advice())
     }
@@ -241,6 +243,7 @@ fn find_untrusted<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Untrust
         Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other))) => {
             other.0.downcast_ref::<UntrustedCertificate>()
         }
+        // The library's errors may grow; ours comes in this form only.
         _ => None,
     })
 }
