@@ -16,6 +16,7 @@ mod logging;
 mod open;
 mod output;
 mod paths;
+mod private_file;
 mod progress;
 mod secrets;
 mod signals;

@@ -6,7 +6,6 @@
 //! start at once.
 
 use std::fs::{File, TryLockError};
-use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -19,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 use crate::paths::expand_path;
+use crate::private_file;
 
 /// One backup and its catalog.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -255,25 +255,11 @@ fn put_aside(list: &Path) -> std::io::Result<()> {
     std::fs::rename(list, aside)
 }
 
-/// Replaces the list; it is whole on disk before it takes its name.
+/// Replaces the list; to be called under the lock.
 fn write(list: &Path, entries: &[Entry]) -> std::io::Result<()> {
     let text = serde_json::to_vec_pretty(entries)?;
     let part = list.with_extension("json.part");
-    let mut file = File::options()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&part)?;
-    file.write_all(&text)?;
-    file.sync_all()?;
-    drop(file);
-    std::fs::rename(&part, list)?;
-    // The new name as well: without it the catalog that it names would not be found again.
-    match list.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
+    private_file::replace(list, &part, &text)
 }
 
 fn random_name() -> Result<String, Failure> {

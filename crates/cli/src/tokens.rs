@@ -5,14 +5,14 @@
 //! lock file, which stays: removing it would let two runs lock two different files of one name.
 
 use std::fs::{File, TryLockError};
-use std::io::{ErrorKind as Io, Write as _};
+use std::io::ErrorKind as Io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use larder_options::{Secret, Values};
 use larder_registry::destination::{Error, Result, TokenLock, TokenStore};
 
-use crate::state;
+use crate::{private_file, state};
 
 /// Tokens in files. Without a data folder there is no place for them, which is an error only when one is wanted.
 pub struct TokenFiles(Option<PathBuf>);
@@ -113,24 +113,11 @@ fn make(folder: &Path) -> std::io::Result<()> {
     builder.recursive(true).mode(0o700).create(folder)
 }
 
-/// Writes the file anew, durably.
+/// Replaces the file. Where there are no locks two runs may do so at once, each under a name of its own.
 fn write(folder: &Path, path: &Path, token: &Secret) -> std::io::Result<()> {
     make(folder)?;
     let new = path.with_extension(format!("new.{}", std::process::id()));
-    // A leftover of a killed run with the same number must not keep its permissions.
-    match std::fs::remove_file(&new) {
-        Err(error) if error.kind() != Io::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = File::options()
-        .create_new(true)
-        .write(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(token.expose().as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    File::open(folder)?.sync_all()
+    private_file::replace(path, &new, token.expose().as_bytes())
 }
 
 /// Keys are made by providers; whatever is in them, the file stays in its folder.
