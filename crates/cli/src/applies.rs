@@ -12,7 +12,18 @@ use crate::tables::tables;
 /// is meant. What sources and volumes look like may stand in a script for all commands.
 fn commands(decl: &OptionDecl) -> Option<&'static [&'static str]> {
     match decl.name {
-        "full-result" | "json" => None,
+        "full-result" => None,
+        "json" => Some(&[
+            "backup",
+            "find",
+            "list",
+            "list-filesets",
+            "repair",
+            "restore",
+            "sign-in",
+            "test",
+            "test-filters",
+        ]),
         "version" | "time" | "all-versions" => {
             Some(&["find", "list", "list-filesets", "restore", "test"])
         }

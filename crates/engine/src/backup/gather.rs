@@ -292,12 +292,13 @@ impl Ready<'_> {
                 }
                 WalkItem::Problem { path, error } => {
                     bump(&counters.with_error, 1);
+                    let kept = match previous.is_version() {
+                        true => "; what the previous version has of it is kept",
+                        false => "",
+                    };
                     self.reporter.warn(
                         "PathProcessingError",
-                        format!(
-                            "{}: {error}; what the previous version has of it is kept",
-                            String::from_utf8_lossy(&path)
-                        ),
+                        format!("{}: {error}{kept}", String::from_utf8_lossy(&path)),
                     );
                     previous.pass_until(&path, counters, &mut batch, batches)?;
                     previous.keep_below(path);

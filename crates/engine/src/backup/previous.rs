@@ -36,6 +36,11 @@ impl Previous {
         Ok(previous)
     }
 
+    /// True when there is a previous version.
+    pub(super) fn is_version(&self) -> bool {
+        self.cursor.is_some()
+    }
+
     fn advance(&mut self) -> Result<()> {
         self.next = match self.cursor.as_mut().and_then(Iterator::next) {
             Some(entry) => Some(entry?),
