@@ -9,9 +9,11 @@ case ${1-} in
         printf '%s\n' "openssl openssl" "rclone rclone" "python3 python3-minimal"
         exit
         ;;
-    run) ;;
+    run) profile=debug build=() ;;
+    # Times 256 MiB there and back, by Larder and by rclone.
+    transfer) profile=release build=(--release) ;;
     *)
-        echo "usage: $0 needs|run" >&2
+        echo "usage: $0 needs|run|transfer" >&2
         exit 2
         ;;
 esac
@@ -49,9 +51,10 @@ printf '%s\n' "subjectAltName=$hosts" extendedKeyUsage=serverAuth >leaf.ext
 openssl x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out leaf.pem -extfile leaf.ext \
     2>/dev/null
 
-cargo build --locked --quiet --manifest-path "$root/Cargo.toml" --package larder-testkit \
-    --example googledrive_simulator
-"${CARGO_TARGET_DIR:-$root/target}/debug/examples/googledrive_simulator" --tls leaf.pem leaf.key >told &
+build+=(--locked --quiet --manifest-path "$root/Cargo.toml")
+programs=${CARGO_TARGET_DIR:-$root/target}/$profile/examples
+cargo build "${build[@]}" --package larder-testkit --example googledrive_simulator
+"$programs/googledrive_simulator" --tls leaf.pem leaf.key >told &
 pid=$!
 for _ in $(seq 100); do
     [ -s told ] && break
@@ -59,4 +62,9 @@ for _ in $(seq 100); do
     sleep 0.1
 done
 
+if [ "$1" = transfer ]; then
+    cargo build "${build[@]}" --package larder-conformance --example transfer
+    python3 "$here/googledrive_transfer.py" told ca.pem "$programs/transfer"
+    exit
+fi
 timeout 300 "$venv/bin/python" "$here/googledrive.py" told ca.pem
