@@ -100,10 +100,21 @@ impl GpgSettings {
             if way == Way::Decrypt && said.wrong_passphrase {
                 return failed(larder_volume::Error::WrongPassword);
             }
-            return failed(larder_volume::Error::Tampered(format!(
-                "gpg ended with {ended}: {}",
-                said.text
-            )));
+            let text = format!("gpg ended with {ended}: {}", said.text);
+            let was_killed = ended.code().is_none();
+            return match way {
+                Way::Decrypt if !was_killed && said.of_message => {
+                    failed(larder_volume::Error::Tampered(text))
+                }
+                // Its home, an option, an agent: the message may be whole.
+                Way::Decrypt if !was_killed => failed(larder_volume::Error::Unsupported(text)),
+                Way::Encrypt | Way::Decrypt => Err(Error::Known {
+                    id: "GpgFailed",
+                    fault: Fault::Environment,
+                    message: text,
+                    hint: "try gpg by hand as this user; see that its home folder can be used and that there is memory".into(),
+                }),
+            };
         }
         if len == 0 {
             let text = format!("gpg wrote nothing: {}", said.text);
@@ -265,6 +276,8 @@ struct Said {
     /// It carries a check of its integrity, which was right.
     protected: bool,
     wrong_passphrase: bool,
+    /// Something is wrong with the message itself, as against gpg's own affairs.
+    of_message: bool,
     /// What is meant for people.
     text: String,
 }
@@ -274,6 +287,8 @@ impl Said {
     fn of(words: &str) -> Self {
         let mut said = Self::default();
         let mut texts = Vec::new();
+        // After what stops inside of a message nothing is said but that it began.
+        let mut is_inside = false;
         for line in words.lines() {
             let Some(status) = line.strip_prefix(STATUS) else {
                 texts.push(line.trim());
@@ -284,6 +299,9 @@ impl Said {
             match parts.next() {
                 Some("DECRYPTION_OKAY") => said.decrypted = true,
                 Some("GOODMDC") => said.protected = true,
+                Some("NEED_PASSPHRASE_SYM" | "BEGIN_DECRYPTION") => is_inside = true,
+                Some("END_DECRYPTION") => is_inside = false,
+                Some("BADMDC" | "DECRYPTION_FAILED" | "NODATA") => said.of_message = true,
                 // Method of the check, cipher, and since 2.3 the cipher's own check, when it has one.
                 Some("DECRYPTION_INFO") => {
                     let all: Vec<String> = arguments(parts);
@@ -300,6 +318,7 @@ impl Said {
                 _ => {}
             }
         }
+        said.of_message |= is_inside;
         said.text = texts.join("; ");
         // Versions that say it to people only.
         said.wrong_passphrase |=
@@ -407,6 +426,72 @@ mod tests {
         let error = ran.unwrap_err();
         assert_eq!(error.id(), Some("TemporaryFolderFailed"), "{error:?}");
         assert_eq!(error.reach(), crate::error::Reach::Run);
+    }
+
+    /// What gpg 2.2.40 says (*observed*) of damaged messages, and without a home folder; and of a killed one.
+    #[test]
+    fn trouble_of_gpg_itself_is_no_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("gpg");
+        let gpg = GpgSettings {
+            program: Some(program.to_str().unwrap().to_owned()),
+            ..GpgSettings::default()
+        };
+        let run = |way, script: &str| {
+            let script = format!("#!/bin/sh\ncat > /dev/null\n{script}\n");
+            std::fs::write(&program, script).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+            std::fs::set_permissions(&program, mode).unwrap();
+            let input = VolumeData::Memory(bytes::Bytes::from_static(b"x"));
+            let (mut output, cancel) = (Vec::new(), Cancel::default());
+            gpg.run(way, "secret", &input, &mut output, &cancel, "v")
+                .unwrap_err()
+        };
+        let say = |lines: &[&str]| {
+            let lines = lines
+                .iter()
+                .map(|line| format!("echo '[GNUPG:] {line}' >&2"));
+            lines.collect::<Vec<_>>().join("\n") + "\nexit 2"
+        };
+        let damaged: [&[&str]; 3] = [
+            &["NODATA 1", "NODATA 2", "FAILURE decrypt 4294967295"],
+            &["BEGIN_DECRYPTION", "DECRYPTION_FAILED", "END_DECRYPTION"],
+            &[
+                "NEED_PASSPHRASE_SYM 9 3 2",
+                "BEGIN_DECRYPTION",
+                "DECRYPTION_INFO 2 9 0",
+            ],
+        ];
+        for lines in damaged {
+            let error = run(Way::Decrypt, &say(lines));
+            assert!(error.is_wrong_content(), "{lines:?}: {error:?}");
+        }
+        let whole: [&[&str]; 2] = [
+            &["FAILURE option-parser 33554433"],
+            &[
+                "ERROR add_keyblock_resource 33587281",
+                "BEGIN_DECRYPTION",
+                "DECRYPTION_OKAY",
+                "GOODMDC",
+                "END_DECRYPTION",
+            ],
+        ];
+        for lines in whole {
+            let error = run(Way::Decrypt, &say(lines));
+            assert!(!error.is_damage(), "{lines:?}: {error:?}");
+            assert_eq!(error.reach(), crate::error::Reach::Volume, "{lines:?}");
+        }
+        for (way, script) in [
+            (
+                Way::Decrypt,
+                "echo '[GNUPG:] BEGIN_DECRYPTION' >&2\nkill -9 $$",
+            ),
+            (Way::Encrypt, "exit 2"),
+        ] {
+            let error = run(way, script);
+            assert_eq!(error.id(), Some("GpgFailed"), "{error:?}");
+            assert_eq!(error.reach(), crate::error::Reach::Run);
+        }
     }
 
     /// As gpg 2.2.40 says it (*observed*), and 2.4 of messages with a cipher that checks itself (doc/DETAILS).
