@@ -135,7 +135,7 @@ impl Invocation {
         let (problems, remarks) = if wants_help {
             Default::default()
         } else {
-            problems(&values, &verb)
+            problems(&values, &verb, changes_files(&verb, &positional))
         };
         Ok(Self {
             program: program_name(args.first()),
@@ -333,7 +333,7 @@ fn parameters_file(values: &mut Values) -> Result<ParametersFile, Failure> {
 }
 
 /// Complaints and remarks about options.
-fn problems(values: &Values, verb: &str) -> (Vec<Problem>, Vec<Problem>) {
+fn problems(values: &Values, verb: &str, changes: bool) -> (Vec<Problem>, Vec<Problem>) {
     let tables = tables();
     let mut problems = check::check(values, &tables);
     problems.extend(applies::problems(values, verb));
@@ -342,7 +342,7 @@ fn problems(values: &Values, verb: &str) -> (Vec<Problem>, Vec<Problem>) {
     if matches!(verb, "list" | "find" | "restore") {
         problems.retain(|p| p.option != opt::CONTROL_FILES.decl.name);
     }
-    tolerate(verb, &mut problems);
+    weigh(values, changes, &mut problems);
     let only_reads = !matches!(verb, "backup" | "repair");
     problems.retain(|problem| {
         let status = find_decl(&problem.option, &tables).map(|decl| decl.status);
@@ -353,16 +353,27 @@ fn problems(values: &Values, verb: &str) -> (Vec<Problem>, Vec<Problem>) {
         .partition(|problem| problem.severity > Severity::Information)
 }
 
-/// A misspelt option does no harm where no file is changed: there it is a warning.
-pub fn tolerate(verb: &str, problems: &mut [Problem]) {
-    if help::find(verb).is_some_and(|command| command.changes_files) {
-        return;
-    }
+/// Whether a command changes files, here or at the destination.
+pub fn changes_files(verb: &str, arguments: &[Argument]) -> bool {
+    let first = arguments.first().map(|argument| &argument.value);
+    let only_lists =
+        verb == "destination" && first.is_some_and(|word| word.eq_ignore_ascii_case("list"));
+    !only_lists && help::find(verb).is_some_and(|command| command.changes_files)
+}
+
+/// A misspelt option does no harm where no file is changed: there it is a warning. Where files are to be replaced, every
+/// option that nobody knows may be one that says where to or which.
+pub fn weigh(values: &Values, changes: bool, problems: &mut [Problem]) {
+    let replaces = values.get(opt::OVERWRITE).unwrap_or(false);
     for problem in problems
         .iter_mut()
         .filter(|problem| problem.id == check::UNSUPPORTED)
     {
-        problem.severity = Severity::Warning;
+        if !changes {
+            problem.severity = Severity::Warning;
+        } else if replaces && !check::is_of_duplicati(&problem.option) {
+            problem.severity = Severity::Fatal;
+        }
     }
 }
 

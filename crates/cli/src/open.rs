@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 
 use crate::console::{Console, RunKind, Style};
 use crate::failure::Failure;
-use crate::invocation::{Invocation, tolerate};
+use crate::invocation::{Invocation, changes_files, weigh};
 use crate::logging::Chooser;
 use crate::paths::folder_of_url;
 use crate::secrets::{self, Times};
@@ -403,7 +403,8 @@ pub fn option_problems(call: &Invocation, configured: &Configured) -> Vec<Proble
     let mut problems = call.problems.clone();
     problems.extend(url_problems(&config.url, values, *found));
     problems.extend(foreign_options(&call.values, *found));
-    tolerate(&call.verb, &mut problems);
+    let changes = changes_files(&call.verb, &call.arguments);
+    weigh(&call.values, changes, &mut problems);
     problems
 }
 

@@ -9,7 +9,8 @@ use std::path::Path;
 /// What a killed run left under `new` goes, with its permissions. Two runs must not use one `new` at the same time.
 ///
 /// # Errors
-/// What the system reports. The old file is as it was then, unless only the last step failed, which makes the new one last.
+/// What the system reports. The old file is as it was then. Only when the folder cannot be flushed the new one is in its place
+/// already.
 pub fn replace(path: &Path, new: &Path, content: &[u8]) -> io::Result<()> {
     remove(new)?;
     put(path, new, content).inspect_err(|_| {

@@ -113,6 +113,12 @@ fn check_one(setting: Setting<'_>, tables: &[&[&'static OptionDecl]]) -> Option<
     status_problem(name, decl, setting.value)
 }
 
+/// True for an option that Duplicati has and this version does not.
+#[must_use]
+pub fn is_of_duplicati(name: &str) -> bool {
+    elsewhere::has(name)
+}
+
 /// The complaint about a name that no table has.
 fn unknown(name: &str, tables: &[&[&'static OptionDecl]]) -> Problem {
     let (severity, what) = if elsewhere::has(name) {

@@ -24,6 +24,8 @@ pub fn suggest(name: &str, tables: &[&[&'static OptionDecl]]) -> Option<&'static
             // A forgotten hyphen, or one too many, is the likeliest slip.
             let distance = if name.replace('-', "") == candidate.replace('-', "") {
                 Some(0)
+            } else if name.len() >= BEGINNING && candidate.starts_with(&name) {
+                Some(limit)
             } else {
                 near(&name, candidate, limit)
             };
@@ -36,6 +38,9 @@ pub fn suggest(name: &str, tables: &[&[&'static OptionDecl]]) -> Option<&'static
     }
     best.map(|(_, candidate)| candidate)
 }
+
+/// From so many letters on the beginning of a name means it.
+const BEGINNING: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -50,6 +55,7 @@ mod tests {
             ("Keep_Verson", Some("keep-versions")),
             ("passprase", Some("passphrase")),
             ("dry-runn", Some("dry-run")),
+            ("skip-files-larger", Some("skip-files-larger-than")),
             ("volsize", None),
             ("x", None),
             ("", None),

@@ -61,7 +61,9 @@ fn a_stopped_backup_keeps_what_was_uploaded() {
     let (ran, took) = ended(child, start);
     assert!(took < STOP_WITHIN, "{took:?}");
     let stored = place.snapshot("destination");
-    let stored = stored.iter().filter(|(path, _)| path.is_file()).count();
+    let files = stored.iter().filter(|(path, _)| path.is_file());
+    let bytes: usize = files.clone().map(|(_, content)| content.len()).sum();
+    let stored = files.count();
     let ran = ran
         .code(50)
         .complains("stopping; send SIGTERM again to end at once")
@@ -82,6 +84,14 @@ fn a_stopped_backup_keeps_what_was_uploaded() {
     let least = stored - UPLOADS_AT_ONCE;
     assert!((least..=stored).contains(&told), "{told} of {stored}");
     assert_eq!(figure("Remote size"), figure("Data uploaded"));
+    let sent = figure("Data uploaded").strip_suffix(" MiB");
+    let sent: f64 = sent.and_then(|sent| sent.parse().ok()).expect("MiB");
+    let mib = bytes as f64 / f64::from(1 << 20);
+    let under_way = UPLOADS_AT_ONCE as f64;
+    assert!(
+        (mib - under_way..mib + 0.01).contains(&sent),
+        "{sent} of {mib} MiB"
+    );
     let added: usize = figure("Files added").parse().expect("a number");
     assert!((2..15).contains(&added), "{added} of 15 files were added");
     assert!(place.stored_with("dlist").is_empty());

@@ -137,6 +137,12 @@ fn a_misspelt_option_stops_a_command_that_changes_files() {
             &["source", "--exlude=*.txt"],
             "option --exlude is not known; did you mean --exclude?",
         ),
+        // Near to nothing, but it may have said where to.
+        (
+            "restore",
+            &["--target-folder=elsewhere", "--overwrite"],
+            "option --target-folder is not known",
+        ),
         (
             "repair",
             &["--dry-rnu"],
@@ -179,6 +185,11 @@ fn a_misspelt_option_is_a_warning_where_no_file_changes() {
             .complains("Warning [UnsupportedOption]: option --")
             .complains("; did you mean --");
     }
+    let url = place.url();
+    place
+        .run(["destination", "list", &url, "--auth-usernam=x"])
+        .code(0)
+        .complains("did you mean --auth-username?");
     let url = format!("{}?use-move-for-putt=true", place.url());
     let passphrase = format!("--passphrase={PASSPHRASE}");
     place
