@@ -90,7 +90,8 @@ pub trait Destination: Send + Sync {
     /// * A sub-folder is shown as one, and nothing of what is in it (`shows a folder as one and not what is in it`).
     /// * No file is an empty listing (`lists an empty folder as empty`); no folder never is (`tells a missing folder from
     ///   missing files`).
-    /// * A stream that is dropped halfway does no harm (`survives a listing that is given up`).
+    /// * A stream that is dropped halfway does no harm, and the folder may be listed again at any time (`survives a listing
+    ///   that is given up`).
     ///
     /// # Errors
     /// [`ErrorKind::FolderMissing`] when the folder, bucket or share does not exist (`tells a missing folder from missing

@@ -378,7 +378,12 @@ impl Ready<'_> {
             return Ok(0);
         }
         let mut written = 0;
+        // What is not as it was stored is not relied on, and has an index that says how it was.
+        let noted = self.noted_losses()?;
         for row in self.catalog(|c| c.volumes_without_index())? {
+            if noted.contains(&row.name) {
+                continue;
+            }
             let Some(name) = VolumeName::parse(&row.name, self.settings.case_insensitive) else {
                 continue;
             };

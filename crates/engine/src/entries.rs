@@ -46,7 +46,8 @@ impl Settled<'_> {
             ));
         }
         let hash = known.and_then(|row| row.hash);
-        self.noting_damage(name, self.fetch_volume(&volume.name, volume.size, hash))
+        let fetched = self.fetch_volume(&volume.name, volume.size, hash);
+        self.noting_damage(&volume.name, fetched)
     }
 
     /// Reads the entries of a fetched version list one after the other. A wrong entry is reported, once in
@@ -110,16 +111,14 @@ impl Settled<'_> {
         cancel: &Cancel,
         mut work: impl FnMut(FileEntry) -> Result<()>,
     ) -> Result<u64> {
-        let entry = self.noting_damage(name, filelist_of(archive, name))?;
+        let entry = filelist_of(archive, name)?;
         let mut reader = FileListReader::open(archive.stream(entry).in_volume(name)?);
         let mut wrong = 0_u64;
         while let Some(item) = reader.next() {
             cancel.check()?;
             match item {
                 Ok(entry) => work(entry)?,
-                Err(error) if reader.is_damaged() => {
-                    return self.noting_damage(name, Err(Error::volume(name, error)));
-                }
+                Err(error) if reader.is_damaged() => return Err(Error::volume(name, error)),
                 Err(error) => {
                     wrong += 1;
                     if wrong_ones == WrongOnes::Told && wrong <= NAMED_ENTRIES {
@@ -135,11 +134,6 @@ impl Settled<'_> {
                 "DamagedEntry",
                 format!("{name}: {} left out too", counted(more, "more wrong entry")),
             );
-        }
-        // It was fetched with its right hash, and nothing is wrong with it any more.
-        let is_whole = wrong == 0 && !self.settings.skip_file_hash_checks;
-        if is_whole && self.catalog(|c| c.has_loss(name))? {
-            self.forget_loss(name)?;
         }
         Ok(wrong)
     }

@@ -277,12 +277,16 @@ impl Ready<'_> {
             .filter(|v| !known.contains_key(&v.time.0) && !broken.contains(&v.time))
             .collect();
         let mut counted: BTreeMap<i64, (bool, Counts)> = known;
+        // What is known already was told.
+        let noted = self.noted_losses()?;
         for_each_parallel(
             self.settings.threads,
             unknown,
             |version| match self.read_list(&version.volume, version.time, |_| Ok(())) {
                 Err(error) if error.reach() == Reach::Volume => {
-                    self.reporter.error("DamagedList", describe(&error));
+                    if !noted.contains(version.volume.name.as_str()) {
+                        self.reporter.error("DamagedList", describe(&error));
+                    }
                     Ok((version.time, None))
                 }
                 other => other.map(|list| (version.time, Some((list.is_full, list.counts)))),
@@ -295,9 +299,12 @@ impl Ready<'_> {
                 Ok(())
             },
         )?;
+        // The catalog may have the entries of a list that cannot be read any more.
+        let noted = self.noted_losses()?;
         let infos = versions
             .iter()
             .map(|version| {
+                let is_noted = noted.contains(version.volume.name.as_str());
                 let (is_full, counts) = counted
                     .get(&version.time.0)
                     .copied()
@@ -306,7 +313,7 @@ impl Ready<'_> {
                     version: version.number,
                     time: version.time.0,
                     is_full_backup: is_full,
-                    is_unreadable: broken.contains(&version.time),
+                    is_unreadable: is_noted || broken.contains(&version.time),
                     file_count: counts.files,
                     entry_count: counts.files + counts.folders + counts.symlinks,
                     file_sizes: counts.bytes,

@@ -9,14 +9,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use larder_catalog::{Catalog, Loss, LossKind, VolumeRow};
 use larder_volume::{BlockVolume, Hash, VolumeKind, VolumeName, VolumeTime};
 
-use crate::Result;
 use crate::error::Reach;
 use crate::missing::WholeLists;
 use crate::notes::Presence;
 use crate::phases::Settled;
-use crate::settle::is_stored;
 use crate::sync::describe;
 use crate::words::counted;
+use crate::{Error, Result};
 
 /// Losses that are named one by one; the rest is counted.
 const NAMED_LOSSES: usize = 20;
@@ -24,6 +23,25 @@ const NAMED_LOSSES: usize = 20;
 const NAMED_VERSIONS: usize = 5;
 /// Catalog parameter, with the name of a lost volume behind it: the times of the versions that lost files.
 const HURT_VERSIONS: &str = "lost-versions:";
+
+/// Catalog parameter, with the name of a lost volume behind it: how many blocks of it were missed when its cost was counted,
+/// with [`HARMLESS`] behind it when no version uses them.
+const COUNTED: &str = "lost-blocks-counted:";
+/// See [`COUNTED`].
+const HARMLESS: &str = " harmless";
+
+/// Copies of blocks that were found damaged, by the number of the volume.
+#[derive(Default)]
+pub(crate) struct BadCopies(HashMap<i64, HashSet<(Hash, u64)>>);
+
+impl BadCopies {
+    /// Whether the copy of a block in a volume is one of them.
+    pub(crate) fn holds(&self, volume: i64, block: &(Hash, u64)) -> bool {
+        self.0
+            .get(&volume)
+            .is_some_and(|blocks| blocks.contains(block))
+    }
+}
 
 /// What a loss costs.
 #[derive(Default)]
@@ -40,55 +58,43 @@ impl Settled<'_> {
         row: &VolumeRow,
         what: LossKind,
     ) -> larder_catalog::Result<()> {
-        let loss = self.loss(row, what, version_of(catalog, row)?);
+        let loss = self.loss_of(row, what, version_of(catalog, row)?);
         catalog.add_loss(&loss, &catalog.blocks_of_volume(row.id)?)
     }
 
-    /// Notes that a stored volume was read and is not what was stored, so that every run tells of it. Of a data volume
-    /// that are the blocks that cannot be had from it, when no other holds them: the next backup stores them again. An
-    /// index is no loss, since it says nothing that is not in other volumes.
-    pub(crate) fn note_damage(
-        &self,
-        row: &VolumeRow,
-        detail: String,
-        blocks: &[(Hash, u64)],
-    ) -> Result<()> {
-        let is_loss = match row.kind {
+    /// Notes that a volume was read and is not what was stored, so that every run tells of it. The blocks are those that a
+    /// data volume did not give; the next backup stores again what no other volume has of them. An index is no loss: it
+    /// says nothing that is not in other volumes.
+    pub(crate) fn note_damage(&self, loss: Loss, blocks: &[(Hash, u64)]) -> Result<()> {
+        let is_loss = match loss.kind {
             VolumeKind::List => true,
             VolumeKind::Index => false,
-            VolumeKind::Blocks => self.is_missed(row, blocks)?,
+            VolumeKind::Blocks => !blocks.is_empty(),
         };
-        if !is_loss {
+        let losses = self.catalog(|c| c.losses())?;
+        let known = losses.iter().find(|known| known.name == loss.name);
+        let is_damaged = |known: &Loss| matches!(known.what, LossKind::Damaged(_));
+        // That it has another length says more, and ends by itself when it is back.
+        if !is_loss || known.is_some_and(|known| !is_damaged(known)) {
             return Ok(());
         }
-        let version = self.catalog(|c| version_of(c, row))?;
-        self.durable(|c| {
-            if row.kind == VolumeKind::Blocks {
-                Presence::InDoubt.note(c)?;
-            }
-            // The name stands before it whenever it is told.
-            let detail = detail.strip_prefix("volume ").unwrap_or(&detail);
-            let detail = detail.strip_prefix(row.name.as_str()).unwrap_or(detail);
-            let what = LossKind::Damaged(detail.trim_start_matches(": ").to_owned());
-            let loss = self.loss(row, what, version);
-            // What is known already of one that was found damaged before stays known.
-            let mut all: BTreeSet<(Hash, u64)> = c.lost_blocks(&row.name)?.into_iter().collect();
-            all.extend(blocks.iter().copied());
-            c.add_loss(&loss, &all.into_iter().collect::<Vec<_>>())
-        })
-    }
-
-    /// The same for some blocks of a data volume, by their hashes.
-    pub(crate) fn note_damaged_blocks(
-        &self,
-        row: &VolumeRow,
-        detail: String,
-        hashes: impl IntoIterator<Item = Hash>,
-    ) -> Result<()> {
-        let hashes: BTreeSet<Hash> = hashes.into_iter().collect();
-        let mut blocks = self.blocks_of(row)?;
-        blocks.retain(|(hash, _)| hashes.contains(hash));
-        self.note_damage(row, detail, &blocks)
+        let mut all: BTreeSet<(Hash, u64)> = self
+            .catalog(|c| c.lost_blocks(&loss.name))?
+            .into_iter()
+            .collect();
+        let before = all.len();
+        all.extend(blocks.iter().copied());
+        if known.is_some() && all.len() == before {
+            return Ok(());
+        }
+        let all: Vec<(Hash, u64)> = all.into_iter().collect();
+        self.durable(|c| c.add_loss(&loss, &all))?;
+        if loss.kind == VolumeKind::Blocks
+            && !self.missed_blocks(&loss, &self.bad_copies()?)?.is_empty()
+        {
+            self.durable(|c| Presence::InDoubt.note(c))?;
+        }
+        Ok(())
     }
 
     /// The blocks that a data volume is known to hold.
@@ -97,18 +103,24 @@ impl Settled<'_> {
         Ok(blocks.iter().collect())
     }
 
-    /// True when no other volume has one of these blocks of a volume.
-    fn is_missed(&self, row: &VolumeRow, blocks: &[(Hash, u64)]) -> Result<bool> {
-        for (hash, size) in blocks {
-            let holders = self.catalog(|c| c.volumes_of_block(hash, *size))?;
-            if holders.iter().all(|holder| *holder == row.id) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    /// Those of the blocks of a data volume that have one of some hashes.
+    pub(crate) fn blocks_named(
+        &self,
+        row: &VolumeRow,
+        hashes: &HashSet<Hash>,
+    ) -> Result<Vec<(Hash, u64)>> {
+        let mut blocks = self.blocks_of(row)?;
+        blocks.retain(|(hash, _)| hashes.contains(hash));
+        Ok(blocks)
     }
 
-    fn loss(&self, row: &VolumeRow, what: LossKind, version: Option<i64>) -> Loss {
+    /// A loss of a known volume.
+    pub(crate) fn loss(&self, row: &VolumeRow, what: LossKind) -> Result<Loss> {
+        let version = self.catalog(|c| version_of(c, row))?;
+        Ok(self.loss_of(row, what, version))
+    }
+
+    fn loss_of(&self, row: &VolumeRow, what: LossKind, version: Option<i64>) -> Loss {
         Loss {
             name: row.name.clone(),
             kind: row.kind,
@@ -121,17 +133,42 @@ impl Settled<'_> {
         }
     }
 
-    /// Passes on what reading a version list of this backup gave, and notes wrong content.
-    pub(crate) fn noting_damage<T>(&self, list: &str, read: Result<T>) -> Result<T> {
-        if let Err(error) = &read
-            && error.is_wrong_content()
-            && let Some(row) = self.catalog(|c| c.volume_named(list))?
-            // What was never read from here may be no version at all.
-            && is_stored(&row)
-        {
-            self.note_damage(&row, describe(error), &[])?;
+    /// Passes on what reading a version list gave, and notes wrong content of it. One that was never read from here may be
+    /// no version at all; it is told all the same until it can be read or is gone.
+    pub(crate) fn noting_damage<T>(&self, list: &VolumeName, read: Result<T>) -> Result<T> {
+        let name = list.as_str();
+        let Err(error @ Error::Volume { name: damaged, .. }) = &read else {
+            return read;
+        };
+        // What is read meanwhile may be damaged too.
+        if damaged != name || !error.is_wrong_content() {
+            return read;
         }
+        let what = damage(error);
+        let loss = match self.catalog(|c| c.volume_named(name))? {
+            Some(row) => self.loss(&row, what)?,
+            None => Loss {
+                name: name.to_owned(),
+                kind: VolumeKind::List,
+                what,
+                noticed: self.clock.seconds(),
+                size: self.view.find(name).and_then(|found| found.size),
+                hash: None,
+                version: list.time().map(|time| time.0),
+                files: None,
+            },
+        };
+        self.note_damage(loss, &[])?;
         read
+    }
+
+    /// Forgets that a version list was damaged, when its hash was compared and nothing is wrong with it.
+    pub(crate) fn list_is_whole(&self, name: &str) -> Result<()> {
+        let compared = !self.settings.skip_file_hash_checks;
+        match compared && self.catalog(|c| c.has_loss(name))? {
+            true => self.forget_loss(name),
+            false => Ok(()),
+        }
     }
 
     /// Forgets losses that are mended and gives the others with what they cost. Lists are read only when the cost of a
@@ -141,16 +178,27 @@ impl Settled<'_> {
         if losses.is_empty() {
             return Ok(losses);
         }
+        let bad = self.bad_copies()?;
         let mut lasting = Vec::new();
         for loss in losses {
-            if self.is_back(&loss) || self.is_stored_elsewhere(&loss)? {
-                self.forget_loss(&loss.name)?;
-                self.reporter.verbose(
-                    "LossMended",
-                    format!("{} is not missed any more", loss.name),
-                );
-            } else {
-                lasting.push(loss);
+            let is_mended =
+                loss.kind == VolumeKind::Blocks && self.missed_blocks(&loss, &bad)?.is_empty();
+            match loss.what {
+                _ if self.is_back(&loss) => {
+                    self.forget_loss(&loss.name)?;
+                    self.reporter
+                        .verbose("LossMended", format!("{} is as it was again", loss.name));
+                }
+                // It is not what it was, so it stays noted.
+                LossKind::Damaged(_) | LossKind::Resized(_) if is_mended => {}
+                LossKind::Gone if is_mended => {
+                    self.forget_loss(&loss.name)?;
+                    self.reporter.verbose(
+                        "LossMended",
+                        format!("{} is not missed any more", loss.name),
+                    );
+                }
+                _ => lasting.push(loss),
             }
         }
         self.count_costs(&mut lasting)?;
@@ -236,6 +284,7 @@ impl Settled<'_> {
         self.catalog(|c| {
             c.batch(|c| {
                 c.remove_param(&format!("{HURT_VERSIONS}{name}"))?;
+                c.remove_param(&format!("{COUNTED}{name}"))?;
                 c.remove_loss(name)
             })
         })
@@ -248,8 +297,8 @@ impl Settled<'_> {
         Ok(lasting.map(|loss| loss.name).collect())
     }
 
-    /// True when a volume that was gone or had another length is listed as it was, and when a damaged list was deleted
-    /// by a program that may delete versions.
+    /// True when a volume that was gone or had another length is listed as it was, and when a damaged list is gone that
+    /// was not noted as lost when it went: somebody may delete versions.
     fn is_back(&self, loss: &Loss) -> bool {
         if matches!(loss.what, LossKind::Damaged(_)) {
             return loss.kind == VolumeKind::List && self.view.find(&loss.name).is_none();
@@ -259,37 +308,58 @@ impl Settled<'_> {
         })
     }
 
-    /// True for a data volume of whose blocks none is missed.
-    fn is_stored_elsewhere(&self, loss: &Loss) -> Result<bool> {
-        Ok(loss.kind == VolumeKind::Blocks && self.missed_blocks(loss)?.is_empty())
-    }
-
-    /// The blocks of a lost volume that no other volume holds.
-    pub(crate) fn missed_blocks(&self, loss: &Loss) -> Result<Vec<(Hash, u64)>> {
-        if !matches!(loss.what, LossKind::Damaged(_)) {
-            return self.catalog(|c| c.blocks_still_lost(&loss.name));
-        }
+    /// The copies of blocks that were found damaged.
+    pub(crate) fn bad_copies(&self) -> Result<BadCopies> {
         self.catalog(|c| {
-            let itself = c.volume_named(&loss.name)?.map(|row| row.id);
-            let mut missed = c.lost_blocks(&loss.name)?;
-            let mut outcome = Ok(());
-            missed.retain(|(hash, size)| match c.volumes_of_block(hash, *size) {
-                Ok(volumes) => !volumes.iter().any(|id| Some(*id) != itself),
-                Err(error) => {
-                    outcome = Err(error);
-                    true
+            let mut bad = BadCopies::default();
+            for loss in c.losses()? {
+                if loss.kind == VolumeKind::Blocks
+                    && matches!(loss.what, LossKind::Damaged(_))
+                    && let Some(row) = c.volume_named(&loss.name)?
+                {
+                    bad.0
+                        .insert(row.id, c.lost_blocks(&loss.name)?.into_iter().collect());
                 }
-            });
-            outcome.map(|()| missed)
+            }
+            Ok(bad)
         })
     }
 
-    /// The blocks of damaged volumes that no other volume holds.
+    /// The copies that were known to be damaged when this run first asked.
+    pub(crate) fn bad_at_first(&self) -> Result<&BadCopies> {
+        match self.bad_copies.get() {
+            Some(bad) => Ok(bad),
+            None => {
+                let bad = self.bad_copies()?;
+                Ok(self.bad_copies.get_or_init(|| bad))
+            }
+        }
+    }
+
+    /// The blocks of a lost volume of which no other volume has a good copy.
+    pub(crate) fn missed_blocks(&self, loss: &Loss, bad: &BadCopies) -> Result<Vec<(Hash, u64)>> {
+        if bad.0.is_empty() {
+            return self.catalog(|c| c.blocks_still_lost(&loss.name));
+        }
+        self.catalog(|c| {
+            let mut missed = Vec::new();
+            for block in c.lost_blocks(&loss.name)? {
+                let holders = c.volumes_of_block(&block.0, block.1)?;
+                if holders.iter().all(|holder| bad.holds(*holder, &block)) {
+                    missed.push(block);
+                }
+            }
+            Ok(missed)
+        })
+    }
+
+    /// The blocks of damaged volumes of which no volume has a good copy.
     pub(crate) fn damaged_blocks(&self) -> Result<HashSet<(Hash, u64)>> {
+        let bad = self.bad_copies()?;
         let mut damaged = HashSet::new();
         for loss in self.catalog(|c| c.losses())? {
             if loss.kind == VolumeKind::Blocks && matches!(loss.what, LossKind::Damaged(_)) {
-                damaged.extend(self.missed_blocks(&loss)?);
+                damaged.extend(self.missed_blocks(&loss, &bad)?);
             }
         }
         Ok(damaged)
@@ -297,18 +367,26 @@ impl Settled<'_> {
 
     /// Counts the files that each loss costs, where that is not known or has changed. One that costs nothing is dropped.
     fn count_costs(&self, losses: &mut Vec<Loss>) -> Result<()> {
+        let bad = self.bad_copies()?;
         let mut owner: HashMap<(Hash, u64), usize> = HashMap::new();
         let mut changed = false;
+        let mut harmless = Vec::new();
         for (index, loss) in losses.iter().enumerate() {
             if loss.kind != VolumeKind::Blocks {
                 continue;
             }
-            let missed = self.missed_blocks(loss)?;
-            let noted = self.catalog(|c| c.lost_blocks(&loss.name))?.len();
-            changed |= loss.files.is_none() || noted != missed.len();
+            let missed = self.missed_blocks(loss, &bad)?;
+            let counted = self.catalog(|c| c.param(&format!("{COUNTED}{}", loss.name)))?;
+            let counted = counted.unwrap_or_default();
+            let number = counted.trim_end_matches(HARMLESS);
+            changed |= loss.files.is_none() || number != missed.len().to_string();
+            if number != counted {
+                harmless.push(loss.name.clone());
+            }
             owner.extend(missed.into_iter().map(|block| (block, index)));
         }
         if !changed || !self.can_decrypt() {
+            losses.retain(|loss| !harmless.contains(&loss.name));
             return Ok(());
         }
         let missed: HashSet<(Hash, u64)> = owner.keys().copied().collect();
@@ -331,30 +409,43 @@ impl Settled<'_> {
                 other => other?,
             }
         }
-        let mut harmless = Vec::new();
+        harmless.clear();
         for (loss, cost) in losses.iter_mut().zip(costs) {
             if loss.kind != VolumeKind::Blocks {
                 continue;
             }
-            if cost.files == 0 && all_read {
+            let is_damaged = matches!(loss.what, LossKind::Damaged(_));
+            // Another loss may be told for the same blocks.
+            let is_harmless = cost.files == 0 && all_read;
+            if is_harmless {
                 harmless.push(loss.name.clone());
-                continue;
+                if !is_damaged {
+                    self.forget_loss(&loss.name)?;
+                    continue;
+                }
             }
             loss.files = Some(cost.files);
-            let missed = self.missed_blocks(loss)?;
+            let missed = self.missed_blocks(loss, &bad)?;
             let versions: Vec<String> = cost.versions.iter().rev().map(i64::to_string).collect();
+            let counted = format!(
+                "{}{}",
+                missed.len(),
+                if is_harmless { HARMLESS } else { "" }
+            );
             self.catalog(|c| {
                 c.batch(|c| {
-                    c.add_loss(loss, &missed)?;
+                    match is_damaged {
+                        // All of its bad copies stay known.
+                        true => c.add_loss(loss, &c.lost_blocks(&loss.name)?)?,
+                        false => c.add_loss(loss, &missed)?,
+                    }
+                    c.set_param(&format!("{COUNTED}{}", loss.name), &counted)?;
                     c.set_param(
                         &format!("{HURT_VERSIONS}{}", loss.name),
                         &versions.join(","),
                     )
                 })
             })?;
-        }
-        for name in &harmless {
-            self.forget_loss(name)?;
         }
         losses.retain(|loss| !harmless.contains(&loss.name));
         Ok(())
@@ -410,6 +501,19 @@ impl Settled<'_> {
             ),
         ))
     }
+}
+
+/// What an error says of a volume, without its name, which stands before it whenever it is told.
+pub(crate) fn damage(error: &Error) -> LossKind {
+    let text = describe(error);
+    let told = match error {
+        Error::Volume { name, .. } => {
+            let rest = text.strip_prefix("volume ").unwrap_or(&text);
+            rest.strip_prefix(name.as_str()).unwrap_or(rest)
+        }
+        _ => text.as_str(),
+    };
+    LossKind::Damaged(told.trim_start_matches(": ").to_owned())
 }
 
 /// For a list the time of its version, seconds since 1970.

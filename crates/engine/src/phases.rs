@@ -6,13 +6,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use larder_catalog::{Loss, VolumeRow};
 use larder_destination::ErrorKind;
 use larder_volume::Format;
 
 use crate::context::Phase;
+use crate::losses::BadCopies;
 use crate::repository::locked;
 use crate::run::Run;
 use crate::settle::{is_stored, split_leftovers};
@@ -43,6 +44,8 @@ pub(crate) struct Settled<'a> {
     pub(crate) named_lists: Mutex<HashSet<String>>,
     /// Which data files were searched for blocks that no index names.
     pub(crate) searched: Mutex<Searched>,
+    /// Copies of blocks that were known to be damaged.
+    pub(crate) bad_copies: OnceLock<BadCopies>,
 }
 
 /// The catalog is up to date with the destination, as far as the operation needs it.
@@ -121,6 +124,7 @@ impl<'a> Listed<'a> {
             tried_lists: Mutex::default(),
             named_lists: Mutex::default(),
             searched: Mutex::default(),
+            bad_copies: OnceLock::new(),
         };
         settled.remove_leftovers(leftovers, mode)?;
         settled.settle_known(rows, mode)?;
@@ -145,7 +149,11 @@ impl<'a> Settled<'a> {
     fn ready(self, need: Need) -> Result<(Ready<'a>, Vec<Loss>)> {
         // What a loss costs is known only when everything that is stored now was taken in.
         if need != Need::Lists || (self.can_decrypt() && self.has_fresh_losses()?) {
-            let noted = self.noted_losses()?;
+            let mut noted = self.noted_losses()?;
+            // One whose change was just noticed is read once for what it still has.
+            for (name, _, _) in &self.view.resized {
+                noted.remove(name);
+            }
             self.ingest_indexes()?;
             self.ingest_unindexed(&noted)?;
         }

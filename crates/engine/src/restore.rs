@@ -203,6 +203,7 @@ impl Ready<'_> {
                 .first()
                 .ok_or_else(|| Error::Bug("no version was chosen".into()))?;
             let target = request.target.as_deref();
+            self.tell_older_version(version, target, &rules)?;
             let some = self.restore_version(&work, version, target, None)?;
             some.is_some().then_some(version.time)
         } else {
@@ -236,6 +237,46 @@ impl Ready<'_> {
             version_time: Some(version_time.to_string()),
             common: self.common("Restore", false),
         })
+    }
+
+    /// When the newest version cannot be read, an older one may be taken in its place, but not over what is there: that
+    /// would put old content where newer was asked for.
+    fn tell_older_version(
+        &self,
+        version: &Version,
+        target: Option<&Path>,
+        rules: &Rules,
+    ) -> Result<()> {
+        use larder_options::engine as opt;
+        let was_asked = self.values.is_set(opt::VERSION) || self.values.is_set(opt::TIME);
+        let newest = self.all_versions()?.into_iter().next();
+        let Some(newest) = newest.filter(|newest| !was_asked && newest.number != version.number)
+        else {
+            return Ok(());
+        };
+        let text = format!(
+            "the newest version, of {}, cannot be read: {}",
+            newest.time,
+            newest.volume.name.as_str()
+        );
+        if rules.overwrite && !target.is_some_and(is_empty) {
+            return Err(Error::data(
+                "DamagedList",
+                text,
+                format!(
+                    "bring the file back as it was; or say --version={} for that of {}, which replaces newer files then",
+                    version.number, version.time
+                ),
+            ));
+        }
+        self.reporter.warn(
+            "OlderVersionRestored",
+            format!(
+                "{text}; version {} of {} is restored in its place",
+                version.number, version.time
+            ),
+        );
+        Ok(())
     }
 
     /// Restores each chosen version into a folder of its own, oldest first; gives the time of the newest of which
@@ -311,11 +352,11 @@ impl Ready<'_> {
             let root = root.with_bases(layout.bases.clone()).at(&layout.folder)?;
             Ok(root.with_watch(work.watch.clone()))
         };
-        let is_empty = match std::fs::read_dir(&layout.folder) {
-            Ok(mut entries) => entries.next().is_none(),
-            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        let present = if is_empty(&layout.folder) {
+            None
+        } else {
+            Some(open()?)
         };
-        let present = if is_empty { None } else { Some(open()?) };
         let date = self.local_text(version.time, "%Y-%m-%d");
         let plan = survey::survey(self, &selected, &layout, present.as_ref(), work.rules, date)?;
         if work.rules.dry_run {
@@ -381,6 +422,14 @@ impl Run {
                 time.strftime(format).to_string()
             }
         }
+    }
+}
+
+/// True for a folder that is not there, or has nothing in it.
+fn is_empty(folder: &Path) -> bool {
+    match std::fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
     }
 }
 

@@ -255,7 +255,13 @@ impl Settled<'_> {
                 // Whether anything of it is missed shows when all indexes have been read.
                 VolumeKind::Blocks => true,
             };
-            if is_loss {
+            // One that changed once more may be as it was at first.
+            let losses = c.losses()?;
+            let known = losses.into_iter().find(|known| known.name == row.name);
+            let is_back = matches!((&what, known), (LossKind::Resized(found), Some(known)) if known.size == Some(*found));
+            if is_back {
+                c.remove_loss(&row.name)?;
+            } else if is_loss {
                 self.note_loss(c, row, what.clone())?;
             }
             if row.kind == VolumeKind::List && what != LossKind::Gone {

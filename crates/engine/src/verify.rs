@@ -55,6 +55,8 @@ struct Described {
     name: String,
     finding: Finding,
     blocks: Vec<(Hash, u64)>,
+    /// It is over when all of its blocks are stored, and only told when everything is asked for.
+    may_be_over: bool,
 }
 
 impl Run {
@@ -65,11 +67,10 @@ impl Run {
     pub fn test(&self, samples: Samples) -> Result<TestReport> {
         self.with_healing(|| {
             let (ready, mut losses) = self.ready_with_losses(Mode::Reading, Need::Blocks)?;
-            if ready.view.volumes.is_empty() {
-                ready.all_versions()?;
-            }
+            ready.all_versions()?;
             self.reporter.phase(Phase::Verifying);
-            let chosen = ready.choose(samples)?;
+            let mut chosen = ready.choose(samples)?;
+            ready.add_damaged_lists(&mut chosen)?;
             // The others are told as findings.
             losses.retain(|loss| {
                 let is_chosen = |volume: &RemoteVolume| volume.name.as_str() == loss.name;
@@ -122,7 +123,10 @@ impl Ready<'_> {
         if count == 0 {
             return Ok(None);
         }
-        let chosen = self.choose(Samples::Count(count))?;
+        let mut chosen = self.choose(Samples::Count(count))?;
+        // What is known already is told at the beginning of each run.
+        let noted = self.noted_losses()?;
+        chosen.retain(|volume| !noted.contains(volume.name.as_str()));
         let report = self.check_volumes(chosen, false)?;
         for checked in report
             .verifications
@@ -229,6 +233,20 @@ impl Ready<'_> {
         Ok(chosen)
     }
 
+    /// Adds the lists that were found damaged: whoever brought one back is told that it is whole.
+    fn add_damaged_lists(&self, chosen: &mut Vec<RemoteVolume>) -> Result<()> {
+        for loss in self.catalog(|c| c.losses())? {
+            if loss.kind == VolumeKind::List
+                && let Some(volume) = self.view.find(&loss.name)
+                && !volume.is_archived
+                && chosen.iter().all(|known| known.name != volume.name)
+            {
+                chosen.push(volume.clone());
+            }
+        }
+        Ok(())
+    }
+
     fn shuffled(&self) -> u64 {
         let mut bytes = [0; 8];
         match self.random.fill(&mut bytes) {
@@ -251,9 +269,12 @@ impl Ready<'_> {
                 self.cancel.check()?;
                 let row = rows.get(volume.name.as_str());
                 let mut checked = self.check_volume(&volume, row, everything);
-                // It may have been damaged on its way.
+                // It may have been damaged on its way; when it does not come again, the first look counts.
                 if is_damaged(&checked) {
-                    checked = self.check_volume(&volume, row, everything);
+                    match self.check_volume(&volume, row, everything) {
+                        Err(error) if error.reach() == Reach::Run => {}
+                        again => checked = again,
+                    }
                 }
                 match checked {
                     Ok(outcome) => Ok(Some(outcome)),
@@ -296,7 +317,7 @@ impl Ready<'_> {
             },
         )?;
         self.note_outcomes(&outcomes, &rows)?;
-        self.add_lost_volumes(&mut outcomes)?;
+        self.add_lost_volumes(&mut outcomes, everything)?;
         outcomes.sort_by(|a, b| a.name.cmp(&b.name));
         self.catalog(|c| {
             c.batch(|c| {
@@ -342,15 +363,16 @@ impl Ready<'_> {
             };
             let detail = outcome.findings.first().map(|f| f.detail.clone());
             if outcome.is_refused || row.kind != VolumeKind::List {
-                self.note_damage(row, detail.unwrap_or_default(), &outcome.lost)?;
+                let what = LossKind::Damaged(detail.unwrap_or_default());
+                self.note_damage(self.loss(row, what)?, &outcome.lost)?;
             }
         }
         Ok(())
     }
 
     /// Adds what the listing and the indexes tell about volumes that are gone or have another length. Of their blocks
-    /// those count as lost that no volume is known to hold by now.
-    fn add_lost_volumes(&self, outcomes: &mut Vec<Examined>) -> Result<()> {
+    /// those count as lost that no volume is known to hold by now. What is over is told when `everything` is asked for.
+    fn add_lost_volumes(&self, outcomes: &mut Vec<Examined>, everything: bool) -> Result<()> {
         let told = outcomes
             .iter_mut()
             .flat_map(|outcome| std::mem::take(&mut outcome.described));
@@ -369,11 +391,13 @@ impl Ready<'_> {
                     name: name.clone(),
                     finding,
                     blocks: Vec::new(),
+                    may_be_over: false,
                 });
             }
         }
+        let bad = self.bad_copies()?;
         for loss in losses {
-            let blocks = self.missed_blocks(&loss)?;
+            let blocks = self.missed_blocks(&loss, &bad)?;
             let finding = match &loss.what {
                 LossKind::Gone => missing(),
                 LossKind::Resized(found) => resized_to(*found, loss.size.unwrap_or_default()),
@@ -386,12 +410,14 @@ impl Ready<'_> {
                 }
                 LossKind::Damaged(detail) => Finding {
                     kind: "Error",
-                    detail: format!("{detail} (found by an earlier test)"),
+                    detail: format!("{detail} (found by an earlier run)"),
                 },
             };
             lost.push(Described {
                 finding,
                 blocks,
+                may_be_over: matches!(loss.what, LossKind::Resized(_))
+                    && loss.kind == VolumeKind::Blocks,
                 name: loss.name,
             });
         }
@@ -402,6 +428,9 @@ impl Ready<'_> {
             let found = self.catalog(|c| c.find_blocks(&blocks))?;
             let mut found = found.iter();
             blocks.retain(|_| found.next().is_some_and(Option::is_none));
+            if volume.may_be_over && blocks.is_empty() && !everything {
+                continue;
+            }
             match outcomes.iter_mut().find(|o| o.name == volume.name) {
                 Some(outcome) => {
                     // The listing, a noted loss and an index may all say that it is gone.
@@ -433,7 +462,7 @@ fn is_damaged(checked: &Result<Examined>) -> bool {
             let bad = |finding: &Finding| matches!(finding.kind, "Modified" | "Error");
             outcome.findings.iter().any(bad)
         }
-        Err(error) => error.is_damage(),
+        Err(error) => error.is_wrong_content(),
     }
 }
 

@@ -6,10 +6,11 @@
 //! from one to the next. So each volume is fetched once in a restore; once more only when another one was damaged and
 //! it holds a copy of what is lost.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
+use larder_catalog::LossKind;
 use larder_volume::{Format, Hash, Unpacker, VolumeName};
 
 use super::content::content_of;
@@ -17,6 +18,7 @@ use super::job::Job;
 use super::plan::{Cursor, Mark, Origin, Share};
 use super::restoring::Restoring;
 use crate::error::Reach;
+use crate::losses::damage;
 use crate::repository::locked;
 use crate::sync::describe;
 use crate::volumes::read_block;
@@ -53,19 +55,11 @@ struct Lost {
     /// Identifier and text of the message.
     id: &'static str,
     why: String,
-    damage: Damage,
+    /// That the volume is damaged; nothing when it only cannot be had or used now.
+    damage: Option<LossKind>,
+    /// None of its blocks can be had, as against these.
+    is_whole: bool,
     needs: Vec<BlockUse>,
-}
-
-/// What is known of a volume that did not give blocks.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Damage {
-    /// It cannot be had or used now; nothing is known of what it holds.
-    None,
-    /// These blocks of it are damaged.
-    TheseBlocks,
-    /// Nothing can be had from it.
-    Whole,
 }
 
 impl Restoring<'_> {
@@ -207,15 +201,12 @@ impl<'a, 'r> Batch<'a, 'r> {
                 let needs = needs.get(&volume).map(Vec::as_slice).unwrap_or_default();
                 match self.volume(volume, needs) {
                     Err(error) if error.reach() == Reach::Volume => {
-                        let damage = match error.is_wrong_content() {
-                            true => Damage::Whole,
-                            false => Damage::None,
-                        };
                         self.note_lost(Lost {
                             volume,
                             id: "DamagedVolume",
                             why: describe(&error),
-                            damage,
+                            damage: error.is_wrong_content().then(|| damage(&error)),
+                            is_whole: true,
                             needs: needs.to_vec(),
                         });
                         Ok(())
@@ -232,19 +223,27 @@ impl<'a, 'r> Batch<'a, 'r> {
     }
 
     /// Notes damage in the catalog, so that every run tells of it and the next backup stores the blocks again.
-    fn note_damage(&self, lost: &Lost) -> Result<()> {
+    fn note_damage(&self, lost: &[Lost]) -> Result<()> {
         let ready = self.restoring.ready;
-        let Some(row) = self.restoring.rows.get(&lost.volume) else {
-            return Ok(());
-        };
-        match lost.damage {
-            Damage::None => Ok(()),
-            Damage::Whole => ready.note_damage(row, lost.why.clone(), &ready.blocks_of(row)?),
-            Damage::TheseBlocks => {
-                let hashes = lost.needs.iter().map(|need| need.hash);
-                ready.note_damaged_blocks(row, lost.why.clone(), hashes)
-            }
+        let mut by_volume: BTreeMap<i64, Vec<&Lost>> = BTreeMap::new();
+        for lost in lost.iter().filter(|lost| lost.damage.is_some()) {
+            by_volume.entry(lost.volume).or_default().push(lost);
         }
+        for (volume, lost) in by_volume {
+            let what = lost.iter().find_map(|lost| lost.damage.clone());
+            let (Some(row), Some(what)) = (self.restoring.rows.get(&volume), what) else {
+                continue;
+            };
+            let blocks = match lost.iter().any(|lost| lost.is_whole) {
+                true => ready.blocks_of(row)?,
+                false => {
+                    let needs = lost.iter().flat_map(|lost| &lost.needs);
+                    ready.blocks_named(row, &needs.map(|need| need.hash).collect())?
+                }
+            };
+            ready.note_damage(ready.loss(row, what)?, &blocks)?;
+        }
+        Ok(())
     }
 
     /// The volumes that hold a block; a length of 0 stands for any.
@@ -268,15 +267,15 @@ impl<'a, 'r> Batch<'a, 'r> {
                 return Ok(());
             }
             let mut again: HashMap<i64, Vec<BlockUse>> = HashMap::new();
-            for lost in lost {
-                self.note_damage(&lost)?;
-                let Lost {
-                    volume,
-                    id,
-                    why,
-                    needs,
-                    ..
-                } = lost;
+            self.note_damage(&lost)?;
+            for Lost {
+                volume,
+                id,
+                why,
+                needs,
+                ..
+            } in lost
+            {
                 let mut gone = Vec::new();
                 for need in needs {
                     let known = tried.entry((need.hash, need.len)).or_default();
@@ -374,7 +373,11 @@ impl<'a, 'r> Batch<'a, 'r> {
                     volume: id,
                     id: "DamagedBlock",
                     why,
-                    damage: Damage::TheseBlocks,
+                    damage: Some(LossKind::Damaged(format!(
+                        "block {} is damaged",
+                        first.hash
+                    ))),
+                    is_whole: false,
                     needs: places().copied().collect(),
                 });
                 continue;

@@ -89,7 +89,7 @@ impl<'a> Selected<'a> {
         let mut unmatched: Vec<usize> = (0..request.patterns.len()).collect();
         let (archive, name) = (&selected.archive, selected.name.as_str());
         let (mut rule, mut counts) = (selected.rule, (0_u64, 0_u64, 0_u64));
-        ready.entries_of(archive, name, |entry| {
+        let read = ready.entries_of(archive, name, |entry| {
             let selection = match &rule.selection {
                 Some(selection) => selection,
                 None => rule.selection.insert(ready.selection(
@@ -130,7 +130,10 @@ impl<'a> Selected<'a> {
                 }
             }
             Ok(())
-        })?;
+        });
+        if ready.noting_damage(&version.volume.name, read)? == 0 {
+            ready.list_is_whole(name)?;
+        }
         ready.load_blocklists(lists.drain(..))?;
         for number in unmatched {
             if let Some(pattern) = request.patterns.get(number) {

@@ -62,7 +62,8 @@ impl Settled<'_> {
         if !self.is_as_old_as_its_name(volume, &archive)? {
             return Err(Error::volume(name, renamed()));
         }
-        let list = self.read_fetched_list(&archive, volume, time, true, |_| Ok(()))?;
+        let read = self.read_fetched_list(&archive, volume, time, true, |_| Ok(()));
+        let list = self.noting_damage(&volume.name, read)?;
         self.catalog(|c| c.set_param(LIST_WRITER, &list.writer))?;
         // Whether its blocks are stored is not known before they were looked up.
         if self.presence()? != Presence::InDoubt {
@@ -137,7 +138,8 @@ impl Settled<'_> {
         let archive = self.fetch_list(volume)?;
         // One that is not what its name says is told each time, so it is read each time.
         let own_name = self.tell_renamed(volume, &archive)?;
-        self.read_fetched_list(&archive, volume, time, own_name, work)
+        let read = self.read_fetched_list(&archive, volume, time, own_name, work);
+        self.noting_damage(&volume.name, read)
     }
 
     /// Whether a list was made when its name says; one that was not is told.
@@ -164,7 +166,7 @@ impl Settled<'_> {
         mut work: impl FnMut(FileEntry) -> Result<()>,
     ) -> Result<ReadList> {
         let name = volume.name.as_str();
-        let is_full = self.noting_damage(name, self.is_full(archive, name))?;
+        let is_full = self.is_full(archive, name)?;
         let writer_program = read_manifest(archive, name)?.app_version;
         let method = filelist_of(archive, name)?.method();
         let mut writer = match keep && self.entries_in_catalog(volume)?.is_none() {
@@ -180,6 +182,9 @@ impl Settled<'_> {
             }
             work(stored.entry)
         })?;
+        if wrong == 0 {
+            self.list_is_whole(name)?;
+        }
         // A list under another name than its own is no version, and must never set the clock for one.
         let fileset = match keep {
             true => Some(self.note_listed_version(volume, time, is_full, counts)?),

@@ -38,11 +38,20 @@ pub(crate) enum Searched {
 
 impl Settled<'_> {
     /// The volumes of blocks, as [`larder_catalog::Catalog::find_blocks`], after the data files were searched for those
-    /// that the catalog does not know. A length of 0 stands for any.
+    /// that the catalog does not know. A length of 0 stands for any. A copy that was found damaged is taken only when there is
+    /// no other.
     pub(crate) fn find_or_search(&self, keys: &[(Hash, u64)]) -> Result<Vec<Option<i64>>> {
         let mut found = self.look_up(keys)?;
         while found.iter().any(Option::is_none) && self.search_further()? {
             found = self.look_up(keys)?;
+        }
+        let bad = self.bad_at_first()?;
+        for (place, key) in found.iter_mut().zip(keys) {
+            if place.is_some_and(|volume| bad.holds(volume, key)) {
+                let holders = self.catalog(|c| c.volumes_of_block(&key.0, key.1))?;
+                let good = holders.into_iter().find(|holder| !bad.holds(*holder, key));
+                *place = good.or(*place);
+            }
         }
         Ok(found)
     }

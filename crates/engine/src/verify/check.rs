@@ -226,6 +226,7 @@ impl Ready<'_> {
                 name: name.to_owned(),
                 finding,
                 blocks: volume.blocks.iter().collect(),
+                may_be_over: true,
             });
         }
         Ok(())

@@ -2,10 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use larder_catalog::LossKind;
 use larder_volume::{ArchiveReader, Hash, Unpacker, VolumeName};
 
 use crate::data::VolumeData;
 use crate::error::{Reach, VolumeContext};
+use crate::losses::damage;
 use crate::phases::Ready;
 use crate::sync::describe;
 use crate::workers::for_each_parallel;
@@ -67,14 +69,15 @@ impl Ready<'_> {
                     Err(error) if error.reach() == Reach::Volume => {
                         self.reporter.error("DamagedVolume", describe(&error));
                         if error.is_wrong_content() {
-                            self.note_damage(row, describe(&error), &self.blocks_of(row)?)?;
+                            let loss = self.loss(row, damage(&error))?;
+                            self.note_damage(loss, &self.blocks_of(row)?)?;
                         }
                         return Ok(Vec::new());
                     }
                     Err(error) => return Err(error),
                 };
                 let (mut unpacker, mut blocks) = (Unpacker::new(), Vec::new());
-                let mut damaged = Vec::new();
+                let mut damaged = HashSet::new();
                 for hash in hashes {
                     let mut buffer = Vec::new();
                     let read = read_block(
@@ -95,13 +98,14 @@ impl Ready<'_> {
                                 "DamagedBlock",
                                 format!("{}: block {hash} cannot be read", row.name),
                             );
-                            damaged.push(hash);
+                            damaged.insert(hash);
                         }
                     }
                 }
-                if let Some(first) = damaged.first() {
-                    let detail = format!("block {first} cannot be read");
-                    self.note_damaged_blocks(row, detail, damaged)?;
+                if let Some(first) = damaged.iter().next() {
+                    let what = LossKind::Damaged(format!("block {first} cannot be read"));
+                    let blocks = self.blocks_named(row, &damaged)?;
+                    self.note_damage(self.loss(row, what)?, &blocks)?;
                 }
                 Ok(blocks)
             },

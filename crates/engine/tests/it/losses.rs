@@ -427,3 +427,172 @@ fn a_list_that_a_restore_found_damaged_is_told_and_followed_by_a_whole_version()
     rig.try_restore(1).unwrap();
     assert_eq!(told(&mut rig, "DamagedList"), [0, 0, 0]);
 }
+
+/// The first block of a data file is damaged, the blocks are stored again, and then they are damaged there too.
+#[test]
+fn blocks_that_are_bad_in_both_of_their_volumes_are_stored_once_more() {
+    let mut rig = found_damaged();
+    rig.backup();
+    let names = rig.names(Blocks);
+    assert_eq!(names.len(), 2);
+    for name in &names {
+        let len = rig.store.files()[name].len();
+        rig.store.insert(name, vec![0; len]);
+    }
+    restore(&mut rig);
+    rig.log.clear();
+    rig.backup();
+    assert!(rig.log.count("MissingDataFile") > 0);
+    rig.check_all_elsewhere("after the blocks were stored once more");
+    assert_eq!(told(&mut rig, "MissingDataFile"), [0, 0, 0]);
+}
+
+/// Bytes behind a volume change nothing of what is in it.
+#[test]
+fn what_a_volume_of_another_length_still_has_is_restored() {
+    let (mut rig, name) = two_versions();
+    let whole = rig.store.files()[&name].clone();
+    let mut longer = whole.to_vec();
+    longer.extend(*b"0123456789");
+    rig.store.insert(&name, longer);
+    for version in 0..2 {
+        let (target, report) = rig.try_restore(version).unwrap();
+        assert!(report.broken_remote_files.is_empty(), "{report:?}");
+        let found = larder_testkit::tree::Manifest::of(&target).unwrap();
+        let held = &rig.versions[rig.versions.len() - 1 - version];
+        assert_eq!(differences_of(held, &found), [""; 0]);
+    }
+    // The old index says what the volume had; one that says something else helps nobody.
+    let indexes = rig.names(larder_volume::VolumeKind::Index).len();
+    rig.set("backup-test-samples", "5");
+    for _ in 0..3 {
+        rig.log.clear();
+        rig.try_backup().unwrap();
+        assert_eq!(rig.log.complaints(), [""; 0]);
+    }
+    assert_eq!(rig.names(larder_volume::VolumeKind::Index).len(), indexes);
+    assert!(rig.test_all().damaged() > 0);
+    rig.store.insert(&name, whole);
+    assert_eq!(told(&mut rig, "MissingDataFile"), [0, 0, 0]);
+    assert_eq!(rig.test_all().damaged(), 0);
+    rig.check_all_elsewhere("after it has its length again");
+}
+
+/// A data file is gone, its blocks are stored again, and its index stays.
+#[test]
+fn backups_after_a_mended_loss_end_well() {
+    let mut rig = Rig::new();
+    rig.write("file", larder_testkit::Rng::new(1).bytes(9_000));
+    rig.backup();
+    let _ = rig.store.remove(&rig.names(Blocks)[0]).unwrap();
+    rig.set("backup-test-samples", "5");
+    rig.try_backup().unwrap();
+    for _ in 0..3 {
+        rig.log.clear();
+        rig.try_backup().unwrap();
+        assert_eq!(rig.log.complaints(), [""; 0]);
+    }
+    rig.check_all_elsewhere("after the blocks were stored again");
+}
+
+#[test]
+fn a_list_that_was_damaged_before_the_catalog_was_built_is_told() {
+    let (mut rig, _) = two_versions();
+    let oldest = rig.names(List).remove(0);
+    let whole = rig.store.files()[&oldest].clone();
+    damage(&rig, &oldest);
+    rig.lose_state();
+    rig.test_all();
+    assert_eq!(told(&mut rig, "DamagedList"), [1, 1, 1]);
+    rig.store.insert(&oldest, whole);
+    // A test looks at damaged lists beside its samples.
+    let run = rig.open().unwrap();
+    run.test(larder_engine::Samples::Count(1)).unwrap();
+    drop(run);
+    assert_eq!(told(&mut rig, "DamagedList"), [0, 0, 0]);
+}
+
+/// A list whose hash alone is wrong, and a test that ends before all was looked at.
+#[test]
+fn a_test_that_ends_early_forgets_no_damaged_list() {
+    let mut rig = Rig::new();
+    rig.write("file", larder_testkit::Rng::new(1).bytes(9_000));
+    rig.backup();
+    let list = rig.newest_list();
+    let mut bytes = rig.store.files()[&list].to_vec();
+    // The time of the first entry of the archive.
+    bytes[10] ^= 1;
+    rig.store.insert(&list, bytes);
+    rig.test_all();
+    rig.set("number-of-retries", "0");
+    rig.set("concurrency-max-threads", "1");
+    // The list twice, the index.
+    rig.plan.skip(Operation::Get, 3);
+    rig.plan
+        .push(Operation::Get, Failure::Before(ErrorKind::Network));
+    let run = rig.open().unwrap();
+    assert!(run.test(larder_engine::Samples::All).is_err());
+    drop(run);
+    rig.plan.clear();
+    assert!(rig.backup().version_time.is_some());
+}
+
+#[test]
+fn a_test_of_a_set_without_lists_is_no_success() {
+    let (mut rig, _) = two_versions();
+    for list in rig.names(List) {
+        let _ = rig.store.remove(&list).unwrap();
+    }
+    for _ in 0..2 {
+        let run = rig.open().unwrap();
+        let error = run.test(larder_engine::Samples::All).unwrap_err();
+        drop(run);
+        assert_eq!(error.id(), Some("EmptyRemoteLocation"));
+        rig.lose_state();
+    }
+}
+
+/// What is mended is over for whoever only makes backups, though the bad copy lies there still.
+#[test]
+fn backups_after_a_mended_damage_end_well() {
+    let mut rig = found_damaged();
+    rig.set("backup-test-samples", "5");
+    rig.backup();
+    for _ in 0..3 {
+        rig.log.clear();
+        let report = rig.try_backup().unwrap();
+        assert_eq!(report.common.parsed_result, larder_engine::Outcome::Success);
+        assert_eq!(rig.log.complaints(), [""; 0]);
+    }
+    // A restore takes the good copies.
+    rig.try_restore(0).unwrap();
+    assert_eq!(rig.log.complaints(), [""; 0]);
+}
+
+#[test]
+fn an_older_version_never_goes_over_newer_files_unasked() {
+    let mut rig = Rig::new();
+    for text in ["old", "new"] {
+        rig.write("file", text);
+        rig.backup();
+    }
+    assert!(rig.store.truncate(&rig.newest_list(), 100));
+    rig.lose_state();
+    // An empty folder gets the older version, which is told.
+    rig.log.clear();
+    let (target, report) = rig.restore_unasked().unwrap();
+    assert_eq!(report.restored_files, 1);
+    assert_eq!(rig.log.count("OlderVersionRestored"), 1);
+    let file = target.join("file");
+    std::fs::write(&file, "newer still").unwrap();
+    let run = rig.open().unwrap();
+    let request = larder_engine::RestoreRequest {
+        patterns: Vec::new(),
+        filters: Vec::new(),
+        target: Some(target),
+    };
+    let error = run.restore(&request).unwrap_err();
+    assert_eq!(error.id(), Some("DamagedList"), "{}", chain(&error));
+    assert!(error.hint().contains("--version=1"), "{}", error.hint());
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "newer still");
+}
