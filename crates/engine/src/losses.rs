@@ -144,7 +144,7 @@ impl Settled<'_> {
         if damaged != name || !error.is_wrong_content() {
             return read;
         }
-        let what = damage(error);
+        let what = LossKind::Damaged(damage(error));
         let loss = match self.catalog(|c| c.volume_named(name))? {
             Some(row) => self.loss(&row, what)?,
             None => Loss {
@@ -504,7 +504,7 @@ impl Settled<'_> {
 }
 
 /// What an error says of a volume, without its name, which stands before it whenever it is told.
-pub(crate) fn damage(error: &Error) -> LossKind {
+pub(crate) fn damage(error: &Error) -> String {
     let text = describe(error);
     let told = match error {
         Error::Volume { name, .. } => {
@@ -513,7 +513,7 @@ pub(crate) fn damage(error: &Error) -> LossKind {
         }
         _ => text.as_str(),
     };
-    LossKind::Damaged(told.trim_start_matches(": ").to_owned())
+    told.trim_start_matches(": ").to_owned()
 }
 
 /// For a list the time of its version, seconds since 1970.

@@ -15,12 +15,13 @@ use larder_volume::{Hash, VolumeKind};
 
 use crate::context::Phase;
 use crate::error::Reach;
+use crate::losses::damage;
 use crate::phases::Ready;
 use crate::report::{Finding, Outcome, TestReport, Verification};
 use crate::run::Run;
 use crate::settings::VerifyDepth;
 use crate::settle::is_stored;
-use crate::sync::{Mode, Need, RemoteVolume, describe};
+use crate::sync::{Mode, Need, RemoteVolume};
 use crate::versions::DefaultVersions;
 use crate::volumes::StoredVolume;
 use crate::workers::for_each_parallel;
@@ -127,7 +128,13 @@ impl Ready<'_> {
         // What is known already is told at the beginning of each run.
         let noted = self.noted_losses()?;
         chosen.retain(|volume| !noted.contains(volume.name.as_str()));
-        let report = self.check_volumes(chosen, false)?;
+        let mut report = self.check_volumes(chosen, false)?;
+        let known = |checked: &Verification| noted.contains(&checked.file);
+        report.verifications.retain(|checked| !known(checked));
+        report.harm.retain(|harm| !noted.contains(&harm.file));
+        if report.damaged() == 0 {
+            report.common.parsed_result = self.common("Test", false).parsed_result;
+        }
         for checked in report
             .verifications
             .iter()
@@ -300,7 +307,7 @@ impl Ready<'_> {
                             row: row.map(|r| r.id),
                             findings: vec![Finding {
                                 kind: "Error",
-                                detail: describe(&error),
+                                detail: damage(&error),
                             }],
                             lost,
                             described: Vec::new(),

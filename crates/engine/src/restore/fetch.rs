@@ -205,7 +205,9 @@ impl<'a, 'r> Batch<'a, 'r> {
                             volume,
                             id: "DamagedVolume",
                             why: describe(&error),
-                            damage: error.is_wrong_content().then(|| damage(&error)),
+                            damage: error
+                                .is_wrong_content()
+                                .then(|| LossKind::Damaged(damage(&error))),
                             is_whole: true,
                             needs: needs.to_vec(),
                         });

@@ -11,6 +11,7 @@ use larder_volume::{
 use super::{Described, Examined};
 use crate::data::VolumeData;
 use crate::error::{Reach, VolumeContext};
+use crate::losses::damage;
 use crate::missing::Waiting;
 use crate::phases::Ready;
 use crate::report::Finding;
@@ -54,7 +55,7 @@ impl Ready<'_> {
             outcome.is_refused = volume.name.kind() == VolumeKind::List;
             outcome.findings.push(Finding {
                 kind: "Modified",
-                detail: describe(&error),
+                detail: damage(&error),
             });
         }
         if self.settings.verification == VerifyDepth::HashOnly {

@@ -69,7 +69,7 @@ impl Ready<'_> {
                     Err(error) if error.reach() == Reach::Volume => {
                         self.reporter.error("DamagedVolume", describe(&error));
                         if error.is_wrong_content() {
-                            let loss = self.loss(row, damage(&error))?;
+                            let loss = self.loss(row, LossKind::Damaged(damage(&error)))?;
                             self.note_damage(loss, &self.blocks_of(row)?)?;
                         }
                         return Ok(Vec::new());
