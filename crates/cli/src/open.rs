@@ -321,7 +321,8 @@ impl<'a> Session<'a> {
             });
         };
         let waiting = Waiting::new(&self.cancel, &tell);
-        if values.get(opt::DRY_RUN)? {
+        let is_foreign = reads && state::is_of_another_user(values)?;
+        if is_foreign || values.get(opt::DRY_RUN)? {
             return match state::catalog_path(values, place, Lookup::FindOnly, &waiting) {
                 Ok(Some(path)) => TemporaryState::copy_of(&path, values).map(temporary),
                 _ => TemporaryState::new(values).map(temporary),

@@ -87,6 +87,19 @@ pub fn data_folder(values: &Values) -> Result<PathBuf, Failure> {
     }
 }
 
+/// True for root in the data folder of somebody else, as with a `sudo` that keeps `HOME`: what root makes there would be
+/// closed to its owner.
+pub fn is_of_another_user(values: &Values) -> Result<bool, Failure> {
+    use std::os::unix::fs::MetadataExt as _;
+    let path = match values.find(opt::DBPATH)?.filter(|path| !path.is_empty()) {
+        Some(path) => PathBuf::from(expand_path(&path)),
+        None => data_folder(values)?,
+    };
+    let nearest = path.ancestors().find_map(|folder| folder.metadata().ok());
+    let is_root = rustix::process::geteuid().is_root();
+    Ok(is_root && nearest.is_some_and(|folder| folder.uid() != 0))
+}
+
 /// The catalog file for a destination; `None` when there is no entry and none is to be made.
 ///
 /// # Errors

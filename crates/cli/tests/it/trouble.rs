@@ -168,6 +168,37 @@ fn a_look_by_root_leaves_the_backup_to_its_user() {
 }
 
 #[test]
+fn root_makes_nothing_in_the_state_of_somebody_else() {
+    if !rustix::process::geteuid().is_root() {
+        return larder_testkit::pass_over("root", "files cannot be given away");
+    }
+    let place = Place::with_source();
+    for folder in ["destination", "state"] {
+        std::fs::create_dir_all(place.path(folder)).expect("a folder");
+        std::os::unix::fs::chown(place.path(folder), Some(65534), Some(65534)).expect("given");
+    }
+    open_to_all(place.path("").as_path());
+    place.on::<&str>("list", []).code(100);
+    assert!(!place.path("state/larder").exists());
+    let backup = place.full("backup", ["source"]);
+    let Some(ran) = as_plain_user(&place, &backup) else {
+        return;
+    };
+    ran.code(0);
+    // The local catalog alone is gone, as one is told to remove it.
+    let state = std::fs::read_dir(place.path("state/larder")).expect("a folder");
+    for file in state.flatten().map(|entry| entry.path()) {
+        if file.extension().is_some_and(|ending| ending == "sqlite") {
+            std::fs::remove_file(file).expect("removed");
+        }
+    }
+    place.on::<&str>("list", []).code(0);
+    place.write("source/letter.txt", b"changed");
+    let ran = as_plain_user(&place, &backup).expect("it ran before");
+    ran.code(0);
+}
+
+#[test]
 fn a_file_system_mounted_for_reading_only() {
     let place = Place::with_source();
     let Some(disk) = SmallDisk::mount(&place, "destination", "20m") else {
