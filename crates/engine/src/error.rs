@@ -219,10 +219,19 @@ impl Error {
         }
     }
 
-    /// True when a volume came and is not what was stored. One that could not be had may come the next time.
+    /// True when a volume came and is not what was stored. One that could not be had may come the next time, and one that
+    /// gpg does not open may be opened when its key or agent is there.
     #[must_use]
     pub(crate) fn is_wrong_content(&self) -> bool {
-        matches!(self, Self::Volume { .. }) && self.is_damage()
+        use larder_volume::Error::WrongPassword;
+        match self {
+            Self::Volume {
+                name,
+                source: WrongPassword,
+            } => !name.ends_with(".gpg"),
+            Self::Volume { .. } => self.is_damage(),
+            _ => false,
+        }
     }
 
     /// Who has to act.

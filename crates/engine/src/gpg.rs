@@ -276,6 +276,8 @@ struct Said {
     /// It carries a check of its integrity, which was right.
     protected: bool,
     wrong_passphrase: bool,
+    /// The secret key could not be used: it is locked, or its agent is not there.
+    no_key: bool,
     /// Something is wrong with the message itself, as against gpg's own affairs.
     of_message: bool,
     /// What is meant for people.
@@ -310,15 +312,21 @@ impl Said {
                 Some("ERROR") => {
                     let all: Vec<String> = arguments(parts);
                     let [at, code] = [0, 1].map(|n| all.get(n).map_or("", String::as_str));
-                    // Error 11 of libgpg-error is a bad passphrase.
+                    // Error 11 of libgpg-error is a bad passphrase; of its number the low half is the error.
                     said.wrong_passphrase |=
                         at.starts_with("symkey_decrypt") && code.starts_with("11");
+                    if at.starts_with("pkdecrypt_failed") {
+                        let code: u32 = code.parse().unwrap_or(0);
+                        said.wrong_passphrase |= code & 0xffff == 11;
+                        said.no_key = true;
+                    }
                 }
                 Some("NO_SECKEY") => said.wrong_passphrase = true,
                 _ => {}
             }
         }
         said.of_message |= is_inside;
+        said.of_message &= !said.no_key;
         said.text = texts.join("; ");
         // Versions that say it to people only.
         said.wrong_passphrase |=
@@ -444,7 +452,7 @@ mod tests {
             std::fs::set_permissions(&program, mode).unwrap();
             let input = VolumeData::Memory(bytes::Bytes::from_static(b"x"));
             let (mut output, cancel) = (Vec::new(), Cancel::default());
-            gpg.run(way, "secret", &input, &mut output, &cancel, "v")
+            gpg.run(way, "secret", &input, &mut output, &cancel, "v.zip.gpg")
                 .unwrap_err()
         };
         let say = |lines: &[&str]| {
@@ -466,8 +474,17 @@ mod tests {
             let error = run(Way::Decrypt, &say(lines));
             assert!(error.is_wrong_content(), "{lines:?}: {error:?}");
         }
-        let whole: [&[&str]; 2] = [
+        let no_agent = ["NO_SECKEY 0", "BEGIN_DECRYPTION", "DECRYPTION_FAILED"];
+        let error = run(Way::Decrypt, &say(&no_agent));
+        assert!(!error.is_wrong_content(), "{error:?}");
+        let whole: [&[&str]; 3] = [
             &["FAILURE option-parser 33554433"],
+            &[
+                "ERROR pkdecrypt_failed 67109133",
+                "BEGIN_DECRYPTION",
+                "DECRYPTION_FAILED",
+                "END_DECRYPTION",
+            ],
             &[
                 "ERROR add_keyblock_resource 33587281",
                 "BEGIN_DECRYPTION",

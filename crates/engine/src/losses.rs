@@ -24,11 +24,27 @@ const NAMED_VERSIONS: usize = 5;
 /// Catalog parameter, with the name of a lost volume behind it: the times of the versions that lost files.
 const HURT_VERSIONS: &str = "lost-versions:";
 
-/// Catalog parameter, with the name of a lost volume behind it: how many blocks of it were missed when its cost was counted,
-/// with [`HARMLESS`] behind it when no version uses them.
+/// Catalog parameter, with the name of a lost volume behind it: of what its cost was counted ([`Counted`]).
 const COUNTED: &str = "lost-blocks-counted:";
-/// See [`COUNTED`].
+/// See [`Counted`].
 const HARMLESS: &str = " harmless";
+
+/// Of what the cost of a loss was counted. It is counted again when one of these is another.
+struct Counted {
+    /// Blocks that were missed.
+    missed: usize,
+    /// Version lists that were lost; nothing when others could not be read either.
+    lists: Option<usize>,
+}
+
+impl Counted {
+    /// As it is kept, with [`HARMLESS`] behind it when no version uses the blocks.
+    fn text(&self, is_harmless: bool) -> String {
+        let lists = self.lists.map_or("?".to_owned(), |lists| lists.to_string());
+        let harmless = if is_harmless { HARMLESS } else { "" };
+        format!("{} {lists}{harmless}", self.missed)
+    }
+}
 
 /// Copies of blocks that were found damaged, by the number of the volume.
 #[derive(Default)]
@@ -88,12 +104,12 @@ impl Settled<'_> {
             return Ok(());
         }
         let all: Vec<(Hash, u64)> = all.into_iter().collect();
-        self.durable(|c| c.add_loss(&loss, &all))?;
-        if loss.kind == VolumeKind::Blocks
-            && !self.missed_blocks(&loss, &self.bad_copies()?)?.is_empty()
-        {
-            self.durable(|c| Presence::InDoubt.note(c))?;
-        }
+        self.durable(|c| {
+            if loss.kind == VolumeKind::Blocks {
+                Presence::InDoubt.note(c)?;
+            }
+            c.add_loss(&loss, &all)
+        })?;
         Ok(())
     }
 
@@ -371,6 +387,7 @@ impl Settled<'_> {
         let mut owner: HashMap<(Hash, u64), usize> = HashMap::new();
         let mut changed = false;
         let mut harmless = Vec::new();
+        let lists = Some(self.lost_lists()?);
         for (index, loss) in losses.iter().enumerate() {
             if loss.kind != VolumeKind::Blocks {
                 continue;
@@ -378,10 +395,14 @@ impl Settled<'_> {
             let missed = self.missed_blocks(loss, &bad)?;
             let counted = self.catalog(|c| c.param(&format!("{COUNTED}{}", loss.name)))?;
             let counted = counted.unwrap_or_default();
-            let number = counted.trim_end_matches(HARMLESS);
-            changed |= loss.files.is_none() || number != missed.len().to_string();
-            if number != counted {
+            let now = Counted {
+                missed: missed.len(),
+                lists,
+            };
+            if counted == now.text(true) {
                 harmless.push(loss.name.clone());
+            } else {
+                changed |= loss.files.is_none() || counted != now.text(false);
             }
             owner.extend(missed.into_iter().map(|block| (block, index)));
         }
@@ -391,7 +412,7 @@ impl Settled<'_> {
         }
         let missed: HashSet<(Hash, u64)> = owner.keys().copied().collect();
         let mut costs: Vec<Cost> = losses.iter().map(|_| Cost::default()).collect();
-        // Without a list nothing is known of what the losses cost.
+        // Without a list nothing is known of what the losses cost it.
         let mut all_read = !self.view.lists().is_empty();
         for version in self.all_versions().unwrap_or_default() {
             let mut whole = WholeLists::default();
@@ -410,6 +431,10 @@ impl Settled<'_> {
             }
         }
         harmless.clear();
+        // Those that were found damaged just now among them.
+        let lists = self.lost_lists()?;
+        let lists = Some(lists).filter(|lists| all_read || *lists > 0);
+        all_read &= lists == Some(0);
         for (loss, cost) in losses.iter_mut().zip(costs) {
             if loss.kind != VolumeKind::Blocks {
                 continue;
@@ -449,6 +474,13 @@ impl Settled<'_> {
         }
         losses.retain(|loss| !harmless.contains(&loss.name));
         Ok(())
+    }
+
+    /// How many version lists are lost.
+    fn lost_lists(&self) -> Result<usize> {
+        let losses = self.catalog(|c| c.losses())?;
+        let lists = losses.iter().filter(|loss| loss.kind == VolumeKind::List);
+        Ok(lists.count())
     }
 
     /// One sentence about a loss, with its id.

@@ -92,7 +92,10 @@ impl Settled<'_> {
             // From here on nothing rests on its blocks, also when the deletion is refused.
             self.durable(|c| c.set_volume(row.id, VolumeState::Deleting, None, None))?;
             match self.remote.delete(&row.name, size) {
-                Ok(()) => self.catalog(|c| c.remove_volume(row.id))?,
+                Ok(()) => {
+                    self.catalog(|c| c.remove_volume(row.id))?;
+                    self.forget_loss(&row.name)?;
+                }
                 Err(Error::Destination(error)) => self.reporter.warn(
                     "LeftoverNotRemoved",
                     format!(

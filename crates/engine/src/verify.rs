@@ -70,7 +70,7 @@ impl Run {
             let (ready, mut losses) = self.ready_with_losses(Mode::Reading, Need::Blocks)?;
             ready.all_versions()?;
             self.reporter.phase(Phase::Verifying);
-            let mut chosen = ready.choose(samples)?;
+            let mut chosen = ready.choose(samples, &HashSet::new())?;
             ready.add_damaged_lists(&mut chosen)?;
             // The others are told as findings.
             losses.retain(|loss| {
@@ -124,10 +124,9 @@ impl Ready<'_> {
         if count == 0 {
             return Ok(None);
         }
-        let mut chosen = self.choose(Samples::Count(count))?;
         // What is known already is told at the beginning of each run.
         let noted = self.noted_losses()?;
-        chosen.retain(|volume| !noted.contains(volume.name.as_str()));
+        let chosen = self.choose(Samples::Count(count), &noted)?;
         let mut report = self.check_volumes(chosen, false)?;
         let known = |checked: &Verification| noted.contains(&checked.file);
         report.verifications.retain(|checked| !known(checked));
@@ -168,8 +167,8 @@ impl Ready<'_> {
             .max(if self.settings.samples == 0 { 0 } else { share }))
     }
 
-    /// The volumes to check: per kind those never or least often checked first.
-    fn choose(&self, samples: Samples) -> Result<Vec<RemoteVolume>> {
+    /// The volumes to check: per kind those never or least often checked first, without those in `but`.
+    fn choose(&self, samples: Samples, but: &HashSet<String>) -> Result<Vec<RemoteVolume>> {
         let rows: HashMap<String, VolumeRow> = self
             .catalog(|c| c.volumes())?
             .into_iter()
@@ -203,7 +202,7 @@ impl Ready<'_> {
                 .view
                 .volumes
                 .values()
-                .filter(|v| v.name.kind() == kind)
+                .filter(|v| v.name.kind() == kind && !but.contains(v.name.as_str()))
                 // What is being sent or removed is no part of the backup.
                 .filter(|v| rows.get(v.name.as_str()).is_none_or(is_stored))
                 // What lies in a cold tier cannot be fetched; that it is listed with its size is all there is to see.

@@ -596,3 +596,42 @@ fn an_older_version_never_goes_over_newer_files_unasked() {
     assert!(error.hint().contains("--version=1"), "{}", error.hint());
     assert_eq!(std::fs::read_to_string(file).unwrap(), "newer still");
 }
+
+/// What a data file costs is not known while the list of the version that used it is gone too.
+#[test]
+fn a_data_file_that_was_lost_with_its_list_is_told_when_the_list_is_back() {
+    let (mut rig, name) = two_versions();
+    let oldest = rig.names(List).remove(0);
+    let _ = rig.store.remove(&name).unwrap();
+    let list = rig.store.remove(&oldest).unwrap();
+    // The first backup stores again what the sources still have.
+    rig.try_backup().unwrap();
+    rig.log.clear();
+    rig.try_backup().unwrap();
+    assert_eq!(rig.log.count("MissingVersion"), 1);
+    assert_eq!(rig.log.count("MissingDataFile"), 1);
+    rig.store.insert(&oldest, list);
+    for _ in 0..2 {
+        let counts = told(&mut rig, "MissingDataFile");
+        assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    }
+    let complaint = rig.log.complaints().join("\n");
+    assert!(
+        complaint.contains("it costs 2 files or folders of 1 version"),
+        "{complaint}"
+    );
+}
+
+/// Once nothing is unknown any more the cost is counted, and what costs nothing is over.
+#[test]
+fn a_cost_is_counted_again_when_lists_are_known() {
+    let (mut rig, name) = two_versions();
+    let oldest = rig.names(List).remove(0);
+    let _ = rig.store.remove(&name).unwrap();
+    let _ = rig.store.remove(&oldest).unwrap();
+    rig.try_backup().unwrap();
+    // Repair takes the version as deleted, and with it goes who missed the file.
+    let counts = told(&mut rig, "MissingDataFile");
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    assert_eq!(told(&mut rig, "MissingDataFile"), [0, 0, 0]);
+}
