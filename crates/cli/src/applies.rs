@@ -15,6 +15,7 @@ fn commands(decl: &OptionDecl) -> Option<&'static [&'static str]> {
         "full-result" => None,
         "json" => Some(&[
             "backup",
+            "delete",
             "find",
             "list",
             "list-filesets",
@@ -24,9 +25,8 @@ fn commands(decl: &OptionDecl) -> Option<&'static [&'static str]> {
             "test",
             "test-filters",
         ]),
-        "version" | "time" | "all-versions" => {
-            Some(&["find", "list", "list-filesets", "restore", "test"])
-        }
+        "version" => Some(&["delete", "find", "list", "list-filesets", "restore", "test"]),
+        "time" | "all-versions" => Some(&["find", "list", "list-filesets", "restore", "test"]),
         "no-local-db" => Some(&["find", "list", "list-filesets", "restore", "test"]),
         "overwrite" => Some(&["restore", "destination"]),
         "device" => Some(&["sign-in"]),

@@ -126,7 +126,7 @@ fn execute(call: &mut Invocation) -> Result<i32, Failure> {
     if call.verb == "destination" {
         destination::take_url(call)?;
     }
-    if call.verb == "repair" {
+    if matches!(call.verb.as_str(), "repair" | "delete") {
         // The folder of a mistyped URL must not come into being; only a backup makes one.
         let option = opt::DISABLE_AUTOCREATE_FOLDER.decl.name;
         call.values.set(option, Some("true"), Origin::CommandLine);
@@ -183,7 +183,10 @@ fn code_after_output(call: &Invocation, code: i32) -> i32 {
             "Error [OutputNotWritten]: standard output cannot be written: {error}"
         ));
     }
-    let keeps = matches!(call.verb.as_str(), "backup" | "restore" | "repair");
+    let keeps = matches!(
+        call.verb.as_str(),
+        "backup" | "restore" | "repair" | "delete"
+    );
     match code {
         0 | 1 if output.is_some() && !keeps => FAILED,
         0 | 1 if output.is_some() || log.is_some() => 2,
@@ -200,6 +203,7 @@ fn dispatch(call: &Invocation) -> Result<i32, Failure> {
         "list-filesets" => listing::list_filesets(call),
         "test" => upkeep::test(call),
         "repair" => upkeep::repair(call),
+        "delete" => upkeep::delete(call),
         "test-filters" => test_filters::run(call),
         "destination" => destination::run(call),
         "sign-in" => sign_in::run(call),
@@ -227,6 +231,7 @@ fn operation(verb: &str) -> &'static str {
         "list-filesets" => "ListFilesets",
         "test" => "Test",
         "repair" => "Repair",
+        "delete" => "Delete",
         "test-filters" => "TestFilters",
         "sign-in" => "SignIn",
         _ => "",

@@ -150,6 +150,30 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         verb: Verb {
+            name: "delete",
+            arguments: "<storage-URL>",
+            help: "Deletes versions.",
+        },
+        aliases: &[],
+        has_url: true,
+        changes_files: true,
+        about: "Deletes the versions that --version names, and those that --keep-versions, --keep-time or --retention-policy let \
+                go; backup does the latter too when one of these options is set. Only their lists are removed: that takes no time \
+                and frees little room. The last version stays unless --allow-full-removal is given. With --dry-run it is said \
+                what would go.",
+        options: &[
+            "version",
+            "keep-versions",
+            "keep-time",
+            "retention-policy",
+            "allow-full-removal",
+            "dry-run",
+            "passphrase",
+            "json",
+        ],
+    },
+    Command {
+        verb: Verb {
             name: "repair",
             arguments: "<storage-URL>",
             help: "Rebuilds the local catalog and missing index files.",
@@ -264,7 +288,6 @@ pub const NOT_YET: &[&str] = &[
     "compare",
     "controller-server",
     "create-report",
-    "delete",
     "list-broken-files",
     "list-file-versions",
     "list-folder-content",
@@ -459,7 +482,7 @@ mod tests {
             assert_eq!(near(word), meant, "{word}");
         }
         assert_eq!(canonical("VERIFY"), Some("test"));
-        assert_eq!(canonical("delete"), None);
+        assert_eq!(canonical("purge"), None);
     }
 
     #[test]

@@ -4,7 +4,9 @@
 use std::borrow::Cow;
 use std::io::{BufWriter, IsTerminal, Write};
 
-use larder_engine::{BackupReport, ListReport, RepairReport, RestoreReport, TestReport};
+use larder_engine::{
+    BackupReport, DeleteReport, ListReport, RepairReport, RestoreReport, TestReport,
+};
 use larder_options::engine as opt;
 use larder_render::{Detail, Line, Told};
 use serde::Serialize;
@@ -54,6 +56,13 @@ pub fn test(report: &TestReport, call: &Invocation) -> Result<i32, Failure> {
         told.lines.iter().for_each(print_line);
     }
     Ok(told.code)
+}
+
+/// The versions that `delete` dropped.
+pub fn delete(report: &DeleteReport, call: &Invocation) -> Result<i32, Failure> {
+    call.log_result(&larder_render::delete_log(report));
+    let zone = jiff::tz::TimeZone::system();
+    show(report, &larder_render::delete(report, &zone), call)
 }
 
 /// What `repair` did.

@@ -73,6 +73,7 @@ impl Run {
         };
         self.with_healing(|| {
             self.check_request(roots)?;
+            self.retention_rule()?;
             self.ready(Mode::Writing, Need::BlocksAndEntries)?
                 .backup(roots, &options)
         })
@@ -168,7 +169,10 @@ impl Ready<'_> {
             return Err(error);
         }
         let test = self.after_backup(&stored, write);
-        Ok(self.backup_report(&counters, version, test, false))
+        let deleted = self.delete_after_backup();
+        let mut report = self.backup_report(&counters, version, test, false);
+        report.deleted_sets = deleted;
+        Ok(report)
     }
 
     /// True when the list of the newest version before `time` cannot be read, so that it is no version to rest on:

@@ -10,6 +10,7 @@ mod context;
 mod control_files;
 mod crypt;
 mod data;
+mod delete;
 mod entries;
 mod error;
 mod found;
@@ -26,6 +27,7 @@ mod repair;
 mod report;
 mod repository;
 mod restore;
+mod retention;
 mod run;
 mod settings;
 mod settle;
@@ -48,8 +50,9 @@ pub use found::FoundFiles;
 pub use larder_destination::{Clock, FixedClock, Random, SystemClock, SystemRandom};
 pub use listing::ListRequest;
 pub use report::{
-    BackendStatistics, BackupReport, Common, Finding, Harm, ListReport, ListedFile, Outcome,
-    RepairReport, RestoreReport, TestReport, Verification, VersionInfo,
+    BackendStatistics, BackupReport, Common, DeleteReport, DeletedVersion, Finding, Harm,
+    ListReport, ListedFile, Outcome, RepairReport, RestoreReport, TestReport, Verification,
+    VersionInfo,
 };
 pub use repository::{Repository, Setup, network_runtime};
 pub use restore::RestoreRequest;

@@ -223,6 +223,31 @@ impl Settled<'_> {
         Ok(lasting)
     }
 
+    /// True when a loss hurts the newest version, or when what a loss costs is not known.
+    pub(crate) fn newest_is_hurt(&self) -> Result<bool> {
+        let lists = self.view.lists();
+        let Some((newest, volume)) = lists.first() else {
+            return Ok(true);
+        };
+        for loss in self.lasting_losses()? {
+            let hurt = match loss.kind {
+                VolumeKind::List => loss.name == volume.name.as_str(),
+                VolumeKind::Index => false,
+                VolumeKind::Blocks if loss.files.is_none() => true,
+                VolumeKind::Blocks => {
+                    let times =
+                        self.catalog(|c| c.param(&format!("{HURT_VERSIONS}{}", loss.name)))?;
+                    let times = times.unwrap_or_default();
+                    times.split(',').any(|time| time == newest.0.to_string())
+                }
+            };
+            if hurt {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Tells losses: what is missing, and what it costs.
     pub(crate) fn tell_losses(&self, lasting: &[Loss]) -> Result<()> {
         let told = lasting.len().min(NAMED_LOSSES);
@@ -533,6 +558,14 @@ impl Settled<'_> {
             ),
         ))
     }
+}
+
+/// Lets the cost of all losses be counted again: the versions are others now.
+pub(crate) fn forget_counts(catalog: &Catalog) -> larder_catalog::Result<()> {
+    for loss in catalog.losses()? {
+        catalog.remove_param(&format!("{COUNTED}{}", loss.name))?;
+    }
+    Ok(())
 }
 
 /// What an error says of a volume, without its name, which stands before it whenever it is told.

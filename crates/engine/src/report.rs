@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::found::FoundFiles;
+use crate::run::iso_time;
 
 /// How an operation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Default)]
@@ -87,6 +88,8 @@ pub struct BackupReport {
     /// Common part.
     #[serde(flatten)]
     pub common: Common,
+    /// Versions that were deleted afterwards.
+    pub deleted_sets: Vec<DeletedVersion>,
     /// Files in the previous version that are gone.
     pub deleted_files: u64,
     /// Folders in the previous version that are gone.
@@ -278,6 +281,36 @@ pub struct ListReport {
     pub versions: Vec<VersionInfo>,
     /// The matching paths; empty when only versions were asked for.
     pub files: FoundFiles,
+}
+
+/// A version that was deleted. Lists of pairs have these names in Duplicati's results.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DeletedVersion {
+    /// Its number before the deletion, 0 for the newest.
+    #[serde(rename = "Item1")]
+    pub number: u64,
+    /// Its time in seconds since 1970 UTC; ISO 8601 in JSON.
+    #[serde(rename = "Item2", serialize_with = "as_iso_time")]
+    pub time: i64,
+}
+
+fn as_iso_time<S: serde::Serializer>(seconds: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&iso_time((*seconds, 0)))
+}
+
+/// Result of `delete`.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeleteReport {
+    /// Common part.
+    #[serde(flatten)]
+    pub common: Common,
+    /// The versions that were deleted, or would be.
+    pub deleted_sets: Vec<DeletedVersion>,
+    /// Their number.
+    pub deleted_sets_actual_length: u64,
+    /// True when nothing was changed.
+    pub dryrun: bool,
 }
 
 /// Result of `repair`.

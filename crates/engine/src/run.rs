@@ -334,7 +334,7 @@ impl Run {
 /// Messages of each kind in a report.
 const REPORTED_MESSAGES: usize = 20;
 
-fn iso_time((seconds, nanos): (i64, u32)) -> String {
+pub(crate) fn iso_time((seconds, nanos): (i64, u32)) -> String {
     jiff::Timestamp::new(seconds, i32::try_from(nanos).unwrap_or(0))
         .unwrap_or_default()
         .to_string()

@@ -7,6 +7,7 @@ use larder_catalog::{LossKind, VolumeRow, VolumeState};
 use larder_destination::ErrorKind;
 use larder_volume::{VolumeKind, VolumeName};
 
+use crate::delete::{forget_dropped, is_dropped};
 use crate::entries::filelist_of;
 use crate::error::Reach;
 use crate::notes::Presence;
@@ -83,6 +84,7 @@ impl Settled<'_> {
         }
         for (row, size) in leftovers {
             if row.kind == VolumeKind::List
+                && !self.catalog(|c| is_dropped(c, &row.name))?
                 && let Some(volume) = self.list_of_another_run(&row, size)?
             {
                 self.catalog(|c| c.remove_volume(row.id))?;
@@ -93,7 +95,7 @@ impl Settled<'_> {
             self.durable(|c| c.set_volume(row.id, VolumeState::Deleting, None, None))?;
             match self.remote.delete(&row.name, size) {
                 Ok(()) => {
-                    self.catalog(|c| c.remove_volume(row.id))?;
+                    self.catalog(|c| forget_dropped(c, &row))?;
                     self.forget_loss(&row.name)?;
                 }
                 Err(Error::Destination(error)) => self.reporter.warn(

@@ -75,39 +75,8 @@ impl Settled<'_> {
         if self.values.get(opt::ALL_VERSIONS)? {
             return Ok(all);
         }
-        if let Some(text) = self.values.find(opt::VERSION)? {
-            let ranges = value::parse_versions(&text)?;
-            let mut chosen = Vec::new();
-            for range in ranges {
-                for number in range {
-                    match all.iter().find(|v| v.number == number) {
-                        Some(version) => chosen.push(version.clone()),
-                        None => self.reporter.warn(
-                            "SkipInvalidVersion",
-                            format!(
-                                "there is no version {number}; the oldest is {}",
-                                all.len() - 1
-                            ),
-                        ),
-                    }
-                    if number > all.len() as u64 {
-                        break;
-                    }
-                }
-            }
-            chosen.sort_by_key(|v| v.number);
-            chosen.dedup_by_key(|v| v.number);
-            if chosen.is_empty() {
-                return Err(Error::user(
-                    "NoSuchVersion",
-                    format!("none of the versions {text} exists"),
-                    format!(
-                        "the oldest version is {}; see `larder list-filesets`",
-                        all.len() - 1
-                    ),
-                ));
-            }
-            return Ok(chosen);
+        if self.values.is_set(opt::VERSION) {
+            return self.numbered_versions();
         }
         if self.values.is_set(opt::TIME) {
             let text = self.values.find(opt::TIME)?.unwrap_or_default();
@@ -121,6 +90,44 @@ impl Settled<'_> {
             DefaultVersions::Newest => self.without_junk(all)?.into_iter().take(1).collect(),
             DefaultVersions::All => all,
         })
+    }
+
+    /// The versions that `--version` names, newest first.
+    pub(crate) fn numbered_versions(&self) -> Result<Vec<Version>> {
+        let all = self.all_versions()?;
+        let text = self.values.find(opt::VERSION)?.unwrap_or_default();
+        let ranges = value::parse_versions(&text)?;
+        let mut chosen = Vec::new();
+        for range in ranges {
+            for number in range {
+                match all.iter().find(|v| v.number == number) {
+                    Some(version) => chosen.push(version.clone()),
+                    None => self.reporter.warn(
+                        "SkipInvalidVersion",
+                        format!(
+                            "there is no version {number}; the oldest is {}",
+                            all.len() - 1
+                        ),
+                    ),
+                }
+                if number > all.len() as u64 {
+                    break;
+                }
+            }
+        }
+        chosen.sort_by_key(|v| v.number);
+        chosen.dedup_by_key(|v| v.number);
+        if chosen.is_empty() {
+            return Err(Error::user(
+                "NoSuchVersion",
+                format!("none of the versions {text} exists"),
+                format!(
+                    "the oldest version is {}; see `larder list-filesets`",
+                    all.len() - 1
+                ),
+            ));
+        }
+        Ok(chosen)
     }
 
     /// The newest version not younger than a time given as text.

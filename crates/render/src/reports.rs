@@ -1,10 +1,13 @@
 //! Closing lines of operations, and the exit codes that follow from their reports (docs/reference/exit-codes.md).
 
+use jiff::tz::TimeZone;
 use larder_engine::words::{counted, noun, verb};
-use larder_engine::{BackupReport, Harm, Outcome, RepairReport, RestoreReport, TestReport};
+use larder_engine::{
+    BackupReport, DeleteReport, Harm, Outcome, RepairReport, RestoreReport, TestReport,
+};
 use larder_options::value::format_size;
 
-use crate::Line;
+use crate::{Line, local_time};
 
 /// How an operation is told at its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -298,6 +301,42 @@ pub fn test_log(report: &TestReport) -> String {
         "{} examined, {} damaged",
         counted(report.verifications.len() as u64, "volume"),
         report.damaged()
+    )
+}
+
+/// The versions that were deleted. The words are Duplicati's (console samples, 7).
+#[must_use]
+pub fn delete(report: &DeleteReport, zone: &TimeZone) -> Told {
+    let mut told = Told {
+        code: match report.common.parsed_result {
+            Outcome::Success => 0,
+            Outcome::Warning => 2,
+            Outcome::Error => 3,
+        },
+        ..Told::default()
+    };
+    if report.deleted_sets.is_empty() {
+        told.say("No filesets matched the criteria.");
+        return told;
+    }
+    told.say(match report.dryrun {
+        true => "The following filesets would be deleted:",
+        false => "These filesets were deleted:",
+    });
+    for version in &report.deleted_sets {
+        let time = local_time(version.time, zone);
+        told.say(format!("{}: {time}", version.number));
+    }
+    told
+}
+
+/// A deletion in one line, for logs.
+#[must_use]
+pub fn delete_log(report: &DeleteReport) -> String {
+    let would = if report.dryrun { " would be" } else { "" };
+    format!(
+        "{}{would} deleted",
+        counted(report.deleted_sets.len() as u64, "version")
     )
 }
 

@@ -1,6 +1,7 @@
-//! `test` and `repair`.
+//! `test`, `repair` and `delete`.
 
 use larder_engine::{Run, Samples};
+use larder_options::engine as opt;
 
 use crate::console::RunKind;
 use crate::failure::Failure;
@@ -36,4 +37,24 @@ pub fn repair(call: &Invocation) -> Result<i32, Failure> {
     let session = Session::new(call, RunKind::Other)?;
     let report = session.reading(Access::Writes, Run::repair)?;
     output::repair(&report, call)
+}
+
+/// Runs `delete`; gives the exit code.
+pub fn delete(call: &Invocation) -> Result<i32, Failure> {
+    call.need_url()?;
+    call.at_most(0)?;
+    let rules = [
+        opt::VERSION.decl,
+        opt::KEEP_VERSIONS.decl,
+        opt::KEEP_TIME.decl,
+        opt::RETENTION_POLICY.decl,
+    ];
+    if !rules.iter().any(|rule| call.values.setting(rule).is_some()) {
+        return Err(Failure::usage(
+            "delete needs one of --version, --keep-versions, --keep-time and --retention-policy",
+        ));
+    }
+    let session = Session::new(call, RunKind::Other)?;
+    let report = session.reading(Access::Writes, Run::delete)?;
+    output::delete(&report, call)
 }

@@ -30,6 +30,12 @@ fn the_documented_examples_have_the_real_shape() {
     run("restore", place.restore("out", &["--json"]).code(0));
     run("repair", place.on("repair", ["--json"]).code(0));
     run(
+        "delete",
+        place
+            .on("delete", ["--version=1", "--dry-run", "--json"])
+            .code(0),
+    );
+    run(
         "test-filters",
         place.run(["test-filters", "source", "--json"]).code(0),
     );

@@ -10,6 +10,7 @@ mod arguments;
 mod backup;
 mod coming;
 mod declared_options;
+mod delete;
 mod destination;
 mod documents;
 mod dry_run;

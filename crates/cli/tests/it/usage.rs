@@ -10,8 +10,8 @@ fn wrong_command_lines_are_refused_with_200() {
         (&["frobnicate", &url], "Command not supported: frobnicate"),
         (&["bakcup", &url], "did you mean `larder backup`?"),
         (
-            &["delete", &url],
-            "the command delete is not in this version",
+            &["compact", &url],
+            "the command compact is not in this version",
         ),
         (&["COMPACT", &url], "is not in this version"),
         (
@@ -220,8 +220,8 @@ fn a_misspelt_option_stops_wherever_it_stands() {
 #[test]
 fn options_without_effect_are_told_once() {
     let place = Place::with_source();
-    place.backup(&["--keep-versions=3"]).code(2).complains(
-        "Warning [OptionNotImplemented]: option --keep-versions is accepted, but not acted on",
+    place.backup(&["--small-file-size=3mb"]).code(2).complains(
+        "Warning [OptionNotImplemented]: option --small-file-size is accepted, but not acted on",
     );
     place.write("source/new", b"1");
     place

@@ -49,6 +49,7 @@ impl Ready<'_> {
         use EntryKind::{File, Folder, Symlink};
         let space = self.space_after_backup(interrupted);
         let mut report = BackupReport {
+            deleted_sets: Vec::new(),
             deleted_files: of(&counters.deleted, File),
             deleted_folders: of(&counters.deleted, Folder),
             deleted_symlinks: of(&counters.deleted, Symlink),

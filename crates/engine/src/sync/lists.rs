@@ -255,6 +255,13 @@ pub(crate) struct ReadList {
     writer: String,
 }
 
+impl ReadList {
+    /// False for a list under another name than its own.
+    pub(crate) fn is_version(&self) -> bool {
+        self.fileset.is_some()
+    }
+}
+
 /// The setting that says that entries of a list were left out when it was taken in.
 fn not_whole(fileset: i64) -> String {
     format!("wrong-entries-{fileset}")

@@ -3,6 +3,7 @@
 mod continue_set;
 mod cost;
 mod damage;
+mod deletion;
 mod doom;
 mod errors;
 mod faults;

@@ -6,29 +6,24 @@ table! { Group::Versions;
     KEEP_VERSIONS: i64 = "keep-versions", Kind::Integer { min: i64::MIN, max: i64::MAX },
         "Keeps this many versions and deletes older ones after each backup.",
         default: Some("0"),
-        long: "0 keeps all. Only one of keep-versions, keep-time and retention-policy may be used.",
-        status: Status::NotYet;
+        long: "0 keeps all. Only one of keep-versions, keep-time and retention-policy may be used.";
     KEEP_TIME: i64 = "keep-time", Kind::Timespan,
         "Deletes versions older than this after each backup.",
         long: "Months and years are those of the calendar. The newest complete version always stays. Only one of \
-               keep-versions, keep-time and retention-policy may be used.",
-        status: Status::NotYet;
+               keep-versions, keep-time and retention-policy may be used.";
     RETENTION_POLICY: String = "retention-policy", Kind::Retention,
         "Thins out versions as they grow older.",
         long: "Pairs of frame and distance, joined with commas: 1W:1D,4W:1W,12M:1M keeps one version a day for a week, \
                one a week for four weeks, one a month for a year, and deletes older ones. U as frame means for ever, \
                and as distance every version. The newest version always stays. Only one of keep-versions, keep-time \
-               and retention-policy may be used.",
-        status: Status::NotYet;
+               and retention-policy may be used.";
     ALLOW_FULL_REMOVAL: bool = "allow-full-removal", Kind::Bool,
-        "Permits deleting the last version.",
-        status: Status::PartOf { options: &["keep-versions", "keep-time", "retention-policy"] };
+        "Permits deleting the last version.";
     DISABLE_TIME_TOLERANCE: bool = "disable-time-tolerance", Kind::Bool,
         "Compares times exactly when deleting by age.",
         advanced: true,
         long: "Normally a version that misses the limit by less than one percent, and less than an hour, is treated as \
-               having reached it.",
-        status: Status::PartOf { options: &["keep-versions", "keep-time", "retention-policy"] };
+               having reached it.";
     VERSION: String = "version", Kind::Versions,
         "Chooses versions by number, 0 being the newest.",
         long: "A list with ranges: 0,2-4.";

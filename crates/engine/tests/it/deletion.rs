@@ -1,0 +1,368 @@
+//! Deleting versions: by name and by rule, on its own and after a backup, and with trouble at every call.
+
+use std::sync::Arc;
+
+use larder_destination::{ErrorKind, Operation};
+use larder_engine::{DeleteReport, Error};
+use larder_testkit::Failure;
+use larder_volume::VolumeKind::{Blocks, List};
+
+use crate::doom::{Doom, Reach};
+use crate::rig::{Rig, chain};
+
+/// So many versions, each with a file of its own that only it has.
+fn with_versions(count: usize) -> Rig {
+    let mut rig = Rig::new();
+    rig.fill(31, 6, 20_000);
+    for number in 0..count {
+        rig.write(
+            "changes",
+            larder_testkit::Rng::new(number as u64).bytes(3000),
+        );
+        rig.backup();
+    }
+    rig
+}
+
+fn delete(rig: &mut Rig) -> Result<DeleteReport, Error> {
+    let run = rig.open()?;
+    let outcome = run.delete();
+    run.repository().close().expect("the catalog closes");
+    outcome
+}
+
+/// The numbers of the versions that were deleted.
+fn deleted(rig: &mut Rig) -> Vec<u64> {
+    let report = delete(rig).unwrap();
+    report.deleted_sets.iter().map(|set| set.number).collect()
+}
+
+/// Notes that the versions at these places, the oldest being 0, are no more.
+fn without(rig: &mut Rig, places: &[usize]) {
+    for place in places.iter().rev() {
+        rig.versions.remove(*place);
+    }
+}
+
+#[test]
+fn named_versions_go_and_the_others_stay() {
+    let mut rig = with_versions(4);
+    let data = rig.names(Blocks);
+    rig.set("version", "1,3");
+    assert_eq!(deleted(&mut rig), [1, 3]);
+    without(&mut rig, &[0, 2]);
+    rig.values
+        .unset("version", larder_options::Origin::CommandLine);
+    rig.check_all("after two versions were deleted");
+    rig.check_all_elsewhere("after two versions were deleted");
+    // Nothing else is touched, and nothing is missed.
+    assert_eq!(rig.names(Blocks), data);
+    rig.log.clear();
+    assert_eq!(rig.test_all().damaged(), 0);
+    rig.write("changes", "x");
+    rig.backup();
+    assert_eq!(rig.log.complaints(), [""; 0]);
+}
+
+#[test]
+fn a_version_that_is_not_there_is_an_error() {
+    let mut rig = with_versions(2);
+    rig.set("version", "7");
+    let error = delete(&mut rig).unwrap_err();
+    assert_eq!(error.id(), Some("NoSuchVersion"), "{}", chain(&error));
+    assert_eq!(rig.names(List).len(), 2);
+}
+
+#[test]
+fn a_rule_thins_out_after_each_backup_without_a_download() {
+    let mut rig = Rig::new();
+    rig.set("keep-versions", "2");
+    for number in 0..4_u64 {
+        rig.write("changes", larder_testkit::Rng::new(number).bytes(3000));
+        let report = rig.backup();
+        let number_deleted = usize::from(number >= 2);
+        assert_eq!(report.deleted_sets.len(), number_deleted);
+    }
+    assert!(rig.gets().is_empty(), "{:?}", rig.gets());
+    assert_eq!(rig.names(List).len(), 2);
+    without(&mut rig, &[0, 1]);
+    rig.check_all("after thinning out");
+    rig.check_all_elsewhere("after thinning out");
+}
+
+#[test]
+fn two_rules_are_refused_before_anything_is_stored() {
+    let mut rig = with_versions(1);
+    rig.set("keep-versions", "2");
+    rig.set("keep-time", "1D");
+    rig.write("changes", "x");
+    let error = rig.try_backup().unwrap_err();
+    let id = "MultipleRetentionOptionsNotSupported";
+    assert_eq!(error.id(), Some(id), "{}", chain(&error));
+    assert_eq!(rig.names(List).len(), 1);
+}
+
+#[test]
+fn the_last_version_stays_unless_all_may_go() {
+    let mut rig = with_versions(2);
+    rig.set("version", "0-1");
+    assert_eq!(deleted(&mut rig), [1]);
+    assert_eq!(rig.log.count("PreventingLastFilesetRemoval"), 1);
+    rig.set("version", "0");
+    assert_eq!(deleted(&mut rig), [0; 0]);
+    rig.set("allow-full-removal", "true");
+    assert_eq!(deleted(&mut rig), [0]);
+    assert!(rig.names(List).is_empty());
+    // The next backup begins anew with the blocks that are there.
+    let data = rig.names(Blocks).len();
+    rig.values
+        .unset("version", larder_options::Origin::CommandLine);
+    rig.versions.clear();
+    rig.backup();
+    assert_eq!(rig.names(Blocks).len(), data);
+    rig.check_all_elsewhere("after all versions were deleted");
+}
+
+#[test]
+fn a_list_that_cannot_be_read_pushes_no_other_out() {
+    let mut rig = with_versions(3);
+    let newest = rig.newest_list();
+    assert!(rig.store.truncate(&newest, 100));
+    rig.lose_state();
+    rig.set("keep-versions", "1");
+    assert_eq!(deleted(&mut rig), [2]);
+    let lists = rig.names(List);
+    assert!(lists.contains(&newest) && lists.len() == 2, "{lists:?}");
+    // By its number it may go.
+    rig.values
+        .unset("keep-versions", larder_options::Origin::CommandLine);
+    rig.set("version", "0");
+    assert_eq!(deleted(&mut rig), [0]);
+    assert!(!rig.names(List).contains(&newest));
+}
+
+/// Whoever can write at the destination can store an old list once more; it must not count as a newer version.
+#[test]
+fn an_old_list_under_a_later_name_pushes_no_other_out() {
+    let mut rig = with_versions(2);
+    let lists = rig.names(List);
+    let replayed = lists[0].replace(&lists[0][10..26], "20251010T000000Z");
+    assert_ne!(replayed, lists[0]);
+    rig.store
+        .insert(&replayed, rig.store.files()[&lists[0]].clone());
+    rig.set("keep-versions", "2");
+    assert_eq!(deleted(&mut rig), [0; 0]);
+    assert_eq!(
+        rig.names(List),
+        [lists[0].clone(), lists[1].clone(), replayed]
+    );
+}
+
+#[test]
+fn nothing_goes_while_the_newest_version_is_not_whole() {
+    let mut rig = Rig::new();
+    rig.write("once", larder_testkit::Rng::new(1).bytes(9_000));
+    rig.backup();
+    let first = rig.written_by(0, Blocks);
+    let len = rig.store.files()[&first].len();
+    rig.store.insert(&first, vec![0; len]);
+    rig.set("keep-versions", "1");
+    rig.set("backup-test-samples", "5");
+    // The check after the backup finds that blocks of the unchanged file are damaged.
+    rig.write("later", "x");
+    rig.try_backup().unwrap();
+    assert_eq!(rig.log.count("RetentionHeldBack"), 1);
+    assert_eq!(rig.names(List).len(), 2);
+    // The next backup stores them again; the first version alone lost its folder.
+    rig.log.clear();
+    rig.write("later", "y");
+    rig.backup();
+    assert_eq!(rig.log.count("RetentionHeldBack"), 0);
+    assert_eq!(rig.names(List).len(), 1);
+    rig.versions.drain(..rig.versions.len() - 1);
+    rig.check_all_elsewhere("after the damaged blocks were stored again");
+}
+
+#[test]
+fn a_dry_run_says_what_would_go() {
+    let mut rig = with_versions(2);
+    let files = rig.store.names();
+    rig.set("version", "1");
+    rig.set("dry-run", "true");
+    let report = delete(&mut rig).unwrap();
+    assert!(report.dryrun && report.deleted_sets.len() == 1);
+    assert_eq!(rig.store.names(), files);
+    let said = rig.log.texts().join("\n");
+    assert!(said.contains("Would delete remote fileset: "), "{said}");
+}
+
+#[test]
+fn a_list_whose_deletion_is_refused_is_no_version_and_goes_later() {
+    let mut rig = with_versions(2);
+    rig.set("version", "1");
+    rig.set("number-of-retries", "0");
+    rig.plan
+        .push(Operation::Delete, Failure::Before(ErrorKind::Locked));
+    assert_eq!(deleted(&mut rig), [1]);
+    assert_eq!(rig.log.count("ListNotRemoved"), 1);
+    assert_eq!(rig.names(List).len(), 2);
+    without(&mut rig, &[0]);
+    rig.values
+        .unset("version", larder_options::Origin::CommandLine);
+    rig.try_backup().unwrap();
+    assert_eq!(rig.names(List).len(), 1);
+    rig.check_all("after the list is gone");
+}
+
+/// As above, of a list that another machine stored, so that its hash is not known here.
+#[test]
+fn a_version_that_was_dropped_stays_dropped() {
+    for reach in [Reach::Not, Reach::Whole] {
+        let mut base = with_versions(3);
+        base.lose_state();
+        base.set("version", "1");
+        let mut whole = base.fork();
+        delete(&mut whole).unwrap();
+        let calls = whole.plan.calls();
+        // The last call removes the list.
+        let rig = base.fork();
+        let saved = rig.fast.path().join("saved");
+        let doom = Arc::new(Doom::new(&rig, calls, reach, saved.clone()));
+        let mut rig = rig;
+        let run = rig.open_over(doom.clone(), true).unwrap();
+        let _ = run.delete();
+        drop(run);
+        let mut after = rig.fork_at(&doom.what_is_left().unwrap(), Some(saved.as_path()));
+        let command_line = larder_options::Origin::CommandLine;
+        after.values.unset("version", command_line);
+        without(&mut after, &[1]);
+        after.try_backup().unwrap();
+        assert_eq!(after.names(List).len(), 2, "{reach:?}");
+        after.check_all(&format!("{reach:?}"));
+    }
+}
+
+/// A put of the list whose reply is lost leaves two files of one version; neither counts twice.
+#[test]
+fn what_is_left_of_a_put_pushes_no_version_out() {
+    let mut rig = with_versions(2);
+    rig.set("keep-versions", "2");
+    rig.set("number-of-retries", "1");
+    rig.write("changes", "x");
+    let puts = rig.puts().len();
+    rig.backup();
+    // Of the same backup again, with the reply to the last put lost.
+    let more = rig.puts().len() - puts;
+    let oldest = rig.names(List).remove(0);
+    rig.write("changes", "y");
+    rig.plan.skip(Operation::Put, more - 1);
+    rig.plan
+        .push(Operation::Put, Failure::After(ErrorKind::Network));
+    let report = rig.backup();
+    assert_eq!(report.deleted_sets.len(), 1, "{report:?}");
+    assert!(!rig.names(List).contains(&oldest));
+    rig.write("changes", "z");
+    rig.set("keep-versions", "9");
+    rig.backup();
+    assert_eq!(rig.names(List).len(), 3);
+}
+
+#[test]
+fn the_last_good_version_stays_beside_a_damaged_one() {
+    let mut rig = with_versions(2);
+    assert!(rig.store.truncate(&rig.newest_list(), 100));
+    rig.lose_state();
+    rig.test_all();
+    let lists = rig.names(List);
+    rig.set("version", "1");
+    assert_eq!(deleted(&mut rig), [0; 0]);
+    assert_eq!(rig.log.count("PreventingLastFilesetRemoval"), 1);
+    assert_eq!(rig.names(List), lists);
+    rig.set("version", "0-1");
+    assert_eq!(deleted(&mut rig), [0]);
+    assert_eq!(rig.names(List), lists[..1]);
+}
+
+#[test]
+fn other_ways_to_name_versions_delete_nothing() {
+    let mut rig = with_versions(3);
+    rig.set("all-versions", "true");
+    rig.set("version", "2");
+    assert_eq!(deleted(&mut rig), [2]);
+    let command_line = larder_options::Origin::CommandLine;
+    rig.values.unset("version", command_line);
+    rig.set("retention-policy", ",");
+    assert_eq!(deleted(&mut rig), [0; 0]);
+    assert_eq!(rig.names(List).len(), 2);
+}
+
+/// Two versions that stay, and two that go when it is done.
+fn check_after(mut rig: Rig, when: &str) {
+    rig.plan.clear();
+    let lists = rig.names(List);
+    assert!(lists.len() >= 2, "{when}: {lists:?}");
+    if let Err(error) = delete(&mut rig) {
+        panic!("{when}: the next deletion failed: {}", chain(&error));
+    }
+    assert_eq!(rig.names(List).len(), 2, "{when}");
+    without(&mut rig, &[0, 1]);
+    rig.check_set(when);
+    rig.check_all(when);
+    rig.check_all_elsewhere(when);
+}
+
+fn thinning(keep_state: bool) -> (Rig, u64) {
+    let mut base = with_versions(4);
+    base.set("keep-versions", "2");
+    if !keep_state {
+        base.lose_state();
+    }
+    let mut rig = base.fork();
+    delete(&mut rig).expect("a deletion");
+    (base, rig.plan.calls())
+}
+
+#[test]
+fn a_call_of_a_deletion_fails() {
+    for keep_state in [true, false] {
+        let (base, calls) = thinning(keep_state);
+        assert!(calls >= 3, "{calls}");
+        for failure in [
+            Failure::Before(ErrorKind::Network),
+            Failure::After(ErrorKind::Network),
+            Failure::Cut(100),
+        ] {
+            for n in 1..=calls {
+                let mut rig = base.fork();
+                rig.set("number-of-retries", "0");
+                rig.plan.fail_at(n, failure.clone());
+                let outcome = delete(&mut rig).map(|_| ());
+                let when = format!(
+                    "call {n} of {calls}, {failure:?}, state kept: {keep_state}, then {outcome:?}"
+                );
+                check_after(rig, &when);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_deletion_is_killed_at_any_call() {
+    for keep_state in [true, false] {
+        let (base, calls) = thinning(keep_state);
+        for reach in [Reach::Not, Reach::Half, Reach::Whole] {
+            for n in 1..=calls {
+                let mut rig = base.fork();
+                let saved = rig.fast.path().join("saved");
+                let doom = Arc::new(Doom::new(&rig, n, reach, saved.clone()));
+                let run = rig.open_over(doom.clone(), true).expect("it opens");
+                let _ = run.delete();
+                drop(run);
+                let store = doom.what_is_left();
+                let store = store.unwrap_or_else(|| panic!("call {n} of {calls} did not come"));
+                let after = rig.fork_at(&store, Some(saved.as_path()));
+                check_after(after, &format!("killed at call {n} of {calls}, {reach:?}"));
+            }
+        }
+    }
+}
