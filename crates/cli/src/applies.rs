@@ -15,6 +15,7 @@ fn commands(decl: &OptionDecl) -> Option<&'static [&'static str]> {
         "full-result" => None,
         "json" => Some(&[
             "backup",
+            "compare",
             "delete",
             "find",
             "list",

@@ -130,6 +130,20 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         verb: Verb {
+            name: "compare",
+            arguments: "<storage-URL> [version [version]]",
+            help: "Shows what differs between two versions.",
+        },
+        aliases: &[],
+        has_url: true,
+        changes_files: false,
+        about: "A version is a number, the newest being 0, or a time counted backwards from now (1D is yesterday). One alone is \
+                compared with the newest, none means the two newest. --include and --exclude choose paths. Eleven paths of each kind \
+                are named, with --full-result all.",
+        options: &["include", "exclude", "full-result", "passphrase", "json"],
+    },
+    Command {
+        verb: Verb {
             name: "test",
             arguments: "<storage-URL> [samples|all]",
             help: "Verifies stored volumes.",
@@ -285,7 +299,6 @@ pub const NOT_YET: &[&str] = &[
     "affected",
     "changelog",
     "compact",
-    "compare",
     "controller-server",
     "create-report",
     "list-broken-files",

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::io::{BufWriter, IsTerminal, Write};
 
 use larder_engine::{
-    BackupReport, DeleteReport, ListReport, RepairReport, RestoreReport, TestReport,
+    BackupReport, CompareReport, DeleteReport, ListReport, RepairReport, RestoreReport, TestReport,
 };
 use larder_options::engine as opt;
 use larder_render::{Detail, Line, Told};
@@ -50,6 +50,19 @@ pub fn test(report: &TestReport, call: &Invocation) -> Result<i32, Failure> {
     }
     call.log_result(&larder_render::test_log(report));
     let told = larder_render::test(report, detail(call)?);
+    if call.json() {
+        json(report);
+    } else {
+        told.lines.iter().for_each(print_line);
+    }
+    Ok(told.code)
+}
+
+/// What `compare` found.
+pub fn compare(report: &CompareReport, call: &Invocation) -> Result<i32, Failure> {
+    call.log_result(&larder_render::compare_log(report));
+    let zone = jiff::tz::TimeZone::system();
+    let told = larder_render::compare(report, detail(call)?, &zone);
     if call.json() {
         json(report);
     } else {

@@ -6,6 +6,7 @@
 
 mod backup;
 mod budget;
+mod compare;
 mod context;
 mod control_files;
 mod crypt;
@@ -43,6 +44,7 @@ pub mod words;
 mod workers;
 
 pub use backup::BackupRequest;
+pub use compare::CompareRequest;
 pub use context::{Cancel, Event, Level, Message, Monitor, Phase, Progress, Silent, Transfer};
 pub use error::{Error, Fault, Result};
 // Time and randomness, as every part takes them.
@@ -50,9 +52,9 @@ pub use found::FoundFiles;
 pub use larder_destination::{Clock, FixedClock, Random, SystemClock, SystemRandom};
 pub use listing::ListRequest;
 pub use report::{
-    BackendStatistics, BackupReport, Common, DeleteReport, DeletedVersion, Finding, Harm,
-    ListReport, ListedFile, Outcome, RepairReport, RestoreReport, TestReport, Verification,
-    VersionInfo,
+    BackendStatistics, BackupReport, ChangeDetail, Common, CompareReport, DeleteReport,
+    DeletedVersion, Finding, Harm, ListReport, ListedFile, Outcome, RepairReport, RestoreReport,
+    TestReport, Verification, VersionInfo,
 };
 pub use repository::{Repository, Setup, network_runtime};
 pub use restore::RestoreRequest;

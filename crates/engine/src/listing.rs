@@ -145,7 +145,8 @@ impl Ready<'_> {
         })
     }
 
-    fn version_by_argument(&self, text: &str) -> Result<Version> {
+    /// The version that an argument names: by its number, or by a time counted backwards.
+    pub(crate) fn version_by_argument(&self, text: &str) -> Result<Version> {
         let all = self.all_versions()?;
         if let Ok(number) = text.parse::<u64>() {
             return all

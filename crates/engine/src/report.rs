@@ -283,6 +283,92 @@ pub struct ListReport {
     pub files: FoundFiles,
 }
 
+/// A path that differs between two versions. Lists of triples have these names in Duplicati's results.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ChangeDetail {
+    /// `Added`, `Deleted` or `Modified`.
+    #[serde(rename = "Item1")]
+    pub change: &'static str,
+    /// `File`, `Folder` or `Symlink`.
+    #[serde(rename = "Item2")]
+    pub kind: &'static str,
+    /// Stored path; bytes that are not UTF-8 are shown as U+FFFD.
+    #[serde(rename = "Item3")]
+    pub path: String,
+}
+
+/// Result of `compare`; sizes in bytes.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CompareReport {
+    /// Common part.
+    #[serde(flatten)]
+    pub common: Common,
+    /// Number of the version to begin with.
+    pub base_version_index: u64,
+    /// Its time in seconds since 1970 UTC; ISO 8601 in JSON.
+    #[serde(serialize_with = "as_iso_time")]
+    pub base_version_timestamp: i64,
+    /// Number of the version it is compared with.
+    pub compare_version_index: u64,
+    /// Its time.
+    #[serde(serialize_with = "as_iso_time")]
+    pub compare_version_timestamp: i64,
+    /// The first changes of each kind in the order of their paths; with `--full-result` all, up to 4 MiB of paths.
+    pub change_details: Vec<ChangeDetail>,
+    /// How many changes there are.
+    pub change_details_actual_length: u64,
+    /// Folders only in the second version.
+    pub added_folders: u64,
+    /// Links only in the second version.
+    pub added_symlinks: u64,
+    /// Files only in the second version.
+    pub added_files: u64,
+    /// Folders only in the first version.
+    pub deleted_folders: u64,
+    /// Links only in the first version.
+    pub deleted_symlinks: u64,
+    /// Files only in the first version.
+    pub deleted_files: u64,
+    /// Folders that differ.
+    pub modified_folders: u64,
+    /// Links that differ.
+    pub modified_symlinks: u64,
+    /// Files that differ.
+    pub modified_files: u64,
+    /// Those of the modified ones whose content is the same.
+    pub modified_metadata_only: u64,
+    /// The files of the first version.
+    pub previous_size: u64,
+    /// The files of the second version.
+    pub current_size: u64,
+    /// The added files.
+    pub added_size: u64,
+    /// The deleted files.
+    pub deleted_size: u64,
+}
+
+impl CompareReport {
+    /// How many changes there are of one kind: `Added`, `Modified` or `Deleted`.
+    #[must_use]
+    pub fn of_kind(&self, change: &str) -> u64 {
+        match change {
+            "Added" => self.added_folders + self.added_symlinks + self.added_files,
+            "Deleted" => self.deleted_folders + self.deleted_symlinks + self.deleted_files,
+            _ => self.modified_folders + self.modified_symlinks + self.modified_files,
+        }
+    }
+
+    /// How many changes there are.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        ["Added", "Modified", "Deleted"]
+            .iter()
+            .map(|change| self.of_kind(change))
+            .sum()
+    }
+}
+
 /// A version that was deleted. Lists of pairs have these names in Duplicati's results.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DeletedVersion {

@@ -3,7 +3,8 @@
 use jiff::tz::TimeZone;
 use larder_engine::words::{counted, noun, verb};
 use larder_engine::{
-    BackupReport, DeleteReport, Harm, Outcome, RepairReport, RestoreReport, TestReport,
+    BackupReport, CompareReport, DeleteReport, Harm, Outcome, RepairReport, RestoreReport,
+    TestReport,
 };
 use larder_options::value::format_size;
 
@@ -302,6 +303,87 @@ pub fn test_log(report: &TestReport) -> String {
         counted(report.verifications.len() as u64, "volume"),
         report.damaged()
     )
+}
+
+/// What differs between two versions. The words are Duplicati's (console samples, 5).
+#[must_use]
+pub fn compare(report: &CompareReport, detail: Detail, zone: &TimeZone) -> Told {
+    let mut told = Told::default();
+    let versions = [
+        (report.base_version_index, report.base_version_timestamp),
+        (
+            report.compare_version_index,
+            report.compare_version_timestamp,
+        ),
+    ];
+    told.say("Listing changes");
+    for (number, time) in versions {
+        told.say(format!("  {number}: {}", local_time(time, zone)));
+    }
+    told.say("");
+    let (base, other) = (report.base_version_index, report.compare_version_index);
+    told.say(format!(
+        "Size of backup {base}: {}",
+        format_size(report.previous_size)
+    ));
+    told.say("");
+    if report.changes() == 0 {
+        told.say("No changes found");
+    }
+    let groups = [
+        ("Added", "added", '+'),
+        ("Modified", "modified", '~'),
+        ("Deleted", "deleted", '-'),
+    ];
+    for (change, word, sign) in groups {
+        let count = report.of_kind(change);
+        if count == 0 {
+            continue;
+        }
+        told.say(format!("  {count} {word} entries:"));
+        let named = report
+            .change_details
+            .iter()
+            .filter(|one| one.change == change);
+        let most = detail.most(SHORT_PATHS);
+        let mut shown = 0;
+        for one in named.take(most) {
+            told.lines
+                .push(Line::Path(format!("  {sign} {}", one.path)));
+            shown += 1;
+        }
+        more(&mut told, count as usize, shown);
+        told.say("");
+    }
+    let figures = [
+        ("Added folders", report.added_folders),
+        ("Added symlinks", report.added_symlinks),
+        ("Added files", report.added_files),
+        ("Deleted folders", report.deleted_folders),
+        ("Deleted symlinks", report.deleted_symlinks),
+        ("Deleted files", report.deleted_files),
+        ("Modified folders", report.modified_folders),
+        ("Modified symlinks", report.modified_symlinks),
+        ("Modified files", report.modified_files),
+        (
+            "Modified in their metadata only",
+            report.modified_metadata_only,
+        ),
+    ];
+    for (name, count) in figures.into_iter().filter(|(_, count)| *count > 0) {
+        told.say(format!("  {name}: {count}"));
+    }
+    told.say(format!(
+        "Size of backup {other}: {}",
+        format_size(report.current_size)
+    ));
+    told
+}
+
+/// A comparison in one line, for logs.
+#[must_use]
+pub fn compare_log(report: &CompareReport) -> String {
+    format!("{} found", counted(report.changes(), "difference"))
 }
 
 /// The versions that were deleted. The words are Duplicati's (console samples, 7).

@@ -1,8 +1,8 @@
-//! `list`, `find` and `list-filesets`.
+//! `list`, `find`, `list-filesets` and `compare`.
 
 use std::io;
 
-use larder_engine::{FoundFiles, ListReport, ListRequest, ListedFile, Run};
+use larder_engine::{CompareRequest, FoundFiles, ListReport, ListRequest, ListedFile, Run};
 use larder_options::engine as opt;
 use larder_options::value::{Direction, parse_time};
 
@@ -21,6 +21,21 @@ pub fn list(call: &Invocation) -> Result<i32, Failure> {
 /// Runs `find`: as `list`, but in all versions unless one is named.
 pub fn find(call: &Invocation) -> Result<i32, Failure> {
     versions_or_files(call, true)
+}
+
+/// Runs `compare`; gives the exit code.
+pub fn compare(call: &Invocation) -> Result<i32, Failure> {
+    call.need_url()?;
+    call.at_most(2)?;
+    let mut versions = call.texts()?.into_iter().map(|text| text.to_owned());
+    let request = CompareRequest {
+        base: versions.next(),
+        compare: versions.next(),
+        filters: call.filters.clone(),
+    };
+    let session = Session::new(call, RunKind::Listing)?;
+    let report = session.reading(Access::Reads, |engine| engine.compare(&request))?;
+    output::compare(&report, call)
 }
 
 fn versions_or_files(call: &Invocation, all_versions: bool) -> Result<i32, Failure> {

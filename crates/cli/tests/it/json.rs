@@ -27,6 +27,7 @@ fn the_documented_examples_have_the_real_shape() {
         "list-filesets",
         place.on("list-filesets", ["--json"]).code(0),
     );
+    run("compare", place.on("compare", ["--json"]).code(0));
     run("restore", place.restore("out", &["--json"]).code(0));
     run("repair", place.on("repair", ["--json"]).code(0));
     run(

@@ -9,6 +9,7 @@ mod answers;
 mod arguments;
 mod backup;
 mod coming;
+mod compare;
 mod declared_options;
 mod delete;
 mod destination;
