@@ -26,6 +26,15 @@ impl Catalog {
         })
     }
 
+    /// Forgets what an index volume describes; an unknown one is no error.
+    pub fn unlink_index(&self, index: i64) -> Result<()> {
+        self.write(|conn| {
+            conn.prepare_cached("DELETE FROM index_link WHERE index_volume = ?1")?
+                .execute(params![index])?;
+            Ok(())
+        })
+    }
+
     /// All pairs (index volume, block volume).
     pub fn index_links(&self) -> Result<Vec<(i64, i64)>> {
         self.read(links)

@@ -79,12 +79,11 @@ impl Settled<'_> {
     }
 
     /// Notes that a volume was read and is not what was stored, so that every run tells of it. The blocks are those that a
-    /// data volume did not give; the next backup stores again what no other volume has of them. An index is no loss: it
-    /// says nothing that is not in other volumes.
+    /// data volume did not give; the next backup stores again what no other volume has of them. A damaged index costs
+    /// nothing, so it is not told; what it described gets another one.
     pub(crate) fn note_damage(&self, loss: Loss, blocks: &[(Hash, u64)]) -> Result<()> {
         let is_loss = match loss.kind {
-            VolumeKind::List => true,
-            VolumeKind::Index => false,
+            VolumeKind::List | VolumeKind::Index => true,
             VolumeKind::Blocks => !blocks.is_empty(),
         };
         let losses = self.catalog(|c| c.losses())?;
@@ -107,6 +106,11 @@ impl Settled<'_> {
         self.durable(|c| {
             if loss.kind == VolumeKind::Blocks {
                 Presence::InDoubt.note(c)?;
+            }
+            if loss.kind == VolumeKind::Index
+                && let Some(row) = c.volume_named(&loss.name)?
+            {
+                c.unlink_index(row.id)?;
             }
             c.add_loss(&loss, &all)
         })?;
@@ -206,6 +210,7 @@ impl Settled<'_> {
                         .verbose("LossMended", format!("{} is as it was again", loss.name));
                 }
                 // It is not what it was, so it stays noted.
+                _ if loss.kind == VolumeKind::Index => {}
                 LossKind::Damaged(_) | LossKind::Resized(_) if is_mended => {}
                 LossKind::Gone if is_mended => {
                     self.forget_loss(&loss.name)?;
@@ -338,11 +343,11 @@ impl Settled<'_> {
         Ok(lasting.map(|loss| loss.name).collect())
     }
 
-    /// True when a volume that was gone or had another length is listed as it was, and when a damaged list is gone that
-    /// was not noted as lost when it went: somebody may delete versions.
+    /// True when a volume that was gone or had another length is listed as it was, and when a damaged list or index is gone that
+    /// was not noted as lost when it went: somebody may delete versions, and an index is written anew.
     fn is_back(&self, loss: &Loss) -> bool {
         if matches!(loss.what, LossKind::Damaged(_)) {
-            return loss.kind == VolumeKind::List && self.view.find(&loss.name).is_none();
+            return loss.kind != VolumeKind::Blocks && self.view.find(&loss.name).is_none();
         }
         self.view.find(&loss.name).is_some_and(|found| {
             found.size.is_none() || loss.size.is_none() || found.size == loss.size

@@ -368,7 +368,7 @@ impl Ready<'_> {
                 continue;
             };
             let detail = outcome.findings.first().map(|f| f.detail.clone());
-            if outcome.is_refused || row.kind != VolumeKind::List {
+            if outcome.is_refused || row.kind == VolumeKind::Blocks {
                 let what = LossKind::Damaged(detail.unwrap_or_default());
                 self.note_damage(self.loss(row, what)?, &outcome.lost)?;
             }

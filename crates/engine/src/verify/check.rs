@@ -52,7 +52,7 @@ impl Ready<'_> {
             if error.reach() != Reach::Volume {
                 return Err(error);
             }
-            outcome.is_refused = volume.name.kind() == VolumeKind::List;
+            outcome.is_refused = volume.name.kind() != VolumeKind::Blocks;
             outcome.findings.push(Finding {
                 kind: "Modified",
                 detail: damage(&error),

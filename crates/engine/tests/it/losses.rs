@@ -635,3 +635,29 @@ fn a_cost_is_counted_again_when_lists_are_known() {
     assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
     assert_eq!(told(&mut rig, "MissingDataFile"), [0, 0, 0]);
 }
+
+#[test]
+fn a_damaged_index_is_followed_by_another_one() {
+    for rig in [Rig::new(), Rig::encrypted("a passphrase")] {
+        let mut rig = rig;
+        rig.write("file", larder_testkit::Rng::new(1).bytes(9_000));
+        rig.backup();
+        let index = rig.names(larder_volume::VolumeKind::Index).remove(0);
+        damage(&rig, &index);
+        rig.set("backup-test-samples", "5");
+        rig.try_backup().unwrap();
+        assert!(rig.log.count("TestFailed") > 0);
+        for _ in 0..3 {
+            rig.log.clear();
+            rig.try_backup().unwrap();
+            assert_eq!(rig.log.complaints(), [""; 0]);
+        }
+        assert_eq!(rig.names(larder_volume::VolumeKind::Index).len(), 2);
+        rig.check_all_elsewhere("with a damaged index");
+        assert_eq!(rig.test_all().damaged(), 1);
+        let _ = rig.store.remove(&index).unwrap();
+        // That it is gone is told once.
+        rig.test_all();
+        assert_eq!(rig.test_all().damaged(), 0);
+    }
+}
