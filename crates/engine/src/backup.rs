@@ -169,7 +169,7 @@ impl Ready<'_> {
             return Err(error);
         }
         let test = self.after_backup(&stored, write);
-        let deleted = self.delete_after_backup();
+        let deleted = self.delete_after_backup(version);
         let mut report = self.backup_report(&counters, version, test, false);
         report.deleted_sets = deleted;
         Ok(report)

@@ -1,13 +1,14 @@
 //! Dropping versions: their lists go, and nothing else. The space of what only they used comes back with a compact.
 //!
-//! Order: that the lists are to go is on disk before the first of them goes; from then on they are no versions any more,
-//! also for a run after a kill, which removes what is left of them. The oldest goes first.
+//! Order: one after the other, the oldest first. That a list is to go is on disk before it goes; from then on it is no
+//! version any more, also for a run after a kill, which removes what is left of it. Whoever stops a deletion keeps the rest.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use larder_catalog::{Catalog, VolumeRow, VolumeState};
+use larder_destination::ErrorKind;
 use larder_options::engine as opt;
-use larder_volume::VolumeKind;
+use larder_volume::{VolumeKind, VolumeTime};
 
 use crate::context::Level;
 use crate::error::Reach;
@@ -35,7 +36,15 @@ impl Run {
         // anew in between.
         let mut going: Option<Vec<Version>> = None;
         self.with_healing(|| {
-            let ready = self.ready(Mode::Writing, Need::Lists)?;
+            // What is lost shows when lists, indexes and data files are compared.
+            let ready = self.ready(Mode::Writing, Need::Blocks)?;
+            if rule.is_some() && ready.newest_is_hurt()? {
+                return Err(Error::data(
+                    "RetentionHeldBack",
+                    "no version is deleted by a rule, since the newest one is not whole: an older one may have what it lacks",
+                    "run a backup, which stores again what the sources have; --version names versions that go in any case",
+                ));
+            }
             let going = match &mut going {
                 Some(going) => going,
                 unread => {
@@ -43,7 +52,13 @@ impl Run {
                         true => ready.numbered_versions()?,
                         false => Vec::new(),
                     };
-                    unread.insert(ready.versions_to_go(rule.as_ref(), &chosen)?)
+                    let full_removal = self.values.get(opt::ALLOW_FULL_REMOVAL)?;
+                    let asked = Asked {
+                        rule: rule.as_ref(),
+                        chosen: &chosen,
+                        full_removal,
+                    };
+                    unread.insert(ready.versions_to_go(&asked, None)?)
                 }
             };
             let deleted = ready.drop_versions(going)?;
@@ -63,10 +78,18 @@ impl Run {
     }
 }
 
+/// What is asked to go.
+pub(crate) struct Asked<'a> {
+    rule: Option<&'a Rule>,
+    chosen: &'a [Version],
+    /// Also the last version may go.
+    full_removal: bool,
+}
+
 impl Ready<'_> {
     /// Drops what the rule lets go after a backup, once what the backup stored was looked at. Nothing goes while the newest
     /// version is not known to be whole: an older one may have what it lacks.
-    pub(crate) fn thin_out(&mut self) -> Result<Vec<DeletedVersion>> {
+    pub(crate) fn thin_out(&mut self, written: Option<VolumeTime>) -> Result<Vec<DeletedVersion>> {
         let Some(rule) = self.retention_rule()? else {
             return Ok(Vec::new());
         };
@@ -87,13 +110,22 @@ impl Ready<'_> {
             );
             return Ok(Vec::new());
         }
-        let going = self.versions_to_go(Some(&rule), &[])?;
+        let asked = Asked {
+            rule: Some(&rule),
+            chosen: &[],
+            // A backup leaves no empty set.
+            full_removal: false,
+        };
+        let going = self.versions_to_go(&asked, written)?;
         self.drop_versions(&going)
     }
 
     /// As [`Ready::thin_out`]; trouble with it must not hide what was stored.
-    pub(crate) fn delete_after_backup(&mut self) -> Vec<DeletedVersion> {
-        match self.thin_out() {
+    pub(crate) fn delete_after_backup(
+        &mut self,
+        written: Option<VolumeTime>,
+    ) -> Vec<DeletedVersion> {
+        match self.thin_out(written) {
             Ok(deleted) => deleted,
             Err(Error::Cancelled) => {
                 self.reporter.warn(
@@ -115,15 +147,43 @@ impl Ready<'_> {
         }
     }
 
-    /// The versions that may go: those that were chosen and those that the rule lets go, newest first.
-    ///
-    /// A version whose list cannot be read counts for no rule: it must not push out one that can be restored, and what
-    /// is wrong with it may be mended.
+    /// The versions that may go: those that were chosen and those that the rule lets go, newest first. The newest one that
+    /// stays is looked at first, unless this run has just written it: what its list should be is known here, what it is
+    /// only there.
     pub(crate) fn versions_to_go(
         &self,
-        rule: Option<&Rule>,
-        chosen: &[Version],
+        asked: &Asked<'_>,
+        written: Option<VolumeTime>,
     ) -> Result<Vec<Version>> {
+        let mut unreadable = self.noted_losses()?;
+        loop {
+            let (going, newest) = self.would_go(asked, &unreadable)?;
+            match newest {
+                Some(newest) if !going.is_empty() && Some(newest.time) != written => {
+                    if self.completeness(&newest, Look::AtTheList)?.is_some() {
+                        return Ok(going);
+                    }
+                    unreadable.insert(newest.volume.name.as_str().to_owned());
+                }
+                _ => return Ok(going),
+            }
+        }
+    }
+
+    /// The versions that would go, and the newest that would stay.
+    ///
+    /// A version whose list is `unreadable` counts for no rule: it must not push out one that can be restored, and what
+    /// is wrong with it may be mended.
+    fn would_go(
+        &self,
+        asked: &Asked<'_>,
+        unreadable: &HashSet<String>,
+    ) -> Result<(Vec<Version>, Option<Version>)> {
+        let Asked {
+            rule,
+            chosen,
+            full_removal,
+        } = *asked;
         // What is being sent or removed is no version, whatever a listing shows.
         let rows: HashMap<String, VolumeRow> = self
             .catalog(|c| c.volumes())?
@@ -132,14 +192,13 @@ impl Ready<'_> {
             .collect();
         let mut all = self.all_versions()?;
         all.retain(|version| rows.get(version.volume.name.as_str()).is_none_or(is_stored));
-        let damaged = self.noted_losses()?;
         let (mut candidates, mut readable) = (Vec::new(), Vec::new());
         for version in &all {
             let is_full = match rule {
-                _ if damaged.contains(version.volume.name.as_str()) => None,
+                _ if unreadable.contains(version.volume.name.as_str()) => None,
                 // Which versions are complete does not matter.
                 None => Some(true),
-                Some(_) => self.completeness(version)?,
+                Some(_) => self.completeness(version, Look::AtTheCatalog)?,
             };
             let Some(is_full) = is_full else {
                 continue;
@@ -154,7 +213,6 @@ impl Ready<'_> {
         let places = readable.iter().enumerate();
         let places = places.filter(|(_, version)| chosen.contains(&version.number));
         let places = places.map(|(place, _)| place);
-        let full_removal = self.values.get(opt::ALLOW_FULL_REMOVAL)?;
         let now = self.clock.seconds();
         let going = let_go(&candidates, rule, places, now, full_removal);
         let mut going: BTreeSet<u64> = going
@@ -174,18 +232,19 @@ impl Ready<'_> {
                 ),
             );
         }
-        // Those whose lists cannot be read go only when they are named.
-        let unreadable = |number: &u64| readable.iter().all(|version| version.number != *number);
-        going.extend(chosen.iter().copied().filter(unreadable));
-        Ok(all
+        let newest = readable
             .iter()
-            .filter(|version| going.contains(&version.number))
-            .cloned()
-            .collect())
+            .find(|version| !going.contains(&version.number))
+            .map(|version| (*version).clone());
+        // Those whose lists cannot be read go only when they are named.
+        let is_unreadable = |number: &u64| readable.iter().all(|version| version.number != *number);
+        going.extend(chosen.iter().copied().filter(is_unreadable));
+        let going = all.iter().filter(|version| going.contains(&version.number));
+        Ok((going.cloned().collect(), newest))
     }
 
     /// Whether a version is complete; `None` when its list cannot be read or is not of the time of its name.
-    fn completeness(&self, version: &Version) -> Result<Option<bool>> {
+    fn completeness(&self, version: &Version, look: Look) -> Result<Option<bool>> {
         let name = version.volume.name.as_str();
         let known = self.catalog(|c| {
             let row = c.volume_named(name)?;
@@ -193,7 +252,7 @@ impl Ready<'_> {
             let of_it = row.and_then(|row| filesets.into_iter().find(|f| f.volume == row.id));
             Ok(of_it.map(|fileset| fileset.is_full))
         })?;
-        if known.is_some() {
+        if known.is_some() && look == Look::AtTheCatalog {
             return Ok(known);
         }
         match self.read_list(&version.volume, version.time, |_| Ok(())) {
@@ -236,50 +295,81 @@ impl Ready<'_> {
             }
             return Ok(told);
         }
-        if going.is_empty() {
-            return Ok(told);
-        }
-        let rows = self.durable(|c| {
-            forget_counts(c)?;
-            let mut rows = Vec::new();
-            for version in going {
-                let name = version.volume.name.as_str();
-                let id = match c.volume_named(name)? {
-                    Some(row) => row.id,
-                    None => {
-                        let (kind, state) = (VolumeKind::List, VolumeState::Deleting);
-                        c.add_volume(name, kind, state, version.volume.size, None)?
-                    }
-                };
-                c.set_volume(id, VolumeState::Deleting, None, None)?;
-                c.set_param(&format!("{DROPPED}{name}"), "1")?;
-                for fileset in c.filesets()?.into_iter().filter(|f| f.volume == id) {
-                    c.remove_fileset(fileset.id)?;
-                }
-                rows.extend(c.volume_named(name)?);
-            }
-            Ok(rows)
-        })?;
-        for (version, row) in going.iter().zip(rows).rev() {
-            let name = version.volume.name.as_str();
-            match self.remote.delete(name, version.volume.size.unwrap_or(0)) {
-                Ok(()) => {
-                    self.catalog(|c| forget_dropped(c, &row))?;
-                    self.forget_loss(name)?;
-                }
-                Err(Error::Destination(error)) => self.reporter.warn(
-                    "ListNotRemoved",
-                    format!("{name} could not be removed, the next backup tries again: {error}"),
-                ),
+        let mut deleted = Vec::new();
+        for (version, told) in going.iter().zip(told).rev() {
+            match self.drop_version(version) {
+                Ok(Dropped::Yes) => deleted.insert(0, told),
+                Ok(Dropped::Refused) => {}
+                Err(Error::Cancelled) if !deleted.is_empty() => break,
                 Err(error) => return Err(error),
             }
         }
-        self.reporter.info(
-            "VersionsDeleted",
-            format!("{} deleted", counted(going.len() as u64, "version")),
-        );
-        Ok(told)
+        if !deleted.is_empty() {
+            self.reporter.info(
+                "VersionsDeleted",
+                format!("{} deleted", counted(deleted.len() as u64, "version")),
+            );
+        }
+        Ok(deleted)
     }
+
+    /// Drops one version: from the intent on it is none any more, unless the destination refuses to remove the list.
+    fn drop_version(&self, version: &Version) -> Result<Dropped> {
+        self.cancel.check()?;
+        let (name, size) = (version.volume.name.as_str(), version.volume.size);
+        let known = self.catalog(|c| c.volume_named(name))?;
+        let row = self.durable(|c| {
+            forget_counts(c)?;
+            let id = match &known {
+                Some(row) => row.id,
+                None => c.add_volume(name, VolumeKind::List, VolumeState::Deleting, size, None)?,
+            };
+            c.set_volume(id, VolumeState::Deleting, None, None)?;
+            c.set_param(&format!("{DROPPED}{name}"), "1")?;
+            c.volume(id)
+        })?;
+        let row =
+            row.ok_or_else(|| Error::Bug("a list that was just noted is not there".into()))?;
+        match self.remote.delete(name, size.unwrap_or(0)) {
+            Ok(()) => {
+                self.catalog(|c| forget_dropped(c, &row))?;
+                self.forget_loss(name)?;
+                Ok(Dropped::Yes)
+            }
+            Err(Error::Destination(error))
+                if matches!(error.kind(), ErrorKind::Locked | ErrorKind::Denied) =>
+            {
+                self.durable(|c| match &known {
+                    Some(known) => {
+                        c.remove_param(&format!("{DROPPED}{name}"))?;
+                        c.set_volume(known.id, known.state, None, None)
+                    }
+                    None => forget_dropped(c, &row),
+                })?;
+                self.reporter.warn(
+                    "ListNotRemoved",
+                    format!("{name} could not be removed, so its version stays: {error}"),
+                );
+                Ok(Dropped::Refused)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What became of a version.
+enum Dropped {
+    Yes,
+    /// It stays: its list may not be removed.
+    Refused,
+}
+
+/// Where something is looked up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    AtTheCatalog,
+    /// Fetched and compared.
+    AtTheList,
 }
 
 /// Catalog parameter, with the name of a list behind it: the version was dropped on purpose. A list at whose name a put

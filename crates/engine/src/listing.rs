@@ -148,7 +148,7 @@ impl Ready<'_> {
     /// The version that an argument names: by its number, or by a time counted backwards.
     pub(crate) fn version_by_argument(&self, text: &str) -> Result<Version> {
         let all = self.all_versions()?;
-        if let Ok(number) = text.parse::<u64>() {
+        if let Ok(number) = text.trim().parse::<u64>() {
             return all
                 .iter()
                 .find(|v| v.number == number)

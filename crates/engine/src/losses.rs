@@ -228,6 +228,17 @@ impl Settled<'_> {
         Ok(lasting)
     }
 
+    /// The times of the versions that losses are known to hurt, seconds since 1970.
+    pub(crate) fn hurt_times(&self) -> Result<BTreeSet<i64>> {
+        let mut hurt = BTreeSet::new();
+        for loss in self.catalog(|c| c.losses())? {
+            let times = self.catalog(|c| c.param(&format!("{HURT_VERSIONS}{}", loss.name)))?;
+            let times = times.unwrap_or_default();
+            hurt.extend(times.split(',').filter_map(|time| time.parse::<i64>().ok()));
+        }
+        Ok(hurt)
+    }
+
     /// True when a loss hurts the newest version, or when what a loss costs is not known.
     pub(crate) fn newest_is_hurt(&self) -> Result<bool> {
         let lists = self.view.lists();

@@ -58,6 +58,13 @@ impl Rule {
         }
         if let Some(age) = age {
             let limit = parse_time(age, now, Direction::Backwards)?.as_second();
+            if age.starts_with('-') || limit >= now.timestamp().as_second() {
+                return Err(Error::user(
+                    "OptionValidationError",
+                    format!("--keep-time={age} would keep nothing"),
+                    "give a span such as 3M, or leave the option out to keep all",
+                ));
+            }
             let tolerance = match values.get(opt::DISABLE_TIME_TOLERANCE)? {
                 true => 0,
                 false => ((now.timestamp().as_second() - limit) / 100).clamp(0, MOST_TOLERANCE),

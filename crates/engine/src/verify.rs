@@ -126,7 +126,14 @@ impl Ready<'_> {
         }
         // What is known already is told at the beginning of each run.
         let noted = self.noted_losses()?;
-        let chosen = self.choose(Samples::Count(count), &noted)?;
+        let hurt = self.hurt_times()?;
+        let mut told = noted.clone();
+        for (time, list) in self.view.lists() {
+            if hurt.contains(&time.0) {
+                told.insert(list.name.as_str().to_owned());
+            }
+        }
+        let chosen = self.choose(Samples::Count(count), &told)?;
         let mut report = self.check_volumes(chosen, false)?;
         let known = |checked: &Verification| noted.contains(&checked.file);
         report.verifications.retain(|checked| !known(checked));

@@ -391,8 +391,7 @@ pub fn compare_log(report: &CompareReport) -> String {
 pub fn delete(report: &DeleteReport, zone: &TimeZone) -> Told {
     let mut told = Told {
         code: match report.common.parsed_result {
-            Outcome::Success => 0,
-            Outcome::Warning => 2,
+            Outcome::Success | Outcome::Warning => 0,
             Outcome::Error => 3,
         },
         ..Told::default()

@@ -8,7 +8,7 @@ use larder_testkit::Failure;
 use larder_volume::VolumeKind::{Blocks, List};
 
 use crate::doom::{Doom, Reach};
-use crate::rig::{Rig, chain};
+use crate::rig::{Rig, chain, differences_of};
 
 /// So many versions, each with a file of its own that only it has.
 fn with_versions(count: usize) -> Rig {
@@ -197,21 +197,108 @@ fn a_dry_run_says_what_would_go() {
 }
 
 #[test]
-fn a_list_whose_deletion_is_refused_is_no_version_and_goes_later() {
-    let mut rig = with_versions(2);
-    rig.set("version", "1");
+fn a_version_whose_list_may_not_be_removed_stays() {
+    let mut rig = with_versions(3);
+    rig.set("version", "1,2");
     rig.set("number-of-retries", "0");
     rig.plan
         .push(Operation::Delete, Failure::Before(ErrorKind::Locked));
+    // The oldest comes first.
     assert_eq!(deleted(&mut rig), [1]);
     assert_eq!(rig.log.count("ListNotRemoved"), 1);
     assert_eq!(rig.names(List).len(), 2);
-    without(&mut rig, &[0]);
-    rig.values
-        .unset("version", larder_options::Origin::CommandLine);
+    without(&mut rig, &[1]);
+    let command_line = larder_options::Origin::CommandLine;
+    rig.values.unset("version", command_line);
+    rig.check_all("after one stayed");
     rig.try_backup().unwrap();
+    assert_eq!(rig.names(List).len(), 2);
+    rig.check_all_elsewhere("after one stayed");
+}
+
+/// What the catalog knows of the list that stays is not what lies there.
+#[test]
+fn the_newest_version_that_stays_is_looked_at_before_others_go() {
+    for by_backup in [false, true] {
+        let mut rig = with_versions(3);
+        let newest = rig.newest_list();
+        let len = rig.store.files()[&newest].len();
+        rig.store.insert(&newest, vec![0; len]);
+        rig.set("keep-versions", "1");
+        let before = rig.versions.len();
+        let gone: Vec<u64> = match by_backup {
+            true => {
+                let sets = rig.try_backup().unwrap().deleted_sets;
+                sets.iter().map(|set| set.number).collect()
+            }
+            false => deleted(&mut rig),
+        };
+        assert_eq!(gone, [2], "by a backup: {by_backup}");
+        assert_eq!(rig.versions.len(), before);
+        // The newest one that can be read is still there.
+        let (target, _) = rig.try_restore(1).unwrap();
+        let found = larder_testkit::tree::Manifest::of(&target).unwrap();
+        assert_eq!(differences_of(&rig.versions[1], &found), [""; 0]);
+    }
+}
+
+#[test]
+fn no_rule_lets_versions_go_while_the_newest_one_is_hurt() {
+    let mut rig = with_versions(3);
+    let last = rig.written_by(2, Blocks);
+    let _ = rig.store.remove(&last).unwrap();
+    rig.set("keep-versions", "1");
+    for keep_state in [true, false] {
+        if !keep_state {
+            rig.lose_state();
+        }
+        let error = delete(&mut rig).unwrap_err();
+        assert_eq!(error.id(), Some("RetentionHeldBack"), "{}", chain(&error));
+        assert_eq!(rig.names(List).len(), 3);
+    }
+    // A backup stores again what is missed.
+    rig.write("later", "x");
+    rig.backup();
     assert_eq!(rig.names(List).len(), 1);
-    rig.check_all("after the list is gone");
+    newest_is_right(&mut rig);
+}
+
+/// The newest version restores as it was.
+fn newest_is_right(rig: &mut Rig) {
+    let (target, _) = rig.try_restore(0).unwrap();
+    let found = larder_testkit::tree::Manifest::of(&target).unwrap();
+    let held = rig.versions.last().unwrap();
+    assert_eq!(differences_of(held, &found), [""; 0]);
+}
+
+#[test]
+fn a_span_that_keeps_nothing_is_refused() {
+    let mut rig = with_versions(2);
+    for age in ["0", "0s", "-1D", "now"] {
+        rig.set("keep-time", age);
+        let error = delete(&mut rig).unwrap_err();
+        assert_eq!(error.id(), Some("OptionValidationError"), "{age}");
+    }
+    assert_eq!(rig.names(List).len(), 2);
+}
+
+/// Whoever stops a deletion keeps the rest.
+#[test]
+fn a_deletion_that_is_stopped_keeps_the_other_versions() {
+    let mut rig = with_versions(4);
+    rig.set("keep-versions", "1");
+    // Of the deletions the second.
+    rig.plan.skip(Operation::Delete, 1);
+    rig.plan
+        .push(Operation::Delete, Failure::Before(ErrorKind::Cancelled));
+    rig.set("number-of-retries", "0");
+    let _ = delete(&mut rig);
+    rig.plan.clear();
+    let command_line = larder_options::Origin::CommandLine;
+    rig.values.unset("keep-versions", command_line);
+    rig.try_backup().unwrap();
+    // The one that was begun is gone, the third was never asked for.
+    assert_eq!(rig.names(List).len(), 2);
 }
 
 /// As above, of a list that another machine stored, so that its hash is not known here.
