@@ -13,6 +13,8 @@ use larder_volume::{VolumeKind, VolumeTime};
 use crate::context::Level;
 use crate::error::Reach;
 use crate::losses::forget_counts;
+use crate::missing::{Waiting, WholeLists};
+use crate::notes::Presence;
 use crate::phases::Ready;
 use crate::report::{DeleteReport, DeletedVersion};
 use crate::retention::{Candidate, Rule, let_go};
@@ -38,13 +40,6 @@ impl Run {
         self.with_healing(|| {
             // What is lost shows when lists, indexes and data files are compared.
             let ready = self.ready(Mode::Writing, Need::Blocks)?;
-            if rule.is_some() && ready.newest_is_hurt()? {
-                return Err(Error::data(
-                    "RetentionHeldBack",
-                    "no version is deleted by a rule, since the newest one is not whole: an older one may have what it lacks",
-                    "run a backup, which stores again what the sources have; --version names versions that go in any case",
-                ));
-            }
             let going = match &mut going {
                 Some(going) => going,
                 unread => {
@@ -58,7 +53,19 @@ impl Run {
                         chosen: &chosen,
                         full_removal,
                     };
-                    unread.insert(ready.versions_to_go(&asked, None)?)
+                    match ready.versions_to_go(&asked, None)? {
+                        ToGo::These(going) => unread.insert(going),
+                        ToGo::HeldBack(version) => {
+                            return Err(Error::data(
+                                "RetentionHeldBack",
+                                format!(
+                                    "no version is deleted by a rule, since that of {}, which would stay, is not whole: an older one may have what it lacks",
+                                    version.time
+                                ),
+                                "run a backup, which stores again what the sources have, or name the versions with --version alone",
+                            ));
+                        }
+                    }
                 }
             };
             let deleted = ready.drop_versions(going)?;
@@ -98,26 +105,32 @@ impl Ready<'_> {
             let view = self.list_volumes(false)?;
             self.list_again(view);
         }
-        let held_back = match self.reporter.errors().1 > 0 {
-            true => Some("this run ended with errors"),
-            false if self.newest_is_hurt()? => Some("the newest version is not whole"),
-            false => None,
-        };
-        if let Some(why) = held_back {
+        let hold_back = |why: &str| {
             self.reporter.warn(
                 "RetentionHeldBack",
                 format!("no old version is deleted, since {why}"),
             );
-            return Ok(Vec::new());
+            Ok(Vec::new())
+        };
+        if self.reporter.errors().1 > 0 {
+            return hold_back("this run ended with errors");
         }
+        // What was written counts as looked at when it was compared, and when every block was looked up.
+        let is_seen = self.settings.backend_verification && self.presence()? == Presence::Seen;
+        let written = written.filter(|_| is_seen);
         let asked = Asked {
             rule: Some(&rule),
             chosen: &[],
             // A backup leaves no empty set.
             full_removal: false,
         };
-        let going = self.versions_to_go(&asked, written)?;
-        self.drop_versions(&going)
+        match self.versions_to_go(&asked, written)? {
+            ToGo::These(going) => self.drop_versions(&going),
+            ToGo::HeldBack(version) => hold_back(&format!(
+                "that of {}, which would stay, is not whole",
+                version.time
+            )),
+        }
     }
 
     /// As [`Ready::thin_out`]; trouble with it must not hide what was stored.
@@ -148,29 +161,71 @@ impl Ready<'_> {
     }
 
     /// The versions that may go: those that were chosen and those that the rule lets go, newest first. The newest one that
-    /// stays is looked at first, unless this run has just written it: what its list should be is known here, what it is
-    /// only there.
+    /// stays and the newest complete one are looked at first, unless this run has just written them: what they should be is
+    /// known here, what they are only there.
     pub(crate) fn versions_to_go(
         &self,
         asked: &Asked<'_>,
         written: Option<VolumeTime>,
-    ) -> Result<Vec<Version>> {
+    ) -> Result<ToGo> {
         let mut unreadable = self.noted_losses()?;
-        loop {
-            let (going, newest) = self.would_go(asked, &unreadable)?;
-            match newest {
-                Some(newest) if !going.is_empty() && Some(newest.time) != written => {
-                    if self.completeness(&newest, Look::AtTheList)?.is_some() {
-                        return Ok(going);
-                    }
-                    unreadable.insert(newest.volume.name.as_str().to_owned());
-                }
-                _ => return Ok(going),
+        'others: loop {
+            let (going, stay) = self.would_go(asked, &unreadable)?;
+            if going.is_empty() {
+                return Ok(ToGo::These(going));
             }
+            for version in stay.iter().filter(|version| Some(version.time) != written) {
+                match self.look_at(version)? {
+                    Looked::Whole => {}
+                    Looked::Unreadable => {
+                        unreadable.insert(version.volume.name.as_str().to_owned());
+                        continue 'others;
+                    }
+                    // Who names versions knows what goes.
+                    Looked::Hurt if asked.rule.is_none() => {}
+                    Looked::Hurt => return Ok(ToGo::HeldBack(version.clone())),
+                }
+            }
+            return Ok(ToGo::These(going));
         }
     }
 
-    /// The versions that would go, and the newest that would stay.
+    /// Reads the list of a version and looks its blocks up.
+    fn look_at(&self, version: &Version) -> Result<Looked> {
+        let damaged = self.damaged_blocks()?;
+        let (mut waiting, mut whole) = (Waiting::default(), WholeLists::default());
+        let mut hurt = 0;
+        let read = self.read_list(&version.volume, version.time, |entry| {
+            if !damaged.is_empty() && self.first_missing(&entry, &damaged, &mut whole)?.is_some() {
+                hurt += 1;
+            }
+            hurt += self.count_missing(&mut waiting, entry)?;
+            Ok(())
+        });
+        match read {
+            Ok(list) if !list.is_version() => return Ok(Looked::Unreadable),
+            Err(error) if error.reach() == Reach::Volume => {
+                self.tell_uncounted(&error);
+                return Ok(Looked::Unreadable);
+            }
+            other => drop(other?),
+        }
+        hurt += self.count_rest(&mut waiting)?;
+        Ok(match hurt {
+            0 => Looked::Whole,
+            _ => Looked::Hurt,
+        })
+    }
+
+    fn tell_uncounted(&self, error: &Error) {
+        let text = format!(
+            "{}; the version counts for no rule and stays",
+            describe(error)
+        );
+        self.reporter.warn("DamagedList", text);
+    }
+
+    /// The versions that would go, and of those that would stay the newest and the newest complete one.
     ///
     /// A version whose list is `unreadable` counts for no rule: it must not push out one that can be restored, and what
     /// is wrong with it may be mended.
@@ -178,7 +233,7 @@ impl Ready<'_> {
         &self,
         asked: &Asked<'_>,
         unreadable: &HashSet<String>,
-    ) -> Result<(Vec<Version>, Option<Version>)> {
+    ) -> Result<(Vec<Version>, Vec<Version>)> {
         let Asked {
             rule,
             chosen,
@@ -198,7 +253,7 @@ impl Ready<'_> {
                 _ if unreadable.contains(version.volume.name.as_str()) => None,
                 // Which versions are complete does not matter.
                 None => Some(true),
-                Some(_) => self.completeness(version, Look::AtTheCatalog)?,
+                Some(_) => self.completeness(version)?,
             };
             let Some(is_full) = is_full else {
                 continue;
@@ -232,19 +287,27 @@ impl Ready<'_> {
                 ),
             );
         }
-        let newest = readable
-            .iter()
-            .find(|version| !going.contains(&version.number))
-            .map(|version| (*version).clone());
+        let stay = || {
+            let all = readable.iter().zip(&candidates);
+            all.filter(|(version, _)| !going.contains(&version.number))
+        };
+        let newest = stay().next();
+        let complete = stay().find(|(_, candidate)| candidate.is_full);
+        let mut stay: Vec<Version> = newest
+            .into_iter()
+            .chain(complete)
+            .map(|(version, _)| (*version).clone())
+            .collect();
+        stay.dedup_by_key(|version| version.number);
         // Those whose lists cannot be read go only when they are named.
         let is_unreadable = |number: &u64| readable.iter().all(|version| version.number != *number);
         going.extend(chosen.iter().copied().filter(is_unreadable));
         let going = all.iter().filter(|version| going.contains(&version.number));
-        Ok((going.cloned().collect(), newest))
+        Ok((going.cloned().collect(), stay))
     }
 
     /// Whether a version is complete; `None` when its list cannot be read or is not of the time of its name.
-    fn completeness(&self, version: &Version, look: Look) -> Result<Option<bool>> {
+    fn completeness(&self, version: &Version) -> Result<Option<bool>> {
         let name = version.volume.name.as_str();
         let known = self.catalog(|c| {
             let row = c.volume_named(name)?;
@@ -252,20 +315,14 @@ impl Ready<'_> {
             let of_it = row.and_then(|row| filesets.into_iter().find(|f| f.volume == row.id));
             Ok(of_it.map(|fileset| fileset.is_full))
         })?;
-        if known.is_some() && look == Look::AtTheCatalog {
+        if known.is_some() {
             return Ok(known);
         }
         match self.read_list(&version.volume, version.time, |_| Ok(())) {
             // An old list under a later name would push out what is newer.
             Ok(list) => Ok(Some(list.is_full).filter(|_| list.is_version())),
             Err(error) if error.reach() == Reach::Volume => {
-                self.reporter.warn(
-                    "DamagedList",
-                    format!(
-                        "{}; the version counts for no rule and stays",
-                        describe(&error)
-                    ),
-                );
+                self.tell_uncounted(&error);
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -300,8 +357,13 @@ impl Ready<'_> {
             match self.drop_version(version) {
                 Ok(Dropped::Yes) => deleted.insert(0, told),
                 Ok(Dropped::Refused) => {}
-                Err(Error::Cancelled) if !deleted.is_empty() => break,
-                Err(error) => return Err(error),
+                Err(error) if deleted.is_empty() => return Err(error),
+                // What is gone is told.
+                Err(error) => {
+                    let text = format!("no more versions are deleted: {}", describe(&error));
+                    self.reporter.error("DeletionStopped", text);
+                    break;
+                }
             }
         }
         if !deleted.is_empty() {
@@ -332,8 +394,7 @@ impl Ready<'_> {
             row.ok_or_else(|| Error::Bug("a list that was just noted is not there".into()))?;
         match self.remote.delete(name, size.unwrap_or(0)) {
             Ok(()) => {
-                self.catalog(|c| forget_dropped(c, &row))?;
-                self.forget_loss(name)?;
+                self.catalog(|c| c.batch(|c| forget_dropped(c, &row)))?;
                 Ok(Dropped::Yes)
             }
             Err(Error::Destination(error))
@@ -364,12 +425,20 @@ enum Dropped {
     Refused,
 }
 
-/// Where something is looked up.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Look {
-    AtTheCatalog,
-    /// Fetched and compared.
-    AtTheList,
+/// What may go.
+pub(crate) enum ToGo {
+    These(Vec<Version>),
+    /// Nothing by a rule: this version would stay and is not whole.
+    HeldBack(Version),
+}
+
+/// What a look at a version gave.
+enum Looked {
+    Whole,
+    /// Its list cannot be read, or is not of the time of its name.
+    Unreadable,
+    /// Blocks of it are missing or damaged.
+    Hurt,
 }
 
 /// Catalog parameter, with the name of a list behind it: the version was dropped on purpose. A list at whose name a put
@@ -381,8 +450,9 @@ pub(crate) fn is_dropped(catalog: &Catalog, name: &str) -> larder_catalog::Resul
     Ok(catalog.param(&format!("{DROPPED}{name}"))?.is_some())
 }
 
-/// Takes a volume that was removed out of the catalog.
+/// Takes a volume that was removed out of the catalog, with what was wrong with it.
 pub(crate) fn forget_dropped(catalog: &Catalog, row: &VolumeRow) -> larder_catalog::Result<()> {
     catalog.remove_param(&format!("{DROPPED}{}", row.name))?;
+    catalog.remove_loss(&row.name)?;
     catalog.remove_volume(row.id)
 }

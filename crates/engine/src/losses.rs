@@ -206,6 +206,8 @@ impl Settled<'_> {
             match loss.what {
                 _ if self.is_back(&loss) => {
                     self.forget_loss(&loss.name)?;
+                    // What was charged to it may be charged to another one now.
+                    self.catalog(|c| c.batch(forget_counts))?;
                     self.reporter
                         .verbose("LossMended", format!("{} is as it was again", loss.name));
                 }
@@ -213,6 +215,7 @@ impl Settled<'_> {
                 _ if loss.kind == VolumeKind::Index => {}
                 LossKind::Damaged(_) | LossKind::Resized(_) if is_mended => {}
                 LossKind::Gone if is_mended => {
+                    self.catalog(|c| c.batch(forget_counts))?;
                     self.forget_loss(&loss.name)?;
                     self.reporter.verbose(
                         "LossMended",
@@ -239,31 +242,6 @@ impl Settled<'_> {
         Ok(hurt)
     }
 
-    /// True when a loss hurts the newest version, or when what a loss costs is not known.
-    pub(crate) fn newest_is_hurt(&self) -> Result<bool> {
-        let lists = self.view.lists();
-        let Some((newest, volume)) = lists.first() else {
-            return Ok(true);
-        };
-        for loss in self.lasting_losses()? {
-            let hurt = match loss.kind {
-                VolumeKind::List => loss.name == volume.name.as_str(),
-                VolumeKind::Index => false,
-                VolumeKind::Blocks if loss.files.is_none() => true,
-                VolumeKind::Blocks => {
-                    let times =
-                        self.catalog(|c| c.param(&format!("{HURT_VERSIONS}{}", loss.name)))?;
-                    let times = times.unwrap_or_default();
-                    times.split(',').any(|time| time == newest.0.to_string())
-                }
-            };
-            if hurt {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// Tells losses: what is missing, and what it costs.
     pub(crate) fn tell_losses(&self, lasting: &[Loss]) -> Result<()> {
         let told = lasting.len().min(NAMED_LOSSES);
@@ -283,12 +261,12 @@ impl Settled<'_> {
         Ok(())
     }
 
-    /// Forgets the lists that are gone: whoever ran a repair was told, and nothing here can bring them back. Gives
+    /// Forgets the lists that are gone, whatever was wrong with them before: whoever ran a repair was told, and nothing here can bring them back. Gives
     /// their number.
     pub(crate) fn accept_lost_lists(&self) -> Result<u64> {
         let mut given_up = 0;
         for loss in self.catalog(|c| c.losses())? {
-            if loss.kind == VolumeKind::List && loss.what == LossKind::Gone {
+            if loss.kind == VolumeKind::List && self.view.find(&loss.name).is_none() {
                 self.forget_loss(&loss.name)?;
                 given_up += 1;
                 self.reporter.info(
@@ -452,17 +430,25 @@ impl Settled<'_> {
             return Ok(());
         }
         let missed: HashSet<(Hash, u64)> = owner.keys().copied().collect();
+        // Of some blocks an entry does not tell the length.
+        let by_hash: HashMap<Hash, usize> = owner.iter().map(|(key, at)| (key.0, *at)).collect();
+        let mut is_all_charged = true;
         let mut costs: Vec<Cost> = losses.iter().map(|_| Cost::default()).collect();
         // Without a list nothing is known of what the losses cost it.
         let mut all_read = !self.view.lists().is_empty();
         for version in self.all_versions().unwrap_or_default() {
             let mut whole = WholeLists::default();
             let read = self.each_entry(&version, |entry| {
-                if let Some(block) = self.first_missing(&entry, &missed, &mut whole)?
-                    && let Some(cost) = owner.get(&block).and_then(|index| costs.get_mut(*index))
-                {
-                    cost.files += 1;
-                    cost.versions.insert(version.time.0);
+                let Some(block) = self.first_missing(&entry, &missed, &mut whole)? else {
+                    return Ok(());
+                };
+                let index = owner.get(&block).or_else(|| by_hash.get(&block.0));
+                match index.and_then(|index| costs.get_mut(*index)) {
+                    Some(cost) => {
+                        cost.files += 1;
+                        cost.versions.insert(version.time.0);
+                    }
+                    None => is_all_charged = false,
                 }
                 Ok(())
             });
@@ -476,16 +462,18 @@ impl Settled<'_> {
         let lists = self.lost_lists()?;
         let lists = Some(lists).filter(|lists| all_read || *lists > 0);
         all_read &= lists == Some(0);
+        // An entry is charged to the first loss that it meets; it may meet others behind that one.
+        let is_sure = is_all_charged && costs.iter().all(|cost| cost.files == 0);
         for (loss, cost) in losses.iter_mut().zip(costs) {
             if loss.kind != VolumeKind::Blocks {
                 continue;
             }
             let is_damaged = matches!(loss.what, LossKind::Damaged(_));
-            // Another loss may be told for the same blocks.
+            // Nothing to tell, or another loss is told for the same entries.
             let is_harmless = cost.files == 0 && all_read;
             if is_harmless {
                 harmless.push(loss.name.clone());
-                if !is_damaged {
+                if !is_damaged && is_sure {
                     self.forget_loss(&loss.name)?;
                     continue;
                 }
@@ -493,11 +481,11 @@ impl Settled<'_> {
             loss.files = Some(cost.files);
             let missed = self.missed_blocks(loss, &bad)?;
             let versions: Vec<String> = cost.versions.iter().rev().map(i64::to_string).collect();
-            let counted = format!(
-                "{}{}",
-                missed.len(),
-                if is_harmless { HARMLESS } else { "" }
-            );
+            let counted = Counted {
+                missed: missed.len(),
+                lists,
+            };
+            let counted = counted.text(is_harmless);
             self.catalog(|c| {
                 c.batch(|c| {
                     match is_damaged {

@@ -94,10 +94,7 @@ impl Settled<'_> {
             // From here on nothing rests on its blocks, also when the deletion is refused.
             self.durable(|c| c.set_volume(row.id, VolumeState::Deleting, None, None))?;
             match self.remote.delete(&row.name, size) {
-                Ok(()) => {
-                    self.catalog(|c| forget_dropped(c, &row))?;
-                    self.forget_loss(&row.name)?;
-                }
+                Ok(()) => self.catalog(|c| c.batch(|c| forget_dropped(c, &row)))?,
                 Err(Error::Destination(error)) => self.reporter.warn(
                     "LeftoverNotRemoved",
                     format!(
@@ -201,7 +198,7 @@ impl Settled<'_> {
                 }
                 (VolumeState::Uploading | VolumeState::Temporary | VolumeState::Deleting, _) => {
                     if mode == Mode::Writing {
-                        self.catalog(|c| c.remove_volume(row.id))?;
+                        self.catalog(|c| c.batch(|c| forget_dropped(c, &row)))?;
                     }
                 }
                 (VolumeState::Deleted, _) => self.catalog(|c| c.remove_volume(row.id))?,
@@ -264,9 +261,9 @@ impl Settled<'_> {
             let losses = c.losses()?;
             let known = losses.into_iter().find(|known| known.name == row.name);
             let is_back = matches!((&what, known), (LossKind::Resized(found), Some(known)) if known.size == Some(*found));
-            if is_back {
+            if is_back || !is_loss {
                 c.remove_loss(&row.name)?;
-            } else if is_loss {
+            } else {
                 self.note_loss(c, row, what.clone())?;
             }
             if row.kind == VolumeKind::List && what != LossKind::Gone {

@@ -263,6 +263,41 @@ fn no_rule_lets_versions_go_while_the_newest_one_is_hurt() {
     newest_is_right(&mut rig);
 }
 
+/// The list of the newest version cannot be read, and the version before it is hurt.
+#[test]
+fn a_hurt_version_pushes_no_whole_one_out() {
+    let mut rig = with_versions(3);
+    let newest = rig.newest_list();
+    let len = rig.store.files()[&newest].len();
+    rig.store.insert(&newest, vec![0; len]);
+    let data = rig.written_by(1, Blocks);
+    let _ = rig.store.remove(&data).unwrap();
+    rig.set("keep-versions", "1");
+    let error = delete(&mut rig).unwrap_err();
+    assert_eq!(error.id(), Some("RetentionHeldBack"), "{}", chain(&error));
+    assert_eq!(rig.names(List).len(), 3);
+}
+
+/// Nothing says what the newest version lacks but its own list.
+#[test]
+fn blocks_that_no_index_knows_are_missed() {
+    let mut rig = with_versions(3);
+    for kind in [Blocks, larder_volume::VolumeKind::Index] {
+        let name = rig.written_by(2, kind);
+        let _ = rig.store.remove(&name).unwrap();
+    }
+    rig.lose_state();
+    rig.set("keep-versions", "1");
+    let error = delete(&mut rig).unwrap_err();
+    assert_eq!(error.id(), Some("RetentionHeldBack"), "{}", chain(&error));
+    assert_eq!(rig.names(List).len(), 3);
+    // Named versions go.
+    let command_line = larder_options::Origin::CommandLine;
+    rig.values.unset("keep-versions", command_line);
+    rig.set("version", "2");
+    assert_eq!(deleted(&mut rig), [2]);
+}
+
 /// The newest version restores as it was.
 fn newest_is_right(rig: &mut Rig) {
     let (target, _) = rig.try_restore(0).unwrap();

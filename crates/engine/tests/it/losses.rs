@@ -661,3 +661,70 @@ fn a_damaged_index_is_followed_by_another_one() {
         assert_eq!(rig.test_all().damaged(), 0);
     }
 }
+
+/// A large file has blocks in two data files; both are gone, and one comes back.
+#[test]
+fn what_a_file_lacks_beside_another_loss_is_told_when_that_is_over() {
+    let mut rig = Rig::new();
+    rig.set("concurrency-max-threads", "1");
+    rig.write("large", larder_testkit::Rng::new(1).bytes(1_500_000));
+    rig.backup();
+    let data = rig.names(Blocks);
+    assert_eq!(data.len(), 2);
+    std::fs::remove_file(rig.source().join("large")).unwrap();
+    rig.backup();
+    for back in [0, 1] {
+        let mut rig = rig.fork();
+        let mut kept = Vec::new();
+        for name in &data {
+            kept.push(rig.store.remove(name).unwrap());
+        }
+        let counts = told(&mut rig, "MissingDataFile");
+        assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+        rig.store.insert(&data[back], kept.swap_remove(back));
+        for _ in 0..2 {
+            let counts = told(&mut rig, "MissingDataFile");
+            assert!(counts.iter().all(|count| *count > 0), "{back}: {counts:?}");
+        }
+        assert!(rig.log.complaints().join("\n").contains(&data[1 - back]));
+        rig.store.insert(&data[1 - back], kept.remove(0));
+        told(&mut rig, "MissingDataFile");
+        assert_eq!(told(&mut rig, "MissingDataFile"), [0, 0, 0]);
+    }
+}
+
+/// Without the local state nothing but the content of a large file is known to be gone.
+#[test]
+fn a_large_file_whose_metadata_lies_elsewhere_is_counted() {
+    let mut rig = Rig::new();
+    rig.write("large", larder_testkit::Rng::new(1).bytes(100_000));
+    rig.backup();
+    let first = rig.names(Blocks).remove(0);
+    let file = rig.source().join("large");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&file, mode).unwrap();
+    rig.backup();
+    // From now on a file of another content.
+    std::fs::remove_file(&file).unwrap();
+    rig.write("other", "x");
+    rig.backup();
+    let _ = rig.store.remove(&first).unwrap();
+    told(&mut rig, "MissingDataFile");
+    let counts = told(&mut rig, "MissingDataFile");
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    let complaint = rig.log.complaints().join("\n");
+    assert!(complaint.contains("of 2 versions"), "{complaint}");
+}
+
+#[test]
+fn a_list_of_another_length_that_is_gone_is_accepted_by_repair() {
+    let (mut rig, _) = two_versions();
+    let oldest = rig.names(List).remove(0);
+    assert!(rig.store.truncate(&oldest, 100));
+    assert_eq!(told(&mut rig, "DamagedList"), [1, 1, 1]);
+    let _ = rig.store.remove(&oldest).unwrap();
+    told(&mut rig, "DamagedList");
+    for id in ["DamagedList", "MissingVersion"] {
+        assert_eq!(told(&mut rig, id), [0, 0, 0], "{id}");
+    }
+}
