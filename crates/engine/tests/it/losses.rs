@@ -7,6 +7,14 @@ use larder_volume::VolumeKind::{Blocks, List};
 
 use crate::rig::{Rig, chain, differences_of};
 
+/// One version of one file.
+fn one_version() -> Rig {
+    let mut rig = Rig::new();
+    rig.write("file", larder_testkit::Rng::new(1).bytes(9_000));
+    rig.backup();
+    rig
+}
+
 /// Two versions: the first has a file that the sources lost since.
 fn two_versions() -> (Rig, String) {
     let mut rig = Rig::new();
@@ -61,9 +69,7 @@ fn a_lost_data_file_is_told_until_it_is_back() {
 
 #[test]
 fn a_lost_data_file_that_no_version_needs_any_more_is_no_loss() {
-    let mut rig = Rig::new();
-    rig.write("file", larder_testkit::Rng::new(1).bytes(9_000));
-    rig.backup();
+    let mut rig = one_version();
     let name = rig.names(Blocks).remove(0);
     let _ = rig.store.remove(&name).unwrap();
     told(&mut rig, "MissingDataFile");
@@ -281,9 +287,7 @@ fn a_damage_is_told_until_the_content_was_read_and_is_whole() {
 
 /// One version whose only data file has 200 wrong bytes, as a test found out.
 fn found_damaged() -> Rig {
-    let mut rig = Rig::new();
-    rig.write("file", larder_testkit::Rng::new(1).bytes(9_000));
-    rig.backup();
+    let mut rig = one_version();
     let name = rig.names(Blocks).remove(0);
     let mut damaged = rig.store.files()[&name].to_vec();
     let middle = damaged.len() / 2;
@@ -336,9 +340,7 @@ fn newest_restores(rig: &mut Rig) {
 
 #[test]
 fn a_list_that_a_test_found_damaged_is_told_and_followed_by_a_whole_version() {
-    let mut rig = Rig::new();
-    rig.write("file", larder_testkit::Rng::new(1).bytes(9_000));
-    rig.backup();
+    let mut rig = one_version();
     let list = rig.newest_list();
     let whole = rig.store.files()[&list].clone();
     damage(&rig, &list);
@@ -380,9 +382,7 @@ fn restore(rig: &mut Rig) {
 
 #[test]
 fn blocks_that_a_restore_found_damaged_are_stored_again() {
-    let mut rig = Rig::new();
-    rig.write("file", larder_testkit::Rng::new(1).bytes(9_000));
-    rig.backup();
+    let mut rig = one_version();
     damage(&rig, &rig.names(Blocks).remove(0));
     restore(&mut rig);
     rig.log.clear();
@@ -398,9 +398,7 @@ fn blocks_that_a_restore_found_damaged_are_stored_again() {
 
 #[test]
 fn a_volume_that_a_restore_could_not_open_is_stored_again() {
-    let mut rig = Rig::new();
-    rig.write("file", larder_testkit::Rng::new(1).bytes(9_000));
-    rig.backup();
+    let mut rig = one_version();
     let name = rig.names(Blocks).remove(0);
     let len = rig.store.files()[&name].len();
     rig.store.insert(&name, vec![0; len]);
@@ -413,9 +411,7 @@ fn a_volume_that_a_restore_could_not_open_is_stored_again() {
 
 #[test]
 fn a_list_that_a_restore_found_damaged_is_told_and_followed_by_a_whole_version() {
-    let mut rig = Rig::new();
-    rig.write("file", larder_testkit::Rng::new(1).bytes(9_000));
-    rig.backup();
+    let mut rig = one_version();
     let list = rig.newest_list();
     let whole = rig.store.files()[&list].clone();
     damage(&rig, &list);
@@ -481,9 +477,7 @@ fn what_a_volume_of_another_length_still_has_is_restored() {
 /// A data file is gone, its blocks are stored again, and its index stays.
 #[test]
 fn backups_after_a_mended_loss_end_well() {
-    let mut rig = Rig::new();
-    rig.write("file", larder_testkit::Rng::new(1).bytes(9_000));
-    rig.backup();
+    let mut rig = one_version();
     let _ = rig.store.remove(&rig.names(Blocks)[0]).unwrap();
     rig.set("backup-test-samples", "5");
     rig.try_backup().unwrap();
@@ -515,9 +509,7 @@ fn a_list_that_was_damaged_before_the_catalog_was_built_is_told() {
 /// A list whose hash alone is wrong, and a test that ends before all was looked at.
 #[test]
 fn a_test_that_ends_early_forgets_no_damaged_list() {
-    let mut rig = Rig::new();
-    rig.write("file", larder_testkit::Rng::new(1).bytes(9_000));
-    rig.backup();
+    let mut rig = one_version();
     let list = rig.newest_list();
     let mut bytes = rig.store.files()[&list].to_vec();
     // The time of the first entry of the archive.
@@ -693,7 +685,7 @@ fn what_a_file_lacks_beside_another_loss_is_told_when_that_is_over() {
     }
 }
 
-/// Without the local state nothing but the content of a large file is known to be gone.
+/// The metadata of a large file lies in another data file than its content, which is gone.
 #[test]
 fn a_large_file_whose_metadata_lies_elsewhere_is_counted() {
     let mut rig = Rig::new();
@@ -704,7 +696,7 @@ fn a_large_file_whose_metadata_lies_elsewhere_is_counted() {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(&file, mode).unwrap();
     rig.backup();
-    // From now on a file of another content.
+    // The third version does without it.
     std::fs::remove_file(&file).unwrap();
     rig.write("other", "x");
     rig.backup();
