@@ -30,8 +30,8 @@ impl Run {
     /// `--retention-policy` let go. The last version stays unless `--allow-full-removal` is given.
     ///
     /// # Errors
-    /// Wrong options, a version that does not exist, or a destination that cannot be used. A list that cannot be removed is
-    /// a warning: the next run that writes tries again.
+    /// Wrong options, a version that does not exist, or a destination that cannot be used. A list that may not be removed
+    /// is a warning, and its version stays.
     pub fn delete(&self) -> Result<DeleteReport> {
         let rule = self.retention_rule()?;
         // Numbers mean other versions once some are gone, so they are read once, also when the catalog has to be built
@@ -86,7 +86,7 @@ impl Run {
 }
 
 /// What is asked to go.
-pub(crate) struct Asked<'a> {
+struct Asked<'a> {
     rule: Option<&'a Rule>,
     chosen: &'a [Version],
     /// Also the last version may go.
@@ -96,7 +96,7 @@ pub(crate) struct Asked<'a> {
 impl Ready<'_> {
     /// Drops what the rule lets go after a backup, once what the backup stored was looked at. Nothing goes while the newest
     /// version is not known to be whole: an older one may have what it lacks.
-    pub(crate) fn thin_out(&mut self, written: Option<VolumeTime>) -> Result<Vec<DeletedVersion>> {
+    fn thin_out(&mut self, written: Option<VolumeTime>) -> Result<Vec<DeletedVersion>> {
         let Some(rule) = self.retention_rule()? else {
             return Ok(Vec::new());
         };
@@ -163,11 +163,7 @@ impl Ready<'_> {
     /// The versions that may go: those that were chosen and those that the rule lets go, newest first. The newest one that
     /// stays and the newest complete one are looked at first, unless this run has just written them: what they should be is
     /// known here, what they are only there.
-    pub(crate) fn versions_to_go(
-        &self,
-        asked: &Asked<'_>,
-        written: Option<VolumeTime>,
-    ) -> Result<ToGo> {
+    fn versions_to_go(&self, asked: &Asked<'_>, written: Option<VolumeTime>) -> Result<ToGo> {
         let mut unreadable = self.noted_losses()?;
         'others: loop {
             let (going, stay) = self.would_go(asked, &unreadable)?;
@@ -330,7 +326,7 @@ impl Ready<'_> {
     }
 
     /// Drops versions, the oldest first; gives those that are none any more.
-    pub(crate) fn drop_versions(&self, going: &[Version]) -> Result<Vec<DeletedVersion>> {
+    fn drop_versions(&self, going: &[Version]) -> Result<Vec<DeletedVersion>> {
         let told: Vec<DeletedVersion> = going
             .iter()
             .map(|version| DeletedVersion {
@@ -426,7 +422,7 @@ enum Dropped {
 }
 
 /// What may go.
-pub(crate) enum ToGo {
+enum ToGo {
     These(Vec<Version>),
     /// Nothing by a rule: this version would stay and is not whole.
     HeldBack(Version),

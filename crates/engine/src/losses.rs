@@ -261,8 +261,8 @@ impl Settled<'_> {
         Ok(())
     }
 
-    /// Forgets the lists that are gone, whatever was wrong with them before: whoever ran a repair was told, and nothing here can bring them back. Gives
-    /// their number.
+    /// Forgets the lists that are gone, whatever was wrong with them before: whoever ran a repair was told, and nothing
+    /// here can bring them back. Gives their number.
     pub(crate) fn accept_lost_lists(&self) -> Result<u64> {
         let mut given_up = 0;
         for loss in self.catalog(|c| c.losses())? {
@@ -332,8 +332,8 @@ impl Settled<'_> {
         Ok(lasting.map(|loss| loss.name).collect())
     }
 
-    /// True when a volume that was gone or had another length is listed as it was, and when a damaged list or index is gone that
-    /// was not noted as lost when it went: somebody may delete versions, and an index is written anew.
+    /// True when a volume that was gone or had another length is listed as it was, and when a damaged list or index is
+    /// gone that was not noted as lost when it went: somebody may delete versions, and an index is written anew.
     fn is_back(&self, loss: &Loss) -> bool {
         if matches!(loss.what, LossKind::Damaged(_)) {
             return loss.kind != VolumeKind::Blocks && self.view.find(&loss.name).is_none();
