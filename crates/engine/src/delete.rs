@@ -188,15 +188,12 @@ impl Ready<'_> {
 
     /// Reads the list of a version and looks its blocks up.
     fn look_at(&self, version: &Version) -> Result<Looked> {
-        let damaged = self.damaged_blocks()?;
-        let (mut waiting, mut whole) = (Waiting::default(), WholeLists::default());
-        let mut hurt = 0;
+        // The blocks of large files are known through their blocklists only.
+        let mut unknown = HashSet::new();
         let read = self.read_list(&version.volume, version.time, |entry| {
-            if !damaged.is_empty() && self.first_missing(&entry, &damaged, &mut whole)?.is_some() {
-                hurt += 1;
-            }
-            hurt += self.count_missing(&mut waiting, entry)?;
-            Ok(())
+            self.unknown_lists(&entry, |list| {
+                unknown.insert(list);
+            })
         });
         match read {
             Ok(list) if !list.is_version() => return Ok(Looked::Unreadable),
@@ -206,6 +203,17 @@ impl Ready<'_> {
             }
             other => drop(other?),
         }
+        self.load_blocklists(unknown)?;
+        let damaged = self.damaged_blocks()?;
+        let (mut waiting, mut whole) = (Waiting::default(), WholeLists::default());
+        let mut hurt = 0;
+        self.each_entry(version, |entry| {
+            if !damaged.is_empty() && self.first_missing(&entry, &damaged, &mut whole)?.is_some() {
+                hurt += 1;
+            }
+            hurt += self.count_missing(&mut waiting, entry)?;
+            Ok(())
+        })?;
         hurt += self.count_rest(&mut waiting)?;
         Ok(match hurt {
             0 => Looked::Whole,

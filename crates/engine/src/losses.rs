@@ -433,6 +433,8 @@ impl Settled<'_> {
         // Of some blocks an entry does not tell the length.
         let by_hash: HashMap<Hash, usize> = owner.iter().map(|(key, at)| (key.0, *at)).collect();
         let mut is_all_charged = true;
+        // The blocks of large files are known through their blocklists only.
+        let mut is_clear = true;
         let mut costs: Vec<Cost> = losses.iter().map(|_| Cost::default()).collect();
         // Without a list nothing is known of what the losses cost it.
         let mut all_read = !self.view.lists().is_empty();
@@ -440,7 +442,7 @@ impl Settled<'_> {
             let mut whole = WholeLists::default();
             let read = self.each_entry(&version, |entry| {
                 let Some(block) = self.first_missing(&entry, &missed, &mut whole)? else {
-                    return Ok(());
+                    return self.unknown_lists(&entry, |_| is_clear = false);
                 };
                 let index = owner.get(&block).or_else(|| by_hash.get(&block.0));
                 match index.and_then(|index| costs.get_mut(*index)) {
@@ -458,6 +460,7 @@ impl Settled<'_> {
             }
         }
         harmless.clear();
+        all_read &= is_clear;
         // Those that were found damaged just now among them.
         let lists = self.lost_lists()?;
         let lists = Some(lists).filter(|lists| all_read || *lists > 0);
@@ -542,7 +545,8 @@ impl Settled<'_> {
         }
         let cost = match loss.files {
             None | Some(0) => {
-                "what it costs cannot be told while version lists cannot be read".to_owned()
+                "what it costs cannot be told while version lists or blocklists cannot be read"
+                    .to_owned()
             }
             Some(entries) => {
                 let versions = self

@@ -104,6 +104,31 @@ impl Settled<'_> {
         Ok(None)
     }
 
+    /// Hands those blocklists of an entry to `take` whose content the catalog does not know, so that nothing is known of
+    /// their blocks.
+    pub(crate) fn unknown_lists(
+        &self,
+        entry: &FileEntry,
+        mut take: impl FnMut(Hash),
+    ) -> Result<()> {
+        let format = self.format();
+        for blocks in [entry.metadata(&format), entry.content(&format)] {
+            let Blocks::Listed { lists, .. } = blocks else {
+                continue;
+            };
+            let mut last = None;
+            for list in lists {
+                // A sparse file names one of them a thousand times.
+                if last.replace(list) != Some(list)
+                    && self.catalog(|c| c.blocklist(list))?.is_none()
+                {
+                    take(*list);
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn missing_of_lists(
         &self,
         lists: &[Hash],

@@ -298,6 +298,31 @@ fn blocks_that_no_index_knows_are_missed() {
     assert_eq!(deleted(&mut rig), [2]);
 }
 
+/// No index says what blocklists hold, and one data file of a large file is gone.
+#[test]
+fn blocks_of_unknown_blocklists_are_missed() {
+    let mut base = with_versions(2);
+    base.set("concurrency-max-threads", "1");
+    base.write("large", larder_testkit::Rng::new(1).bytes(2_600_000));
+    let before = base.names(Blocks);
+    base.backup();
+    for index in base.names(larder_volume::VolumeKind::Index) {
+        let _ = base.store.remove(&index).unwrap();
+    }
+    base.lose_state();
+    base.set("keep-versions", "1");
+    let mut data = base.names(Blocks);
+    data.retain(|name| !before.contains(name));
+    assert_eq!(data.len(), 3);
+    for lost in data {
+        let mut rig = base.fork();
+        let _ = rig.store.remove(&lost).unwrap();
+        let error = delete(&mut rig).unwrap_err();
+        assert_eq!(error.id(), Some("RetentionHeldBack"), "{}", chain(&error));
+        assert_eq!(rig.names(List).len(), 3);
+    }
+}
+
 /// The newest version restores as it was.
 fn newest_is_right(rig: &mut Rig) {
     let (target, _) = rig.try_restore(0).unwrap();
