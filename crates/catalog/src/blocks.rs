@@ -105,6 +105,38 @@ impl Catalog {
         })
     }
 
+    /// Lets blocks be read from another live volume that holds them, when they are read from `volume` now. Only copies
+    /// count that `is_good` is true of (volume, block). Gives how many are read from elsewhere from now on.
+    pub fn read_elsewhere(
+        &self,
+        volume: i64,
+        blocks: impl IntoIterator<Item = (Hash, u64)>,
+        is_good: impl Fn(i64, &(Hash, u64)) -> bool,
+    ) -> Result<u64> {
+        let dead = self.dead_volumes()?;
+        let mut moved = 0;
+        self.write(|conn| {
+            for block in blocks {
+                let (hash, size) = (block.0.as_bytes(), to_stored(block.1)?);
+                if primary(conn, hash, size)? != Some(volume) {
+                    continue;
+                }
+                let others = copies(conn, hash, size)?;
+                let mut good = others
+                    .into_iter()
+                    .filter(|other| !dead.contains(other) && is_good(*other, &block));
+                if let Some(other) = good.next() {
+                    remove_copy(conn, hash, size, other)?;
+                    set_primary(conn, hash, size, other)?;
+                    add_copy(conn, hash, size, volume)?;
+                    moved += 1;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(moved)
+    }
+
     /// The blocks of a volume in the order they were added.
     pub fn blocks_of_volume(&self, volume: i64) -> Result<BlockTable> {
         self.read(|conn| of_volume(conn, volume))

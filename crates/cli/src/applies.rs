@@ -15,6 +15,7 @@ fn commands(decl: &OptionDecl) -> Option<&'static [&'static str]> {
         "full-result" => None,
         "json" => Some(&[
             "backup",
+            "compact",
             "compare",
             "delete",
             "find",

@@ -126,7 +126,7 @@ fn execute(call: &mut Invocation) -> Result<i32, Failure> {
     if call.verb == "destination" {
         destination::take_url(call)?;
     }
-    if matches!(call.verb.as_str(), "repair" | "delete") {
+    if matches!(call.verb.as_str(), "repair" | "delete" | "compact") {
         // The folder of a mistyped URL must not come into being; only a backup makes one.
         let option = opt::DISABLE_AUTOCREATE_FOLDER.decl.name;
         call.values.set(option, Some("true"), Origin::CommandLine);
@@ -185,7 +185,7 @@ fn code_after_output(call: &Invocation, code: i32) -> i32 {
     }
     let keeps = matches!(
         call.verb.as_str(),
-        "backup" | "restore" | "repair" | "delete"
+        "backup" | "restore" | "repair" | "delete" | "compact"
     );
     match code {
         0 | 1 if output.is_some() && !keeps => FAILED,
@@ -205,6 +205,7 @@ fn dispatch(call: &Invocation) -> Result<i32, Failure> {
         "test" => upkeep::test(call),
         "repair" => upkeep::repair(call),
         "delete" => upkeep::delete(call),
+        "compact" => upkeep::compact(call),
         "test-filters" => test_filters::run(call),
         "destination" => destination::run(call),
         "sign-in" => sign_in::run(call),
@@ -234,6 +235,7 @@ fn operation(verb: &str) -> &'static str {
         "test" => "Test",
         "repair" => "Repair",
         "delete" => "Delete",
+        "compact" => "Compact",
         "test-filters" => "TestFilters",
         "sign-in" => "SignIn",
         _ => "",

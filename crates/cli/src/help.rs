@@ -172,8 +172,8 @@ pub const COMMANDS: &[Command] = &[
         has_url: true,
         changes_files: true,
         about: "Deletes the versions that --version names, and those that --keep-versions, --keep-time or --retention-policy let \
-                go; backup does the latter too when one of these options is set. Only their lists are removed: that takes no time \
-                and frees little room. The last version stays unless --allow-full-removal is given. With --dry-run it is said \
+                go; backup does the latter too when one of these options is set. Their lists are removed; then the space that only \
+                they needed is freed as by compact, unless --no-auto-compact is given. The last version stays unless --allow-full-removal is given. With --dry-run it is said \
                 what would go.",
         options: &[
             "version",
@@ -181,6 +181,31 @@ pub const COMMANDS: &[Command] = &[
             "keep-time",
             "retention-policy",
             "allow-full-removal",
+            "no-auto-compact",
+            "dry-run",
+            "passphrase",
+            "json",
+        ],
+    },
+    Command {
+        verb: Verb {
+            name: "compact",
+            arguments: "<storage-URL>",
+            help: "Frees the space that no version needs.",
+        },
+        aliases: &[],
+        has_url: true,
+        changes_files: true,
+        about: "Data volumes that no version uses are removed. What is used of wasteful ones (--threshold) moves to new volumes, and \
+                so do small ones when they are many; the old volumes go when the new ones are stored. backup and delete do the same \
+                afterwards unless --no-auto-compact is given. Nothing goes while a version list cannot be read. With --dry-run it \
+                is said what would go, and nothing is downloaded.",
+        options: &[
+            "threshold",
+            "small-file-size",
+            "small-file-max-count",
+            "compact-max-bytes",
+            "compact-max-time",
             "dry-run",
             "passphrase",
             "json",
@@ -298,7 +323,6 @@ pub const COMMANDS: &[Command] = &[
 pub const NOT_YET: &[&str] = &[
     "affected",
     "changelog",
-    "compact",
     "controller-server",
     "create-report",
     "list-broken-files",

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::io::{BufWriter, IsTerminal, Write};
 
 use larder_engine::{
-    BackupReport, CompareReport, DeleteReport, ListReport, RepairReport, RestoreReport, TestReport,
+    BackupReport, CompactReport, CompareReport, DeleteReport, ListReport, RepairReport,
+    RestoreReport, TestReport,
 };
 use larder_options::engine as opt;
 use larder_render::{Detail, Line, Told};
@@ -76,6 +77,12 @@ pub fn delete(report: &DeleteReport, call: &Invocation) -> Result<i32, Failure> 
     call.log_result(&larder_render::delete_log(report));
     let zone = jiff::tz::TimeZone::system();
     show(report, &larder_render::delete(report, &zone), call)
+}
+
+/// What `compact` did.
+pub fn compact(report: &CompactReport, call: &Invocation) -> Result<i32, Failure> {
+    call.log_result(&larder_render::compact_log(report));
+    show(report, &larder_render::compact(report), call)
 }
 
 /// What `repair` did.

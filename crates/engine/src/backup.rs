@@ -28,7 +28,7 @@ use larder_volume::{
 use self::closing::ListSent;
 use self::counters::Counters;
 use crate::context::{Level, Phase};
-use crate::notes::{LIST_WRITER, Presence, SOURCES_READ, ZIP_METHOD};
+use crate::notes::{LIST_WRITER, Presence, SOURCES_READ, VOLUME_SIZE, ZIP_METHOD};
 use crate::phases::Ready;
 use crate::report::BackupReport;
 use crate::run::Run;
@@ -170,8 +170,10 @@ impl Ready<'_> {
         }
         let test = self.after_backup(&stored, write);
         let deleted = self.delete_after_backup(version);
+        let compact_results = self.compact_after_backup(&deleted, &stored);
         let mut report = self.backup_report(&counters, version, test, false);
         report.deleted_sets = deleted;
+        report.compact_results = compact_results;
         Ok(report)
     }
 
@@ -221,6 +223,10 @@ impl Ready<'_> {
     fn note_version(&self, name: &VolumeName, entries: Option<EntryWriter>) -> Result<()> {
         self.remember_format(self.format())?;
         self.catalog(|c| c.set_param(ZIP_METHOD, method_key(self.pack_method_now(c)?)))?;
+        if self.values.is_set(opt::DBLOCK_SIZE) {
+            let size = self.settings.dblock_size.to_string();
+            self.catalog(|c| c.set_param(VOLUME_SIZE, &size))?;
+        }
         self.remember_passphrase()?;
         self.take_over_entries(name, entries)
     }

@@ -121,6 +121,8 @@ pub enum Phase {
     Uploading,
     /// Checking what was stored.
     Verifying,
+    /// Moving blocks and removing volumes that nobody needs.
+    Compacting,
     /// Reading version lists.
     ReadingLists,
     /// Looking at the files that exist in the target.

@@ -3,7 +3,7 @@
 //! Order: one after the other, the oldest first. That a list is to go is on disk before it goes; from then on it is no
 //! version any more, also for a run after a kill, which removes what is left of it. Whoever stops a deletion keeps the rest.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use larder_catalog::{Catalog, VolumeRow, VolumeState};
 use larder_destination::ErrorKind;
@@ -19,7 +19,6 @@ use crate::phases::Ready;
 use crate::report::{DeleteReport, DeletedVersion};
 use crate::retention::{Candidate, Rule, let_go};
 use crate::run::Run;
-use crate::settle::is_stored;
 use crate::sync::{Mode, Need, describe};
 use crate::versions::Version;
 use crate::words::counted;
@@ -69,7 +68,9 @@ impl Run {
                 }
             };
             let deleted = ready.drop_versions(going)?;
+            let compact_results = ready.compact_after(&deleted);
             Ok(DeleteReport {
+                compact_results,
                 deleted_sets_actual_length: deleted.len() as u64,
                 deleted_sets: deleted,
                 dryrun: self.settings.dry_run,
@@ -243,14 +244,9 @@ impl Ready<'_> {
             chosen,
             full_removal,
         } = *asked;
-        // What is being sent or removed is no version, whatever a listing shows.
-        let rows: HashMap<String, VolumeRow> = self
-            .catalog(|c| c.volumes())?
-            .into_iter()
-            .map(|row| (row.name.clone(), row))
-            .collect();
-        let mut all = self.all_versions()?;
-        all.retain(|version| rows.get(version.volume.name.as_str()).is_none_or(is_stored));
+        // Says when there is none at all.
+        self.all_versions()?;
+        let all = self.stored_versions()?;
         let (mut candidates, mut readable) = (Vec::new(), Vec::new());
         for version in &all {
             let is_full = match rule {

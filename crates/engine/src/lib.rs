@@ -6,6 +6,7 @@
 
 mod backup;
 mod budget;
+mod compact;
 mod compare;
 mod context;
 mod control_files;
@@ -52,9 +53,9 @@ pub use found::FoundFiles;
 pub use larder_destination::{Clock, FixedClock, Random, SystemClock, SystemRandom};
 pub use listing::ListRequest;
 pub use report::{
-    BackendStatistics, BackupReport, ChangeDetail, Common, CompareReport, DeleteReport,
-    DeletedVersion, Finding, Harm, ListReport, ListedFile, Outcome, RepairReport, RestoreReport,
-    TestReport, Verification, VersionInfo,
+    BackendStatistics, BackupReport, ChangeDetail, Common, CompactReport, CompactResults,
+    CompareReport, DeleteReport, DeletedVersion, Finding, Harm, ListReport, ListedFile, Outcome,
+    RepairReport, RestoreReport, TestReport, Verification, VersionInfo,
 };
 pub use repository::{Repository, Setup, network_runtime};
 pub use restore::RestoreRequest;

@@ -12,6 +12,8 @@ pub(crate) const LIST_WRITER: &str = "list-writer";
 pub(crate) const COMPARED: &str = "compared-version";
 /// How the newest volumes are packed.
 pub(crate) const ZIP_METHOD: &str = "zip-method";
+/// The `--dblock-size` that the last backup was given, in bytes.
+pub(crate) const VOLUME_SIZE: &str = "volume-size";
 /// When the last run was begun that could look at every entry of its sources, in seconds since 1970.
 pub(crate) const SOURCES_READ: &str = "sources-read";
 /// Holds a [`Presence`].

@@ -10,7 +10,7 @@ use std::sync::{Mutex, OnceLock};
 
 use larder_catalog::{Loss, VolumeRow};
 use larder_destination::ErrorKind;
-use larder_volume::Format;
+use larder_volume::{Format, VolumeKind};
 
 use crate::context::Phase;
 use crate::losses::BadCopies;
@@ -44,6 +44,8 @@ pub(crate) struct Settled<'a> {
     pub(crate) named_lists: Mutex<HashSet<String>>,
     /// Which data files were searched for blocks that no index names.
     pub(crate) searched: Mutex<Searched>,
+    /// Version lists that the catalog knew as stored and that were gone when this run began.
+    pub(crate) vanished_lists: Vec<String>,
     /// Copies of blocks that were known to be damaged.
     pub(crate) bad_copies: OnceLock<BadCopies>,
 }
@@ -124,10 +126,16 @@ impl<'a> Listed<'a> {
             tried_lists: Mutex::default(),
             named_lists: Mutex::default(),
             searched: Mutex::default(),
+            vanished_lists: Vec::new(),
             bad_copies: OnceLock::new(),
         };
         settled.remove_leftovers(leftovers, mode)?;
         settled.settle_known(rows, mode)?;
+        let vanished = settled.view.vanished.iter();
+        settled.vanished_lists = vanished
+            .filter(|(_, kind)| *kind == VolumeKind::List)
+            .map(|(name, _)| name.clone())
+            .collect();
         Ok(settled)
     }
 }

@@ -90,6 +90,8 @@ pub struct BackupReport {
     pub common: Common,
     /// Versions that were deleted afterwards.
     pub deleted_sets: Vec<DeletedVersion>,
+    /// What was freed after that; null when nobody looked.
+    pub compact_results: Option<CompactResults>,
     /// Files in the previous version that are gone.
     pub deleted_files: u64,
     /// Folders in the previous version that are gone.
@@ -397,6 +399,54 @@ pub struct DeleteReport {
     pub deleted_sets_actual_length: u64,
     /// True when nothing was changed.
     pub dryrun: bool,
+    /// What was freed afterwards; null when nobody looked.
+    pub compact_results: Option<CompactResults>,
+}
+
+/// What `compact` did, or would do; sizes in bytes. A part of the results of what compacts besides.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CompactResults {
+    /// Files removed.
+    pub deleted_file_count: u64,
+    /// Old data files fetched to keep what is used of them.
+    pub downloaded_file_count: u64,
+    /// New files.
+    pub uploaded_file_count: u64,
+    /// Size of the removed files.
+    pub deleted_file_size: u64,
+    /// Size of the fetched files.
+    pub downloaded_file_size: u64,
+    /// Size of the new files; in a dry run about.
+    pub uploaded_file_size: u64,
+    /// True when nothing was changed.
+    pub dryrun: bool,
+    /// Always null: the catalog gives its space back by itself.
+    pub vacuum_results: Option<()>,
+    /// Data files before.
+    pub data_files: u64,
+    /// Their blocks, unpacked.
+    pub data_size: u64,
+    /// Those of their blocks that no version uses, unpacked.
+    pub wasted_size: u64,
+    /// Small data files before.
+    pub small_files: u64,
+    /// Data files that should have moved and cannot be read.
+    pub files_left_alone: u64,
+    /// Why nothing was done, when there is a reason other than that there is nothing to do.
+    pub held_back: Option<String>,
+}
+
+/// Result of `compact`.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CompactReport {
+    /// Common part.
+    #[serde(flatten)]
+    pub common: Common,
+    /// What was done.
+    #[serde(flatten)]
+    pub results: CompactResults,
 }
 
 /// Result of `repair`.

@@ -149,6 +149,7 @@ impl Settled<'_> {
         Ok(Some(RemoteVolume {
             name,
             size: Some(size),
+            modified: None,
             is_archived: false,
         }))
     }

@@ -26,6 +26,8 @@ use crate::{Error, Result};
 pub(crate) struct RemoteVolume {
     pub(crate) name: VolumeName,
     pub(crate) size: Option<u64>,
+    /// When it was stored, in seconds since 1970, as far as the destination tells.
+    pub(crate) modified: Option<i64>,
     /// It lies in a cold tier and cannot be read at once.
     pub(crate) is_archived: bool,
 }

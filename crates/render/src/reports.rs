@@ -3,8 +3,8 @@
 use jiff::tz::TimeZone;
 use larder_engine::words::{counted, noun, verb};
 use larder_engine::{
-    BackupReport, CompareReport, DeleteReport, Harm, Outcome, RepairReport, RestoreReport,
-    TestReport,
+    BackupReport, CompactReport, CompactResults, CompareReport, DeleteReport, Harm, Outcome,
+    RepairReport, RestoreReport, TestReport,
 };
 use larder_options::value::format_size;
 
@@ -408,7 +408,69 @@ pub fn delete(report: &DeleteReport, zone: &TimeZone) -> Told {
         let time = local_time(version.time, zone);
         told.say(format!("{}: {time}", version.number));
     }
+    if let Some(results) = &report.compact_results
+        && results.held_back.is_none()
+        && results.deleted_file_count > 0
+    {
+        told.say(compacted(results));
+    }
     told
+}
+
+/// What a compaction did. Duplicati prints nothing.
+#[must_use]
+pub fn compact(report: &CompactReport) -> Told {
+    let results = &report.results;
+    let is_partly = results.held_back.is_some() || results.files_left_alone > 0;
+    let mut told = Told {
+        code: match report.common.parsed_result {
+            Outcome::Success | Outcome::Warning if is_partly => 2,
+            Outcome::Success | Outcome::Warning => 0,
+            Outcome::Error => 3,
+        },
+        ..Told::default()
+    };
+    // Why nothing was done is told as a warning.
+    if results.held_back.is_none() {
+        told.say(compacted(results));
+    }
+    told
+}
+
+/// A compaction in one line, for logs.
+#[must_use]
+pub fn compact_log(report: &CompactReport) -> String {
+    match &report.results.held_back {
+        Some(why) => format!("held back: {why}"),
+        None => compacted(&report.results),
+    }
+}
+
+fn compacted(results: &CompactResults) -> String {
+    let percent = match results.data_size {
+        0 => 0,
+        all => results.wasted_size.saturating_mul(100) / all,
+    };
+    let state = format!(
+        "{} with {}, of which {percent} % are unused; {} small",
+        counted(results.data_files, "data file"),
+        format_size(results.data_size),
+        results.small_files
+    );
+    if results.deleted_file_count == 0 {
+        return format!("Nothing to compact: {state}");
+    }
+    let would = if results.dryrun { "would be " } else { "" };
+    let freed = results
+        .deleted_file_size
+        .saturating_sub(results.uploaded_file_size);
+    let about = if results.dryrun { "about " } else { "" };
+    format!(
+        "{} {would}removed, {} {would}rewritten before, {about}{} freed ({state})",
+        counted(results.deleted_file_count, "file"),
+        counted(results.downloaded_file_count, "data file"),
+        format_size(freed)
+    )
 }
 
 /// A deletion in one line, for logs.

@@ -1,4 +1,4 @@
-//! `test`, `repair` and `delete`.
+//! `test`, `repair`, `delete` and `compact`.
 
 use larder_engine::{Run, Samples};
 use larder_options::engine as opt;
@@ -57,4 +57,13 @@ pub fn delete(call: &Invocation) -> Result<i32, Failure> {
     let session = Session::new(call, RunKind::Other)?;
     let report = session.reading(Access::Writes, Run::delete)?;
     output::delete(&report, call)
+}
+
+/// Runs `compact`; gives the exit code.
+pub fn compact(call: &Invocation) -> Result<i32, Failure> {
+    call.need_url()?;
+    call.at_most(0)?;
+    let session = Session::new(call, RunKind::Other)?;
+    let report = session.reading(Access::Writes, Run::compact)?;
+    output::compact(&report, call)
 }

@@ -37,6 +37,10 @@ fn the_documented_examples_have_the_real_shape() {
             .code(0),
     );
     run(
+        "compact",
+        place.on("compact", ["--dry-run", "--json"]).code(0),
+    );
+    run(
         "test-filters",
         place.run(["test-filters", "source", "--json"]).code(0),
     );

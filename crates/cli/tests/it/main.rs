@@ -9,6 +9,7 @@ mod answers;
 mod arguments;
 mod backup;
 mod coming;
+mod compact;
 mod compare;
 mod declared_options;
 mod delete;

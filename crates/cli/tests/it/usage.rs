@@ -9,11 +9,8 @@ fn wrong_command_lines_are_refused_with_200() {
     let rows: &[(&[&str], &str)] = &[
         (&["frobnicate", &url], "Command not supported: frobnicate"),
         (&["bakcup", &url], "did you mean `larder backup`?"),
-        (
-            &["compact", &url],
-            "the command compact is not in this version",
-        ),
-        (&["COMPACT", &url], "is not in this version"),
+        (&["purge", &url], "the command purge is not in this version"),
+        (&["PURGE", &url], "is not in this version"),
         (
             &["backup"],
             "backup needs a storage URL and at least one source",
@@ -220,8 +217,8 @@ fn a_misspelt_option_stops_wherever_it_stands() {
 #[test]
 fn options_without_effect_are_told_once() {
     let place = Place::with_source();
-    place.backup(&["--small-file-size=3mb"]).code(2).complains(
-        "Warning [OptionNotImplemented]: option --small-file-size is accepted, but not acted on",
+    place.backup(&["--cpu-intensity=3"]).code(2).complains(
+        "Warning [OptionNotImplemented]: option --cpu-intensity is accepted, but not acted on",
     );
     place.write("source/new", b"1");
     place

@@ -50,6 +50,7 @@ impl Ready<'_> {
         let space = self.space_after_backup(interrupted);
         let mut report = BackupReport {
             deleted_sets: Vec::new(),
+            compact_results: None,
             deleted_files: of(&counters.deleted, File),
             deleted_folders: of(&counters.deleted, Folder),
             deleted_symlinks: of(&counters.deleted, Symlink),

@@ -134,7 +134,9 @@ impl<'e> BlockStore<'e> {
     ) -> Result<()> {
         let packed = packer.pack(data, hint);
         let mut filling = self.take_volume()?;
-        let kept = filling.volume.add(hash, data, &packed, blocklist)?;
+        let kept = filling
+            .volume
+            .add(hash, &packed, blocklist.then_some(data))?;
         let key = (hash, data.len() as u64);
         self.lock_index().claimed.remove(&key);
         let len = filling.volume.estimated_len();

@@ -114,6 +114,7 @@ impl Settled<'_> {
                 &RemoteVolume {
                     name,
                     size: row.size,
+                    modified: None,
                     is_archived: false,
                 },
                 Level::Verbose,

@@ -46,12 +46,13 @@ impl Run {
                 }
                 continue;
             }
-            let (size, is_archived) = (file.size, file.is_archived);
+            let (size, modified, is_archived) = (file.size, file.modified, file.is_archived);
             match view.volumes.entry(file.name) {
                 Entry::Vacant(place) => {
                     place.insert(RemoteVolume {
                         name,
                         size,
+                        modified,
                         is_archived,
                     });
                 }

@@ -55,23 +55,22 @@ impl VolumeBuilder {
         })
     }
 
-    /// Appends a block of `data` that was packed already; a blocklist is repeated in the index. Gives the bytes that are
-    /// kept of it in memory, wherever the volume lies.
+    /// Appends a block that was packed already; `blocklist` has its bytes when it is one, for the index to repeat them.
+    /// Gives the bytes that are kept of it in memory, wherever the volume lies.
     pub(crate) fn add(
         &mut self,
         hash: Hash,
-        data: &[u8],
         packed: &Packed,
-        is_blocklist: bool,
+        blocklist: Option<&[u8]>,
     ) -> Result<u64> {
         self.writer
             .add(&hash, packed)
             .in_volume(self.name.as_str())?;
         let mut blocks = self.blocks.write();
-        let mut kept = blocks.push(&hash, data.len() as u64);
-        if is_blocklist {
-            kept += blocks.hold(data.len() as u64);
-            self.blocklists.push((hash, data.to_vec()));
+        let mut kept = blocks.push(&hash, packed.size);
+        if let Some(bytes) = blocklist {
+            kept += blocks.hold(bytes.len() as u64);
+            self.blocklists.push((hash, bytes.to_vec()));
         }
         drop(blocks);
         self.directory.must_grow(DIRECTORY_BYTES);

@@ -69,7 +69,9 @@ impl Continued {
         }
         self.journal.clear();
         self.user
-            .run(&[], |engine| engine.backup_roots(&[root], &options))
+            .run(&["--no-auto-compact=true"], |engine| {
+                engine.backup_roots(&[root], &options)
+            })
             .unwrap_or_else(|error| {
                 panic!("{}: {error:?}\n{}", self.set.name, self.user.log.text())
             })

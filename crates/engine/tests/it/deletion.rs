@@ -13,6 +13,8 @@ use crate::rig::{Rig, chain, differences_of};
 /// So many versions, each with a file of its own that only it has.
 fn with_versions(count: usize) -> Rig {
     let mut rig = Rig::new();
+    // Here it is about lists.
+    rig.set("no-auto-compact", "true");
     rig.fill(31, 6, 20_000);
     for number in 0..count {
         rig.write(

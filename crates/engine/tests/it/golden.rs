@@ -120,45 +120,94 @@ fn every_version_of_every_set_restores_equal() {
     for set in fixtures() {
         let user = set.user(&set.destination(), &[]);
         for (age, tree) in set.versions.iter().rev().enumerate() {
-            let target = tempfile::tempdir().expect("a temporary folder");
-            let report = restore(&user, age, target.path());
-            let mut say = |what: String| failures.push(format!("{} -{age}: {what}", set.name));
-            // Only root can give files away; everybody else is told so.
-            let warned = is_root() && report.common.warnings_actual_length > 0;
-            if warned || report.common.errors_actual_length > 0 {
-                say(format!(
-                    "{:?} {:?}",
-                    report.common.warnings, report.common.errors
-                ));
-            }
-            let found = match tree {
-                Some(tree) => {
-                    let mut found = Manifest::of(target.path()).expect("the restored tree");
-                    if set.has("--symlink-policy=follow") {
-                        let outside = found.entries.remove(b"links/absolute".as_slice());
-                        let is_file = outside.is_some_and(|e| matches!(e.kind, Kind::File { .. }));
-                        assert!(is_file, "what the absolute link led to is missing");
-                    }
-                    show(&compare_manifests(
-                        &expected(&set, tree),
-                        &found,
-                        &kept(&set),
-                    ))
-                }
-                None => {
-                    let found = Manifest::of(target.path()).expect("the restored tree");
-                    let tree = |index: usize| set.versions.get(index).and_then(Option::as_ref);
-                    let (before, after) = (tree(0).expect("v0"), tree(2).expect("v1"));
-                    assert!(found.entries.len() > before.entries.len() / 2);
-                    is_between(&found, before, after).join("\n")
-                }
-            };
-            if !found.is_empty() {
-                say(found);
-            }
+            let found = restored(&set, &user, age, tree.as_ref());
+            failures.extend(
+                found
+                    .iter()
+                    .map(|what| format!("{} -{age}: {what}", set.name)),
+            );
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// What is wrong with a version that was restored, whose tree is known or is that of the killed run.
+fn restored(set: &Fixture, user: &User, age: usize, tree: Option<&Manifest>) -> Vec<String> {
+    let target = tempfile::tempdir().expect("a temporary folder");
+    let report = restore(user, age, target.path());
+    let mut wrong = Vec::new();
+    // Only root can give files away; everybody else is told so.
+    let warned = is_root() && report.common.warnings_actual_length > 0;
+    if warned || report.common.errors_actual_length > 0 {
+        let common = &report.common;
+        wrong.push(format!("{:?} {:?}", common.warnings, common.errors));
+    }
+    let mut found = Manifest::of(target.path()).expect("the restored tree");
+    let differences = match tree {
+        Some(tree) => {
+            if set.has("--symlink-policy=follow") {
+                let outside = found.entries.remove(b"links/absolute".as_slice());
+                let is_file = outside.is_some_and(|e| matches!(e.kind, Kind::File { .. }));
+                assert!(is_file, "what the absolute link led to is missing");
+            }
+            show(&compare_manifests(&expected(set, tree), &found, &kept(set)))
+        }
+        None => {
+            let tree = |index: usize| set.versions.get(index).and_then(Option::as_ref);
+            let (before, after) = (tree(0).expect("v0"), tree(2).expect("v1"));
+            assert!(found.entries.len() > before.entries.len() / 2);
+            is_between(&found, before, after).join("\n")
+        }
+    };
+    if !differences.is_empty() {
+        wrong.push(differences);
+    }
+    wrong
+}
+
+/// What is left after versions were deleted and all was compacted is right, and keeps the checklist of a writer.
+#[test]
+fn every_set_stays_right_when_versions_go_and_volumes_are_compacted() {
+    let (mut failures, mut moved) = (Vec::new(), 0);
+    for set in fixtures() {
+        let destination = set.destination();
+        let user = set.user(&destination, &[]);
+        let mut versions: Vec<_> = set.versions.iter().rev().collect();
+        if versions.len() > 2 {
+            let run = |run: &larder_engine::Run| run.delete();
+            let report = user.run(&["--version=1", "--no-auto-compact=true"], run);
+            let report = report.unwrap_or_else(|e| panic!("{}: {e}", set.name));
+            assert_eq!(report.deleted_sets.len(), 1, "{}", set.name);
+            versions.remove(1);
+        }
+        let before = destination.names().len();
+        let options = ["--threshold=1", "--small-file-max-count=0"];
+        let report = user.run(&options, larder_engine::Run::compact);
+        let report = report.unwrap_or_else(|e| panic!("{}: {e}", set.name));
+        let name = &set.name;
+        assert_eq!(report.results.held_back, None, "{name}");
+        assert_eq!(report.results.files_left_alone, 0, "{name}");
+        moved += report.results.downloaded_file_count;
+        assert!(destination.names().len() <= before, "{name}");
+        let elsewhere = set.user(&destination, &[]);
+        for user in [&user, &elsewhere] {
+            for (age, tree) in versions.iter().enumerate() {
+                // The killed run is between what is not there any more.
+                if let Some(tree) = tree {
+                    let found = restored(&set, user, age, Some(tree));
+                    failures.extend(found.iter().map(|what| format!("{name} -{age}: {what}")));
+                }
+            }
+        }
+        let (faults, _) = crate::lint::faults_and_excused(&set, &destination);
+        // One wasteful volume alone is not worth it.
+        let faults = faults
+            .iter()
+            .filter(|fault| !fault.ends_with("are used by no version"));
+        failures.extend(faults.map(|fault| format!("{name}: {fault}")));
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(moved > 20, "only {moved} volumes moved");
 }
 
 #[test]

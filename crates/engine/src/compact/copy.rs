@@ -1,0 +1,397 @@
+//! Moving blocks from old data volumes to new ones.
+//!
+//! Workers fetch old volumes and check every block that is used of them. The calling thread appends them to the new
+//! volume, packed as they are, sends it when it is full, and then removes the old volumes that are done with.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use larder_catalog::{LossKind, UsedBlocks};
+use larder_options::engine as opt;
+use larder_volume::{
+    ArchiveReader, Compression, Hash, Hint, NewVolume, Packed, Packer, Unpacker, VolumeTime,
+    parse_block_entry,
+};
+
+use super::plan::Rules;
+use super::survey::{Survey, Volume};
+use crate::budget::Budget;
+use crate::data::VolumeData;
+use crate::error::{Reach, VolumeContext};
+use crate::losses::damage;
+use crate::phases::Ready;
+use crate::report::CompactResults;
+use crate::settings::MIN_DBLOCK_BYTES;
+use crate::sync::describe;
+use crate::volumes::{SharedBlocks, UploadSteps, VolumeBuilder, read_block};
+use crate::words::counted;
+use crate::workers::for_each_parallel;
+use crate::{Error, Result};
+
+/// What fetched volumes may take in memory together.
+const FETCHED_BYTES: u64 = 100 << 20;
+/// What a new volume takes in memory; beyond it lies in a temporary file.
+const NEW_VOLUME_BYTES: u64 = 60 << 20;
+
+/// An old volume whose blocks were checked.
+struct Checked<'v> {
+    volume: &'v Volume,
+    archive: ArchiveReader<VolumeData>,
+    /// What has to move, in the order of the archive.
+    wanted: Vec<(Hash, u64)>,
+    /// To be dropped when the archive is.
+    _permit: Permit,
+}
+
+/// What a worker made of a volume.
+enum Looked<'v> {
+    Checked(Checked<'v>),
+    /// It stays for now: it cannot be read whole.
+    Unreadable,
+    /// The time or the bytes that were allowed are used up.
+    NoBudget,
+}
+
+/// The right to hold a fetched volume.
+struct Permit(Receiver<()>);
+
+impl Permit {
+    fn take(permits: &(Sender<()>, Receiver<()>)) -> Self {
+        // Full while as many are out as may be.
+        let _ = permits.0.send(());
+        Self(permits.1.clone())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let _ = self.0.try_recv();
+    }
+}
+
+impl Ready<'_> {
+    /// Moves what is used of some volumes to new ones, and removes them.
+    pub(super) fn rewrite(
+        &self,
+        survey: &Survey,
+        volumes: Vec<&Volume>,
+        rules: &Rules,
+        results: &mut CompactResults,
+    ) -> Result<()> {
+        if volumes.is_empty() {
+            return Ok(());
+        }
+        let budget = Allowed::new(self)?;
+        let largest = volumes.iter().map(|v| v.held.stored).max().unwrap_or(0);
+        let at_once = FETCHED_BYTES / largest.max(1);
+        let at_once = usize::try_from(at_once).unwrap_or(usize::MAX);
+        let permits = bounded(at_once.clamp(2, self.settings.threads + 1));
+        let created = VolumeTime(self.clock.seconds());
+        let mut mover = Mover {
+            run: self,
+            rules,
+            new_volume: self.new_volume(self.settings.compression, self.pack_method()?, created)?,
+            packer: None,
+            unpacker: Unpacker::new(),
+            block: Vec::new(),
+            builder: None,
+            done: Vec::new(),
+            unknown: HashSet::new(),
+            results,
+        };
+        let mut left = 0_u64;
+        for_each_parallel(
+            self.settings.threads,
+            volumes,
+            |volume| {
+                let permit = Permit::take(&permits);
+                self.cancel.check()?;
+                if !budget.allows(self) {
+                    return Ok(Looked::NoBudget);
+                }
+                self.look_into(volume, &survey.used, &budget, permit)
+            },
+            |looked| match looked {
+                Looked::Checked(checked) => mover.take(checked),
+                Looked::Unreadable => {
+                    mover.results.files_left_alone += 1;
+                    Ok(())
+                }
+                Looked::NoBudget => {
+                    left += 1;
+                    Ok(())
+                }
+            },
+        )?;
+        mover.send()?;
+        if left > 0 {
+            self.reporter.info(
+                "CompactBudgetUsed",
+                format!(
+                    "{} for the next run, since what --compact-max-bytes or --compact-max-time allows is used up",
+                    match left {
+                        1 => "1 data file is left".to_owned(),
+                        left => format!("{} are left", counted(left, "data file")),
+                    }
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    /// Fetches a volume and checks what has to move.
+    fn look_into<'v>(
+        &self,
+        volume: &'v Volume,
+        used: &UsedBlocks,
+        budget: &Allowed,
+        permit: Permit,
+    ) -> Result<Looked<'v>> {
+        let row = &volume.row;
+        let archive = match self.fetch_volume(&volume.name, row.size, row.hash) {
+            Ok(archive) => archive,
+            Err(error) if error.reach() == Reach::Volume => {
+                self.tell_unreadable(volume, &describe(&error));
+                if error.is_wrong_content() {
+                    let loss = self.loss(row, LossKind::Damaged(damage(&error)))?;
+                    self.note_damage(loss, &self.blocks_of(row)?)?;
+                }
+                return Ok(Looked::Unreadable);
+            }
+            Err(error) => return Err(error),
+        };
+        budget.count(volume.held.stored);
+        let wanted = self.wanted_of(volume, &archive, used)?;
+        let blocksize = self.format().blocksize;
+        let (mut block, mut unpacker) = (Vec::new(), Unpacker::new());
+        let mut bad = HashSet::new();
+        for (hash, _) in &wanted {
+            self.cancel.check()?;
+            let read = read_block(
+                &archive,
+                hash,
+                blocksize,
+                &mut block,
+                &mut unpacker,
+                &row.name,
+            );
+            match read {
+                Ok(()) if self.format().block_hash.digest(&block) == *hash => {}
+                Err(error) if error.reach() != Reach::Volume => return Err(error),
+                _ => {
+                    bad.insert(*hash);
+                }
+            }
+        }
+        if let Some(first) = bad.iter().next() {
+            let what = format!("block {first} cannot be read");
+            self.tell_unreadable(volume, &what);
+            let blocks = self.blocks_named(row, &bad)?;
+            self.note_damage(self.loss(row, LossKind::Damaged(what))?, &blocks)?;
+            return Ok(Looked::Unreadable);
+        }
+        Ok(Looked::Checked(Checked {
+            volume,
+            archive,
+            wanted,
+            _permit: permit,
+        }))
+    }
+
+    fn tell_unreadable(&self, volume: &Volume, why: &str) {
+        self.reporter.warn(
+            "DamagedVolume",
+            format!(
+                "{} stays as it is, since {why}; a backup stores again what the sources still have of it",
+                volume.row.name
+            ),
+        );
+    }
+
+    /// The blocks of a volume that are used and read from it. To them belong those that no index knows of.
+    fn wanted_of(
+        &self,
+        volume: &Volume,
+        archive: &ArchiveReader<VolumeData>,
+        used: &UsedBlocks,
+    ) -> Result<Vec<(Hash, u64)>> {
+        let mut here: Vec<(Hash, u64)> = Vec::new();
+        let mut seen = HashSet::new();
+        for entry in archive.entries() {
+            if let Some(hash) = parse_block_entry(&entry.name)
+                && used.contains(&hash, entry.size)
+                && seen.insert((hash, entry.size))
+            {
+                here.push((hash, entry.size));
+            }
+        }
+        // What should be in it and is not has to be missed.
+        for block in self.blocks_of(&volume.row)? {
+            if used.contains(&block.0, block.1) && seen.insert(block) {
+                here.push(block);
+            }
+        }
+        let homes = self.catalog(|c| c.find_blocks(&here))?;
+        let here = here.into_iter().zip(homes);
+        let wanted = here.filter(|(_, home)| home.is_none_or(|home| home == volume.row.id));
+        Ok(wanted.map(|(block, _)| block).collect())
+    }
+}
+
+/// What the options allow of one run.
+struct Allowed {
+    bytes: Option<u64>,
+    until: Option<i64>,
+    taken: AtomicU64,
+    is_over: AtomicBool,
+}
+
+impl Allowed {
+    fn new(run: &Ready<'_>) -> Result<Self> {
+        let bytes = run.values.get(opt::COMPACT_MAX_BYTES)?;
+        let seconds = run.values.get(opt::COMPACT_MAX_TIME)?;
+        Ok(Self {
+            bytes: Some(bytes).filter(|bytes| *bytes > 0),
+            until: (seconds > 0).then(|| run.clock.seconds().saturating_add(seconds)),
+            taken: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether one more volume may be fetched.
+    fn allows(&self, run: &Ready<'_>) -> bool {
+        let taken = self.taken.load(Ordering::SeqCst);
+        if self.bytes.is_some_and(|most| taken >= most)
+            || self.until.is_some_and(|until| run.clock.seconds() >= until)
+        {
+            self.is_over.store(true, Ordering::SeqCst);
+        }
+        !self.is_over.load(Ordering::SeqCst)
+    }
+
+    fn count(&self, bytes: u64) {
+        self.taken.fetch_add(bytes, Ordering::SeqCst);
+    }
+}
+
+/// Fills new volumes with the blocks of old ones.
+struct Mover<'r, 'a> {
+    run: &'r Ready<'a>,
+    rules: &'r Rules,
+    new_volume: NewVolume<'static>,
+    /// For entries that the new container cannot take as they are.
+    packer: Option<Packer>,
+    unpacker: Unpacker,
+    block: Vec<u8>,
+    builder: Option<VolumeBuilder>,
+    /// Old volumes of which everything is in new ones, the one being filled among them.
+    done: Vec<&'r Volume>,
+    /// Blocks that no index knew of and that were moved.
+    unknown: HashSet<(Hash, u64)>,
+    results: &'r mut CompactResults,
+}
+
+impl<'r> Mover<'r, '_> {
+    fn take(&mut self, checked: Checked<'r>) -> Result<()> {
+        let Checked {
+            volume,
+            archive,
+            wanted,
+            ..
+        } = &checked;
+        self.results.downloaded_file_count += 1;
+        self.results.downloaded_file_size += volume.held.stored;
+        let lists = self
+            .run
+            .catalog(|c| c.blocklists_of_volume(volume.row.id))?;
+        let lists: HashMap<Hash, Vec<u8>> = lists.into_iter().collect();
+        for (hash, size) in wanted {
+            self.run.cancel.check()?;
+            let is_known = || self.run.catalog(|c| c.find_block(hash, *size));
+            if is_known()?.is_none() && !self.unknown.insert((*hash, *size)) {
+                continue;
+            }
+            let packed = self.packed(volume, archive, hash, lists.contains_key(hash))?;
+            let builder = match &mut self.builder {
+                Some(builder) => builder,
+                None => {
+                    let budget = Budget::new(NEW_VOLUME_BYTES);
+                    let builder = VolumeBuilder::create(self.run, &self.new_volume, &budget)?;
+                    self.builder.insert(builder)
+                }
+            };
+            builder.add(*hash, &packed, lists.get(hash).map(Vec::as_slice))?;
+            let blocksize = self.run.format().blocksize;
+            let least = MIN_DBLOCK_BYTES.max(blocksize.saturating_mul(2));
+            let room = self.rules.volume.max(least).saturating_sub(blocksize);
+            if builder.estimated_len() > room {
+                self.send()?;
+            }
+        }
+        self.done.push(volume);
+        if self.builder.is_none() {
+            self.send()?;
+        }
+        Ok(())
+    }
+
+    /// A block as it is packed in the old volume, or packed anew where the container is another one.
+    fn packed(
+        &mut self,
+        volume: &Volume,
+        archive: &ArchiveReader<VolumeData>,
+        hash: &Hash,
+        is_blocklist: bool,
+    ) -> Result<Packed> {
+        let name = volume.row.name.as_str();
+        let blocksize = self.run.format().blocksize;
+        let is_zip = volume.name.compression() == Some(Compression::Zip);
+        if is_zip && self.new_volume.container == Compression::Zip {
+            let entry = archive.find(&hash.to_url_base64());
+            let entry = entry.ok_or_else(|| Error::Bug(format!("{name}: {hash} was there")))?;
+            // What does not shrink may become a little longer by packing.
+            let most = blocksize
+                .saturating_add(blocksize / 8)
+                .saturating_add(1 << 10);
+            return archive.read_packed(entry, most).in_volume(name);
+        }
+        let mut block = std::mem::take(&mut self.block);
+        read_block(
+            archive,
+            hash,
+            blocksize,
+            &mut block,
+            &mut self.unpacker,
+            name,
+        )?;
+        let hint = match is_blocklist {
+            true => Hint::Stored,
+            false => Hint::Compressible,
+        };
+        let packer = self.packer.get_or_insert_with(|| self.new_volume.packer());
+        let packed = packer.pack(&block, hint);
+        self.block = block;
+        Ok(packed)
+    }
+
+    /// Sends the volume that was filled, and removes the old ones that are done with.
+    fn send(&mut self) -> Result<()> {
+        if let Some(builder) = self.builder.take() {
+            let sealed = builder.seal(self.run)?;
+            for stored in self.run.upload_pair(sealed, &Unwatched)? {
+                self.results.uploaded_file_count += 1;
+                self.results.uploaded_file_size += stored.size;
+            }
+        }
+        let done = std::mem::take(&mut self.done);
+        self.run.remove_volumes(&done, self.results)
+    }
+}
+
+/// Nobody waits for the blocks of a volume.
+struct Unwatched;
+
+impl UploadSteps for Unwatched {
+    fn recorded(&self, _: &SharedBlocks) {}
+}

@@ -1,0 +1,202 @@
+//! Removing data volumes whose blocks are elsewhere or not used, and their indexes after them.
+
+use std::collections::{HashMap, HashSet};
+
+use larder_catalog::{VolumeRow, VolumeState};
+use larder_destination::ErrorKind;
+use larder_volume::VolumeKind;
+
+use super::survey::Volume;
+use crate::delete::forget_dropped;
+use crate::phases::Ready;
+use crate::report::CompactResults;
+use crate::settle::is_stored;
+use crate::workers::for_each_parallel;
+use crate::{Error, Result};
+
+/// Volumes of which it is noted at a time that they go.
+const AT_A_TIME: usize = 500;
+
+/// A data volume with the indexes that describe nothing else.
+struct Going {
+    data: VolumeRow,
+    indexes: Vec<VolumeRow>,
+}
+
+/// What became of a file.
+enum Outcome {
+    Removed,
+    /// The destination does not let it go.
+    Refused(larder_destination::Error),
+}
+
+impl Ready<'_> {
+    /// Removes volumes: from the intent on nothing rests on them, unless the destination refuses.
+    pub(super) fn remove_volumes(
+        &self,
+        volumes: &[&Volume],
+        results: &mut CompactResults,
+    ) -> Result<()> {
+        for some in volumes.chunks(AT_A_TIME) {
+            self.cancel.check()?;
+            let going = self.note_going(some)?;
+            let mut refused = Vec::new();
+            for_each_parallel(
+                self.settings.uploads.max(1),
+                going,
+                |going| {
+                    let outcome = self.remove(&going.data)?;
+                    if matches!(outcome, Outcome::Refused(_)) {
+                        return Ok((going, Vec::new(), Some(outcome)));
+                    }
+                    let mut gone = vec![going.data.clone()];
+                    for index in &going.indexes {
+                        // One that stays describes what is gone; that is known to happen.
+                        if let Outcome::Removed = self.remove(index)? {
+                            gone.push(index.clone());
+                        }
+                    }
+                    Ok((going, gone, None))
+                },
+                |(going, gone, outcome)| {
+                    if let Some(Outcome::Refused(error)) = outcome {
+                        refused.push((going, error));
+                        return Ok(());
+                    }
+                    for row in &gone {
+                        results.deleted_file_count += 1;
+                        results.deleted_file_size += row.size.unwrap_or_default();
+                    }
+                    self.catalog(|c| {
+                        c.batch(|c| gone.iter().try_for_each(|row| forget_dropped(c, row)))
+                    })
+                },
+            )?;
+            for (going, error) in refused {
+                self.keep_refused(&going, &error)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes durably that volumes go, with the indexes that describe nothing else.
+    fn note_going(&self, volumes: &[&Volume]) -> Result<Vec<Going>> {
+        let ids: HashSet<i64> = volumes.iter().map(|volume| volume.row.id).collect();
+        let mut indexes = self.indexes_by_volume()?;
+        let links = self.catalog(|c| c.index_links())?;
+        let stay: HashSet<i64> = links
+            .iter()
+            .filter(|(_, blocks)| !ids.contains(blocks))
+            .map(|(index, _)| *index)
+            .collect();
+        let mut going = Vec::with_capacity(volumes.len());
+        let mut taken = HashSet::new();
+        for volume in volumes {
+            let mut of_it = indexes.remove(&volume.row.id).unwrap_or_default();
+            of_it.retain(|index| !stay.contains(&index.id) && taken.insert(index.id));
+            going.push(Going {
+                data: volume.row.clone(),
+                indexes: of_it,
+            });
+        }
+        self.durable(|c| {
+            for row in going.iter().flat_map(|g| g.indexes.iter().chain([&g.data])) {
+                c.set_volume(row.id, VolumeState::Deleting, None, None)?;
+            }
+            Ok(())
+        })?;
+        Ok(going)
+    }
+
+    fn remove(&self, row: &VolumeRow) -> Result<Outcome> {
+        self.cancel.check()?;
+        match self.remote.delete(&row.name, row.size.unwrap_or(0)) {
+            Ok(()) => Ok(Outcome::Removed),
+            Err(Error::Destination(error))
+                if matches!(error.kind(), ErrorKind::Locked | ErrorKind::Denied) =>
+            {
+                Ok(Outcome::Refused(error))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A volume that may not go stays what it was; its blocks are read from where they are besides.
+    fn keep_refused(&self, going: &Going, error: &larder_destination::Error) -> Result<()> {
+        self.durable(|c| {
+            for row in going.indexes.iter().chain([&going.data]) {
+                c.set_volume(row.id, row.state, None, None)?;
+            }
+            let blocks = c.blocks_of_volume(going.data.id)?;
+            c.read_elsewhere(going.data.id, blocks.iter(), |_, _| true)
+        })?;
+        self.reporter.info(
+            "VolumeNotRemoved",
+            format!(
+                "{} is not needed and could not be removed, so it stays: {error}",
+                going.data.name
+            ),
+        );
+        Ok(())
+    }
+
+    /// The stored indexes by the data volume that they describe.
+    pub(super) fn indexes_by_volume(&self) -> Result<HashMap<i64, Vec<VolumeRow>>> {
+        let rows: HashMap<i64, VolumeRow> = self
+            .catalog(|c| c.volumes())?
+            .into_iter()
+            .filter(|row| row.kind == VolumeKind::Index && is_stored(row))
+            .map(|row| (row.id, row))
+            .collect();
+        let mut found: HashMap<i64, Vec<VolumeRow>> = HashMap::new();
+        for (index, blocks) in self.catalog(|c| c.index_links())? {
+            if let Some(row) = rows.get(&index) {
+                found.entry(blocks).or_default().push(row.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes indexes that describe nothing that is there, unless data is missed that they may know of.
+    pub(super) fn remove_lone_indexes(&self, results: &mut CompactResults) -> Result<()> {
+        let losses = self.catalog(|c| c.losses())?;
+        let bad = self.bad_copies()?;
+        for loss in &losses {
+            if loss.kind == VolumeKind::Blocks && !self.missed_blocks(loss, &bad)?.is_empty() {
+                return Ok(());
+            }
+        }
+        let linked: HashSet<i64> = self
+            .catalog(|c| c.index_links())?
+            .into_iter()
+            .map(|link| link.0)
+            .collect();
+        let mut lone = self.catalog(|c| c.volumes())?;
+        lone.retain(|row| {
+            row.kind == VolumeKind::Index
+                && is_stored(row)
+                && !linked.contains(&row.id)
+                && self
+                    .view
+                    .find(&row.name)
+                    .is_some_and(|listed| !self.may_belong_to_others(row, listed.modified))
+        });
+        if lone.is_empty() {
+            return Ok(());
+        }
+        self.durable(|c| {
+            lone.iter()
+                .try_for_each(|row| c.set_volume(row.id, VolumeState::Deleting, None, None))
+        })?;
+        for row in &lone {
+            if let Outcome::Refused(_) = self.remove(row)? {
+                self.durable(|c| c.set_volume(row.id, row.state, None, None))?;
+                continue;
+            }
+            results.deleted_file_count += 1;
+            results.deleted_file_size += row.size.unwrap_or_default();
+            self.catalog(|c| c.batch(|c| forget_dropped(c, row)))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,188 @@
+//! What the versions use of each data volume.
+
+use std::collections::HashSet;
+
+use larder_catalog::{BlockRules, LossKind, UsedBlocks, VolumeRow, VolumeState};
+use larder_volume::{Hash, VolumeKind, VolumeName};
+
+use super::plan::{Held, State};
+use crate::Result;
+use crate::phases::Ready;
+use crate::words::{counted, verb};
+
+/// A data volume of the destination.
+#[derive(Debug)]
+pub(super) struct Volume {
+    pub(super) row: VolumeRow,
+    pub(super) name: VolumeName,
+    /// When it was stored, in seconds since 1970; far in the future when that is not known.
+    modified: i64,
+    pub(super) held: Held,
+}
+
+/// All data volumes, the oldest first, and what of them is used.
+pub(super) struct Survey {
+    pub(super) volumes: Vec<Volume>,
+    pub(super) used: UsedBlocks,
+    /// Versions use blocks of which no index says where they are.
+    pub(super) is_doubtful: bool,
+}
+
+/// How old volumes of other machines have to be that no version uses: before, one may be at work on the version.
+const GRACE_SECONDS: i64 = 24 * 3600;
+
+impl Ready<'_> {
+    /// Looks at all data volumes, or says why that gives no plan.
+    pub(super) fn survey_volumes(
+        &self,
+        filesets: &[i64],
+    ) -> Result<std::result::Result<Survey, String>> {
+        let Some(used) = self.all_used_blocks(filesets)? else {
+            return Ok(Err(
+                "blocklists cannot be read, so what versions use is not known".to_owned(),
+            ));
+        };
+        self.prefer_good_copies()?;
+        let usages = self.catalog(|c| c.volume_usage(&used))?;
+        let found: u64 = usages.iter().map(|usage| usage.used_blocks).sum();
+        let lost = self.lost_and_used(&used)?;
+        let is_doubtful = used.len() > found.saturating_add(lost);
+        let fixed = self.damaged_volumes(&used)?;
+        let mut volumes = Vec::with_capacity(usages.len());
+        let mut young = 0;
+        for usage in usages {
+            let Some(row) = self.catalog(|c| c.volume(usage.volume))? else {
+                continue;
+            };
+            let Some(listed) = self.view.find(&row.name) else {
+                continue;
+            };
+            let stored = listed.size.or(row.size).unwrap_or(0);
+            let state = match fixed.iter().find(|(id, _)| *id == row.id) {
+                Some((_, state)) => *state,
+                None => State::Sound,
+            };
+            // What lies in a cold tier can go, but not be read.
+            let is_fixed = listed.is_archived && usage.used_blocks > 0;
+            if usage.used_blocks == 0 && self.may_belong_to_others(&row, listed.modified) {
+                young += 1;
+                continue;
+            }
+            volumes.push(Volume {
+                name: listed.name.clone(),
+                modified: listed.modified.unwrap_or(i64::MAX),
+                held: Held {
+                    stored,
+                    blocks: usage.bytes,
+                    used: usage.used_bytes,
+                    state: match is_fixed {
+                        true => State::Fixed,
+                        false => state,
+                    },
+                },
+                row,
+            });
+        }
+        if young > 0 {
+            return Ok(Err(format!(
+                "{} of no version {} less than a day ago and not from here: another machine may be at work on one, which uses what was there before as well",
+                counted(young, "data file"),
+                verb(young, "was stored", "were stored"),
+            )));
+        }
+        // Blocks of one time stay together.
+        volumes.sort_by_key(|volume| (volume.modified, volume.row.id));
+        Ok(Ok(Survey {
+            volumes,
+            used,
+            is_doubtful,
+        }))
+    }
+
+    /// Whether another machine may have stored a volume just now, for a version that is not there yet.
+    pub(super) fn may_belong_to_others(&self, row: &VolumeRow, modified: Option<i64>) -> bool {
+        // Those of this machine were noted before they were sent.
+        let is_own = row.state != VolumeState::Verified;
+        let since = self.clock.seconds().saturating_sub(GRACE_SECONDS);
+        !is_own && modified.is_some_and(|modified| modified > since)
+    }
+
+    /// Every block that the versions use; `None` when that cannot be found out.
+    fn all_used_blocks(&self, filesets: &[i64]) -> Result<Option<UsedBlocks>> {
+        let format = self.format();
+        let rules = BlockRules {
+            blocksize: format.blocksize,
+            hash_len: format.block_hash.len(),
+            one_algorithm: format.is_one_algorithm(),
+        };
+        let mut tried: HashSet<Hash> = HashSet::new();
+        loop {
+            self.cancel.check()?;
+            let used = self.catalog(|c| c.used_blocks(filesets, rules))?;
+            if used.is_complete() {
+                return Ok(Some(used));
+            }
+            let lists: Vec<Hash> = used.unknown_lists().to_vec();
+            // Asked for once already, or nothing that a list could tell.
+            if !lists.iter().any(|list| tried.insert(*list)) {
+                return Ok(None);
+            }
+            self.load_blocklists(lists)?;
+        }
+    }
+
+    /// Lets blocks be read from good copies where one is known to be damaged.
+    fn prefer_good_copies(&self) -> Result<()> {
+        let bad = self.bad_copies()?;
+        for loss in self.catalog(|c| c.losses())? {
+            if loss.kind != VolumeKind::Blocks || !matches!(loss.what, LossKind::Damaged(_)) {
+                continue;
+            }
+            self.catalog(|c| {
+                let Some(row) = c.volume_named(&loss.name)? else {
+                    return Ok(0);
+                };
+                let blocks = c.lost_blocks(&loss.name)?;
+                c.read_elsewhere(row.id, blocks, |other, block| !bad.holds(other, block))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// How many used blocks are in no volume, as far as that is noted.
+    fn lost_and_used(&self, used: &UsedBlocks) -> Result<u64> {
+        let mut lost = HashSet::new();
+        for loss in self.catalog(|c| c.losses())? {
+            if loss.kind == VolumeKind::Blocks {
+                let blocks = self.catalog(|c| c.blocks_still_lost(&loss.name))?;
+                lost.extend(
+                    blocks
+                        .into_iter()
+                        .filter(|(h, size)| used.contains(h, *size)),
+                );
+            }
+        }
+        Ok(lost.len() as u64)
+    }
+
+    /// The volumes that were found damaged: those that are missed stay, what is good of the others moves.
+    fn damaged_volumes(&self, used: &UsedBlocks) -> Result<Vec<(i64, State)>> {
+        let bad = self.bad_copies()?;
+        let mut found = Vec::new();
+        for loss in self.catalog(|c| c.losses())? {
+            if loss.kind != VolumeKind::Blocks {
+                continue;
+            }
+            let Some(row) = self.catalog(|c| c.volume_named(&loss.name))? else {
+                continue;
+            };
+            let missed = self.missed_blocks(&loss, &bad)?;
+            let state = match missed.iter().any(|(hash, size)| used.contains(hash, *size)) {
+                true => State::Fixed,
+                false => State::Superseded,
+            };
+            found.push((row.id, state));
+        }
+        Ok(found)
+    }
+}
