@@ -26,9 +26,27 @@ impl Catalog {
     /// # Errors
     /// [`Error::Missing`] when the entries of this version are not stored.
     pub fn folder(&self, fileset: i64, folder: &[u8], separator: u8) -> Result<Vec<FolderItem>> {
+        let mut items = Vec::new();
+        self.each_in_folder(fileset, folder, separator, &mut |item| {
+            items.push(item);
+            Ok(())
+        })?;
+        Ok(items)
+    }
+
+    /// As [`Catalog::folder`] for folders of any size: hands one item after the other to `take`.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] when the entries of this version are not stored; those of `take`.
+    pub fn each_in_folder(
+        &self,
+        fileset: i64,
+        folder: &[u8],
+        separator: u8,
+        take: &mut dyn FnMut(FolderItem) -> Result<()>,
+    ) -> Result<()> {
         self.read(|conn| {
             let version = required(conn, fileset)?;
-            let mut items = Vec::new();
             let mut scan = Scan::start(conn, &version, folder)?;
             while let Some(row) = scan.next(conn, &version)? {
                 let Some(rest) = row.path.strip_prefix(folder) else {
@@ -47,9 +65,37 @@ impl Catalog {
                 if path.last() == Some(&separator) {
                     scan.jump(conn, behind(&path))?;
                 }
-                items.push(FolderItem { path, entry });
+                take(FolderItem { path, entry })?;
             }
-            Ok(items)
+            Ok(())
+        })
+    }
+
+    /// Hands the entries of a version that lie in no other entry of it to `take`, in ascending order of the path bytes:
+    /// its sources. The separator of a path that does not begin with `/` is that of Windows.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] when the entries of this version are not stored; those of `take`.
+    pub fn each_root(
+        &self,
+        fileset: i64,
+        take: &mut dyn FnMut(StoredEntry) -> Result<()>,
+    ) -> Result<()> {
+        self.read(|conn| {
+            let version = required(conn, fileset)?;
+            let mut scan = Scan::start(conn, &version, &[])?;
+            while let Some(row) = scan.next(conn, &version)? {
+                let stored = row.stored()?;
+                let separator = match stored.entry.path.first() {
+                    Some(b'/') => b'/',
+                    _ => b'\\',
+                };
+                if stored.entry.path.last() == Some(&separator) {
+                    scan.jump(conn, behind(&stored.entry.path))?;
+                }
+                take(stored)?;
+            }
+            Ok(())
         })
     }
 

@@ -130,6 +130,32 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         verb: Verb {
+            name: "list-folder-content",
+            arguments: "<storage-URL> [folder…]",
+            help: "Lists what lies directly in folders of a version.",
+        },
+        aliases: &["list-folder-contents"],
+        has_url: true,
+        changes_files: false,
+        about: "Folders are named as they were backed up; without one what was backed up is listed. The version is the newest \
+                unless --version or --time names another.",
+        options: &["version", "time", "passphrase", "json"],
+    },
+    Command {
+        verb: Verb {
+            name: "list-file-versions",
+            arguments: "<storage-URL> <path>…",
+            help: "Lists the versions that have a file or folder.",
+        },
+        aliases: &[],
+        has_url: true,
+        changes_files: false,
+        about: "Paths are named whole, as they were backed up. Behind each version stands added or modified where the content is \
+                another than in the next older one. All versions are looked at unless --version or --time names some.",
+        options: &["version", "time", "passphrase", "json"],
+    },
+    Command {
+        verb: Verb {
             name: "compare",
             arguments: "<storage-URL> [version [version]]",
             help: "Shows what differs between two versions.",
@@ -326,9 +352,6 @@ pub const NOT_YET: &[&str] = &[
     "controller-server",
     "create-report",
     "list-broken-files",
-    "list-file-versions",
-    "list-folder-content",
-    "list-folder-contents",
     "purge",
     "purge-broken-files",
     "read-lock-info",
@@ -433,9 +456,11 @@ fn overview(program: &str) -> String {
          Usage: {program} <command> <storage-URL> [arguments…] [--option=value]…\n\n",
         env!("CARGO_PKG_VERSION")
     );
+    let width = COMMANDS.iter().map(|command| command.verb.name.len());
+    let width = width.max().unwrap_or(0);
     for command in COMMANDS {
         text.push_str(&format!(
-            "  {:<14} {}\n",
+            "  {:<width$} {}\n",
             command.verb.name, command.verb.help
         ));
     }

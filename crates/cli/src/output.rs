@@ -2,11 +2,11 @@
 //! `larder_render`.
 
 use std::borrow::Cow;
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 use larder_engine::{
-    BackupReport, CompactReport, CompareReport, DeleteReport, ListReport, RepairReport,
-    RestoreReport, TestReport,
+    BackupReport, CompactReport, CompareReport, DeleteReport, FileVersionsReport, FolderReport,
+    ListReport, RepairReport, RestoreReport, TestReport,
 };
 use larder_options::engine as opt;
 use larder_render::{Detail, Line, Told};
@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::invocation::Invocation;
 use crate::terminal::{note, print, print_document, print_item, print_text, shown, written};
 
-pub use larder_render::{Count, listing_code};
+pub use larder_render::{Count, file_versions_code, listing_code};
 
 /// Prints a report as JSON (docs/guide/json.md).
 pub fn json<T: Serialize>(report: &T) {
@@ -106,18 +106,35 @@ pub fn versions(report: &ListReport, count: Count) {
 /// Files of one version, or of several: paths as they are, or made safe for a terminal. A reader that closes the pipe
 /// ends the listing.
 pub fn files(report: &ListReport) {
-    let out = std::io::stdout();
-    let safe = out.is_terminal();
-    let mut out = BufWriter::with_capacity(1 << 16, out.lock());
     let zone = jiff::tz::TimeZone::system();
-    let name: fn(&str) -> Cow<'_, str> = if safe {
-        shown
-    } else {
-        |path| Cow::Borrowed(path)
+    long(|name, out| larder_render::write_files(report, &zone, name, out));
+}
+
+/// What lies in folders.
+pub fn folder(report: &FolderReport) {
+    long(|name, out| larder_render::write_folder(report, name, out));
+}
+
+/// The versions of paths.
+pub fn file_versions(report: &FileVersionsReport) {
+    let zone = jiff::tz::TimeZone::system();
+    long(|name, out| larder_render::write_file_versions(report, &zone, name, out));
+}
+
+/// Writes a list that may be long, with paths as they are, or made safe for a terminal.
+fn long(write: impl FnOnce(Name, &mut BufWriter<StdoutLock<'_>>) -> io::Result<()>) {
+    let out = io::stdout();
+    let name: Name = match out.is_terminal() {
+        true => shown,
+        false => |path| Cow::Borrowed(path),
     };
-    let outcome = larder_render::write_files(report, &zone, name, &mut out);
+    let mut out = BufWriter::with_capacity(1 << 16, out.lock());
+    let outcome = write(name, &mut out);
     written(outcome.and_then(|()| out.flush()));
 }
+
+/// What a path becomes before it is written.
+type Name = fn(&str) -> Cow<'_, str>;
 
 /// JSON when it is asked for, else the lines and, with `--full-result`, the whole report before them. Complaints are
 /// printed in any case.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use larder_catalog::{Difference, FilesetRow};
+use larder_catalog::Difference;
 use larder_options::engine as opt;
 use larder_source::Selection;
 use larder_volume::{EntryKind, FileEntry};
@@ -97,26 +97,6 @@ impl Ready<'_> {
         report.change_details_actual_length = report.changes();
         report.common = self.common("Compare", false);
         Ok(report)
-    }
-
-    /// A version whose entries are in the catalog.
-    fn loaded(&self, version: &Version) -> Result<FilesetRow> {
-        let name = version.volume.name.as_str();
-        if self.fileset_with_entries(&version.volume)?.is_none() {
-            self.read_list(&version.volume, version.time, |_| Ok(()))?;
-        }
-        let found = self.catalog(|c| {
-            let row = c.volume_named(name)?;
-            let filesets = c.filesets()?;
-            Ok(row.and_then(|row| filesets.into_iter().find(|f| f.volume == row.id)))
-        })?;
-        found.ok_or_else(|| {
-            Error::data(
-                "DamagedList",
-                format!("{name} is no version that can be compared"),
-                "take another version: `larder list-filesets` shows them",
-            )
-        })
     }
 
     fn is_wanted(

@@ -5,6 +5,7 @@
 //! (`sync`); all remote calls go through one place (`transfer`); formats come from `larder_volume`.
 
 mod backup;
+mod browse;
 mod budget;
 mod compact;
 mod compare;
@@ -23,6 +24,7 @@ mod losses;
 mod missing;
 mod named;
 mod notes;
+mod pages;
 mod phases;
 mod quota;
 mod repair;
@@ -45,6 +47,7 @@ pub mod words;
 mod workers;
 
 pub use backup::BackupRequest;
+pub use browse::{FolderRequest, HistoryRequest};
 pub use compare::CompareRequest;
 pub use context::{Cancel, Event, Level, Message, Monitor, Phase, Progress, Silent, Transfer};
 pub use error::{Error, Fault, Result};
@@ -52,10 +55,12 @@ pub use error::{Error, Fault, Result};
 pub use found::FoundFiles;
 pub use larder_destination::{Clock, FixedClock, Random, SystemClock, SystemRandom};
 pub use listing::ListRequest;
+pub use pages::{Change, FoundEntries, FoundEntry, Page};
 pub use report::{
     BackendStatistics, BackupReport, ChangeDetail, Common, CompactReport, CompactResults,
-    CompareReport, DeleteReport, DeletedVersion, Finding, Harm, ListReport, ListedFile, Outcome,
-    RepairReport, RestoreReport, TestReport, Verification, VersionInfo,
+    CompareReport, DeleteReport, DeletedVersion, FileVersionsReport, Finding, FolderReport, Harm,
+    ListReport, ListedFile, Outcome, RepairReport, RestoreReport, TestReport, Verification,
+    VersionInfo,
 };
 pub use repository::{Repository, Setup, network_runtime};
 pub use restore::RestoreRequest;

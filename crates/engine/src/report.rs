@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::found::FoundFiles;
+use crate::pages::FoundEntries;
 use crate::run::iso_time;
 
 /// How an operation ended.
@@ -285,6 +286,30 @@ pub struct ListReport {
     pub files: FoundFiles,
 }
 
+/// Result of `list-folder-content`.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct FolderReport {
+    /// Common part.
+    #[serde(flatten)]
+    pub common: Common,
+    /// What lies in the folders.
+    pub entries: FoundEntries,
+}
+
+/// Result of `list-file-versions` and `search-files`.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct FileVersionsReport {
+    /// Common part.
+    #[serde(flatten)]
+    pub common: Common,
+    /// What was found, by path and then the newest version first.
+    pub file_versions: FoundEntries,
+    /// Numbers of the versions whose lists cannot be read.
+    pub unreadable_versions: Vec<u64>,
+}
+
 /// A path that differs between two versions. Lists of triples have these names in Duplicati's results.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ChangeDetail {
@@ -382,8 +407,21 @@ pub struct DeletedVersion {
     pub time: i64,
 }
 
-fn as_iso_time<S: serde::Serializer>(seconds: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn as_iso_time<S: serde::Serializer>(
+    seconds: &i64,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&iso_time((*seconds, 0)))
+}
+
+pub(crate) fn as_iso_time_if_known<S: serde::Serializer>(
+    seconds: &Option<i64>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match seconds {
+        Some(seconds) => as_iso_time(seconds, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// Result of `delete`.

@@ -4,12 +4,14 @@
 //! Everything here gives text and prints nothing. Texts come as [`Line`]s, since a front end treats paths unlike words: a
 //! terminal gets them made safe, a script as they are.
 
+mod browse;
 mod event;
 mod full;
 mod listing;
 mod reports;
 mod time;
 
+pub use browse::{file_versions_code, write_file_versions, write_folder};
 pub use event::{Work, message, phase, transfer};
 pub use full::full_result;
 pub use listing::{Count, listing_code, versions, write_files};

@@ -174,6 +174,24 @@ impl Model {
         if let [first, .., last] = ids.as_slice() {
             self.compare_pair(catalog, *last, *first);
         }
+        for (fileset, entries) in self.versions.iter().take(3) {
+            let lies_in = |path: &[u8], other: &[u8]| {
+                other.ends_with(b"/") && path.len() > other.len() && path.starts_with(other)
+            };
+            let roots = entries.iter().filter(|(path, _)| {
+                let mut others = entries.keys();
+                !others.any(|other| lies_in(path, other))
+            });
+            let expected: Vec<_> = roots.map(|(path, state)| stored(path, *state)).collect();
+            let mut found = Vec::new();
+            catalog
+                .each_root(*fileset, &mut |stored| {
+                    found.push(stored);
+                    Ok(())
+                })
+                .unwrap();
+            assert!(found == expected);
+        }
         let mut expected: BTreeMap<(&[u8], u8), Vec<usize>> = BTreeMap::new();
         for (place, entries) in self.versions.values().enumerate() {
             for (path, state) in entries {

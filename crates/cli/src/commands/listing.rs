@@ -1,8 +1,11 @@
-//! `list`, `find`, `list-filesets` and `compare`.
+//! `list`, `find`, `list-filesets`, `list-folder-content`, `list-file-versions` and `compare`.
 
 use std::io;
 
-use larder_engine::{CompareRequest, FoundFiles, ListReport, ListRequest, ListedFile, Run};
+use larder_engine::{
+    CompareRequest, FileVersionsReport, FolderRequest, FoundFiles, HistoryRequest, ListReport,
+    ListRequest, ListedFile, Page, Run,
+};
 use larder_options::engine as opt;
 use larder_options::value::{Direction, parse_time};
 
@@ -38,15 +41,60 @@ pub fn compare(call: &Invocation) -> Result<i32, Failure> {
     output::compare(&report, call)
 }
 
+/// Runs `list-folder-content`; gives the exit code.
+pub fn list_folder_content(call: &Invocation) -> Result<i32, Failure> {
+    call.need_url()?;
+    if call.values.get(opt::ALL_VERSIONS)? {
+        return Err(Failure::usage(
+            "list-folder-content lists folders of one version: leave --all-versions out",
+        ));
+    }
+    let request = FolderRequest {
+        folders: expanded(call)?,
+        page: Page::default(),
+    };
+    let session = Session::new(call, RunKind::Listing)?;
+    let report = session.reading(Access::Reads, |engine| engine.list_folder(&request))?;
+    if call.json() {
+        output::json(&report);
+    } else {
+        output::folder(&report);
+    }
+    Ok(0)
+}
+
+/// Runs `list-file-versions`; gives the exit code.
+pub fn list_file_versions(call: &Invocation) -> Result<i32, Failure> {
+    call.need_url()?;
+    let request = HistoryRequest {
+        paths: expanded(call)?,
+        page: Page::default(),
+    };
+    let session = Session::new(call, RunKind::Listing)?;
+    let report = session.reading(Access::Reads, |engine| engine.list_file_versions(&request))?;
+    Ok(file_versions(&report, call))
+}
+
+fn file_versions(report: &FileVersionsReport, call: &Invocation) -> i32 {
+    if call.json() {
+        output::json(report);
+    } else {
+        output::file_versions(report);
+    }
+    output::file_versions_code(report)
+}
+
+/// The arguments, with variables of the environment in them replaced.
+fn expanded(call: &Invocation) -> Result<Vec<String>, Failure> {
+    let texts = call.texts()?;
+    Ok(texts.iter().map(|text| expand_variables(text)).collect())
+}
+
 fn versions_or_files(call: &Invocation, all_versions: bool) -> Result<i32, Failure> {
     call.need_url()?;
     let values = &call.values;
     let mut request = ListRequest {
-        patterns: call
-            .texts()?
-            .iter()
-            .map(|text| expand_variables(text))
-            .collect(),
+        patterns: expanded(call)?,
         filters: call.filters.clone(),
         all_versions,
         version_argument: None,

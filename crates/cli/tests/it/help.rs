@@ -21,7 +21,7 @@ fn help_is_found_in_many_ways_and_ends_with_0() {
             .run(args)
             .code(0)
             .says("Usage: larder <command> <storage-URL>")
-            .says("  backup         Makes a new version");
+            .says("  backup              Makes a new version");
     }
     for args in [
         &["help", "backup"][..],

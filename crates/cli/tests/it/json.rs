@@ -27,6 +27,20 @@ fn the_documented_examples_have_the_real_shape() {
         "list-filesets",
         place.on("list-filesets", ["--json"]).code(0),
     );
+    let source = place.text("source");
+    run(
+        "list-folder-content",
+        place
+            .on("list-folder-content", [source.as_str(), "--json"])
+            .code(0),
+    );
+    let letter = place.text("source/letter.txt");
+    run(
+        "list-file-versions",
+        place
+            .on("list-file-versions", [letter.as_str(), "--json"])
+            .code(0),
+    );
     run("compare", place.on("compare", ["--json"]).code(0));
     run("restore", place.restore("out", &["--json"]).code(0));
     run("repair", place.on("repair", ["--json"]).code(0));

@@ -8,6 +8,7 @@
 mod answers;
 mod arguments;
 mod backup;
+mod browse;
 mod coming;
 mod compact;
 mod compare;

@@ -256,6 +256,11 @@ pub(crate) struct ReadList {
 }
 
 impl ReadList {
+    /// The number of the version in the catalog; `None` for a list under another name than its own.
+    pub(crate) fn fileset(&self) -> Option<i64> {
+        self.fileset
+    }
+
     /// False for a list under another name than its own.
     pub(crate) fn is_version(&self) -> bool {
         self.fileset.is_some()

@@ -1,5 +1,6 @@
 //! The engine from outside: real backups in memory and in temporary folders.
 
+mod browse;
 mod compaction;
 mod continue_set;
 mod cost;
