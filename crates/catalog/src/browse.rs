@@ -147,24 +147,80 @@ impl Catalog {
         take: &mut dyn FnMut(StoredEntry, &[usize]) -> Result<()>,
     ) -> Result<()> {
         self.read(|conn| {
-            let versions = filesets
-                .iter()
-                .map(|fileset| required(conn, *fileset))
-                .collect::<Result<Vec<_>>>()?;
-            let mut places = Vec::new();
+            let mut having = Having::new(conn, filesets)?;
             segments::each(conn, |segment| {
                 while let Some(row) = segment.next()? {
-                    places.clear();
-                    let slots = versions.iter().map(|version| version.slot).enumerate();
-                    let having = slots.filter(|(_, slot)| slots::contains(row.runs, *slot));
-                    places.extend(having.map(|(place, _)| place));
-                    if !places.is_empty() {
-                        take(row.stored()?, &places)?;
-                    }
+                    having.give(&row, take)?;
                 }
                 Ok(())
             })
         })
+    }
+
+    /// As [`Catalog::each_entry`] for the paths that begin with `prefix`; reads only the segments where they lie.
+    ///
+    /// # Errors
+    /// As [`Catalog::each_entry`].
+    pub fn each_entry_from(
+        &self,
+        filesets: &[i64],
+        prefix: &[u8],
+        take: &mut dyn FnMut(StoredEntry, &[usize]) -> Result<()>,
+    ) -> Result<()> {
+        self.read(|conn| {
+            let mut having = Having::new(conn, filesets)?;
+            let mut segment = Segment::default();
+            let mut next = Some(prefix.to_vec());
+            while let Some(from) = next {
+                if !segments::seek(conn, &from, &mut segment)? {
+                    return Ok(());
+                }
+                while let Some(row) = segment.next()? {
+                    if row.path.starts_with(prefix) {
+                        having.give(&row, take)?;
+                    } else if row.path > prefix {
+                        return Ok(());
+                    }
+                }
+                next = segment.upper.take();
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Tells which of some versions have a row.
+struct Having {
+    slots: Vec<u64>,
+    /// Of the row looked at last.
+    places: Vec<usize>,
+}
+
+impl Having {
+    fn new(conn: &Connection, filesets: &[i64]) -> Result<Having> {
+        let slots = filesets
+            .iter()
+            .map(|fileset| required(conn, *fileset).map(|version| version.slot));
+        Ok(Having {
+            slots: slots.collect::<Result<_>>()?,
+            places: Vec::new(),
+        })
+    }
+
+    /// Hands the row with the places of the versions that have it to `take`, unless none has it.
+    fn give(
+        &mut self,
+        row: &Row,
+        take: &mut dyn FnMut(StoredEntry, &[usize]) -> Result<()>,
+    ) -> Result<()> {
+        self.places.clear();
+        let slots = self.slots.iter().enumerate();
+        let having = slots.filter(|(_, slot)| slots::contains(row.runs, **slot));
+        self.places.extend(having.map(|(place, _)| place));
+        match self.places.is_empty() {
+            true => Ok(()),
+            false => take(row.stored()?, &self.places),
+        }
     }
 }
 

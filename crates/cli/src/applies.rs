@@ -25,6 +25,7 @@ fn commands(decl: &OptionDecl) -> Option<&'static [&'static str]> {
             "list-folder-content",
             "repair",
             "restore",
+            "search-files",
             "sign-in",
             "test",
             "test-filters",
@@ -37,6 +38,7 @@ fn commands(decl: &OptionDecl) -> Option<&'static [&'static str]> {
             "list-filesets",
             "list-folder-content",
             "restore",
+            "search-files",
             "test",
         ]),
         "time" | "all-versions" | "no-local-db" => Some(&[
@@ -46,6 +48,7 @@ fn commands(decl: &OptionDecl) -> Option<&'static [&'static str]> {
             "list-filesets",
             "list-folder-content",
             "restore",
+            "search-files",
             "test",
         ]),
         "overwrite" => Some(&["restore", "destination"]),

@@ -156,6 +156,28 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         verb: Verb {
+            name: "search-files",
+            arguments: "<storage-URL> [word|pattern|folder…]",
+            help: "Searches paths in all versions, in any letter case.",
+        },
+        aliases: &["search", "search-entries"],
+        has_url: true,
+        changes_files: false,
+        about: "A word is looked for anywhere in the names of files and folders, a piece of a path anywhere in the path; a pattern with \
+                wildcards, or an expression in brackets, must match the whole path. The whole path of a folder limits the search to what is \
+                in it, in its own letter case. --include and --exclude choose paths, too. Behind each version stands added or modified \
+                where the content is another than in the next older one.",
+        options: &[
+            "include",
+            "exclude",
+            "version",
+            "time",
+            "passphrase",
+            "json",
+        ],
+    },
+    Command {
+        verb: Verb {
             name: "compare",
             arguments: "<storage-URL> [version [version]]",
             help: "Shows what differs between two versions.",
@@ -356,9 +378,6 @@ pub const NOT_YET: &[&str] = &[
     "purge-broken-files",
     "read-lock-info",
     "readlockinfo",
-    "search",
-    "search-entries",
-    "search-files",
     "send-mail",
     "set-locks",
     "setlocks",

@@ -4,11 +4,13 @@
 
 mod folder;
 mod history;
+mod search;
 
 use larder_catalog::FilesetRow;
 
 pub use self::folder::FolderRequest;
 pub use self::history::HistoryRequest;
+pub use self::search::SearchRequest;
 use crate::context::Phase;
 use crate::error::Reach;
 use crate::pages::{Changes, Collected, Stamp};

@@ -47,7 +47,7 @@ pub mod words;
 mod workers;
 
 pub use backup::BackupRequest;
-pub use browse::{FolderRequest, HistoryRequest};
+pub use browse::{FolderRequest, HistoryRequest, SearchRequest};
 pub use compare::CompareRequest;
 pub use context::{Cancel, Event, Level, Message, Monitor, Phase, Progress, Silent, Transfer};
 pub use error::{Error, Fault, Result};

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use groups::{Places, System, group_names, group_patterns};
-pub use select::{Selection, rewrite_argument};
+pub use select::{Selection, rewrite_argument, search_argument};
 
 use expression::Expression;
 use glob::Glob;

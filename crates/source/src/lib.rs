@@ -25,7 +25,7 @@ pub use attributes::{Attributes, Identity};
 pub use facts::{Facts, FileKind};
 pub use filter::{
     Action, Evaluation, Filter, FilterError, Places, Selection, System, Verdict, group_names,
-    group_patterns, rewrite_argument,
+    group_patterns, rewrite_argument, search_argument,
 };
 pub use foreign::map_foreign;
 pub use open::{open_for_read, open_for_read_following};

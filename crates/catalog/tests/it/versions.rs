@@ -222,6 +222,24 @@ impl Model {
             expected.extend(state.map(|state| (*fileset, state)));
         }
         assert!(history == expected);
+        let ids: Vec<i64> = self.versions.keys().copied().collect();
+        let mut found = Vec::new();
+        catalog
+            .each_entry_from(&ids, path, &mut |stored, places| {
+                found.extend(places.iter().map(|place| (ids[*place], stored.clone())));
+                Ok(())
+            })
+            .unwrap();
+        let mut expected = Vec::new();
+        for (fileset, entries) in &self.versions {
+            let below = entries.iter().filter(|(inner, _)| inner.starts_with(path));
+            expected.extend(below.map(|(inner, state)| (*fileset, stored(inner, *state))));
+        }
+        let by_path =
+            |(fileset, stored): &(i64, StoredEntry)| (stored.entry.path.clone(), *fileset);
+        found.sort_by_key(by_path);
+        expected.sort_by_key(by_path);
+        assert!(found == expected);
         let folder = match path.ends_with(b"/") {
             true => path.to_vec(),
             false => [path, b"/"].concat(),

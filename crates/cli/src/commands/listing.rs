@@ -1,10 +1,11 @@
-//! `list`, `find`, `list-filesets`, `list-folder-content`, `list-file-versions` and `compare`.
+//! `list`, `find`, `list-filesets`, `list-folder-content`, `list-file-versions`, `search-files` and
+//! `compare`.
 
 use std::io;
 
 use larder_engine::{
     CompareRequest, FileVersionsReport, FolderRequest, FoundFiles, HistoryRequest, ListReport,
-    ListRequest, ListedFile, Page, Run,
+    ListRequest, ListedFile, Page, Run, SearchRequest,
 };
 use larder_options::engine as opt;
 use larder_options::value::{Direction, parse_time};
@@ -72,6 +73,24 @@ pub fn list_file_versions(call: &Invocation) -> Result<i32, Failure> {
     };
     let session = Session::new(call, RunKind::Listing)?;
     let report = session.reading(Access::Reads, |engine| engine.list_file_versions(&request))?;
+    Ok(file_versions(&report, call))
+}
+
+/// Runs `search-files`; gives the exit code.
+pub fn search_files(call: &Invocation) -> Result<i32, Failure> {
+    call.need_url()?;
+    let request = SearchRequest {
+        arguments: expanded(call)?,
+        filters: call.filters.clone(),
+        page: Page::default(),
+    };
+    if request.arguments.is_empty() && request.filters.is_empty() {
+        return Err(Failure::usage(
+            "search-files needs a word, a pattern, a folder or a filter to look for",
+        ));
+    }
+    let session = Session::new(call, RunKind::Listing)?;
+    let report = session.reading(Access::Reads, |engine| engine.search_files(&request))?;
     Ok(file_versions(&report, call))
 }
 

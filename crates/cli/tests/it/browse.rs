@@ -212,3 +212,70 @@ fn a_version_whose_list_is_damaged_is_told_and_the_others_are_shown() {
         .on("list-folder-content", [source.as_str(), "--version=1"])
         .code(100);
 }
+
+#[test]
+fn a_search_finds_words_in_names_in_all_versions() {
+    let place = three_versions();
+    place.write("source/folder/Changes.TXT", b"x");
+    place.backup(&[]).code(0);
+    let source = place.text("source");
+    let told = |text: &str| match text {
+        "" => "No files matched expression\n".to_owned(),
+        text => format!("File versions:\n{}", text.replace('@', &source)),
+    };
+    let changes = "@/changes:\n  [0] T: (5 bytes)\n  [1] T: (5 bytes)\n  [2] T: (5 bytes) modified\n  [3] T: (5 bytes) added\n";
+    let other = "@/folder/Changes.TXT:\n  [0] T: (1 bytes) added\n";
+    let goes = "@/goes:\n  [3] T: (3 bytes) added\n";
+    let inside =
+        "@/turns/inside:\n  [0] T: (1 bytes)\n  [1] T: (1 bytes)\n  [2] T: (1 bytes) added\n";
+    let folder = format!("{source}/folder");
+    let other_case = folder.replace("/folder", "/FOLDER");
+    let rows: [(&[&str], String); 11] = [
+        (&["hang"], told(&format!("{changes}{other}"))),
+        (&["CHANGES"], told(&format!("{changes}{other}"))),
+        (&["goes"], told(goes)),
+        (&["*.txt"], told(other)),
+        (&["[.*/go.s]"], told(goes)),
+        (&["turns/in"], told(inside)),
+        (&["hang", &folder], told(other)),
+        (&["hang", &other_case], told("")),
+        (&[&folder, "--include=*changes*"], told(other)),
+        (&["--include=*/GOES"], told(goes)),
+        (&["nothing of this name"], told("")),
+    ];
+    for look in 0..2 {
+        for (arguments, expected) in &rows {
+            let ran = place.on("search-files", *arguments).code(0);
+            assert_eq!(&without_times(&ran.out), expected, "{arguments:?}");
+        }
+        if look == 0 {
+            place.lose_state();
+        }
+    }
+    for verb in ["search", "search-entries"] {
+        let ran = place.on(verb, ["goes", "--version=3"]).code(0);
+        assert_eq!(without_times(&ran.out), told(goes));
+    }
+    let ran = place.on("search-files", ["goes", "--version=0"]).code(0);
+    assert_eq!(ran.out, told(""));
+    // A file named whole, and a folder with what is in it.
+    let ran = place.on("search-files", [format!("{source}/goes")]).code(0);
+    assert_eq!(without_times(&ran.out), told(goes));
+    let ran = place
+        .on("search-files", [folder.as_str(), "--version=3"])
+        .code(0);
+    assert_eq!(
+        without_times(&ran.out),
+        told(
+            "@/folder/:\n  [3] T: (directory) added\n@/folder/deep/:\n  [3] T: (directory) added\n@/folder/deep/in:\n  [3] T: (2 bytes) added\n"
+        )
+    );
+    place
+        .on("search-files", [""; 0])
+        .code(200)
+        .complains("needs a word, a pattern, a folder or a filter");
+    place
+        .on("search-files", ["[(]"])
+        .code(100)
+        .fails_with("InvalidFilter");
+}

@@ -41,6 +41,10 @@ fn the_documented_examples_have_the_real_shape() {
             .on("list-file-versions", [letter.as_str(), "--json"])
             .code(0),
     );
+    run(
+        "search-files",
+        place.on("search-files", ["letter", "--json"]).code(0),
+    );
     run("compare", place.on("compare", ["--json"]).code(0));
     run("restore", place.restore("out", &["--json"]).code(0));
     run("repair", place.on("repair", ["--json"]).code(0));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use larder_destination::Operation;
-use larder_engine::{Change, FolderRequest, FoundEntry, HistoryRequest};
+use larder_engine::{Change, FolderRequest, FoundEntry, HistoryRequest, SearchRequest};
 use larder_testkit::tree::{Kind, Manifest};
 use larder_volume::VolumeKind::List;
 
@@ -103,6 +103,18 @@ fn every_path_of_a_set_has_its_size_under_the_right_versions() {
             shown[version].insert(path, entry.size);
         }
         assert_eq!(shown, sizes, "{}", set.name);
+        // A search for everything finds the same, and the root itself.
+        let root = String::from_utf8(set.root.clone()).expect("UTF-8");
+        let everything = SearchRequest {
+            arguments: vec!["/".to_owned()],
+            ..SearchRequest::default()
+        };
+        let report = user
+            .run(&[], |run| run.search_files(&everything))
+            .expect("found");
+        let mut all = report.file_versions.to_vec().expect("read");
+        all.retain(|entry| entry.path != root);
+        assert!(all == found, "{}", set.name);
     }
 }
 

@@ -144,6 +144,21 @@ pub fn rewrite_argument(argument: &str, separator: char) -> String {
     format!("*{separator}{argument}")
 }
 
+/// Rewrites an argument of a search into a filter: a bare word is looked for anywhere in the name of an entry, a piece of a
+/// path anywhere in the path. Everything else is a filter already.
+pub fn search_argument(argument: &str, separator: char) -> String {
+    if argument.is_empty() || argument.starts_with(['@', '[', '{']) || argument.contains(['*', '?'])
+    {
+        return argument.to_owned();
+    }
+    if argument.contains(separator) {
+        return format!("*{argument}*");
+    }
+    let separator = regex::escape(&separator.to_string());
+    let word = regex::escape(argument);
+    format!("[(?:.*{separator})?[^{separator}]*{word}[^{separator}]*{separator}?]")
+}
+
 /// A path without wildcards may be that of a folder, written without its separator: then what is in it is meant.
 fn as_folder(argument: &str, separator: char) -> Option<String> {
     let is_plain_path = argument.contains(separator)
@@ -156,6 +171,35 @@ fn as_folder(argument: &str, separator: char) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_a_search_are_looked_for_in_names() {
+        let rows: [(&str, char, &str, bool); 14] = [
+            ("one", '/', "/R/One.txt", true),
+            ("one", '/', "/R/stone", true),
+            ("one", '/', "/R/stones/", true),
+            ("one", '/', "/R/stones/x", false),
+            ("one", '/', "/R/on/e", false),
+            ("a.b", '/', "/R/a.b", true),
+            ("a.b", '/', "/R/axb", false),
+            ("s/x", '/', "/R/stones/xyz", true),
+            ("*.TXT", '/', "/R/one.txt", true),
+            ("@/R/a?b", '/', "/R/a?b", true),
+            ("@/R/a?b", '/', "/R/axb", false),
+            ("one", '\\', r"C:\R\Stone.txt", true),
+            ("one", '\\', r"C:\stones\R", false),
+            ("b-#&~", '/', "/R/b-#&~c", true),
+        ];
+        for (argument, separator, path, expected) in rows {
+            let pattern = search_argument(argument, separator);
+            let selection = Selection::parse(&[&pattern], &[], false, separator).expect("a filter");
+            assert_eq!(
+                selection.selects(path.as_bytes()),
+                expected,
+                "{argument} {path}"
+            );
+        }
+    }
 
     #[test]
     fn arguments_are_rewritten() {
