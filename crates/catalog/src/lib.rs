@@ -48,6 +48,7 @@ mod slots;
 mod sort;
 mod sums;
 mod usage;
+mod vacuum;
 mod volumes;
 mod wire;
 
@@ -68,4 +69,5 @@ pub use occupant::{Occupant, is_catalog};
 pub use open::Opened;
 pub use sort::Sorter;
 pub use usage::{BlockRules, UsedBlocks, VolumeUsage};
+pub use vacuum::Shrunk;
 pub use volumes::{VolumeRow, VolumeState};

@@ -24,6 +24,7 @@
 //! `crc` is the row checksum everywhere else; packed blobs begin with theirs. All tables are `STRICT`, which lets SQLite's
 //! own check find values of the wrong type.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
@@ -147,28 +148,25 @@ pub(crate) fn create(path: &Path, building: &Path) -> Result<()> {
     crate::sums::sync_folder(path)
 }
 
-/// Compares the stored definitions with [`TABLES`].
+/// Compares the stored definitions with [`TABLES`], in whatever order: [`Catalog::vacuum`](crate::Catalog::vacuum) changes it.
 pub(crate) fn compare(conn: &Connection) -> Result<()> {
     let mut statement =
-        conn.prepare("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid")?;
+        conn.prepare("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")?;
     let mut rows = statement.query([])?;
-    let mut expected = TABLES.iter();
+    let mut missing: BTreeMap<&str, &str> = TABLES.iter().copied().collect();
     while let Some(row) = rows.next()? {
         let (name, sql) = (row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
         // Made by SQLite itself for AUTOINCREMENT.
         if name == "sqlite_sequence" {
             continue;
         }
-        if expected
-            .next()
-            .is_none_or(|expected| *expected != (name, sql))
-        {
+        if missing.remove(name) != Some(sql) {
             return Err(Error::damaged(format!(
                 "the definition of {name:?} is not ours"
             )));
         }
     }
-    match expected.next() {
+    match missing.first_key_value() {
         Some((name, _)) => Err(Error::damaged(format!("the table {name} is missing"))),
         None => Ok(()),
     }

@@ -29,6 +29,7 @@ fn commands(decl: &OptionDecl) -> Option<&'static [&'static str]> {
             "sign-in",
             "test",
             "test-filters",
+            "vacuum",
         ]),
         "version" => Some(&[
             "delete",

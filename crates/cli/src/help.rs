@@ -273,6 +273,20 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         verb: Verb {
+            name: "vacuum",
+            arguments: "<storage-URL>",
+            help: "Makes the local catalog as small as its content.",
+        },
+        aliases: &[],
+        has_url: true,
+        changes_files: true,
+        about: "Seldom needed: the room that deleted versions leave is used again. The catalog is written anew, for which there must be \
+                room for two more of its size, one in the folder for temporary files. The destination is not asked, and nothing comes \
+                into being where there is no catalog. backup does the same with --auto-vacuum.",
+        options: &["dry-run", "auto-vacuum", "auto-vacuum-interval", "json"],
+    },
+    Command {
+        verb: Verb {
             name: "test-filters",
             arguments: "<source>…",
             help: "Shows what the filters let through.",
@@ -384,7 +398,6 @@ pub const NOT_YET: &[&str] = &[
     "sync",
     "system-info",
     "systeminfo",
-    "vacuum",
 ];
 
 /// The command of a name.

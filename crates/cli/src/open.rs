@@ -56,6 +56,14 @@ pub struct Opened {
     state: Option<TemporaryState>,
 }
 
+/// An open backup of which only the catalog is worked on.
+pub struct OnCatalog {
+    /// The run.
+    pub opened: Opened,
+    /// The lasting catalog, when there is one.
+    pub lasting: Option<PathBuf>,
+}
+
 /// A destination with its wrappers.
 struct Reached {
     destination: Arc<dyn Destination>,
@@ -163,6 +171,43 @@ impl<'a> Session<'a> {
             opened.run.warn(problem.id, problem.message);
         }
         Ok(opened)
+    }
+
+    /// Opens a run on the lasting catalog without asking the destination, for what concerns that catalog alone. For a dry run
+    /// it is a copy; when there is none, an empty one that goes away with the run, and none comes into being.
+    pub fn open_lasting(&self) -> Result<OnCatalog, Failure> {
+        let values = &self.call.values;
+        let Reached {
+            destination, place, ..
+        } = self.destination(Access::Reads)?;
+        let waiting = Waiting::new(&self.cancel, &|_| {});
+        let lasting = state::catalog_path(values, &place, Lookup::FindOnly, &waiting)?;
+        let lasting = lasting.filter(|path| path.is_file());
+        let temporary = match &lasting {
+            None => Some(TemporaryState::new(values)?),
+            Some(path) if values.get(opt::DRY_RUN)? => Some(TemporaryState::copy_of(path, values)?),
+            Some(path) if state::is_of_another_user(values)? => {
+                return Err(Failure::known(
+                    "CatalogOfAnotherUser",
+                    format!(
+                        "the local catalog {} is not that of root, and what root writes there would be closed to its owner",
+                        path.display()
+                    ),
+                    "run the command as that user",
+                ));
+            }
+            Some(_) => None,
+        };
+        let path = match (&temporary, &lasting) {
+            (Some(temporary), _) => temporary.catalog(),
+            (None, lasting) => lasting.clone().unwrap_or_default(),
+        };
+        let state = State { path, temporary };
+        let catalog = state.path.clone();
+        let opened = self
+            .begin(&destination, state, Access::Reads, None)
+            .map_err(|error| failed_at(&error, &catalog))?;
+        Ok(OnCatalog { opened, lasting })
     }
 
     /// Runs a reading operation; when it turns out that a passphrase is needed, asks for it and tries again.

@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 use larder_engine::{
     BackupReport, CompactReport, CompareReport, DeleteReport, FileVersionsReport, FolderReport,
-    ListReport, RepairReport, RestoreReport, TestReport,
+    ListReport, RepairReport, RestoreReport, TestReport, VacuumReport,
 };
 use larder_options::engine as opt;
 use larder_render::{Detail, Line, Told};
@@ -83,6 +83,12 @@ pub fn delete(report: &DeleteReport, call: &Invocation) -> Result<i32, Failure> 
 pub fn compact(report: &CompactReport, call: &Invocation) -> Result<i32, Failure> {
     call.log_result(&larder_render::compact_log(report));
     show(report, &larder_render::compact(report), call)
+}
+
+/// How much smaller the local catalog became.
+pub fn vacuum(report: &VacuumReport, call: &Invocation) -> Result<i32, Failure> {
+    call.log_result(&larder_render::vacuum_log(report));
+    show(report, &larder_render::vacuum(report), call)
 }
 
 /// What `repair` did.

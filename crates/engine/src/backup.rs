@@ -171,6 +171,7 @@ impl Ready<'_> {
         let test = self.after_backup(&stored, write);
         let deleted = self.delete_after_backup(version);
         let compact_results = self.compact_after_backup(&deleted, &stored);
+        self.vacuum_if_due();
         let mut report = self.backup_report(&counters, version, test, false);
         report.deleted_sets = deleted;
         report.compact_results = compact_results;

@@ -39,6 +39,7 @@ mod sync;
 mod temporary;
 mod transfer;
 mod unpacking;
+mod vacuum;
 mod verification_file;
 mod verify;
 mod versions;
@@ -59,8 +60,8 @@ pub use pages::{Change, FoundEntries, FoundEntry, Page};
 pub use report::{
     BackendStatistics, BackupReport, ChangeDetail, Common, CompactReport, CompactResults,
     CompareReport, DeleteReport, DeletedVersion, FileVersionsReport, Finding, FolderReport, Harm,
-    ListReport, ListedFile, Outcome, RepairReport, RestoreReport, TestReport, Verification,
-    VersionInfo,
+    ListReport, ListedFile, Outcome, RepairReport, RestoreReport, TestReport, VacuumReport,
+    Verification, VersionInfo,
 };
 pub use repository::{Repository, Setup, network_runtime};
 pub use restore::RestoreRequest;

@@ -487,6 +487,23 @@ pub struct CompactReport {
     pub results: CompactResults,
 }
 
+/// Result of `vacuum`; sizes in bytes.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct VacuumReport {
+    /// Common part.
+    #[serde(flatten)]
+    pub common: Common,
+    /// The local catalog; null when there is none.
+    pub database_path: Option<String>,
+    /// Its size before.
+    pub size_before: u64,
+    /// Its size afterwards.
+    pub size_after: u64,
+    /// True when a copy was made smaller, to see what it would become.
+    pub dryrun: bool,
+}
+
 /// Result of `repair`.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]

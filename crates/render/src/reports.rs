@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use larder_engine::words::{counted, noun, verb};
 use larder_engine::{
     BackupReport, CompactReport, CompactResults, CompareReport, DeleteReport, Harm, Outcome,
-    RepairReport, RestoreReport, TestReport,
+    RepairReport, RestoreReport, TestReport, VacuumReport,
 };
 use larder_options::value::format_size;
 
@@ -480,6 +480,38 @@ pub fn delete_log(report: &DeleteReport) -> String {
     format!(
         "{}{would} deleted",
         counted(report.deleted_sets.len() as u64, "version")
+    )
+}
+
+/// How much smaller the local catalog became.
+#[must_use]
+pub fn vacuum(report: &VacuumReport) -> Told {
+    let mut told = Told::default();
+    let (before, after) = (report.size_before, report.size_after);
+    let Some(path) = &report.database_path else {
+        told.say("There is no local catalog of this backup here, so none is made smaller");
+        return told;
+    };
+    let would = match report.dryrun {
+        true => "would have",
+        false => "has now",
+    };
+    told.say(format!(
+        "The local catalog had {} and {would} {}: {path}",
+        format_size(before),
+        format_size(after)
+    ));
+    told
+}
+
+/// A vacuum in one line, for logs.
+#[must_use]
+pub fn vacuum_log(report: &VacuumReport) -> String {
+    let (before, after) = (report.size_before, report.size_after);
+    format!(
+        "{} before, {} after",
+        format_size(before),
+        format_size(after)
     )
 }
 

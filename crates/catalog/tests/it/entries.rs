@@ -1,9 +1,9 @@
 //! The entries of versions, and loading in bulk.
 
-use larder_catalog::{Catalog, Counts, EntryTotals, Error, Seen, StoredEntry, VolumeState};
+use larder_catalog::{Catalog, Counts, EntryTotals, Error, Opened, Seen, StoredEntry, VolumeState};
 use larder_volume::VolumeKind;
 
-use crate::support::{Numbers, blocks, dump, entries, entry, fill, hash, side};
+use crate::support::{Numbers, blocks, copy, dump, entries, entry, fill, hash, side};
 
 fn open() -> (tempfile::TempDir, Catalog) {
     let folder = tempfile::tempdir().unwrap();
@@ -192,6 +192,49 @@ fn entries_are_those_of_the_list_with_their_hash() {
     store(&catalog, second, &entries(10));
     assert!(has(first, None) && has(first, Some(1)) && !has(first, Some(2)));
     assert!(has(second, None) && has(second, Some(2)));
+}
+
+#[test]
+fn a_vacuum_gives_unused_room_back_and_keeps_everything() {
+    let (folder, catalog) = open();
+    let path = folder.path().join("catalog.db");
+    fill(&catalog, 3000, 500);
+    let mut all = entries(20_000);
+    let old = fileset(&catalog, 1);
+    store(&catalog, old, &all);
+    all.truncate(100);
+    let new = fileset(&catalog, 2);
+    store(&catalog, new, &all);
+    catalog.remove_fileset(old).unwrap();
+    let before = dump(&catalog).unwrap();
+    let shrunk = catalog.vacuum().unwrap();
+    let len = || std::fs::metadata(&path).unwrap().len();
+    assert_eq!(shrunk.after, len());
+    assert!(
+        shrunk.before > 3_000_000 && shrunk.after < shrunk.before / 3,
+        "{shrunk:?}"
+    );
+    assert_eq!(dump(&catalog).unwrap(), before);
+    // A second one finds nothing to do.
+    let again = catalog.vacuum().unwrap();
+    assert_eq!((again.before, again.after), (shrunk.after, shrunk.after));
+    catalog.close().unwrap();
+    assert_eq!(len(), shrunk.after);
+    let (catalog, opened) = Catalog::open(&path).unwrap();
+    assert_eq!(opened, Opened::Existing);
+    assert_eq!(dump(&catalog).unwrap(), before);
+    // It goes on being used, also after a crash.
+    store(&catalog, fileset(&catalog, 3), &entries(300));
+    let copied = folder.path().join("copied.db");
+    copy(&path, &copied);
+    let (crashed, opened) = Catalog::open(&copied).unwrap();
+    assert_eq!(opened, Opened::Existing);
+    assert_eq!(dump(&crashed).unwrap(), dump(&catalog).unwrap());
+    // Not while entries are being taken in.
+    let writer = catalog.begin_entries().unwrap();
+    assert!(matches!(catalog.vacuum(), Err(Error::Misuse(_))));
+    drop(writer);
+    catalog.vacuum().unwrap();
 }
 
 #[test]

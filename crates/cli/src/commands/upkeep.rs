@@ -1,4 +1,4 @@
-//! `test`, `repair`, `delete` and `compact`.
+//! `test`, `repair`, `delete`, `compact` and `vacuum`.
 
 use larder_engine::{Run, Samples};
 use larder_options::engine as opt;
@@ -6,7 +6,7 @@ use larder_options::engine as opt;
 use crate::console::RunKind;
 use crate::failure::Failure;
 use crate::invocation::Invocation;
-use crate::open::{Access, Session};
+use crate::open::{Access, OnCatalog, Session};
 use crate::output;
 
 /// Runs `test`; gives the exit code.
@@ -37,6 +37,21 @@ pub fn repair(call: &Invocation) -> Result<i32, Failure> {
     let session = Session::new(call, RunKind::Other)?;
     let report = session.reading(Access::Writes, Run::repair)?;
     output::repair(&report, call)
+}
+
+/// Runs `vacuum`; gives the exit code.
+pub fn vacuum(call: &Invocation) -> Result<i32, Failure> {
+    call.need_url()?;
+    call.at_most(0)?;
+    let session = Session::new(call, RunKind::Other)?;
+    let OnCatalog { opened, lasting } = session.open_lasting()?;
+    let result = opened.run.vacuum();
+    let mut report = session.finish(opened, result)?;
+    report.database_path = lasting.map(|path| path.display().to_string());
+    if report.database_path.is_none() {
+        (report.size_before, report.size_after) = (0, 0);
+    }
+    output::vacuum(&report, call)
 }
 
 /// Runs `delete`; gives the exit code.

@@ -54,6 +54,7 @@ fn the_documented_examples_have_the_real_shape() {
             .on("delete", ["--version=1", "--dry-run", "--json"])
             .code(0),
     );
+    run("vacuum", place.on("vacuum", ["--json"]).code(0));
     run(
         "compact",
         place.on("compact", ["--dry-run", "--json"]).code(0),

@@ -33,4 +33,5 @@ mod signals;
 mod support;
 mod trouble;
 mod usage;
+mod vacuum;
 mod verify;

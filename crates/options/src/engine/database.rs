@@ -16,14 +16,13 @@ table! { Group::Database;
         "Reads everything from the destination for list and restore.",
         long: "Slow, and needs the passphrase.";
     AUTO_VACUUM: bool = "auto-vacuum", Kind::Bool,
-        "Makes the local database small again after a run.",
+        "Makes the local database small again after a backup.",
         advanced: true,
-        status: Status::NotNeeded { why: "the local database uses its free space again" };
+        long: "It is written anew, which takes some seconds. Seldom needed: its free space is used again.";
     AUTO_VACUUM_INTERVAL: i64 = "auto-vacuum-interval", Kind::Timespan,
         "Sets how much time must pass before the database is made small again.",
         default: Some("0m"),
-        advanced: true,
-        status: Status::PartOf { options: &["auto-vacuum"] };
+        advanced: true;
     LOG_RETENTION: i64 = "log-retention", Kind::Timespan,
         "Sets how long log entries stay in the local database.",
         default: Some("30D"),
