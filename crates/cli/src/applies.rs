@@ -14,6 +14,7 @@ fn commands(decl: &OptionDecl) -> Option<&'static [&'static str]> {
     match decl.name {
         "full-result" => None,
         "json" => Some(&[
+            "affected",
             "backup",
             "compact",
             "compare",
@@ -42,7 +43,18 @@ fn commands(decl: &OptionDecl) -> Option<&'static [&'static str]> {
             "search-files",
             "test",
         ]),
-        "time" | "all-versions" | "no-local-db" => Some(&[
+        "time" | "all-versions" => Some(&[
+            "find",
+            "list",
+            "list-file-versions",
+            "list-filesets",
+            "list-folder-content",
+            "restore",
+            "search-files",
+            "test",
+        ]),
+        "no-local-db" => Some(&[
+            "affected",
             "find",
             "list",
             "list-file-versions",

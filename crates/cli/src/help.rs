@@ -192,6 +192,20 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         verb: Verb {
+            name: "affected",
+            arguments: "<storage-URL> <remote-file>…",
+            help: "Shows which versions and files use a remote file.",
+        },
+        aliases: &[],
+        has_url: true,
+        changes_files: false,
+        about: "Remote files are named as the destination has them. Of a data file it is told how many of the files could not be \
+                restored without it, since no other data file has the same blocks. Several are looked at as if all of them were gone. \
+                Eleven paths are named, with --full-result all.",
+        options: &["full-result", "passphrase", "no-local-db", "json"],
+    },
+    Command {
+        verb: Verb {
             name: "test",
             arguments: "<storage-URL> [samples|all]",
             help: "Verifies stored volumes.",
@@ -383,7 +397,6 @@ pub const COMMANDS: &[Command] = &[
 
 /// Commands of Duplicati that this version does not have (commands spec 1.3).
 pub const NOT_YET: &[&str] = &[
-    "affected",
     "changelog",
     "controller-server",
     "create-report",

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 use larder_engine::{
-    BackupReport, CompactReport, CompareReport, DeleteReport, FileVersionsReport, FolderReport,
-    ListReport, RepairReport, RestoreReport, TestReport, VacuumReport,
+    AffectedReport, BackupReport, CompactReport, CompareReport, DeleteReport, FileVersionsReport,
+    FolderReport, ListReport, RepairReport, RestoreReport, TestReport, VacuumReport,
 };
 use larder_options::engine as opt;
 use larder_render::{Detail, Line, Told};
@@ -119,6 +119,19 @@ pub fn files(report: &ListReport) {
 /// What lies in folders.
 pub fn folder(report: &FolderReport) {
     long(|name, out| larder_render::write_folder(report, name, out));
+}
+
+/// What uses remote files.
+pub fn affected(report: &AffectedReport, call: &Invocation) -> Result<i32, Failure> {
+    call.log_result(&larder_render::affected_log(report));
+    let zone = jiff::tz::TimeZone::system();
+    let told = larder_render::affected(report, detail(call)?, &zone);
+    if call.json() {
+        json(report);
+    } else {
+        told.lines.iter().for_each(print_line);
+    }
+    Ok(told.code)
 }
 
 /// The versions of paths.

@@ -2,6 +2,7 @@
 //!
 //! The catalog answers. A list is read only where the catalog lacks its entries, and then the catalog has them.
 
+mod affected;
 mod folder;
 mod history;
 mod search;

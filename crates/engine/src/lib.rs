@@ -58,10 +58,10 @@ pub use larder_destination::{Clock, FixedClock, Random, SystemClock, SystemRando
 pub use listing::ListRequest;
 pub use pages::{Change, FoundEntries, FoundEntry, Page};
 pub use report::{
-    BackendStatistics, BackupReport, ChangeDetail, Common, CompactReport, CompactResults,
-    CompareReport, DeleteReport, DeletedVersion, FileVersionsReport, Finding, FolderReport, Harm,
-    ListReport, ListedFile, Outcome, RepairReport, RestoreReport, TestReport, VacuumReport,
-    Verification, VersionInfo,
+    AffectedFile, AffectedReport, AffectedVersion, AffectedVolume, BackendStatistics, BackupReport,
+    ChangeDetail, Common, CompactReport, CompactResults, CompareReport, DeleteReport,
+    DeletedVersion, FileVersionsReport, Finding, FolderReport, Harm, ListReport, ListedFile,
+    Outcome, RepairReport, RestoreReport, TestReport, VacuumReport, Verification, VersionInfo,
 };
 pub use repository::{Repository, Setup, network_runtime};
 pub use restore::RestoreRequest;

@@ -310,6 +310,76 @@ pub struct FileVersionsReport {
     pub unreadable_versions: Vec<u64>,
 }
 
+/// A version that uses remote files that were asked about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AffectedVersion {
+    /// Its number, 0 for the newest.
+    pub version: u64,
+    /// Its time in seconds since 1970 UTC; ISO 8601 in JSON.
+    #[serde(serialize_with = "as_iso_time")]
+    pub time: i64,
+    /// Entries of it that use them.
+    pub file_count: u64,
+    /// Entries of it that would be lost without them.
+    pub lost_count: u64,
+}
+
+/// A path that uses remote files that were asked about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AffectedFile {
+    /// Stored path; bytes that are not UTF-8 are shown as U+FFFD.
+    pub path: String,
+    /// In some version it would be lost without them.
+    pub would_be_lost: bool,
+}
+
+/// A remote file that was asked about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AffectedVolume {
+    /// Its name.
+    pub name: String,
+    /// `Blocks`, `Index` or `List`.
+    pub kind: &'static str,
+    /// Its bytes, where they are known.
+    pub size: Option<u64>,
+    /// It is not at the destination any more.
+    pub is_gone: bool,
+    /// Data files: the blocks in it.
+    pub blocks: u64,
+    /// Data files: those of which a volume that was not asked about has a good copy.
+    pub blocks_elsewhere: u64,
+    /// Index files: the data files that it describes.
+    pub describes: Vec<String>,
+    /// Lists: the number of the version; null when it is none any more.
+    pub version: Option<u64>,
+}
+
+/// Result of `affected`.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AffectedReport {
+    /// Common part.
+    #[serde(flatten)]
+    pub common: Common,
+    /// The versions that use the remote files, newest first.
+    pub filesets: Vec<AffectedVersion>,
+    /// The first hundred paths that use them; with `--full-result` all, up to 4 MiB.
+    pub files: Vec<AffectedFile>,
+    /// How many paths these are.
+    pub files_actual_length: u64,
+    /// How many of them would be lost in some version.
+    pub lost_files_actual_length: u64,
+    /// Entries of which not all blocks are known, so that they may use the remote files, too.
+    pub unclear_entries: u64,
+    /// The remote files.
+    pub remote_volumes: Vec<AffectedVolume>,
+    /// Numbers of the versions whose lists cannot be read.
+    pub unreadable_versions: Vec<u64>,
+}
+
 /// A path that differs between two versions. Lists of triples have these names in Duplicati's results.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ChangeDetail {

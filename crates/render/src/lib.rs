@@ -4,6 +4,7 @@
 //! Everything here gives text and prints nothing. Texts come as [`Line`]s, since a front end treats paths unlike words: a
 //! terminal gets them made safe, a script as they are.
 
+mod affected;
 mod browse;
 mod event;
 mod full;
@@ -11,6 +12,7 @@ mod listing;
 mod reports;
 mod time;
 
+pub use affected::{affected, affected_log};
 pub use browse::{file_versions_code, write_file_versions, write_folder};
 pub use event::{Work, message, phase, transfer};
 pub use full::full_result;

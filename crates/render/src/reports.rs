@@ -22,7 +22,7 @@ pub struct Told {
 }
 
 impl Told {
-    fn say(&mut self, text: impl Into<String>) {
+    pub(crate) fn say(&mut self, text: impl Into<String>) {
         self.lines.push(Line::Words(text.into()));
     }
 
@@ -51,7 +51,7 @@ impl Detail {
     }
 
     /// So many of a list of which usually `short` are told.
-    fn most(self, short: usize) -> usize {
+    pub(crate) fn most(self, short: usize) -> usize {
         match self {
             Self::Short => short,
             Self::Full => usize::MAX,
@@ -60,7 +60,7 @@ impl Detail {
 }
 
 /// Paths and findings that are told of a long list.
-const SHORT_PATHS: usize = 11;
+pub(crate) const SHORT_PATHS: usize = 11;
 const SHORT_FINDINGS: usize = 10;
 /// Exit codes of a backup that was stopped: with something stored for the next run, and without.
 const STOPPED: i32 = 50;

@@ -1,5 +1,5 @@
-//! `list`, `find`, `list-filesets`, `list-folder-content`, `list-file-versions`, `search-files` and
-//! `compare`.
+//! `list`, `find`, `list-filesets`, `list-folder-content`, `list-file-versions`, `search-files`,
+//! `affected` and `compare`.
 
 use std::io;
 
@@ -92,6 +92,20 @@ pub fn search_files(call: &Invocation) -> Result<i32, Failure> {
     let session = Session::new(call, RunKind::Listing)?;
     let report = session.reading(Access::Reads, |engine| engine.search_files(&request))?;
     Ok(file_versions(&report, call))
+}
+
+/// Runs `affected`; gives the exit code.
+pub fn affected(call: &Invocation) -> Result<i32, Failure> {
+    call.need_url()?;
+    let names = expanded(call)?;
+    if names.is_empty() {
+        return Err(Failure::usage(
+            "affected needs the name of a remote file, as the destination has it",
+        ));
+    }
+    let session = Session::new(call, RunKind::Listing)?;
+    let report = session.reading(Access::Reads, |engine| engine.affected(&names))?;
+    output::affected(&report, call)
 }
 
 fn file_versions(report: &FileVersionsReport, call: &Invocation) -> i32 {

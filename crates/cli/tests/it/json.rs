@@ -45,6 +45,11 @@ fn the_documented_examples_have_the_real_shape() {
         "search-files",
         place.on("search-files", ["letter", "--json"]).code(0),
     );
+    let stored = place.stored_with("dblock");
+    run(
+        "affected",
+        place.on("affected", [stored[0].as_str(), "--json"]).code(0),
+    );
     run("compare", place.on("compare", ["--json"]).code(0));
     run("restore", place.restore("out", &["--json"]).code(0));
     run("repair", place.on("repair", ["--json"]).code(0));

@@ -5,6 +5,7 @@
     reason = "seeds, figures and skipped cases are for whoever reads the output"
 )]
 
+mod affected;
 mod answers;
 mod arguments;
 mod backup;

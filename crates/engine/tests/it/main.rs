@@ -1,5 +1,6 @@
 //! The engine from outside: real backups in memory and in temporary folders.
 
+mod affected;
 mod browse;
 mod compaction;
 mod continue_set;
