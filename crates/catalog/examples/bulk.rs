@@ -121,6 +121,20 @@ fn questions(catalog: &Catalog, filesets: &[i64], entry_count: u64) -> larder_ca
             })?;
         }
     }
+    timed("the versions of a path", || {
+        let states = catalog.history(&entry_of(entry_count / 3, 0).entry.path)?;
+        println!("  {} states", states.len());
+        Ok(())
+    })?;
+    timed("every state of every path in all versions", || {
+        let mut count = 0;
+        catalog.each_entry(filesets, &mut |_, _| {
+            count += 1;
+            Ok(())
+        })?;
+        println!("  {count} states");
+        Ok(())
+    })?;
     timed("read the middle version in order", || {
         catalog
             .entries(middle)?
@@ -169,6 +183,15 @@ fn questions(catalog: &Catalog, filesets: &[i64], entry_count: u64) -> larder_ca
         catalog
             .drop_unused_entries()
             .map(|dropped| println!("  {dropped} of {entry_count} and their states"))
+    })?;
+    timed("write it anew without unused room", || {
+        let shrunk = catalog.vacuum()?;
+        println!(
+            "  {} MiB, {} before",
+            shrunk.after >> 20,
+            shrunk.before >> 20
+        );
+        Ok(())
     })
 }
 
