@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::io::{BufWriter, IsTerminal, Write};
 
 use larder_engine::{
-    BackupReport, CompactReport, CompareReport, DeleteReport, ListReport, RepairReport,
-    RestoreReport, TestReport,
+    BackupReport, BrokenFilesReport, CompactReport, CompareReport, DeleteReport, ListReport,
+    PurgeReport, RepairReport, RestoreReport, TestReport,
 };
 use larder_options::engine as opt;
 use larder_render::{Detail, Line, Told};
@@ -83,6 +83,26 @@ pub fn delete(report: &DeleteReport, call: &Invocation) -> Result<i32, Failure> 
 pub fn compact(report: &CompactReport, call: &Invocation) -> Result<i32, Failure> {
     call.log_result(&larder_render::compact_log(report));
     show(report, &larder_render::compact(report), call)
+}
+
+/// What `purge` or `purge-broken-files` did.
+pub fn purge(report: &PurgeReport, call: &Invocation) -> Result<i32, Failure> {
+    call.log_result(&larder_render::purge_log(report));
+    let zone = jiff::tz::TimeZone::system();
+    show(report, &larder_render::purge(report, &zone), call)
+}
+
+/// What `list-broken-files` found.
+pub fn broken_files(report: &BrokenFilesReport, call: &Invocation) -> Result<i32, Failure> {
+    call.log_result(&larder_render::broken_files_log(report));
+    let zone = jiff::tz::TimeZone::system();
+    let told = larder_render::broken_files(report, &zone);
+    if call.json() {
+        json(report);
+    } else {
+        told.lines.iter().for_each(print_line);
+    }
+    Ok(told.code)
 }
 
 /// What `repair` did.

@@ -5,6 +5,7 @@
 //! (`sync`); all remote calls go through one place (`transfer`); formats come from `larder_volume`.
 
 mod backup;
+mod broken;
 mod budget;
 mod compact;
 mod compare;
@@ -24,8 +25,10 @@ mod missing;
 mod named;
 mod notes;
 mod phases;
+mod purge;
 mod quota;
 mod repair;
+mod replace;
 mod report;
 mod repository;
 mod restore;
@@ -52,10 +55,12 @@ pub use error::{Error, Fault, Result};
 pub use found::FoundFiles;
 pub use larder_destination::{Clock, FixedClock, Random, SystemClock, SystemRandom};
 pub use listing::ListRequest;
+pub use purge::PurgeRequest;
 pub use report::{
-    BackendStatistics, BackupReport, ChangeDetail, Common, CompactReport, CompactResults,
-    CompareReport, DeleteReport, DeletedVersion, Finding, Harm, ListReport, ListedFile, Outcome,
-    RepairReport, RestoreReport, TestReport, Verification, VersionInfo,
+    BackendStatistics, BackupReport, BrokenFile, BrokenFilesReport, BrokenVersion, ChangeDetail,
+    Common, CompactReport, CompactResults, CompareReport, DeleteReport, DeletedVersion, Finding,
+    Harm, ListReport, ListedFile, Outcome, PurgeReport, RepairReport, RestoreReport, TestReport,
+    Verification, VersionInfo,
 };
 pub use repository::{Repository, Setup, network_runtime};
 pub use restore::RestoreRequest;

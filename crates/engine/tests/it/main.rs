@@ -1,5 +1,6 @@
 //! The engine from outside: real backups in memory and in temporary folders.
 
+mod broken_files;
 mod compaction;
 mod continue_set;
 mod cost;
@@ -16,6 +17,7 @@ mod lint;
 mod losses;
 mod model;
 mod options;
+mod purging;
 mod repairs;
 mod restoring;
 mod review;
