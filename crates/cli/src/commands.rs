@@ -126,7 +126,10 @@ fn execute(call: &mut Invocation) -> Result<i32, Failure> {
     if call.verb == "destination" {
         destination::take_url(call)?;
     }
-    if matches!(call.verb.as_str(), "repair" | "delete" | "compact") {
+    if matches!(
+        call.verb.as_str(),
+        "repair" | "delete" | "compact" | "purge" | "purge-broken-files"
+    ) {
         // The folder of a mistyped URL must not come into being; only a backup makes one.
         let option = opt::DISABLE_AUTOCREATE_FOLDER.decl.name;
         call.values.set(option, Some("true"), Origin::CommandLine);
@@ -185,7 +188,7 @@ fn code_after_output(call: &Invocation, code: i32) -> i32 {
     }
     let keeps = matches!(
         call.verb.as_str(),
-        "backup" | "restore" | "repair" | "delete" | "compact"
+        "backup" | "restore" | "repair" | "delete" | "compact" | "purge" | "purge-broken-files"
     );
     match code {
         0 | 1 if output.is_some() && !keeps => FAILED,
@@ -211,6 +214,9 @@ fn dispatch(call: &Invocation) -> Result<i32, Failure> {
         "delete" => upkeep::delete(call),
         "compact" => upkeep::compact(call),
         "vacuum" => upkeep::vacuum(call),
+        "purge" => upkeep::purge(call),
+        "list-broken-files" => listing::list_broken_files(call),
+        "purge-broken-files" => upkeep::purge_broken_files(call),
         "test-filters" => test_filters::run(call),
         "destination" => destination::run(call),
         "sign-in" => sign_in::run(call),
@@ -246,6 +252,9 @@ fn operation(verb: &str) -> &'static str {
         "delete" => "Delete",
         "compact" => "Compact",
         "vacuum" => "Vacuum",
+        "purge" => "PurgeFiles",
+        "list-broken-files" => "ListBrokenFiles",
+        "purge-broken-files" => "PurgeBrokenFiles",
         "test-filters" => "TestFilters",
         "sign-in" => "SignIn",
         _ => "",

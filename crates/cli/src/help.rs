@@ -275,6 +275,65 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         verb: Verb {
+            name: "purge",
+            arguments: "<storage-URL> <path>… | --include=…",
+            help: "Takes files out of versions.",
+        },
+        aliases: &[],
+        has_url: true,
+        changes_files: true,
+        about: "The lists of all versions, or of those that --version or --time (the version of then and all older ones) name, are \
+                written anew without these files; a folder stands for all that is in it. A list is stored before the old one is \
+                removed, at a time a second later or where there is room. The data stay until they are worth a compact, or until \
+                --threshold=0 says that no waste is wanted. With --dry-run it is said what would go.",
+        options: &[
+            "version",
+            "time",
+            "include",
+            "exclude",
+            "threshold",
+            "no-auto-compact",
+            "dry-run",
+            "passphrase",
+            "json",
+        ],
+    },
+    Command {
+        verb: Verb {
+            name: "list-broken-files",
+            arguments: "<storage-URL>",
+            help: "Names files of which something is lost.",
+        },
+        aliases: &["broken-files", "broken"],
+        has_url: true,
+        changes_files: false,
+        about: "What is lost is known from the data files that are missing, and from those that a test, a restore or a backup found \
+                damaged: `larder test … all` looks at everything. Five files of each version are named, with --full-result all.",
+        options: &["full-result", "passphrase", "json"],
+    },
+    Command {
+        verb: Verb {
+            name: "purge-broken-files",
+            arguments: "<storage-URL>",
+            help: "Takes files of which something is lost out of the versions.",
+        },
+        aliases: &[],
+        has_url: true,
+        changes_files: true,
+        about: "Run a backup first: it stores again what the sources still have, and heals old versions with it. What is left of \
+                the damage cannot be restored; this command takes these files out of the versions, so that nothing complains of \
+                them any more. Where only times and permissions are lost, the file stays without them. With --dry-run it is said \
+                what would go.",
+        options: &[
+            "disable-replace-missing-metadata",
+            "no-auto-compact",
+            "dry-run",
+            "passphrase",
+            "json",
+        ],
+    },
+    Command {
+        verb: Verb {
             name: "repair",
             arguments: "<storage-URL>",
             help: "Rebuilds the local catalog and missing index files.",
@@ -400,9 +459,6 @@ pub const NOT_YET: &[&str] = &[
     "changelog",
     "controller-server",
     "create-report",
-    "list-broken-files",
-    "purge",
-    "purge-broken-files",
     "read-lock-info",
     "readlockinfo",
     "send-mail",

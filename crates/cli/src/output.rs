@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 use larder_engine::{
-    AffectedReport, BackupReport, CompactReport, CompareReport, DeleteReport, FileVersionsReport,
-    FolderReport, ListReport, RepairReport, RestoreReport, TestReport, VacuumReport,
+    AffectedReport, BackupReport, BrokenFilesReport, CompactReport, CompareReport, DeleteReport,
+    FileVersionsReport, FolderReport, ListReport, PurgeReport, RepairReport, RestoreReport,
+    TestReport, VacuumReport,
 };
 use larder_options::engine as opt;
 use larder_render::{Detail, Line, Told};
@@ -89,6 +90,26 @@ pub fn compact(report: &CompactReport, call: &Invocation) -> Result<i32, Failure
 pub fn vacuum(report: &VacuumReport, call: &Invocation) -> Result<i32, Failure> {
     call.log_result(&larder_render::vacuum_log(report));
     show(report, &larder_render::vacuum(report), call)
+}
+
+/// What `purge` or `purge-broken-files` did.
+pub fn purge(report: &PurgeReport, call: &Invocation) -> Result<i32, Failure> {
+    call.log_result(&larder_render::purge_log(report));
+    let zone = jiff::tz::TimeZone::system();
+    show(report, &larder_render::purge(report, &zone), call)
+}
+
+/// What `list-broken-files` found.
+pub fn broken_files(report: &BrokenFilesReport, call: &Invocation) -> Result<i32, Failure> {
+    call.log_result(&larder_render::broken_files_log(report));
+    let zone = jiff::tz::TimeZone::system();
+    let told = larder_render::broken_files(report, &zone);
+    if call.json() {
+        json(report);
+    } else {
+        told.lines.iter().for_each(print_line);
+    }
+    Ok(told.code)
 }
 
 /// What `repair` did.

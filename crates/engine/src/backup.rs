@@ -9,7 +9,6 @@ mod counters;
 mod cut;
 mod future;
 mod gather;
-mod list;
 mod pool;
 mod previous;
 mod reader;
@@ -132,12 +131,12 @@ impl Ready<'_> {
         let mut version = None;
         if write {
             self.reporter.phase(Phase::Uploading);
-            let (list, hash) = (gathered.list, gathered.list_hash);
             // A run that was stopped before sends nothing more.
             if self.cancel.is_cancelled() {
                 return Ok(self.stopped(&counters, ListSent::No));
             }
-            let name = match self.upload_list(time, list, hash, gathered.counts, &mut stored) {
+            let later = |time: VolumeTime| Ok(VolumeTime(time.0 + 1));
+            let name = match self.send_list(time, gathered.list, later, &mut stored) {
                 Err(Error::Cancelled) => return Ok(self.stopped(&counters, ListSent::Perhaps)),
                 other => other?,
             };
@@ -170,7 +169,7 @@ impl Ready<'_> {
         }
         let test = self.after_backup(&stored, write);
         let deleted = self.delete_after_backup(version);
-        let compact_results = self.compact_after_backup(&deleted, &stored);
+        let compact_results = self.compact_when_due(!deleted.is_empty(), &stored);
         self.vacuum_if_due();
         let mut report = self.backup_report(&counters, version, test, false);
         report.deleted_sets = deleted;
@@ -229,7 +228,9 @@ impl Ready<'_> {
             self.catalog(|c| c.set_param(VOLUME_SIZE, &size))?;
         }
         self.remember_passphrase()?;
-        self.take_over_entries(name, entries)
+        let entries = entries.ok_or_else(|| Error::Bug("a version without entries".into()))?;
+        let fileset = self.take_over_entries(name, entries)?;
+        self.note_compared(fileset)
     }
 
     /// Newly written volumes must not drop the protection that the stored ones have.

@@ -100,14 +100,15 @@ impl Ready<'_> {
         })
     }
 
-    /// The same after a backup, which the listing does not know yet; also when it stored a small volume and these are many.
-    pub(crate) fn compact_after_backup(
+    /// The same after a run of which the listing does not know yet: when it freed something, or stored a small volume and
+    /// these are many.
+    pub(crate) fn compact_when_due(
         &mut self,
-        deleted: &[DeletedVersion],
+        is_freed: bool,
         stored: &[StoredVolume],
     ) -> Option<CompactResults> {
         let is_due = self.tell_trouble(|| {
-            let may_gain = !deleted.is_empty() || self.are_small_ones_many(stored)?;
+            let may_gain = is_freed || self.are_small_ones_many(stored)?;
             Ok(Some(may_gain && self.is_due()?))
         });
         if is_due != Some(true) {

@@ -1,7 +1,7 @@
 //! Control files: what `--control-files` put beside the file list of a version (docs/format/dlist.md, `extra/`).
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use larder_source::{Replace, Selection, TargetRoot};
@@ -9,7 +9,7 @@ use larder_volume::{ArchiveEntry, ArchiveReader, EXTRA_FOLDER, EntryKind, MAX_EX
 
 use crate::context::Phase;
 use crate::data::VolumeData;
-use crate::error::{PathContext, Reach};
+use crate::error::{PathContext, Reach, VolumeContext};
 use crate::found::FoundFiles;
 use crate::phases::Ready;
 use crate::report::{ListReport, ListedFile, RestoreReport};
@@ -29,7 +29,8 @@ impl Run {
             let ready = self.ready(Mode::Reading, Need::Lists)?;
             let (version, archive) = ready.version_with_control_files()?;
             let chosen = self.control_selection(&request.patterns, &request.filters)?;
-            let files: Vec<_> = control_entries(&archive, &chosen)
+            let files: Vec<_> = control_entries(&archive)
+                .filter(|(name, _)| is_chosen(name, &chosen))
                 .map(|(name, entry)| ListedFile {
                     path: name,
                     kind: EntryKind::File.key(),
@@ -73,7 +74,10 @@ impl Run {
         };
         self.reporter.phase(Phase::Restoring);
         let mut left = MAX_EXTRA;
-        for (name, entry) in control_entries(&archive, &chosen) {
+        for (name, entry) in control_entries(&archive) {
+            if !is_chosen(&name, &chosen) {
+                continue;
+            }
             let volume = version.volume.name.as_str();
             let bytes = match archive.read(entry, left) {
                 Ok(bytes) => bytes,
@@ -121,6 +125,41 @@ impl Run {
 }
 
 impl Ready<'_> {
+    /// The control files that the user wants kept beside the next version.
+    pub(crate) fn own_control_files(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let mut files = Vec::new();
+        let mut left = MAX_EXTRA;
+        for (path, file) in named(&self.settings.control_files) {
+            let bytes = read_at_most(path, left)?;
+            left -= bytes.len() as u64;
+            if path.file_name() != Some(file.as_ref()) {
+                let path = path.display();
+                self.reporter.notice(
+                    "ControlFileRenamed",
+                    format!("the control file {path} is kept under the name {file:?}, since they are kept without their folders"),
+                );
+            }
+            files.push((file, bytes));
+        }
+        Ok(files)
+    }
+
+    /// The control files of a version, as they are.
+    pub(crate) fn control_files_of(
+        &self,
+        archive: &ArchiveReader<VolumeData>,
+        list: &str,
+    ) -> Result<Vec<(String, Vec<u8>)>> {
+        let mut left = MAX_EXTRA;
+        let mut files = Vec::new();
+        for (name, entry) in control_entries(archive) {
+            let bytes = archive.read(entry, left).in_volume(list)?;
+            left -= bytes.len() as u64;
+            files.push((name, bytes));
+        }
+        Ok(files)
+    }
+
     fn version_with_control_files(&self) -> Result<(Version, ArchiveReader<VolumeData>)> {
         let version = self
             .chosen_versions(DefaultVersions::Newest)?
@@ -169,21 +208,41 @@ fn write_whole(
     written
 }
 
-/// The control files that are chosen, with their names. A name that is no plain file name is passed over. Duplicati gives
+/// The control files of a version with their names. A name that is no plain file name is passed over. Duplicati gives
 /// two files of one name two entries of one name; the second gets another one here.
-fn control_entries<'a>(
-    archive: &'a ArchiveReader<VolumeData>,
-    chosen: &'a Selection,
-) -> impl Iterator<Item = (String, &'a ArchiveEntry)> {
+fn control_entries(
+    archive: &ArchiveReader<VolumeData>,
+) -> impl Iterator<Item = (String, &ArchiveEntry)> {
     let mut names = Names::default();
     archive.entries().filter_map(move |entry| {
         let name = entry.name.strip_prefix(EXTRA_FOLDER)?;
         let plain =
             !name.is_empty() && !name.contains(['/', '\\', '\0']) && name != "." && name != "..";
         let name = plain.then(|| names.free(name))?;
-        let is_chosen = chosen.selects(format!("/{name}").as_bytes());
-        is_chosen.then_some((name, entry))
+        Some((name, entry))
     })
+}
+
+fn is_chosen(name: &str, chosen: &Selection) -> bool {
+    chosen.selects(format!("/{name}").as_bytes())
+}
+
+/// Reads a file that may have so many bytes.
+fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    let read = file.take(most.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|e| Error::io(path, e))?;
+    if bytes.len() as u64 > most {
+        return Err(Error::volume(
+            "(version list)",
+            larder_volume::Error::TooLarge {
+                what: "files kept beside the list in bytes",
+                limit: MAX_EXTRA,
+            },
+        ));
+    }
+    Ok(bytes)
 }
 
 /// Control files with the names that they get in the version: those of the files, each once. A path that is named twice

@@ -330,7 +330,7 @@ impl Ready<'_> {
     }
 
     /// Drops versions, the oldest first; gives those that are none any more.
-    fn drop_versions(&self, going: &[Version]) -> Result<Vec<DeletedVersion>> {
+    pub(crate) fn drop_versions(&self, going: &[Version]) -> Result<Vec<DeletedVersion>> {
         let told: Vec<DeletedVersion> = going
             .iter()
             .map(|version| DeletedVersion {
@@ -376,7 +376,7 @@ impl Ready<'_> {
     }
 
     /// Drops one version: from the intent on it is none any more, unless the destination refuses to remove the list.
-    fn drop_version(&self, version: &Version) -> Result<Dropped> {
+    pub(crate) fn drop_version(&self, version: &Version) -> Result<Dropped> {
         self.cancel.check()?;
         let (name, size) = (version.volume.name.as_str(), version.volume.size);
         let known = self.catalog(|c| c.volume_named(name))?;
@@ -419,7 +419,7 @@ impl Ready<'_> {
 }
 
 /// What became of a version.
-enum Dropped {
+pub(crate) enum Dropped {
     Yes,
     /// It stays: its list may not be removed.
     Refused,

@@ -5,6 +5,7 @@
 //! (`sync`); all remote calls go through one place (`transfer`); formats come from `larder_volume`.
 
 mod backup;
+mod broken;
 mod browse;
 mod budget;
 mod compact;
@@ -26,8 +27,10 @@ mod named;
 mod notes;
 mod pages;
 mod phases;
+mod purge;
 mod quota;
 mod repair;
+mod replace;
 mod report;
 mod repository;
 mod restore;
@@ -57,11 +60,13 @@ pub use found::FoundFiles;
 pub use larder_destination::{Clock, FixedClock, Random, SystemClock, SystemRandom};
 pub use listing::ListRequest;
 pub use pages::{Change, FoundEntries, FoundEntry, Page};
+pub use purge::PurgeRequest;
 pub use report::{
     AffectedFile, AffectedReport, AffectedVersion, AffectedVolume, BackendStatistics, BackupReport,
-    ChangeDetail, Common, CompactReport, CompactResults, CompareReport, DeleteReport,
-    DeletedVersion, FileVersionsReport, Finding, FolderReport, Harm, ListReport, ListedFile,
-    Outcome, RepairReport, RestoreReport, TestReport, VacuumReport, Verification, VersionInfo,
+    BrokenFile, BrokenFilesReport, BrokenVersion, ChangeDetail, Common, CompactReport,
+    CompactResults, CompareReport, DeleteReport, DeletedVersion, FileVersionsReport, Finding,
+    FolderReport, Harm, ListReport, ListedFile, Outcome, PurgeReport, RepairReport, RestoreReport,
+    TestReport, VacuumReport, Verification, VersionInfo,
 };
 pub use repository::{Repository, Setup, network_runtime};
 pub use restore::RestoreRequest;

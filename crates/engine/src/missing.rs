@@ -1,6 +1,6 @@
 //! Whether every block of an entry can be had.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use larder_volume::{Blocks, FileEntry, Format, Hash, blocks_of};
 
@@ -24,6 +24,15 @@ pub(crate) struct Waiting {
     whole: WholeLists,
 }
 
+/// What of an entry cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// Its content, and perhaps its metadata.
+    Content,
+    /// Only its metadata: times, permissions, and where a link leads to.
+    Metadata,
+}
+
 /// Entries looked up together, about 300 bytes each.
 const LOOKED_UP: usize = 2048;
 
@@ -39,8 +48,39 @@ impl Settled<'_> {
 
     /// The same for those that still wait.
     pub(crate) fn count_rest(&self, waiting: &mut Waiting) -> Result<u64> {
+        let mut missing = 0;
+        self.find_missing(waiting, &HashSet::new(), |_, _| {
+            missing += 1;
+            Ok(())
+        })?;
+        Ok(missing)
+    }
+
+    /// As [`Settled::count_missing`], and hands those entries to `found` with what of them cannot be had. Blocks that are
+    /// `lost` count as missing.
+    pub(crate) fn find_missing_of(
+        &self,
+        waiting: &mut Waiting,
+        entry: FileEntry,
+        lost: &HashSet<Key>,
+        found: impl FnMut(FileEntry, Missing) -> Result<()>,
+    ) -> Result<()> {
+        waiting.entries.push(entry);
+        if waiting.entries.len() < LOOKED_UP {
+            return Ok(());
+        }
+        self.find_missing(waiting, lost, found)
+    }
+
+    /// The same for those that still wait.
+    pub(crate) fn find_missing(
+        &self,
+        waiting: &mut Waiting,
+        lost: &HashSet<Key>,
+        mut found: impl FnMut(FileEntry, Missing) -> Result<()>,
+    ) -> Result<()> {
         let format = self.format();
-        let (mut keys, mut owners, mut doubtful) = (Vec::new(), Vec::new(), HashSet::new());
+        let (mut keys, mut owners, mut doubtful) = (Vec::new(), Vec::new(), BTreeSet::new());
         for (index, entry) in waiting.entries.iter().enumerate() {
             for blocks in [entry.metadata(&format), entry.content(&format)] {
                 match blocks {
@@ -55,24 +95,37 @@ impl Settled<'_> {
                 }
             }
         }
-        let found = self.catalog(|c| c.find_blocks(&keys))?;
-        let unfound = owners
-            .iter()
-            .zip(found)
-            .filter(|(_, found)| found.is_none());
-        doubtful.extend(unfound.map(|(index, _)| *index));
-        let mut missing = 0;
-        for index in doubtful {
-            if let Some(entry) = waiting.entries.get(index)
-                && self
-                    .first_missing(entry, &HashSet::new(), &mut waiting.whole)?
-                    .is_some()
-            {
-                missing += 1;
+        let homes = self.catalog(|c| c.find_blocks(&keys))?;
+        let unfound = owners.iter().zip(&keys).zip(homes);
+        let unfound = unfound.filter(|((_, key), home)| home.is_none() || lost.contains(key));
+        doubtful.extend(unfound.map(|((index, _), _)| *index));
+        for (index, entry) in waiting.entries.drain(..).enumerate() {
+            if !doubtful.contains(&index) {
+                continue;
+            }
+            if let Some(missing) = self.missing_of(&entry, lost, &mut waiting.whole)? {
+                found(entry, missing)?;
             }
         }
-        waiting.entries.clear();
-        Ok(missing)
+        Ok(())
+    }
+
+    /// What of an entry cannot be had, if anything.
+    fn missing_of(
+        &self,
+        entry: &FileEntry,
+        lost: &HashSet<Key>,
+        whole: &mut WholeLists,
+    ) -> Result<Option<Missing>> {
+        let format = self.format();
+        let metadata =
+            self.missing_of_stream(entry.metadata(&format), entry.metahash, lost, whole)?;
+        let content = self.missing_of_stream(entry.content(&format), entry.hash, lost, whole)?;
+        Ok(match (content, metadata) {
+            (Some(_), _) => Some(Missing::Content),
+            (None, Some(_)) => Some(Missing::Metadata),
+            (None, None) => None,
+        })
     }
 
     /// The first block of an entry that is in no volume, or among the `lost` ones. Memory: one blocklist.
@@ -83,25 +136,32 @@ impl Settled<'_> {
         whole: &mut WholeLists,
     ) -> Result<Option<Key>> {
         let format = self.format();
-        let streams = [
-            (entry.metadata(&format), entry.metahash),
-            (entry.content(&format), entry.hash),
-        ];
-        for (blocks, full) in streams {
-            let missing = match blocks {
-                Blocks::None => None,
-                // What the list does not say nobody can restore.
-                Blocks::Unknown => full.map(|hash| (hash, 0)),
-                Blocks::One(hash, len) => self.missing(&[(hash, len)], lost)?,
-                Blocks::Listed { lists, len } => {
-                    self.missing_of_lists(lists, len, &format, lost, whole)?
-                }
-            };
-            if missing.is_some() {
-                return Ok(missing);
+        let metadata =
+            self.missing_of_stream(entry.metadata(&format), entry.metahash, lost, whole)?;
+        match metadata {
+            None => self.missing_of_stream(entry.content(&format), entry.hash, lost, whole),
+            found => Ok(found),
+        }
+    }
+
+    /// The same of one of its streams, with the hash of all of it.
+    fn missing_of_stream(
+        &self,
+        blocks: Blocks<'_>,
+        full: Option<Hash>,
+        lost: &HashSet<Key>,
+        whole: &mut WholeLists,
+    ) -> Result<Option<Key>> {
+        let format = self.format();
+        match blocks {
+            Blocks::None => Ok(None),
+            // What the list does not say nobody can restore.
+            Blocks::Unknown => Ok(full.map(|hash| (hash, 0))),
+            Blocks::One(hash, len) => self.missing(&[(hash, len)], lost),
+            Blocks::Listed { lists, len } => {
+                self.missing_of_lists(lists, len, &format, lost, whole)
             }
         }
-        Ok(None)
     }
 
     /// Hands those blocklists of an entry to `take` whose content the catalog does not know, so that nothing is known of

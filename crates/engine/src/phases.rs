@@ -10,14 +10,14 @@ use std::sync::{Mutex, OnceLock};
 
 use larder_catalog::{Loss, VolumeRow};
 use larder_destination::ErrorKind;
-use larder_volume::{Format, VolumeKind};
+use larder_volume::{Format, VolumeKind, VolumeName};
 
 use crate::context::Phase;
 use crate::losses::BadCopies;
 use crate::repository::locked;
 use crate::run::Run;
 use crate::settle::{is_stored, split_leftovers};
-use crate::sync::{Mode, Need, Searched, View, is_another_set};
+use crate::sync::{Mode, Need, RemoteVolume, Searched, View, is_another_set};
 use crate::volumes::OpenedVolumes;
 use crate::{Error, Result};
 
@@ -72,7 +72,11 @@ impl Run {
         mode: Mode,
         need: Need,
     ) -> Result<(Ready<'_>, Vec<Loss>)> {
-        self.listed()?.settle(mode, need)?.ready(need)
+        let (mut ready, losses) = self.listed()?.settle(mode, need)?.ready(need)?;
+        if mode == Mode::Writing && !self.settings.dry_run {
+            ready.end_replacing()?;
+        }
+        Ok((ready, losses))
     }
 
     fn listed(&self) -> Result<Listed<'_>> {
@@ -141,6 +145,23 @@ impl<'a> Listed<'a> {
 }
 
 impl Ready<'_> {
+    /// A volume was removed since the destination was listed.
+    pub(crate) fn forget_listed(&mut self, name: &str) {
+        self.settled.view.volumes.remove(name);
+    }
+
+    /// A volume was stored since the destination was listed.
+    pub(crate) fn add_listed(&mut self, name: VolumeName, size: Option<u64>) {
+        let text = name.as_str().to_owned();
+        let volume = RemoteVolume {
+            name,
+            size,
+            modified: Some(self.clock.seconds()),
+            is_archived: false,
+        };
+        self.settled.view.volumes.insert(text, volume);
+    }
+
     /// What follows goes by another listing: the destination was changed since the last one.
     pub(crate) fn list_again(&mut self, view: View) {
         self.settled.view = view;

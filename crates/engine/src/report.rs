@@ -574,6 +574,71 @@ pub struct VacuumReport {
     pub dryrun: bool,
 }
 
+/// Result of `purge`; sums over all versions.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PurgeReport {
+    /// Common part.
+    #[serde(flatten)]
+    pub common: Common,
+    /// Files taken out.
+    pub removed_file_count: u64,
+    /// Their bytes.
+    pub removed_file_size: u64,
+    /// Files, folders and links taken out.
+    pub removed_entry_count: u64,
+    /// Version lists written anew.
+    pub rewritten_file_lists: u64,
+    /// Entries whose lost metadata was replaced.
+    pub updated_file_count: u64,
+    /// Versions that were deleted since nothing was left of them.
+    pub deleted_sets: Vec<DeletedVersion>,
+    /// True when nothing was changed.
+    pub dryrun: bool,
+    /// What was freed afterwards; null when nobody looked.
+    pub compact_results: Option<CompactResults>,
+}
+
+/// Result of `list-broken-files`.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct BrokenFilesReport {
+    /// Common part.
+    #[serde(flatten)]
+    pub common: Common,
+    /// The versions with such files, oldest first.
+    pub broken_files: Vec<BrokenVersion>,
+}
+
+/// A version with files of which something is lost. Lists of triples have these names in Duplicati's results.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct BrokenVersion {
+    /// 0 = newest.
+    #[serde(rename = "Item1")]
+    pub number: u64,
+    /// Its time in seconds since 1970 UTC; ISO 8601 in JSON.
+    #[serde(rename = "Item2", serialize_with = "as_iso_time")]
+    pub time: i64,
+    /// The first five; with `--full-result` all, up to 4 MiB of paths for all versions.
+    #[serde(rename = "Item3")]
+    pub files: Vec<BrokenFile>,
+    /// How many there are.
+    #[serde(rename = "Item3ActualLength")]
+    pub count: u64,
+}
+
+/// An entry of which something is lost.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct BrokenFile {
+    /// Stored path; bytes that are not UTF-8 are shown as U+FFFD.
+    pub path: String,
+    /// Bytes; −1 for folders and links.
+    pub size: i64,
+    /// Its content is there.
+    pub only_metadata: bool,
+}
+
 /// Result of `repair`.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]

@@ -8,10 +8,12 @@ mod block_set;
 mod blocks;
 mod builder;
 mod fetch;
+mod list;
 mod upload;
 
 pub(crate) use block_set::SharedBlocks;
 pub(crate) use blocks::read_block;
 pub(crate) use builder::{SealedVolume, VolumeBuilder};
 pub(crate) use fetch::{OpenedVolume, OpenedVolumes};
-pub(crate) use upload::{StoredVolume, UploadSteps};
+pub(crate) use list::{AboutList, WrittenList};
+pub(crate) use upload::{StoredVolume, Unwatched, UploadSteps};

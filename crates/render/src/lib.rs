@@ -18,8 +18,9 @@ pub use event::{Work, message, phase, transfer};
 pub use full::full_result;
 pub use listing::{Count, listing_code, versions, write_files};
 pub use reports::{
-    Detail, Told, backup, backup_log, compact, compact_log, compare, compare_log, delete,
-    delete_log, repair, repair_log, restore, restore_log, test, test_log, vacuum, vacuum_log,
+    Detail, Told, backup, backup_log, broken_files, broken_files_log, compact, compact_log,
+    compare, compare_log, delete, delete_log, purge, purge_log, repair, repair_log, restore,
+    restore_log, test, test_log, vacuum, vacuum_log,
 };
 pub use time::{local_time, time_text};
 

@@ -3,8 +3,8 @@
 use jiff::tz::TimeZone;
 use larder_engine::words::{counted, noun, verb};
 use larder_engine::{
-    BackupReport, CompactReport, CompactResults, CompareReport, DeleteReport, Harm, Outcome,
-    RepairReport, RestoreReport, TestReport, VacuumReport,
+    BackupReport, BrokenFilesReport, CompactReport, CompactResults, CompareReport, DeleteReport,
+    Harm, Outcome, PurgeReport, RepairReport, RestoreReport, TestReport, VacuumReport,
 };
 use larder_options::value::format_size;
 
@@ -512,6 +512,116 @@ pub fn vacuum_log(report: &VacuumReport) -> String {
         "{} before, {} after",
         format_size(before),
         format_size(after)
+    )
+}
+
+/// What was taken out of versions. Duplicati prints nothing.
+#[must_use]
+pub fn purge(report: &PurgeReport, zone: &TimeZone) -> Told {
+    let mut told = Told {
+        code: match report.common.parsed_result {
+            Outcome::Success | Outcome::Warning => 0,
+            Outcome::Error => 3,
+        },
+        ..Told::default()
+    };
+    told.say(purged(report));
+    if !report.deleted_sets.is_empty() {
+        told.say(match report.dryrun {
+            true => "The following filesets would be deleted:",
+            false => "These filesets were deleted:",
+        });
+    }
+    for version in &report.deleted_sets {
+        let time = local_time(version.time, zone);
+        told.say(format!("{}: {time}", version.number));
+    }
+    if let Some(results) = &report.compact_results
+        && results.held_back.is_none()
+        && results.deleted_file_count > 0
+    {
+        told.say(compacted(results));
+    }
+    told
+}
+
+/// The same in one line, for logs.
+#[must_use]
+pub fn purge_log(report: &PurgeReport) -> String {
+    purged(report)
+}
+
+fn purged(report: &PurgeReport) -> String {
+    if report.rewritten_file_lists == 0 && report.deleted_sets.is_empty() {
+        return "Nothing was found to take out".to_owned();
+    }
+    let would = if report.dryrun { "Would take" } else { "Took" };
+    let mut text = format!(
+        "{would} {} ({}) out of {}",
+        counted(report.removed_entry_count, "entry"),
+        format_size(report.removed_file_size),
+        counted(report.rewritten_file_lists, "version")
+    );
+    if report.updated_file_count > 0 {
+        text.push_str(&format!(
+            "; {} left without times and permissions",
+            counted(report.updated_file_count, "entry")
+        ));
+    }
+    text
+}
+
+/// The files of which something is lost. The words are Duplicati's (commands spec 1.4).
+#[must_use]
+pub fn broken_files(report: &BrokenFilesReport, zone: &TimeZone) -> Told {
+    let mut told = Told {
+        code: match report.common.parsed_result {
+            Outcome::Success | Outcome::Warning => 0,
+            Outcome::Error => 3,
+        },
+        ..Told::default()
+    };
+    for version in &report.broken_files {
+        let time = local_time(version.time, zone);
+        told.say(format!(
+            "Fileset {}\t: {time}\t({} match(es))",
+            version.number, version.count
+        ));
+        for file in &version.files {
+            let what = match (u64::try_from(file.size), file.only_metadata) {
+                (Ok(size), false) => format!(" ({})", format_size(size)),
+                (_, true) => " (only times and permissions are lost)".to_owned(),
+                (Err(_), false) => String::new(),
+            };
+            told.lines
+                .push(Line::Path(format!("\t{}{what}", file.path)));
+        }
+        let named = version.files.len() as u64;
+        if version.count > named {
+            told.say(format!(
+                "\t ... and {} more, (use --full-result to list all)",
+                version.count - named
+            ));
+        }
+    }
+    if report.broken_files.is_empty() {
+        told.say("No broken files found");
+    }
+    told
+}
+
+/// The same in one line, for logs.
+#[must_use]
+pub fn broken_files_log(report: &BrokenFilesReport) -> String {
+    let all = report
+        .broken_files
+        .iter()
+        .map(|version| version.count)
+        .sum();
+    format!(
+        "{} of {} cannot be restored whole",
+        counted(all, "entry"),
+        counted(report.broken_files.len() as u64, "version")
     )
 }
 

@@ -1,5 +1,5 @@
 //! `list`, `find`, `list-filesets`, `list-folder-content`, `list-file-versions`, `search-files`,
-//! `affected` and `compare`.
+//! `affected`, `list-broken-files` and `compare`.
 
 use std::io;
 
@@ -261,6 +261,15 @@ pub fn list_filesets(call: &Invocation) -> Result<i32, Failure> {
         output::versions(&report, output::Count::Entries);
     }
     Ok(output::listing_code(&report))
+}
+
+/// Runs `list-broken-files`; gives the exit code.
+pub fn list_broken_files(call: &Invocation) -> Result<i32, Failure> {
+    call.need_url()?;
+    call.at_most(0)?;
+    let session = Session::new(call, RunKind::Listing)?;
+    let report = session.reading(Access::Reads, Run::list_broken_files)?;
+    output::broken_files(&report, call)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! `test`, `repair`, `delete`, `compact` and `vacuum`.
+//! `test`, `repair`, `delete`, `compact`, `purge`, `purge-broken-files` and `vacuum`.
 
-use larder_engine::{Run, Samples};
+use larder_engine::{PurgeRequest, Run, Samples};
 use larder_options::engine as opt;
 
 use crate::console::RunKind;
@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::invocation::Invocation;
 use crate::open::{Access, OnCatalog, Session};
 use crate::output;
+use crate::paths::expand_variables;
 
 /// Runs `test`; gives the exit code.
 pub fn test(call: &Invocation) -> Result<i32, Failure> {
@@ -81,4 +82,39 @@ pub fn compact(call: &Invocation) -> Result<i32, Failure> {
     let session = Session::new(call, RunKind::Other)?;
     let report = session.reading(Access::Writes, Run::compact)?;
     output::compact(&report, call)
+}
+
+/// Runs `purge`; gives the exit code.
+pub fn purge(call: &Invocation) -> Result<i32, Failure> {
+    call.need_url()?;
+    let patterns = call.texts()?;
+    match (patterns.is_empty(), call.filters.is_empty()) {
+        (true, true) => {
+            return Err(Failure::usage(
+                "purge needs the paths to take out of the versions, or an --include filter",
+            ));
+        }
+        (false, false) => {
+            return Err(Failure::usage(
+                "purge takes either paths or filters, not both",
+            ));
+        }
+        _ => {}
+    }
+    let request = PurgeRequest {
+        patterns: patterns.iter().map(|text| expand_variables(text)).collect(),
+        filters: call.filters.clone(),
+    };
+    let session = Session::new(call, RunKind::Other)?;
+    let report = session.reading(Access::Writes, |engine| engine.purge(&request))?;
+    output::purge(&report, call)
+}
+
+/// Runs `purge-broken-files`; gives the exit code.
+pub fn purge_broken_files(call: &Invocation) -> Result<i32, Failure> {
+    call.need_url()?;
+    call.at_most(0)?;
+    let session = Session::new(call, RunKind::Other)?;
+    let report = session.reading(Access::Writes, Run::purge_broken_files)?;
+    output::purge(&report, call)
 }

@@ -61,6 +61,18 @@ fn the_documented_examples_have_the_real_shape() {
     );
     run("vacuum", place.on("vacuum", ["--json"]).code(0));
     run(
+        "purge",
+        place
+            .on("purge", ["*/letter.txt", "--dry-run", "--json"])
+            .code(0),
+    );
+    run(
+        "purge-broken-files",
+        place
+            .on("purge-broken-files", ["--dry-run", "--json"])
+            .code(0),
+    );
+    run(
         "compact",
         place.on("compact", ["--dry-run", "--json"]).code(0),
     );
@@ -83,6 +95,10 @@ fn the_documented_examples_have_the_real_shape() {
     let data = place.stored_with("dblock");
     std::fs::write(place.path(&format!("destination/{}", data[0])), b"damaged").expect("written");
     run("test", place.on("test", ["all", "--json"]).code(3));
+    run(
+        "list-broken-files",
+        place.on("list-broken-files", ["--json"]).code(0),
+    );
     let mut wrong = Vec::new();
     for (name, document) in documents {
         let example = example(name);

@@ -25,6 +25,7 @@ mod kill;
 mod listing;
 mod local_state;
 mod output;
+mod purge;
 mod repair_kill;
 mod restore;
 mod restore_kill;

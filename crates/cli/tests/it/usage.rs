@@ -9,8 +9,8 @@ fn wrong_command_lines_are_refused_with_200() {
     let rows: &[(&[&str], &str)] = &[
         (&["frobnicate", &url], "Command not supported: frobnicate"),
         (&["bakcup", &url], "did you mean `larder backup`?"),
-        (&["purge", &url], "the command purge is not in this version"),
-        (&["PURGE", &url], "is not in this version"),
+        (&["sync", &url], "the command sync is not in this version"),
+        (&["SYNC", &url], "is not in this version"),
         (
             &["backup"],
             "backup needs a storage URL and at least one source",

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::ScopedJoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use larder_catalog::{Counts, EntryCursor, EntryWriter, StoredEntry};
+use larder_catalog::{EntryCursor, EntryWriter, StoredEntry};
 use larder_source::{FileKind, Root, SkipReason, Walk, WalkEntry, WalkItem, WalkOptions};
 use larder_volume::{FileEntry, VolumeTime};
 
@@ -14,10 +14,9 @@ use super::future::StoredMetadata;
 use super::previous::{Previous, send_full};
 use super::reader::{Shared, Worker};
 use super::store::BlockStore;
-use crate::data::VolumeData;
 use crate::notes::SOURCES_READ;
 use crate::phases::Ready;
-use crate::volumes::{SealedVolume, StoredVolume};
+use crate::volumes::{AboutList, SealedVolume, StoredVolume, WrittenList};
 use crate::words::counted;
 use crate::{Error, Result};
 
@@ -35,10 +34,8 @@ pub(super) const BATCH: usize = 48;
 const NAMED_RULES: usize = 5;
 /// Result of the reading phase.
 pub(super) struct Gathered {
-    pub(super) list: VolumeData,
-    pub(super) list_hash: larder_volume::Hash,
+    pub(super) list: WrittenList,
     pub(super) stored: Vec<StoredVolume>,
-    pub(super) counts: Counts,
     /// None in a dry run.
     pub(super) entries: Option<EntryWriter>,
 }
@@ -118,7 +115,15 @@ impl Ready<'_> {
             drop(sealed_in);
             // Told before the workers find nobody to take their results, which alone would look like a stop.
             let list = self
-                .write_list(time, &results_in, entries.as_mut())
+                .own_control_files()
+                .and_then(|extras| {
+                    let about = AboutList {
+                        created: time,
+                        is_full: true,
+                        extras,
+                    };
+                    self.write_list(&about, results_in.iter().map(Ok), entries.as_mut())
+                })
                 .map_err(&fail)
                 .ok();
             drop(results_in);
@@ -131,9 +136,7 @@ impl Ready<'_> {
         if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(error);
         }
-        let Some((list, list_hash, counts)) =
-            gathered.filter(|_| !store.failed.load(Ordering::SeqCst))
-        else {
+        let Some(list) = gathered.filter(|_| !store.failed.load(Ordering::SeqCst)) else {
             return Err(Error::Bug("a run failed without a reason".into()));
         };
         self.reporter.verbose(
@@ -146,11 +149,9 @@ impl Ready<'_> {
         );
         Ok(Gathered {
             list,
-            list_hash,
             stored: uploaded
                 .into_inner()
                 .unwrap_or_else(PoisonError::into_inner),
-            counts,
             entries,
         })
     }

@@ -24,7 +24,7 @@ use crate::phases::Ready;
 use crate::report::CompactResults;
 use crate::settings::MIN_DBLOCK_BYTES;
 use crate::sync::describe;
-use crate::volumes::{SharedBlocks, UploadSteps, VolumeBuilder, read_block};
+use crate::volumes::{Unwatched, VolumeBuilder, read_block};
 use crate::words::counted;
 use crate::workers::for_each_parallel;
 use crate::{Error, Result};
@@ -387,11 +387,4 @@ impl<'r> Mover<'r, '_> {
         let done = std::mem::take(&mut self.done);
         self.run.remove_volumes(&done, self.results)
     }
-}
-
-/// Nobody waits for the blocks of a volume.
-struct Unwatched;
-
-impl UploadSteps for Unwatched {
-    fn recorded(&self, _: &SharedBlocks) {}
 }

@@ -105,7 +105,10 @@ pub(super) fn plan(all: &[Held], rules: &Rules) -> Plan {
             candidates.push(place);
         }
     }
-    let much_waste = wasteful >= 2 && is_share(waste_of_wasteful, plan.blocks, rules.threshold);
+    // One alone is not worth it, unless no waste at all is wanted.
+    let enough = if rules.threshold == 0 { 1 } else { 2 };
+    let much_waste =
+        wasteful >= enough && is_share(waste_of_wasteful, plan.blocks, rules.threshold);
     let many_small = is_many(plan.small, small_bytes, rules);
     plan.rewrite = match much_waste || many_small {
         true => candidates,
@@ -219,6 +222,7 @@ mod tests {
         };
         assert_eq!(plan(&[full(1000), full(1000)], &rules).rewrite, [0; 0]);
         assert_eq!(plan(&[full(999), full(999)], &rules).rewrite, [0, 1]);
+        assert_eq!(plan(&[full(1000), full(999)], &rules).rewrite, [1]);
     }
 
     #[test]

@@ -27,6 +27,13 @@ pub(crate) trait UploadSteps {
     fn recorded(&self, blocks: &SharedBlocks);
 }
 
+/// Nobody waits for the blocks of a volume.
+pub(crate) struct Unwatched;
+
+impl UploadSteps for Unwatched {
+    fn recorded(&self, _: &SharedBlocks) {}
+}
+
 impl Ready<'_> {
     /// Sends a data volume and its index.
     pub(crate) fn upload_pair(

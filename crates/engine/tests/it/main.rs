@@ -1,6 +1,7 @@
 //! The engine from outside: real backups in memory and in temporary folders.
 
 mod affected;
+mod broken_files;
 mod browse;
 mod compaction;
 mod continue_set;
@@ -18,6 +19,7 @@ mod lint;
 mod losses;
 mod model;
 mod options;
+mod purging;
 mod repairs;
 mod restoring;
 mod review;

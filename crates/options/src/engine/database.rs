@@ -56,12 +56,11 @@ table! { Group::Database;
     DISABLE_REPLACE_MISSING_METADATA: bool = "disable-replace-missing-metadata", Kind::Bool,
         "Treats a file as broken when only its metadata are lost.",
         advanced: true,
-        long: "Normally lost metadata are replaced by empty ones.",
-        status: Status::NotYet;
+        long: "Normally lost metadata are replaced by empty ones.";
     REDUCED_PURGE_STATISTICS: bool = "reduced-purge-statistics", Kind::Bool,
         "Does not add up sizes in purge-broken-files.",
         advanced: true,
-        status: Status::NotYet;
+        status: Status::NotNeeded { why: "the sums cost nothing" };
     PROFILE_ALL_DATABASE_QUERIES: bool = "profile-all-database-queries", Kind::Bool,
         "Logs the time of all database queries.",
         advanced: true,

@@ -62,6 +62,13 @@ impl Selection {
         }
     }
 
+    /// Whether a pattern or an include rule selects the entry: what no rule speaks of is not, also when there are rules
+    /// that exclude others.
+    pub fn names(&self, path: &[u8]) -> bool {
+        let is_included = matches!(self.options.first_match(path), Some((Action::Include, _)));
+        (is_included || !self.patterns.is_empty()) && self.selects(path)
+    }
+
     /// The patterns that were given as arguments.
     pub fn patterns(&self) -> impl Iterator<Item = &str> {
         self.single.iter().map(|(text, _)| text.as_str())

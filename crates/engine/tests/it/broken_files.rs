@@ -1,0 +1,220 @@
+//! Naming the files of which something is lost, and taking them out of the versions.
+
+use larder_destination::{Clock as _, ErrorKind};
+use larder_engine::{BrokenFilesReport, Error, PurgeReport};
+use larder_testkit::{Failure, Rng};
+use larder_volume::VolumeKind::{Blocks, List};
+
+use crate::rig::{Rig, chain, differences_of};
+
+/// Three versions; the second alone has a file of its own, the first has one that all have.
+fn three_versions() -> Rig {
+    let mut rig = Rig::new();
+    rig.fill(31, 4, 9000);
+    rig.write("folder/of all", Rng::new(1).bytes(3000));
+    backup(&mut rig);
+    rig.write("only in the second", Rng::new(2).bytes(3000));
+    backup(&mut rig);
+    std::fs::remove_file(rig.source().join("only in the second")).unwrap();
+    backup(&mut rig);
+    rig
+}
+
+fn backup(rig: &mut Rig) {
+    let now = u64::try_from(rig.clock.seconds()).expect("a time after 1970");
+    rig.clock.set(now + 60);
+    rig.backup();
+}
+
+fn list(rig: &mut Rig) -> BrokenFilesReport {
+    let run = rig.open().expect("it opens");
+    let outcome = run.list_broken_files();
+    run.repository().close().expect("the catalog closes");
+    match outcome {
+        Ok(report) => report,
+        Err(error) => panic!("{}", chain(&error)),
+    }
+}
+
+fn try_purge(rig: &mut Rig) -> Result<PurgeReport, Error> {
+    let run = rig.open()?;
+    let outcome = run.purge_broken_files();
+    run.repository().close().expect("the catalog closes");
+    outcome
+}
+
+fn purge(rig: &mut Rig) -> PurgeReport {
+    match try_purge(rig) {
+        Ok(report) => report,
+        Err(error) => panic!("{}", chain(&error)),
+    }
+}
+
+/// Version and names below the source, as they are told.
+fn told(rig: &Rig, report: &BrokenFilesReport) -> Vec<(u64, Vec<String>)> {
+    let root = format!("{}/", rig.source().display());
+    let names = |version: &larder_engine::BrokenVersion| {
+        let files = version.files.iter();
+        files.map(|file| file.path.replacen(&root, "", 1)).collect()
+    };
+    let versions = report.broken_files.iter();
+    versions
+        .map(|version| (version.number, names(version)))
+        .collect()
+}
+
+#[test]
+fn nothing_is_broken_in_a_whole_set() {
+    let mut rig = three_versions();
+    assert!(list(&mut rig).broken_files.is_empty());
+    let lists = rig.names(List);
+    assert_eq!(purge(&mut rig).rewritten_file_lists, 0);
+    assert_eq!(rig.names(List), lists);
+}
+
+#[test]
+fn a_lost_data_file_costs_what_is_named_and_no_more() {
+    for keep_state in [true, false] {
+        let mut rig = three_versions();
+        let lost = rig.written_by(1, Blocks);
+        let _ = rig.store.remove(&lost).unwrap();
+        if !keep_state {
+            rig.lose_state();
+        }
+        let report = list(&mut rig);
+        // The root folder had a time of its own then.
+        let expected = [(1, vec![String::new(), "only in the second".to_owned()])];
+        assert_eq!(told(&rig, &report), expected, "{keep_state}");
+        assert!(report.broken_files[0].files[0].only_metadata);
+        assert!(!report.broken_files[0].files[1].only_metadata);
+        let foretold = {
+            rig.set("dry-run", "true");
+            let lists = rig.names(List);
+            let report = purge(&mut rig);
+            assert_eq!(rig.names(List), lists);
+            rig.set("dry-run", "false");
+            report
+        };
+        let report = purge(&mut rig);
+        for figures in [&foretold, &report] {
+            assert_eq!(figures.rewritten_file_lists, 1);
+            assert_eq!(
+                (figures.removed_file_count, figures.removed_file_size),
+                (1, 3000)
+            );
+            assert_eq!(figures.updated_file_count, 1);
+        }
+        rig.versions[1]
+            .entries
+            .remove(b"only in the second".as_slice());
+        assert!(list(&mut rig).broken_files.is_empty());
+        rig.log.clear();
+        check_but_root(&mut rig, "after the purge");
+        assert_eq!(rig.test_all().damaged(), 0, "{:?}", rig.log.complaints());
+        backup(&mut rig);
+        assert_eq!(rig.log.complaints(), [""; 0]);
+        let mut other = rig.fork_at(&rig.store, None);
+        check_but_root(&mut other, "elsewhere");
+    }
+}
+
+/// All versions restore; of one the times of the root folder are lost.
+fn check_but_root(rig: &mut Rig, when: &str) {
+    for number in 0..rig.versions.len() {
+        let (target, report) = rig.try_restore(number).unwrap();
+        assert_eq!(report.common.errors, [""; 0], "{when}");
+        let held = rig.versions[rig.versions.len() - 1 - number].clone();
+        let found = larder_testkit::tree::Manifest::of(&target).unwrap();
+        let mut differences = differences_of(&held, &found);
+        differences.retain(|difference| !difference.starts_with("\"\": "));
+        assert_eq!(differences, [""; 0], "{when}: {number}");
+    }
+}
+
+#[test]
+fn what_a_test_found_damaged_is_named_too() {
+    let mut rig = three_versions();
+    let bad = rig.written_by(1, Blocks);
+    let len = rig.store.files()[&bad].len();
+    rig.store.insert(&bad, vec![0; len]);
+    assert!(list(&mut rig).broken_files.is_empty(), "nobody looked yet");
+    assert_eq!(rig.test_all().damaged(), 1);
+    let report = list(&mut rig);
+    assert_eq!(told(&rig, &report)[0].1.len(), 2, "{report:?}");
+    purge(&mut rig);
+    assert!(list(&mut rig).broken_files.is_empty());
+    // The damaged file is not needed any more, and gone with the compaction.
+    assert!(!rig.names(Blocks).contains(&bad));
+    assert_eq!(rig.test_all().damaged(), 0);
+}
+
+#[test]
+fn metadata_may_be_kept_as_a_reason() {
+    let mut rig = three_versions();
+    let lost = rig.written_by(1, Blocks);
+    let _ = rig.store.remove(&lost).unwrap();
+    rig.set("disable-replace-missing-metadata", "true");
+    let report = purge(&mut rig);
+    assert_eq!(
+        (report.removed_entry_count, report.updated_file_count),
+        (2, 0)
+    );
+}
+
+#[test]
+fn a_version_of_which_nothing_is_left_is_deleted() {
+    let mut rig = Rig::new();
+    rig.write("one", Rng::new(1).bytes(3000));
+    backup(&mut rig);
+    std::fs::remove_file(rig.source().join("one")).unwrap();
+    rig.write("two", Rng::new(2).bytes(3000));
+    backup(&mut rig);
+    let lost = rig.written_by(0, Blocks);
+    let _ = rig.store.remove(&lost).unwrap();
+    rig.set("disable-replace-missing-metadata", "true");
+    let report = purge(&mut rig);
+    assert_eq!(report.deleted_sets.len(), 1, "{report:?}");
+    assert_eq!(rig.names(List).len(), 1);
+    rig.versions.remove(0);
+    rig.check_all("after the first went");
+    rig.check_all_elsewhere("after the first went");
+    // The last one stays, whatever it has lost.
+    let lost = rig.written_by(1, Blocks);
+    let _ = rig.store.remove(&lost).unwrap();
+    let error = try_purge(&mut rig).unwrap_err();
+    assert_eq!(error.id(), Some("AllFilesetsBroken"), "{}", chain(&error));
+    assert_eq!(rig.names(List).len(), 1);
+}
+
+#[test]
+fn a_call_of_the_purge_fails() {
+    let mut base = three_versions();
+    let lost = base.written_by(1, Blocks);
+    let _ = base.store.remove(&lost).unwrap();
+    let mut rig = base.fork();
+    purge(&mut rig);
+    let calls = rig.plan.calls();
+    base.set("number-of-retries", "0");
+    for failure in [
+        Failure::Before(ErrorKind::Network),
+        Failure::After(ErrorKind::Network),
+        Failure::Cut(100),
+    ] {
+        for n in 1..=calls {
+            let mut rig = base.fork();
+            rig.plan.fail_at(n, failure.clone());
+            let _ = try_purge(&mut rig);
+            rig.plan.clear();
+            let when = format!("call {n} of {calls}, {failure:?}");
+            purge(&mut rig);
+            assert_eq!(rig.names(List).len(), 3, "{when}");
+            rig.versions[1]
+                .entries
+                .remove(b"only in the second".as_slice());
+            check_but_root(&mut rig, &when);
+            let mut other = rig.fork_at(&rig.store, None);
+            check_but_root(&mut other, &when);
+            assert!(list(&mut other).broken_files.is_empty(), "{when}");
+        }
+    }
+}

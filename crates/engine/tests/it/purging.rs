@@ -1,0 +1,392 @@
+//! Taking files out of versions, with trouble at every call.
+
+use std::sync::Arc;
+
+use larder_destination::{Clock as _, ErrorKind};
+use larder_engine::source::Action;
+use larder_engine::{Error, PurgeReport, PurgeRequest};
+use larder_options::Origin::CommandLine;
+use larder_testkit::{Failure, Rng};
+use larder_volume::VolumeKind::{Blocks, List};
+
+use crate::doom::{Doom, Reach};
+use crate::rig::{Rig, chain};
+
+/// Versions with a file of a secret, one in a folder, and others.
+fn with_versions(count: u64) -> Rig {
+    apart(60, count)
+}
+
+/// The same, so many seconds apart.
+fn apart(seconds: u64, count: u64) -> Rig {
+    let mut rig = Rig::new();
+    rig.fill(31, 4, 9000);
+    rig.write("secret.txt", Rng::new(99).bytes(5000));
+    rig.write("folder/deep/one", "1");
+    rig.write("folder/two", "2");
+    for number in 0..count {
+        rig.write("changes", Rng::new(number).bytes(3000));
+        // A backup takes a second.
+        later(&rig, seconds - 1);
+        rig.backup();
+    }
+    rig
+}
+
+fn later(rig: &Rig, seconds: u64) {
+    let now = u64::try_from(rig.clock.seconds()).expect("a time after 1970");
+    rig.clock.set(now + seconds);
+}
+
+fn try_purge(rig: &mut Rig, patterns: &[&str]) -> Result<PurgeReport, Error> {
+    let request = PurgeRequest {
+        patterns: patterns.iter().map(|p| (*p).to_owned()).collect(),
+        filters: Vec::new(),
+    };
+    purge_by(rig, &request)
+}
+
+fn purge_by(rig: &mut Rig, request: &PurgeRequest) -> Result<PurgeReport, Error> {
+    // Time passes between runs.
+    rig.clock
+        .set(u64::try_from(larder_destination::Clock::seconds(&*rig.clock)).unwrap() + 100);
+    let run = rig.open()?;
+    let outcome = run.purge(request);
+    run.repository().close().expect("the catalog closes");
+    outcome
+}
+
+fn purge(rig: &mut Rig, patterns: &[&str]) -> PurgeReport {
+    match try_purge(rig, patterns) {
+        Ok(report) => report,
+        Err(error) => panic!("the purge failed: {}", chain(&error)),
+    }
+}
+
+/// Notes that what lies under a path is not in these versions any more, 0 being the oldest.
+fn without(rig: &mut Rig, path: &str, versions: &[usize]) {
+    for version in versions {
+        let entries = &mut rig.versions[*version].entries;
+        let before = entries.len();
+        let below = format!("{path}/");
+        entries.retain(|found, _| found != path.as_bytes() && !found.starts_with(below.as_bytes()));
+        assert!(entries.len() < before, "{path} was not there");
+    }
+}
+
+fn in_source(rig: &Rig, path: &str) -> String {
+    rig.source().join(path).to_string_lossy().into_owned()
+}
+
+#[test]
+fn a_file_goes_from_all_versions() {
+    let mut rig = with_versions(3);
+    let before = rig.names(List);
+    let report = purge(&mut rig, &["*/secret.txt"]);
+    assert_eq!(rig.log.complaints(), [""; 0]);
+    assert_eq!(
+        (report.removed_file_count, report.rewritten_file_lists),
+        (3, 3)
+    );
+    assert_eq!(report.removed_file_size, 15_000);
+    without(&mut rig, "secret.txt", &[0, 1, 2]);
+    // Each new list is a second later, or where there is room.
+    let after = rig.names(List);
+    assert_eq!(after.len(), 3);
+    assert!(after.iter().all(|name| !before.contains(name)), "{after:?}");
+    rig.check_set("after a purge");
+    rig.check_all("after a purge");
+    rig.check_all_elsewhere("after a purge");
+    assert_eq!(rig.test_all().damaged(), 0);
+    // It is still in the source, so the next version has it; nothing else is read.
+    let report = rig.backup();
+    assert_eq!((report.added_files, report.opened_files), (1, 1));
+    rig.check_all_elsewhere("after the next backup");
+}
+
+#[test]
+fn chosen_versions_lose_it() {
+    let mut rig = with_versions(4);
+    rig.set("version", "1,2");
+    let report = purge(&mut rig, &["*/secret.txt"]);
+    assert_eq!(report.rewritten_file_lists, 2);
+    without(&mut rig, "secret.txt", &[1, 2]);
+    rig.values.unset("version", CommandLine);
+    rig.check_all("by number");
+    // A time means the version of then and all older ones.
+    let time = rig.names(List)[1]
+        .split(['-', '.'])
+        .nth(1)
+        .unwrap()
+        .to_owned();
+    rig.set("time", &time);
+    let report = purge(&mut rig, &["*/folder/two"]);
+    assert_eq!(report.rewritten_file_lists, 2);
+    without(&mut rig, "folder/two", &[0, 1]);
+    rig.values.unset("time", CommandLine);
+    rig.check_all("by time");
+    rig.check_all_elsewhere("by time");
+}
+
+#[test]
+fn a_folder_takes_along_what_is_in_it() {
+    let forms = ["folder", "folder/", "folder/*"];
+    for form in forms {
+        let mut rig = with_versions(2);
+        let path = in_source(&rig, form);
+        let report = purge(&mut rig, &[&path]);
+        assert_eq!(report.removed_file_count, 4, "{form}");
+        assert_eq!(report.removed_entry_count, 8, "{form}");
+        without(&mut rig, "folder", &[0, 1]);
+        rig.check_all(form);
+        rig.check_all_elsewhere(form);
+    }
+}
+
+#[test]
+fn what_is_excluded_below_a_folder_stays() {
+    let mut rig = with_versions(1);
+    let request = PurgeRequest {
+        patterns: Vec::new(),
+        filters: vec![
+            (Action::Exclude, "*/two".to_owned()),
+            (Action::Include, "*/folder/*".to_owned()),
+        ],
+    };
+    let report = purge_by(&mut rig, &request).unwrap();
+    assert_eq!(report.removed_file_count, 1);
+    rig.versions[0]
+        .entries
+        .retain(|path, _| !path.starts_with(b"folder/deep") && path != b"folder/one");
+    let (target, _) = rig.try_restore(0).unwrap();
+    assert!(target.join("folder/two").exists() && !target.join("folder/deep").exists());
+}
+
+#[test]
+fn what_would_take_too_much_is_refused() {
+    let mut rig = with_versions(2);
+    let files = rig.store.names();
+    let error = try_purge(&mut rig, &["*"]).unwrap_err();
+    assert_eq!(
+        error.id(),
+        Some("PurgeWouldRemoveEntireFileset"),
+        "{}",
+        chain(&error)
+    );
+    let only_excludes = PurgeRequest {
+        patterns: Vec::new(),
+        filters: vec![(Action::Exclude, "*/secret.txt".to_owned())],
+    };
+    for request in [only_excludes, PurgeRequest::default()] {
+        let error = purge_by(&mut rig, &request).unwrap_err();
+        assert_eq!(error.id(), Some("PurgeWithoutInclude"), "{}", chain(&error));
+    }
+    let report = purge(&mut rig, &["*/nothing of this name"]);
+    assert_eq!(
+        (report.rewritten_file_lists, report.removed_entry_count),
+        (0, 0)
+    );
+    rig.set("dry-run", "true");
+    let report = purge(&mut rig, &["*/secret.txt"]);
+    assert_eq!(
+        (report.rewritten_file_lists, report.removed_file_count),
+        (2, 2)
+    );
+    let said = rig.log.texts().join("\n");
+    assert!(
+        said.contains("would take out") && said.contains("in the place of"),
+        "{said}"
+    );
+    assert_eq!(rig.store.names(), files);
+}
+
+#[test]
+fn control_files_stay_beside_the_list() {
+    let mut rig = Rig::new();
+    rig.write("secret.txt", "x");
+    rig.write("other", "y");
+    let kept = rig.temp.path().join("kept.conf");
+    std::fs::write(&kept, "the settings").unwrap();
+    rig.set("control-files", &kept.to_string_lossy());
+    rig.backup();
+    purge(&mut rig, &["*/secret.txt"]);
+    let list = rig.newest_list();
+    let bytes = rig.store.files()[&list].to_vec();
+    let archive =
+        larder_volume::ArchiveReader::open(bytes, larder_volume::Compression::Zip).unwrap();
+    let entry = archive.find("extra/kept.conf").expect("the control file");
+    assert_eq!(archive.read(entry, 100).unwrap(), b"the settings");
+}
+
+/// Old space stays until it is worth it, or until no waste is wanted.
+#[test]
+fn purged_blocks_go_when_no_waste_is_wanted() {
+    let mut rig = with_versions(2);
+    let secret = Rng::new(99).bytes(5000);
+    let block = larder_volume::HashAlgorithm::Sha256.digest(&secret[..1024]);
+    let holds = |rig: &Rig| {
+        rig.names(Blocks).iter().any(|name| {
+            let bytes = rig.store.files()[name].to_vec();
+            let zip = larder_volume::Compression::Zip;
+            let archive = larder_volume::ArchiveReader::open(bytes, zip).unwrap();
+            archive.find(&block.to_url_base64()).is_some()
+        })
+    };
+    rig.set("threshold", "99");
+    purge(&mut rig, &["*/secret.txt"]);
+    assert!(holds(&rig));
+    rig.set("threshold", "0");
+    purge(&mut rig, &["*/folder/two"]);
+    assert!(!holds(&rig));
+    without(&mut rig, "secret.txt", &[0, 1]);
+    without(&mut rig, "folder/two", &[0, 1]);
+    rig.check_all("after the threshold was 0");
+    rig.check_all_elsewhere("after the threshold was 0");
+}
+
+#[test]
+fn a_list_that_cannot_be_read_is_told_and_the_others_change() {
+    let mut rig = with_versions(3);
+    let list = rig.names(List)[1].clone();
+    assert!(rig.store.truncate(&list, 100));
+    rig.lose_state();
+    let report = purge(&mut rig, &["*/secret.txt"]);
+    assert_eq!(report.rewritten_file_lists, 2);
+    assert!(rig.log.count("DamagedList") >= 1);
+    assert!(report.common.errors_actual_length >= 1, "{report:?}");
+    assert!(rig.names(List).contains(&list));
+    without(&mut rig, "secret.txt", &[0, 2]);
+    rig.versions.remove(1);
+    rig.check_all_elsewhere("beside a damaged list");
+}
+
+/// Both sides of a version are taken.
+#[test]
+fn versions_a_second_apart_find_their_places() {
+    let mut rig = apart(1, 4);
+    for round in 0..3 {
+        let path = ["*/secret.txt", "*/folder/two", "*/folder/deep/one"][round];
+        let report = purge(&mut rig, &[path]);
+        assert_eq!(report.rewritten_file_lists, 4, "{path}");
+    }
+    for path in ["secret.txt", "folder/two", "folder/deep/one"] {
+        without(&mut rig, path, &[0, 1, 2, 3]);
+    }
+    rig.check_all("three purges");
+    rig.check_all_elsewhere("three purges");
+    // One alone, between two others.
+    let mut rig = apart(1, 3);
+    rig.set("version", "1");
+    let lists = rig.names(List);
+    let report = purge(&mut rig, &["*/secret.txt"]);
+    assert_eq!(report.rewritten_file_lists, 0);
+    assert_eq!(rig.log.count("NoFreeTime"), 1);
+    assert_eq!(rig.names(List), lists);
+}
+
+/// All versions are there, each with or without the file, and a further purge takes it out of all.
+fn check_after(mut rig: Rig, when: &str) {
+    rig.plan.clear();
+    rig.log.clear();
+    if let Err(error) = try_purge(&mut rig, &["*/secret.txt"]) {
+        panic!("{when}: the next purge failed: {}", chain(&error));
+    }
+    assert_eq!(rig.names(List).len(), 2, "{when}");
+    for version in 0..rig.versions.len() {
+        without(&mut rig, "secret.txt", &[version]);
+    }
+    rig.check_set(when);
+    rig.check_all(when);
+    rig.check_all_elsewhere(when);
+}
+
+fn purged(held: &larder_testkit::tree::Manifest) -> larder_testkit::tree::Manifest {
+    let mut held = held.clone();
+    held.entries.retain(|path, _| path != b"secret.txt");
+    held
+}
+
+fn calls_of_a_purge(keep_state: bool) -> (Rig, u64) {
+    let base = with_versions(2);
+    if !keep_state {
+        base.lose_state();
+    }
+    let mut rig = base.fork();
+    rig.set("no-auto-compact", "true");
+    purge(&mut rig, &["*/secret.txt"]);
+    let mut base = base;
+    base.set("no-auto-compact", "true");
+    (base, rig.plan.calls())
+}
+
+#[test]
+fn a_call_of_a_purge_fails() {
+    for keep_state in [true, false] {
+        let (base, calls) = calls_of_a_purge(keep_state);
+        assert!(calls >= 7, "{calls}");
+        for failure in [
+            Failure::Before(ErrorKind::Network),
+            Failure::After(ErrorKind::Network),
+            Failure::Cut(100),
+        ] {
+            for n in 1..=calls {
+                let mut rig = base.fork();
+                rig.set("number-of-retries", "0");
+                rig.plan.fail_at(n, failure.clone());
+                let outcome = try_purge(&mut rig, &["*/secret.txt"]).map(|_| ());
+                let when = format!(
+                    "call {n} of {calls}, {failure:?}, state kept: {keep_state}, then {outcome:?}"
+                );
+                check_after(rig, &when);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_purge_is_killed_at_any_call() {
+    for keep_state in [true, false] {
+        let (base, calls) = calls_of_a_purge(keep_state);
+        for reach in [Reach::Not, Reach::Half, Reach::Whole] {
+            for n in 1..=calls {
+                let mut rig = base.fork();
+                let saved = rig.fast.path().join("saved");
+                let doom = Arc::new(Doom::new(&rig, n, reach, saved.clone()));
+                let run = rig.open_over(doom.clone(), true).expect("it opens");
+                let request = PurgeRequest {
+                    patterns: vec!["*/secret.txt".to_owned()],
+                    filters: Vec::new(),
+                };
+                let _ = run.purge(&request);
+                drop(run);
+                let store = doom.what_is_left();
+                let store = store.unwrap_or_else(|| panic!("call {n} of {calls} did not come"));
+                let after = rig.fork_at(&store, Some(saved.as_path()));
+                let when = format!("killed at call {n} of {calls}, {reach:?}");
+                assert_no_version_lost(&after, &when);
+                let after = rig.fork_at(&store, Some(saved.as_path()));
+                check_after(after, &when);
+            }
+        }
+    }
+}
+
+/// Each version restores in the old or in the new form.
+fn assert_no_version_lost(rig: &Rig, when: &str) {
+    let mut other = rig.fork_at(&rig.store, None);
+    let lists = other.readable_lists().len();
+    assert!(lists >= 2, "{when}: {lists}");
+    let forms: Vec<_> = other.versions.clone();
+    let mut seen = vec![false; forms.len()];
+    for number in 0..other.names(List).len() {
+        let Ok((target, _)) = other.try_restore(number) else {
+            continue;
+        };
+        let found = larder_testkit::tree::Manifest::of(&target).unwrap();
+        for (held, seen) in forms.iter().zip(&mut seen) {
+            *seen |= crate::rig::differences_of(held, &found).is_empty()
+                || crate::rig::differences_of(&purged(held), &found).is_empty();
+        }
+    }
+    assert!(seen.iter().all(|seen| *seen), "{when}: {seen:?}");
+}
