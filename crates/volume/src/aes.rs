@@ -122,6 +122,10 @@ pub struct AesReadOptions {
     pub ignore_padding: bool,
     /// The most rounds accepted in a version 3 header, against headers made to stall the reader.
     pub max_iterations: u32,
+    /// For [`AesReader`]: gives out data that are not authentic, cut off or wrongly padded, as far as they can be
+    /// decrypted; [`AesReader::damage`] tells it. Only for what is verified in another way, and for people who want
+    /// what is left.
+    pub keep_damaged: bool,
 }
 
 impl Default for AesReadOptions {
@@ -129,6 +133,7 @@ impl Default for AesReadOptions {
         Self {
             ignore_padding: false,
             max_iterations: AesVersion::MAX_ITERATIONS,
+            keep_damaged: false,
         }
     }
 }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::{
     AesReadOptions, BLOCK, CHUNK, Decryptor, Padding, cut_off, header, tampered_data, verify,
 };
-use crate::Result;
+use crate::{Error, Result};
 
 /// Decrypts what it reads, in bounded memory.
 ///
@@ -23,6 +23,9 @@ pub struct AesReader<R: Read> {
     mac: Option<Hmac<Sha256>>,
     padding: Padding,
     ignore_padding: bool,
+    keep_damaged: bool,
+    /// What was wrong with data that were given out all the same.
+    damage: Option<Error>,
     /// Decrypted bytes in front, then encrypted ones held back.
     buffer: Zeroizing<Vec<u8>>,
     /// The decrypted bytes not yet given out, in the buffer.
@@ -53,11 +56,31 @@ impl<R: Read> AesReader<R> {
             mac: Some(session.mac()),
             padding,
             ignore_padding: options.ignore_padding,
+            keep_damaged: options.keep_damaged,
+            damage: None,
             buffer: Zeroizing::new(vec![0; CHUNK + HELD_MAX]),
             plain: 0..0,
             filled: 0,
             has_failed: false,
         })
+    }
+
+    /// What is wrong with the data, once `read` has answered 0: only with
+    /// [`keep_damaged`](AesReadOptions::keep_damaged) they are given out nevertheless.
+    pub fn damage(&self) -> Option<&Error> {
+        self.damage.as_ref()
+    }
+
+    /// Notes what is wrong with the data where damaged ones are wanted.
+    ///
+    /// # Errors
+    /// The same where they are not.
+    fn note(&mut self, error: Error) -> Result<()> {
+        if !self.keep_damaged {
+            return Err(error);
+        }
+        self.damage.get_or_insert(error);
+        Ok(())
     }
 
     /// Decrypts more, after everything decrypted was given out. Leaves `plain` empty at the end of the data.
@@ -73,32 +96,50 @@ impl<R: Read> AesReader<R> {
 
         // The last block must not be given out before the padding is known, nor the trailer decrypted.
         let held = self.padding.trailer_len() + if has_ended { 0 } else { BLOCK };
-        let len = self.filled.checked_sub(held).ok_or_else(cut_off)?;
-        let len = if has_ended { len } else { len - len % BLOCK };
-        let filled = self.buffer.get_mut(..self.filled).unwrap_or_default();
-        let (encrypted, trailer) = filled.split_at_mut_checked(len).ok_or_else(cut_off)?;
-        mac.update(encrypted);
-        if !has_ended {
-            self.decryptor.apply(encrypted);
-            self.mac = Some(mac);
-            self.plain = 0..len;
-            return Ok(());
+        let Some(len) = self.filled.checked_sub(held) else {
+            return self.note(cut_off());
+        };
+        if has_ended {
+            return self.end(mac, len);
         }
+        let len = len - len % BLOCK;
+        let encrypted = self.buffer.get_mut(..len).unwrap_or_default();
+        mac.update(encrypted);
+        self.decryptor.apply(encrypted);
+        self.mac = Some(mac);
+        self.plain = 0..len;
+        Ok(())
+    }
+
+    /// Verifies and decrypts the last `len` bytes of the data; the trailer stands behind them.
+    fn end(&mut self, mut mac: Hmac<Sha256>, len: usize) -> Result<()> {
+        let whole = len - len % BLOCK;
+        if whole != len {
+            self.note(cut_off())?;
+        }
+        let filled = self.buffer.get(..self.filled).unwrap_or_default();
+        let (encrypted, trailer) = filled.split_at_checked(len).ok_or_else(cut_off)?;
         let (length_byte, tag) = match self.padding {
             Padding::LengthByte => trailer.split_first().ok_or_else(cut_off)?,
-            Padding::Pkcs7 => (&0, &*trailer),
+            Padding::Pkcs7 => (&0, trailer),
         };
-        if !len.is_multiple_of(BLOCK) {
-            return Err(cut_off());
-        }
+        let length_byte = *length_byte;
+        mac.update(encrypted);
         if !verify(mac, tag) {
-            return Err(tampered_data());
+            self.note(tampered_data())?;
         }
-        self.decryptor.apply(encrypted);
-        let padding_len = self
-            .padding
-            .len_of(encrypted, *length_byte, self.ignore_padding)?;
-        self.plain = 0..len - padding_len;
+        let last = self.buffer.get_mut(..whole).unwrap_or_default();
+        self.decryptor.apply(last);
+        let padding_len = self.padding.len_of(last, length_byte, self.ignore_padding);
+        let padding_len = match padding_len {
+            Ok(len) => len,
+            Err(error) => {
+                self.note(error)?;
+                // Nobody knows which of the bytes were added.
+                0
+            }
+        };
+        self.plain = 0..whole - padding_len;
         Ok(())
     }
 

@@ -427,3 +427,53 @@ fn speed_of_encryption() {
         });
     }
 }
+
+/// What is wrong is answered, and everything but the damaged blocks is given out.
+#[test]
+fn damaged_data_are_kept_when_asked() {
+    let plain: Vec<u8> = (0..200_003_u32).map(|n| (n % 251) as u8).collect();
+    let options = AesReadOptions {
+        keep_damaged: true,
+        ..AesReadOptions::default()
+    };
+    let kept = |bytes: &[u8]| {
+        let mut reader = AesReader::open_with(bytes, PASSWORD, options).unwrap();
+        let mut out = Vec::new();
+        reader.read_to_end(&mut out).unwrap();
+        (out, reader.damage().map(ToString::to_string))
+    };
+    for header in [AesHeader::minimal(), v3(10)] {
+        let whole = stream(&plain, &header);
+        assert_eq!(kept(&whole), (plain.clone(), None));
+        let mut flipped = whole.clone();
+        flipped[70_000] ^= 4;
+        let (out, damage) = kept(&flipped);
+        assert!(damage.is_some_and(|damage| damage.contains("authentication")));
+        let wrong = out.iter().zip(&plain).filter(|(a, b)| a != b).count();
+        assert!(
+            out.len() == plain.len() && (1..=17).contains(&wrong),
+            "{wrong}"
+        );
+        for len in [
+            whole.len() - 1,
+            whole.len() - 40,
+            100_000,
+            65_700,
+            180,
+            150,
+            130,
+        ] {
+            let Some(cut) = whole.get(..len).filter(|_| len > 140) else {
+                continue;
+            };
+            let (out, damage) = kept(cut);
+            assert!(damage.is_some(), "{len}");
+            assert!(out.len() + 250 > len.min(plain.len()) && out.len() <= plain.len());
+            // Behind the last whole block of the data stands what was never data.
+            let sure = out.len().saturating_sub(48);
+            assert_eq!(out.get(..sure), plain.get(..sure), "{len}");
+        }
+        let mut reader = AesReader::open(&*flipped, PASSWORD).unwrap();
+        assert!(reader.read_to_end(&mut Vec::new()).is_err() && reader.damage().is_none());
+    }
+}
