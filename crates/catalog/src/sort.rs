@@ -51,6 +51,13 @@ impl Catalog {
 }
 
 impl Sorter {
+    /// An empty sorter without a catalog. It takes 12 MiB and spills to `path` and further files whose names begin so;
+    /// none of them may exist.
+    #[must_use]
+    pub fn spilling_to(path: PathBuf) -> Self {
+        Self::new(path, MEMORY)
+    }
+
     /// Starts an empty sorter that buffers about `memory` bytes and spills to `path`, and further files whose names begin
     /// so. None of them may exist.
     pub(crate) fn new(path: PathBuf, memory: usize) -> Self {
