@@ -123,7 +123,7 @@ impl Ready<'_> {
     ) -> Result<bool> {
         let selection = match selection {
             Some(selection) => selection,
-            None => selection.insert(self.selection(&[], &request.filters, path)?),
+            None => selection.insert(crate::restore::selection(&[], &request.filters, path)?),
         };
         Ok(selection.selects(path))
     }

@@ -181,7 +181,7 @@ impl Run {
         patterns: &[String],
         filters: &[(larder_source::Action, String)],
     ) -> Result<Selection> {
-        self.selection(patterns, filters, b"/")
+        crate::restore::selection(patterns, filters, b"/")
     }
 }
 

@@ -21,6 +21,7 @@ use crate::error::VolumeContext;
 pub(crate) use crate::gpg::GpgSettings;
 use crate::gpg::Way;
 use crate::repository::locked;
+use crate::settings::Settings;
 use crate::temporary::{TempFolder, temporary_error};
 use crate::{Error, Result};
 
@@ -94,7 +95,29 @@ impl Rounds {
 /// Rounds that may be spent on files that do not open: those of ten files as AES Crypt writes them, some seconds.
 const MOST_IN_VAIN: u64 = 10 * AesVersion::DEFAULT_ITERATIONS as u64;
 
+/// Random bytes and clock of a crypt.
+pub(crate) struct Outside {
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) cancel: Cancel,
+}
+
 impl Crypt {
+    /// Encrypts and decrypts as the options say.
+    pub(crate) fn new(settings: &Settings, passphrase: Option<Secret>, outside: Outside) -> Self {
+        Self {
+            encryption: settings.encryption.clone(),
+            passphrase,
+            gpg: settings.gpg.clone(),
+            ignore_padding: settings.ignore_padding,
+            temp_folder: settings.temp_folder.clone(),
+            random: outside.random,
+            clock: outside.clock,
+            cancel: outside.cancel,
+            rounds: Mutex::new(Rounds::new(settings.aes_rounds)),
+        }
+    }
+
     /// True for volumes whose content is authenticated by their encryption.
     pub(crate) fn authenticates(name: &VolumeName) -> bool {
         matches!(module(name.encryption()), Ok(Some(EncryptionKind::Aes)))
@@ -109,7 +132,7 @@ impl Crypt {
         }
     }
 
-    fn password(&self) -> Result<&str> {
+    pub(crate) fn password(&self) -> Result<&str> {
         match self.passphrase.as_ref().map(Secret::expose) {
             Some(password) if !password.is_empty() => Ok(password),
             _ => Err(Error::user(
@@ -128,26 +151,8 @@ impl Crypt {
                 version,
                 minimal_header,
             } => {
-                let mut seed = AesSeed {
-                    public_iv: [0; 16],
-                    session_iv: [0; 16],
-                    session_key: [0; 32],
-                };
-                self.random
-                    .fill(&mut seed.public_iv)
-                    .map_err(no_randomness)?;
-                self.random
-                    .fill(&mut seed.session_iv)
-                    .map_err(no_randomness)?;
-                self.random
-                    .fill(&mut seed.session_key)
-                    .map_err(no_randomness)?;
-                let mut header = if *minimal_header {
-                    AesHeader::minimal()
-                } else {
-                    self.standard_header()
-                };
-                header.version = *version;
+                let header = self.header(*version, *minimal_header);
+                let seed = self.seed()?;
                 let writer = AesWriter::create(sink, self.password()?, &header, &seed, hash)
                     .in_volume("(new volume)")?;
                 Ok(SealWriter::Aes(Box::new(writer)))
@@ -176,6 +181,30 @@ impl Crypt {
                 out.finish()
             }
         }
+    }
+
+    /// Fresh random bytes for a stream.
+    pub(crate) fn seed(&self) -> Result<AesSeed> {
+        let mut seed = AesSeed {
+            public_iv: [0; 16],
+            session_iv: [0; 16],
+            session_key: [0; 32],
+        };
+        let fill = |bytes: &mut [u8]| self.random.fill(bytes).map_err(no_randomness);
+        fill(&mut seed.public_iv)?;
+        fill(&mut seed.session_iv)?;
+        fill(&mut seed.session_key)?;
+        Ok(seed)
+    }
+
+    /// The header of a new stream.
+    pub(crate) fn header(&self, version: AesVersion, minimal: bool) -> AesHeader {
+        let mut header = match minimal {
+            true => AesHeader::minimal(),
+            false => self.standard_header(),
+        };
+        header.version = version;
+        header
     }
 
     fn standard_header(&self) -> AesHeader {

@@ -1,11 +1,13 @@
 //! Fetching a version list, and reading its entries one after the other.
 
+use std::io::Read;
+
 use larder_volume::{
-    ArchiveEntry, ArchiveReader, FILELIST_ENTRY, FILESET_ENTRY, FileEntry, FileListReader,
+    ArchiveEntry, ArchiveReader, FILELIST_ENTRY, FILESET_ENTRY, FileEntry, FileListReader, ReadAt,
     parse_fileset,
 };
 
-use crate::context::Cancel;
+use crate::context::{Cancel, Reporter};
 use crate::data::VolumeData;
 use crate::error::VolumeContext;
 use crate::phases::Settled;
@@ -18,15 +20,6 @@ use crate::{Error, Result};
 const NAMED_ENTRIES: u64 = 20;
 /// Most bytes of the entry that says whether a version is complete; it has about twenty.
 const MAX_FILESET_BYTES: u64 = 1 << 16;
-
-/// What is done about entries of a list that make no sense, beside leaving them out.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum WrongOnes {
-    /// Some are named, the rest is counted.
-    Told,
-    /// Nothing: they were told before, or are told by another run.
-    PassedOver,
-}
 
 impl Settled<'_> {
     /// Fetches a version list.
@@ -62,11 +55,9 @@ impl Settled<'_> {
         work: impl FnMut(FileEntry) -> Result<()>,
     ) -> Result<u64> {
         // A command may read a list more than once.
-        let wrong_ones = match locked(&self.named_lists).contains(name) {
-            true => WrongOnes::PassedOver,
-            false => WrongOnes::Told,
-        };
-        let wrong = self.read_entries(archive, name, wrong_ones, &self.cancel, work)?;
+        let was_told = locked(&self.named_lists).contains(name);
+        let reporter = (!was_told).then_some(&*self.reporter);
+        let wrong = read_entries(archive, name, reporter, &self.cancel, work)?;
         if wrong > 0 {
             locked(&self.named_lists).insert(name.to_owned());
         }
@@ -84,8 +75,7 @@ impl Settled<'_> {
         work: impl FnMut(FileEntry) -> Result<()>,
     ) -> Result<()> {
         let never = Cancel::new();
-        self.read_entries(archive, name, WrongOnes::PassedOver, &never, work)
-            .map(drop)
+        read_entries(archive, name, None, &never, work).map(drop)
     }
 
     /// The same for a list that was read before: nothing is reported a second time.
@@ -98,59 +88,79 @@ impl Settled<'_> {
         name: &str,
         work: impl FnMut(FileEntry) -> Result<()>,
     ) -> Result<()> {
-        self.read_entries(archive, name, WrongOnes::PassedOver, &self.cancel, work)
-            .map(drop)
+        read_entries(archive, name, None, &self.cancel, work).map(drop)
     }
 
-    /// Reads entries; answers the number of the wrong ones.
-    fn read_entries(
-        &self,
-        archive: &ArchiveReader<VolumeData>,
-        name: &str,
-        wrong_ones: WrongOnes,
-        cancel: &Cancel,
-        mut work: impl FnMut(FileEntry) -> Result<()>,
-    ) -> Result<u64> {
-        let entry = filelist_of(archive, name)?;
-        let mut reader = FileListReader::open(archive.stream(entry).in_volume(name)?);
-        let mut wrong = 0_u64;
-        while let Some(item) = reader.next() {
-            cancel.check()?;
-            match item {
-                Ok(entry) => work(entry)?,
-                Err(error) if reader.is_damaged() => return Err(Error::volume(name, error)),
-                Err(error) => {
-                    wrong += 1;
-                    if wrong_ones == WrongOnes::Told && wrong <= NAMED_ENTRIES {
-                        self.reporter
-                            .warn("DamagedEntry", format!("{name}: {error}; it is left out"));
-                    }
-                }
-            }
-        }
-        let more = wrong.saturating_sub(NAMED_ENTRIES);
-        if wrong_ones == WrongOnes::Told && more > 0 {
-            self.reporter.warn(
-                "DamagedEntry",
-                format!("{name}: {} left out too", counted(more, "more wrong entry")),
-            );
-        }
-        Ok(wrong)
-    }
-
-    /// Whether a fetched version list says that it is complete; one that says nothing is (docs/format/dlist.md).
+    /// Whether a fetched version list says that it is complete.
     pub(crate) fn is_full(&self, archive: &ArchiveReader<VolumeData>, name: &str) -> Result<bool> {
-        let Some(entry) = archive.find(FILESET_ENTRY) else {
-            return Ok(true);
-        };
-        let bytes = archive.read(entry, MAX_FILESET_BYTES).in_volume(name)?;
-        parse_fileset(&bytes).in_volume(name)
+        is_full(archive, name)
     }
 }
 
+/// Reads entries; answers the number of the wrong ones. Some of these are named to the reporter, if there is one.
+///
+/// # Errors
+/// Damage that nothing can be read behind, and errors of `work`.
+pub(crate) fn read_entries<S: ReadAt>(
+    archive: &ArchiveReader<S>,
+    name: &str,
+    reporter: Option<&Reporter>,
+    cancel: &Cancel,
+    work: impl FnMut(FileEntry) -> Result<()>,
+) -> Result<u64> {
+    let entry = filelist_of(archive, name)?;
+    let stream = archive.stream(entry).in_volume(name)?;
+    entries_in(stream, name, reporter, cancel, work)
+}
+
+/// The same out of an open list.
+///
+/// # Errors
+/// As for [`read_entries`].
+pub(crate) fn entries_in(
+    list: impl Read,
+    name: &str,
+    reporter: Option<&Reporter>,
+    cancel: &Cancel,
+    mut work: impl FnMut(FileEntry) -> Result<()>,
+) -> Result<u64> {
+    let mut reader = FileListReader::open(list);
+    let mut wrong = 0_u64;
+    while let Some(item) = reader.next() {
+        cancel.check()?;
+        match item {
+            Ok(entry) => work(entry)?,
+            Err(error) if reader.is_damaged() => return Err(Error::volume(name, error)),
+            Err(error) => {
+                wrong += 1;
+                if let Some(reporter) = reporter.filter(|_| wrong <= NAMED_ENTRIES) {
+                    reporter.warn("DamagedEntry", format!("{name}: {error}; it is left out"));
+                }
+            }
+        }
+    }
+    let more = wrong.saturating_sub(NAMED_ENTRIES);
+    if let Some(reporter) = reporter.filter(|_| more > 0) {
+        reporter.warn(
+            "DamagedEntry",
+            format!("{name}: {} left out too", counted(more, "more wrong entry")),
+        );
+    }
+    Ok(wrong)
+}
+
+/// Whether a version list says that it is complete; one that says nothing is (docs/format/dlist.md).
+pub(crate) fn is_full<S: ReadAt>(archive: &ArchiveReader<S>, name: &str) -> Result<bool> {
+    let Some(entry) = archive.find(FILESET_ENTRY) else {
+        return Ok(true);
+    };
+    let bytes = archive.read(entry, MAX_FILESET_BYTES).in_volume(name)?;
+    parse_fileset(&bytes).in_volume(name)
+}
+
 /// The entry of a list volume that holds its files.
-pub(crate) fn filelist_of<'a>(
-    archive: &'a ArchiveReader<VolumeData>,
+pub(crate) fn filelist_of<'a, S: ReadAt>(
+    archive: &'a ArchiveReader<S>,
     name: &str,
 ) -> Result<&'a ArchiveEntry> {
     archive.find(FILELIST_ENTRY).ok_or_else(|| {

@@ -33,23 +33,21 @@ pub struct ListRequest {
 }
 
 /// Chooses paths. What a separator is, and so what a pattern means, is told by the path.
-struct Chosen<'a> {
-    ready: &'a Ready<'a>,
+pub(crate) struct Chosen<'a> {
     request: &'a ListRequest,
     /// For paths with `/`, and for those of Windows.
     selections: [Option<Selection>; 2],
 }
 
 impl<'a> Chosen<'a> {
-    fn new(ready: &'a Ready<'a>, request: &'a ListRequest) -> Self {
+    pub(crate) fn new(request: &'a ListRequest) -> Self {
         Self {
-            ready,
             request,
             selections: [None, None],
         }
     }
 
-    fn selects(&mut self, path: &[u8]) -> Result<bool> {
+    pub(crate) fn selects(&mut self, path: &[u8]) -> Result<bool> {
         let [plain, windows] = &mut self.selections;
         let selection = match path.first() {
             Some(b'/') => plain,
@@ -59,7 +57,7 @@ impl<'a> Chosen<'a> {
             Some(selection) => selection,
             None => {
                 let (patterns, filters) = (&self.request.patterns, &self.request.filters);
-                selection.insert(self.ready.selection(patterns, filters, path)?)
+                selection.insert(crate::restore::selection(patterns, filters, path)?)
             }
         };
         Ok(selection.selects(path))
@@ -190,7 +188,7 @@ impl Ready<'_> {
             self.settings.threads,
             unknown,
             |(place, version)| {
-                let mut chosen = Chosen::new(self, request);
+                let mut chosen = Chosen::new(request);
                 let outcome = self.read_list(&version.volume, version.time, |entry| {
                     if chosen.selects(&entry.path)? {
                         let state = (entry.kind, entry.size);
@@ -233,7 +231,7 @@ impl Ready<'_> {
         if filesets.is_empty() {
             return Ok(());
         }
-        let mut chosen = Chosen::new(self, request);
+        let mut chosen = Chosen::new(request);
         let mut places = Vec::new();
         let mut failure = None;
         let read = self.catalog(|c| {

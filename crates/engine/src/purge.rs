@@ -213,7 +213,7 @@ impl Doomed {
         let is_literal = |pattern: &&String| !pattern.contains(['*', '?', '[', '{']);
         let literal = request.patterns.iter().filter(is_literal);
         Ok(Self {
-            selection: ready.selection(&request.patterns, &request.filters, &sample)?,
+            selection: crate::restore::selection(&request.patterns, &request.filters, &sample)?,
             literal: literal.map(|path| path.clone().into_bytes()).collect(),
             folder: None,
         })

@@ -6,31 +6,34 @@
 //! 3. `prepare` makes the folders and finishes the files that need nothing from a volume.
 //! 4. `fetch` gets the volumes in batches. Each file is written under a temporary name beside its place (`job`), checked,
 //!    given its metadata, and moved to its place when it is right (`restoring`). What stood there stays until then.
-//! 5. `finish`: links, leftovers of earlier runs, metadata of folders.
+//! 5. links and metadata of folders (`writer`, which the other way of restoring, `recovery`, has too), leftovers of earlier
+//!    runs (`leftovers`).
 //!
 //! Memory: 8 bytes per entry (20 while the plan is made) and 4 per block, a batch of 48 MiB, and a volume for each thread.
 
-mod content;
-mod content_hash;
+pub(crate) mod content;
+pub(crate) mod content_hash;
 mod dry_run;
 mod fetch;
-mod finish;
 mod job;
-mod layout;
+pub(crate) mod layout;
+pub(crate) mod leftovers;
 mod open_files;
 mod plan;
 mod prepare;
 mod restoring;
 mod selected;
-mod spool;
+pub(crate) mod spool;
 mod survey;
-mod target;
+pub(crate) mod target;
+pub(crate) mod writer;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use larder_destination::Clock;
 use larder_options::Values;
 use larder_source::{Selection, TargetRoot, Watch};
 use larder_volume::VolumeTime;
@@ -45,6 +48,7 @@ use crate::phases::Ready;
 use crate::report::RestoreReport;
 use crate::repository::locked;
 use crate::run::Run;
+use crate::settings::Settings;
 use crate::sync::{Mode, Need, describe};
 use crate::versions::{DefaultVersions, Version};
 use crate::words::{counted, verb};
@@ -102,6 +106,31 @@ pub(crate) struct Rules {
     pub(crate) file_mode: u32,
     /// The same for folders.
     pub(crate) folder_mode: u32,
+}
+
+impl Rules {
+    /// Reads the options of a restore.
+    ///
+    /// # Errors
+    /// A wrong value.
+    pub(crate) fn read(values: &Values, settings: &Settings) -> Result<Self> {
+        use larder_options::engine as opt;
+        let umask = current_umask();
+        Ok(Self {
+            overwrite: values.get(opt::OVERWRITE)?,
+            permissions: values.get(opt::RESTORE_PERMISSIONS)?,
+            metadata: !settings.skip_metadata,
+            keep_full_paths: values.get(opt::DONT_COMPRESS_RESTORE_PATHS)?,
+            local_blocks: values.get(opt::RESTORE_WITH_LOCAL_BLOCKS)?,
+            verify: !values.get(opt::SKIP_RESTORE_VERIFICATION)?,
+            dry_run: settings.dry_run,
+            preallocate: values.get(opt::RESTORE_PREALLOCATE_SIZE)?,
+            sync: values.get(opt::RESTORE_SYNC)?,
+            link_metadata: values.get(opt::RESTORE_SYMLINK_METADATA)?,
+            file_mode: 0o666 & !umask,
+            folder_mode: 0o777 & !umask,
+        })
+    }
 }
 
 /// What a restore of one or several versions is about.
@@ -173,22 +202,7 @@ impl Ready<'_> {
         request: &RestoreRequest,
         watch: Option<Arc<dyn Watch>>,
     ) -> Result<RestoreReport> {
-        use larder_options::engine as opt;
-        let umask = current_umask();
-        let rules = Rules {
-            overwrite: self.values.get(opt::OVERWRITE)?,
-            permissions: self.values.get(opt::RESTORE_PERMISSIONS)?,
-            metadata: !self.settings.skip_metadata,
-            keep_full_paths: self.values.get(opt::DONT_COMPRESS_RESTORE_PATHS)?,
-            local_blocks: self.values.get(opt::RESTORE_WITH_LOCAL_BLOCKS)?,
-            verify: !self.values.get(opt::SKIP_RESTORE_VERIFICATION)?,
-            dry_run: self.settings.dry_run,
-            preallocate: self.values.get(opt::RESTORE_PREALLOCATE_SIZE)?,
-            sync: self.values.get(opt::RESTORE_SYNC)?,
-            link_metadata: self.values.get(opt::RESTORE_SYMLINK_METADATA)?,
-            file_mode: 0o666 & !umask,
-            folder_mode: 0o777 & !umask,
-        };
+        let rules = Rules::read(&self.values, &self.settings)?;
         let every = Every::of(&self.values)?;
         let tally = Tally::default();
         let work = Work {
@@ -293,7 +307,7 @@ impl Ready<'_> {
         let mut newest = None;
         for version in self.chosen_versions(DefaultVersions::All)?.iter().rev() {
             // When clocks go back, two versions have one local time.
-            let mut name = self.local_text(version.time, "%Y%m%d-%H%M%S");
+            let mut name = local_text(self.clock.as_ref(), version.time, "%Y%m%d-%H%M%S");
             while !names.insert(name.clone()) {
                 name.push('+');
             }
@@ -357,7 +371,7 @@ impl Ready<'_> {
         } else {
             Some(open()?)
         };
-        let date = self.local_text(version.time, "%Y-%m-%d");
+        let date = local_text(self.clock.as_ref(), version.time, "%Y-%m-%d");
         let plan = survey::survey(self, &selected, &layout, present.as_ref(), work.rules, date)?;
         if work.rules.dry_run {
             dry_run::show(
@@ -384,43 +398,38 @@ impl Ready<'_> {
     }
 }
 
-impl Run {
-    /// Compiles patterns for a version whose paths look like `sample`.
-    pub(crate) fn selection(
-        &self,
-        patterns: &[String],
-        filters: &[(larder_source::Action, String)],
-        sample: &[u8],
-    ) -> Result<Selection> {
-        let separator = if sample.first() == Some(&b'/') {
-            '/'
-        } else {
-            '\\'
-        };
-        Selection::parse(patterns, filters, separator == '/', separator).map_err(|error| {
-            Error::user(
-                "InvalidFilter",
-                error.to_string(),
-                "see `larder help filters`",
-            )
-        })
-    }
+/// Compiles patterns for a version whose paths look like `sample`.
+///
+/// # Errors
+/// A pattern that cannot be understood.
+pub(crate) fn selection(
+    patterns: &[String],
+    filters: &[(larder_source::Action, String)],
+    sample: &[u8],
+) -> Result<Selection> {
+    let separator = if sample.first() == Some(&b'/') {
+        '/'
+    } else {
+        '\\'
+    };
+    Selection::parse(patterns, filters, separator == '/', separator).map_err(|error| {
+        Error::user(
+            "InvalidFilter",
+            error.to_string(),
+            "see `larder help filters`",
+        )
+    })
 }
 
-impl Run {
-    /// A version's time as people here read it, for the names of copies and folders.
-    fn local_text(&self, time: VolumeTime, format: &str) -> String {
-        match jiff::Timestamp::from_second(time.0) {
-            Ok(time) => time
-                .to_zoned(self.clock.zone())
-                .strftime(format)
-                .to_string(),
-            // At the end of the calendar another zone may have no such day.
-            Err(_) => {
-                let start = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
-                let time = start.saturating_add(jiff::SignedDuration::from_secs(time.0));
-                time.strftime(format).to_string()
-            }
+/// A version's time as people here read it, for the names of copies and folders.
+pub(crate) fn local_text(clock: &dyn Clock, time: VolumeTime, format: &str) -> String {
+    match jiff::Timestamp::from_second(time.0) {
+        Ok(time) => time.to_zoned(clock.zone()).strftime(format).to_string(),
+        // At the end of the calendar another zone may have no such day.
+        Err(_) => {
+            let start = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
+            let time = start.saturating_add(jiff::SignedDuration::from_secs(time.0));
+            time.strftime(format).to_string()
         }
     }
 }
@@ -435,7 +444,7 @@ fn is_empty(folder: &Path) -> bool {
 
 /// The process's umask. Where the system does not tell it, reading it means setting it for a moment, which other
 /// threads would notice.
-fn current_umask() -> u32 {
+pub(crate) fn current_umask() -> u32 {
     let told = std::fs::read_to_string("/proc/self/status");
     let told = told.ok().and_then(|status| {
         let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));

@@ -9,18 +9,18 @@ use larder_catalog::{Catalog, VolumeRow, VolumeState};
 use larder_destination::{Clock, Random};
 use larder_options::Values;
 use larder_volume::{
-    ArchiveReader, Compression, Format, HashAlgorithm, MANIFEST_ENTRY, Manifest, VolumeKind,
-    VolumeName,
+    ArchiveReader, Compression, Format, HashAlgorithm, MANIFEST_ENTRY, Manifest, ReadAt,
+    VolumeKind, VolumeName,
 };
 
 use crate::context::{Cancel, Monitor, Reporter, random_bytes};
-use crate::crypt::{Crypt, Rounds};
+use crate::crypt::{Crypt, Outside};
 use crate::data::{Sink, TAR_MEMORY_BYTES, VolumeData};
 use crate::error::VolumeContext;
 use crate::report::{BackendStatistics, Common, Outcome};
 use crate::repository::{Repository, locked};
 use crate::settings::Settings;
-use crate::transfer::Remote;
+use crate::transfer::{Remote, TransferCounts};
 use crate::unpacking::Unpacking;
 use crate::{Error, Result};
 
@@ -57,17 +57,12 @@ impl Run {
             .unwrap_or_default();
         let reporter = Arc::new(Reporter::new(monitor, suppressed));
         repository.tell_replaced(&reporter);
-        let crypt = Crypt {
-            encryption: settings.encryption.clone(),
-            passphrase: repository.passphrase.clone(),
-            gpg: settings.gpg.clone(),
-            ignore_padding: settings.ignore_padding,
-            temp_folder: settings.temp_folder.clone(),
+        let outside = Outside {
             random: Arc::clone(&repository.random),
             clock: Arc::clone(&repository.clock),
             cancel: cancel.clone(),
-            rounds: Mutex::new(Rounds::new(settings.aes_rounds)),
         };
+        let crypt = Crypt::new(&settings, repository.passphrase.clone(), outside);
         let remote = Remote::new(
             Arc::clone(&repository.destination),
             repository.runtime.clone(),
@@ -219,22 +214,10 @@ impl Run {
         data: VolumeData,
     ) -> Result<ArchiveReader<VolumeData>> {
         let text = name.as_str();
-        let Some(compression) = name.compression() else {
-            return Err(Error::volume(
-                text,
-                larder_volume::Error::Unsupported(format!(
-                    "the container {} is not known",
-                    name.compression_text()
-                )),
-            ));
-        };
+        container(name)?;
         let plain = self.crypt.open(name, data)?;
-        let (packed, settings) = (plain.len(), &self.settings);
-        let archive = ArchiveReader::open_with(plain, compression, || {
-            let sink = Sink::new(TAR_MEMORY_BYTES, settings.temp_folder.clone());
-            self.unpacking.bounded(sink, packed, settings.dblock_size)
-        })
-        .in_volume(text)?;
+        let packed = plain.len();
+        let archive = open_plain(name, (plain, packed), &self.settings, &self.unpacking)?;
         if archive.recovered() {
             self.reporter.warn(
                 "DamagedDirectory",
@@ -268,25 +251,13 @@ impl Run {
 
     /// The common part of a report, filled at its end.
     pub(crate) fn common(&self, operation: &str, interrupted: bool) -> Common {
-        use std::sync::atomic::Ordering::Relaxed;
-        let now = self.clock.now();
-        let (warnings, warning_count) = self.reporter.warnings();
-        let (errors, error_count) = self.reporter.errors();
-        let counts = &self.remote.counts;
-        let mut statistics = BackendStatistics {
-            remote_calls: counts.calls.load(Relaxed),
-            bytes_uploaded: counts.bytes_up.load(Relaxed),
-            bytes_downloaded: counts.bytes_down.load(Relaxed),
-            files_uploaded: counts.files_up.load(Relaxed),
-            files_downloaded: counts.files_down.load(Relaxed),
-            files_deleted: counts.files_deleted.load(Relaxed),
-            folders_created: counts.folders_created.load(Relaxed),
-            retry_attempts: counts.retries.load(Relaxed),
-            total_quota_space: -1,
-            free_quota_space: -1,
-            assigned_quota_space: -1,
-            ..BackendStatistics::default()
-        };
+        let mut common = common(
+            (operation, interrupted),
+            &self.reporter,
+            &self.remote.counts,
+            (self.started, self.clock.now()),
+        );
+        let statistics = &mut common.backend_statistics;
         if let Ok(volumes) = self.catalog(|c| c.volumes()) {
             // Others are not there yet, or not for long.
             let stored =
@@ -307,27 +278,53 @@ impl Run {
                 }
             }
         }
-        let elapsed =
-            (now.0 - self.started.0) * 1_000_000_000 + i64::from(now.1) - i64::from(self.started.1);
-        let outcome = match (error_count, warning_count) {
-            (0, 0) => Outcome::Success,
-            (0, _) => Outcome::Warning,
-            _ => Outcome::Error,
-        };
-        Common {
-            main_operation: operation.into(),
-            parsed_result: outcome,
-            interrupted,
-            version: format!("Larder {}", env!("CARGO_PKG_VERSION")),
-            begin_time: iso_time(self.started),
-            end_time: iso_time(now),
-            duration: format_duration(u64::try_from(elapsed).unwrap_or(0)),
-            warnings_actual_length: warning_count,
-            errors_actual_length: error_count,
-            warnings: warnings.into_iter().take(REPORTED_MESSAGES).collect(),
-            errors: errors.into_iter().take(REPORTED_MESSAGES).collect(),
-            backend_statistics: statistics,
-        }
+        common
+    }
+}
+
+/// What all reports have in common, of a run from one time to another; nothing is known of what the destination holds.
+pub(crate) fn common(
+    (operation, interrupted): (&str, bool),
+    reporter: &Reporter,
+    counts: &TransferCounts,
+    (started, now): ((i64, u32), (i64, u32)),
+) -> Common {
+    use std::sync::atomic::Ordering::Relaxed;
+    let (warnings, warning_count) = reporter.warnings();
+    let (errors, error_count) = reporter.errors();
+    let backend_statistics = BackendStatistics {
+        remote_calls: counts.calls.load(Relaxed),
+        bytes_uploaded: counts.bytes_up.load(Relaxed),
+        bytes_downloaded: counts.bytes_down.load(Relaxed),
+        files_uploaded: counts.files_up.load(Relaxed),
+        files_downloaded: counts.files_down.load(Relaxed),
+        files_deleted: counts.files_deleted.load(Relaxed),
+        folders_created: counts.folders_created.load(Relaxed),
+        retry_attempts: counts.retries.load(Relaxed),
+        total_quota_space: -1,
+        free_quota_space: -1,
+        assigned_quota_space: -1,
+        ..BackendStatistics::default()
+    };
+    let elapsed = (now.0 - started.0) * 1_000_000_000 + i64::from(now.1) - i64::from(started.1);
+    let outcome = match (error_count, warning_count) {
+        (0, 0) => Outcome::Success,
+        (0, _) => Outcome::Warning,
+        _ => Outcome::Error,
+    };
+    Common {
+        main_operation: operation.into(),
+        parsed_result: outcome,
+        interrupted,
+        version: format!("Larder {}", env!("CARGO_PKG_VERSION")),
+        begin_time: iso_time(started),
+        end_time: iso_time(now),
+        duration: format_duration(u64::try_from(elapsed).unwrap_or(0)),
+        warnings_actual_length: warning_count,
+        errors_actual_length: error_count,
+        warnings: warnings.into_iter().take(REPORTED_MESSAGES).collect(),
+        errors: errors.into_iter().take(REPORTED_MESSAGES).collect(),
+        backend_statistics,
     }
 }
 
@@ -357,8 +354,30 @@ pub(crate) fn format_duration(nanos: u64) -> String {
     format!("{day}{h:02}:{m:02}:{s:02}.{ticks:07}")
 }
 
+/// The container that a volume's name tells.
+fn container(name: &VolumeName) -> Result<Compression> {
+    name.compression().ok_or_else(|| {
+        let what = format!("the container {} is not known", name.compression_text());
+        Error::volume(name.as_str(), larder_volume::Error::Unsupported(what))
+    })
+}
+
+/// Opens a decrypted volume, of so many bytes.
+pub(crate) fn open_plain<S: ReadAt>(
+    name: &VolumeName,
+    (plain, packed): (S, u64),
+    settings: &Settings,
+    unpacking: &Unpacking,
+) -> Result<ArchiveReader<S>> {
+    ArchiveReader::open_with(plain, container(name)?, || {
+        let sink = Sink::new(TAR_MEMORY_BYTES, settings.temp_folder.clone());
+        unpacking.bounded(sink, packed, settings.dblock_size)
+    })
+    .in_volume(name.as_str())
+}
+
 /// Reads a volume's manifest.
-pub(crate) fn read_manifest(archive: &ArchiveReader<VolumeData>, name: &str) -> Result<Manifest> {
+pub(crate) fn read_manifest<S: ReadAt>(archive: &ArchiveReader<S>, name: &str) -> Result<Manifest> {
     let Some(entry) = archive.find(MANIFEST_ENTRY) else {
         return Err(Error::volume(
             name,

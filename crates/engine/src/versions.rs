@@ -1,8 +1,10 @@
 //! Choosing versions by number or time.
 
+use larder_destination::Clock;
 use larder_options::{Values, engine as opt, value};
 use larder_volume::VolumeTime;
 
+use crate::context::Reporter;
 use crate::phases::Settled;
 use crate::sync::RemoteVolume;
 use crate::words::counted;
@@ -137,23 +139,7 @@ impl Settled<'_> {
         text: &str,
         direction: value::Direction,
     ) -> Result<Version> {
-        let (seconds, _) = self.clock.now();
-        let now = jiff::Timestamp::from_second(seconds)
-            .unwrap_or_default()
-            .to_zoned(self.clock.zone());
-        let limit = value::parse_time(text, &now, direction)?.as_second();
-        if limit > seconds {
-            // A span was probably meant to count backwards; of a date there is nothing to say.
-            let hint = if value::parse_timespan(text).is_ok() {
-                format!("; write -{text} for the past")
-            } else {
-                String::new()
-            };
-            self.reporter.warn(
-                "TimeInFuture",
-                format!("the time {text} lies in the future, so the newest version is meant{hint}"),
-            );
-        }
+        let limit = time_limit(text, direction, self.clock.as_ref(), &self.reporter)?;
         if let Some(version) = all.iter().find(|v| v.time.0 <= limit) {
             return Ok(version.clone());
         }
@@ -172,6 +158,36 @@ impl Settled<'_> {
             ),
         ))
     }
+}
+
+/// The second that a time given as text means. One in the future is told.
+///
+/// # Errors
+/// A text that is no time.
+pub(crate) fn time_limit(
+    text: &str,
+    direction: value::Direction,
+    clock: &dyn Clock,
+    reporter: &Reporter,
+) -> Result<i64> {
+    let (seconds, _) = clock.now();
+    let now = jiff::Timestamp::from_second(seconds)
+        .unwrap_or_default()
+        .to_zoned(clock.zone());
+    let limit = value::parse_time(text, &now, direction)?.as_second();
+    if limit > seconds {
+        // A span was probably meant to count backwards; of a date there is nothing to say.
+        let hint = if value::parse_timespan(text).is_ok() {
+            format!("; write -{text} for the past")
+        } else {
+            String::new()
+        };
+        reporter.warn(
+            "TimeInFuture",
+            format!("the time {text} lies in the future, so the newest version is meant{hint}"),
+        );
+    }
+    Ok(limit)
 }
 
 /// `--skip-files-larger-than` for restores.

@@ -38,49 +38,58 @@ pub(crate) fn block_count(size: u64, format: &Format) -> u64 {
 }
 
 impl Ready<'_> {
-    /// Calls `work` with number, hash and length of each block of a file, in order. Memory: one blocklist.
-    ///
-    /// Gives a sentence when a blocklist is missing or does not fit; blocks before it were handed out.
+    /// [`each_block`] with the blocklists that the catalog has.
     pub(crate) fn each_block(
         &self,
         content: Blocks<'_>,
-        mut work: impl FnMut(u32, &Hash, u64) -> Result<()>,
+        work: impl FnMut(u32, &Hash, u64) -> Result<()>,
     ) -> Result<std::result::Result<(), String>> {
-        let format = self.format();
-        let (lists, size) = match content {
-            Blocks::None | Blocks::Unknown => return Ok(Ok(())),
-            Blocks::One(hash, len) => {
-                work(0, &hash, len)?;
-                return Ok(Ok(()));
-            }
-            Blocks::Listed { lists, len } => (lists, len),
-        };
-        let hash_len = format.block_hash.len();
-        let most = format.hashes_per_blocklist();
-        let total = block_count(size, &format);
-        let mut index = 0_u64;
-        for list in lists {
-            let Some(bytes) = self.catalog(|c| c.blocklist(list))? else {
-                return Ok(Err("its list of blocks is in no volume any more".to_owned()));
-            };
-            let wanted = most.min(total - index);
-            if bytes.len() as u64 != wanted.saturating_mul(hash_len as u64) {
-                return Ok(Err("its list of blocks does not fit its size".to_owned()));
-            }
-            for raw in bytes.chunks(hash_len) {
-                let hash = match Hash::from_bytes(raw) {
-                    Ok(hash) => hash,
-                    Err(error) => return Ok(Err(error.to_string())),
-                };
-                let at = index * format.blocksize;
-                let number =
-                    u32::try_from(index).map_err(|_| Error::Bug("too many blocks".into()))?;
-                work(number, &hash, format.blocksize.min(size - at))?;
-                index += 1;
-            }
-        }
-        Ok(Ok(()))
+        let lists = |list: &Hash| self.catalog(|c| c.blocklist(list));
+        each_block(content, &self.format(), lists, work)
     }
+}
+
+/// Calls `work` with number, hash and length of each block of a file, in order. Memory: one blocklist.
+///
+/// Gives a sentence when a blocklist is missing or does not fit; blocks before it were handed out.
+pub(crate) fn each_block(
+    content: Blocks<'_>,
+    format: &Format,
+    mut blocklist: impl FnMut(&Hash) -> Result<Option<Vec<u8>>>,
+    mut work: impl FnMut(u32, &Hash, u64) -> Result<()>,
+) -> Result<std::result::Result<(), String>> {
+    let (lists, size) = match content {
+        Blocks::None | Blocks::Unknown => return Ok(Ok(())),
+        Blocks::One(hash, len) => {
+            work(0, &hash, len)?;
+            return Ok(Ok(()));
+        }
+        Blocks::Listed { lists, len } => (lists, len),
+    };
+    let hash_len = format.block_hash.len();
+    let most = format.hashes_per_blocklist();
+    let total = block_count(size, format);
+    let mut index = 0_u64;
+    for list in lists {
+        let Some(bytes) = blocklist(list)? else {
+            return Ok(Err("its list of blocks is in no volume any more".to_owned()));
+        };
+        let wanted = most.min(total - index);
+        if bytes.len() as u64 != wanted.saturating_mul(hash_len as u64) {
+            return Ok(Err("its list of blocks does not fit its size".to_owned()));
+        }
+        for raw in bytes.chunks(hash_len) {
+            let hash = match Hash::from_bytes(raw) {
+                Ok(hash) => hash,
+                Err(error) => return Ok(Err(error.to_string())),
+            };
+            let at = index * format.blocksize;
+            let number = u32::try_from(index).map_err(|_| Error::Bug("too many blocks".into()))?;
+            work(number, &hash, format.blocksize.min(size - at))?;
+            index += 1;
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// The one block of an entry's metadata blob, with its length (0: not known); `None` when there is no blob, when it has

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
-use larder_source::Restore;
 use larder_volume::{EntryKind, FileEntry, Hash, Metadata, blocklist_hashes};
 
 use super::content::{content_of, metadata_block};
@@ -73,7 +72,7 @@ impl<'a, 'r> Prepare<'a, 'r> {
             EntryKind::Folder => Some(place.as_slice()),
             EntryKind::File | EntryKind::Symlink => parent(&place),
         };
-        match folder.map(|folder| self.make_folder(folder, entry)) {
+        match folder.map(|folder| restoring.make_folder(&mut self.made, folder, entry)) {
             None | Some(Ok(true)) => {}
             Some(Ok(false)) if entry.kind == EntryKind::Folder => {
                 item.set(Mark::Replaces);
@@ -97,37 +96,6 @@ impl<'a, 'r> Prepare<'a, 'r> {
             self.metadata(number, entry, origins)?;
         }
         Ok(())
-    }
-
-    /// Makes a folder unless it was one of the last ones; true when it was not there.
-    ///
-    /// Where permissions are restored, a new folder is closed to others until the end; what gets no metadata of its own
-    /// is noted for that. Else it has at once the permissions of any new folder, which a killed run leaves too.
-    fn make_folder(&mut self, folder: &[u8], entry: &FileEntry) -> std::io::Result<bool> {
-        if self.made.iter().any(|made| made == folder) {
-            return Ok(false);
-        }
-        let (restoring, rules) = (self.restoring, self.restoring.rules);
-        let made = restoring.root.create_folder(folder)?;
-        let is_new = made.iter().any(|made| made == folder);
-        let gets_metadata =
-            entry.kind == EntryKind::Folder && rules.metadata && entry.metahash.is_some();
-        let open = Restore {
-            mode: Some(rules.folder_mode),
-            ..Restore::default()
-        };
-        for made in made {
-            if !rules.permissions {
-                restoring.tell_facts(restoring.root.apply(&made, &open), &made);
-            } else if !gets_metadata || made != folder {
-                restoring.kept().plain_folders.push(made);
-            }
-        }
-        if self.made.len() >= REMEMBERED {
-            self.made.remove(0);
-        }
-        self.made.push(folder.to_vec());
-        Ok(is_new)
     }
 
     /// Says why the version list is not believed.
@@ -221,7 +189,7 @@ impl<'a, 'r> Prepare<'a, 'r> {
                     return Ok(());
                 }
                 target::choose_copy(
-                    restoring.ready,
+                    restoring.format.file_hash,
                     restoring.root,
                     place,
                     entry,
@@ -368,8 +336,6 @@ impl<'a, 'r> Prepare<'a, 'r> {
     }
 }
 
-/// Folders remembered.
-const REMEMBERED: usize = 64;
 /// The largest metadata blob that is put together, and the most bytes of blobs at a time: attributes of Linux are
 /// 64 KiB each.
 const LARGEST_BLOB: u64 = 16 << 20;

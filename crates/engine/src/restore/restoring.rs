@@ -3,42 +3,41 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::ops::Deref;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use larder_catalog::VolumeRow;
 use larder_source::{Replace, Restore, Step, TargetRoot, write_sparse};
-use larder_volume::{ArchiveReader, EntryKind, FileEntry, Format, Metadata};
+use larder_volume::{ArchiveReader, EntryKind, FileEntry, Format};
 
 use super::content_hash::{ContentHash, rest_of_file};
 use super::job::{Job, State};
 use super::layout::Layout;
+use super::leftovers::Leftovers;
 use super::open_files::OpenFiles;
 use super::plan::{Item, Mark, Plan};
 use super::prepare::Prepare;
 use super::selected::Selected;
-use super::spool::{Kept, Spool};
+use super::writer::Writer;
 use super::{Rules, Tally, target};
 use crate::context::Phase;
 use crate::data::VolumeData;
 use crate::phases::Ready;
 use crate::temporary::temporary_error;
-use crate::{Error, Fault, Result};
+use crate::{Error, Result};
 
 /// One restore of one version.
 pub(super) struct Restoring<'a> {
     pub(super) ready: &'a Ready<'a>,
-    pub(super) root: &'a TargetRoot,
+    writer: Writer<'a>,
     pub(super) selected: &'a Selected<'a>,
     pub(super) layout: &'a Layout,
-    pub(super) rules: &'a Rules,
-    pub(super) tally: &'a Tally,
     pub(super) plan: Plan,
     pub(super) format: Format,
     pub(super) rows: HashMap<i64, VolumeRow>,
     pub(super) open_files: OpenFiles,
-    kept: Mutex<KeptMetadata>,
     /// Hashes of files that are in several batches.
     contents: Mutex<HashMap<u32, Box<ContentHash>>>,
     /// A volume whose uses go on in the next batch, and whether this one's do.
@@ -48,32 +47,12 @@ pub(super) struct Restoring<'a> {
     pub(super) nothing: Item,
 }
 
-/// Metadata that is set later: of links and folders when all files are there, of files when their content is complete.
-/// Memory: 24 bytes per record.
-#[derive(Default)]
-pub(super) struct KeptMetadata {
-    spool: Spool,
-    files: HashMap<u32, Kept>,
-    pub(super) links: Vec<Kept>,
-    /// What lies in a folder comes before it may be closed.
-    pub(super) folders: Vec<KeptFolder>,
-    /// Folders that were made and have no metadata to set; few, since versions hold the folders of their files.
-    pub(super) plain_folders: Vec<Vec<u8>>,
-}
+impl<'a> Deref for Restoring<'a> {
+    type Target = Writer<'a>;
 
-/// A folder whose metadata is set at the end.
-pub(super) struct KeptFolder {
-    pub(super) depth: u16,
-    /// Whether this run made it.
-    pub(super) is_new: bool,
-    pub(super) record: Kept,
-}
-
-/// A link or folder with its metadata.
-pub(super) struct Record {
-    pub(super) place: Vec<u8>,
-    pub(super) path: Vec<u8>,
-    pub(super) blob: Vec<u8>,
+    fn deref(&self) -> &Writer<'a> {
+        &self.writer
+    }
 }
 
 impl<'a> Restoring<'a> {
@@ -86,21 +65,22 @@ impl<'a> Restoring<'a> {
         tally: &'a Tally,
     ) -> Result<Self> {
         let volumes = ready.catalog(|c| c.volumes())?;
+        let writer = Writer::new(
+            (&ready.reporter, &ready.cancel),
+            (root, &layout.folder),
+            (rules, tally),
+            plan.date.clone(),
+            ready.settings.temp_folder.clone(),
+        );
         Ok(Self {
             ready,
-            root,
+            writer,
             selected,
             layout,
-            rules,
-            tally,
             plan,
             format: ready.format(),
             rows: volumes.into_iter().map(|row| (row.id, row)).collect(),
             open_files: OpenFiles::new(),
-            kept: Mutex::new(KeptMetadata {
-                spool: Spool::new(ready.settings.temp_folder.clone()),
-                ..KeptMetadata::default()
-            }),
             contents: Mutex::default(),
             held: Mutex::default(),
             hold: AtomicBool::new(false),
@@ -175,7 +155,7 @@ impl<'a> Restoring<'a> {
         self.fetch()?;
         reporter.phase(Phase::Metadata);
         self.links()?;
-        self.leftovers()?;
+        self.remove_leftovers()?;
         self.plain_folders()?;
         self.folders()?;
         if self.rules.sync {
@@ -185,12 +165,24 @@ impl<'a> Restoring<'a> {
         Ok(())
     }
 
-    pub(super) fn item(&self, number: u32) -> Option<&Item> {
-        self.plan.items.get(number as usize)
+    /// Removes temporary files of ended runs from all folders that this one writes into.
+    fn remove_leftovers(&self) -> Result<()> {
+        if self.plan.fresh {
+            return Ok(());
+        }
+        let Some(mut sweep) = Leftovers::new(&self.writer, self.layout) else {
+            return Ok(());
+        };
+        self.selected.each(|_, entry| {
+            sweep.beside(entry);
+            Ok(())
+        })?;
+        sweep.tell();
+        Ok(())
     }
 
-    pub(super) fn kept(&self) -> MutexGuard<'_, KeptMetadata> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn item(&self, number: u32) -> Option<&Item> {
+        self.plan.items.get(number as usize)
     }
 
     pub(super) fn held(&self) -> MutexGuard<'_, Option<(i64, ArchiveReader<VolumeData>)>> {
@@ -255,33 +247,13 @@ impl<'a> Restoring<'a> {
         (place, path): (&[u8], &[u8]),
         blob: &[u8],
     ) -> Result<()> {
-        let mut kept = self.kept();
-        let mut push = |bytes: &[u8]| kept.spool.push(bytes).map_err(temporary_error);
-        if kind == EntryKind::File {
-            let record = push(blob)?;
-            kept.files.insert(number, record);
-            return Ok(());
-        }
-        let mut bytes = Vec::with_capacity(8 + place.len() + path.len() + blob.len());
-        for part in [place, path] {
-            let len = u32::try_from(part.len()).unwrap_or(0);
-            bytes.extend_from_slice(&len.to_le_bytes());
-            bytes.extend_from_slice(part);
-        }
-        bytes.extend_from_slice(blob);
-        let record = push(&bytes)?;
-        if kind == EntryKind::Symlink {
-            kept.links.push(record);
-        } else {
-            let depth = place.iter().filter(|b| **b == b'/').count();
-            let depth = u16::try_from(depth).unwrap_or(u16::MAX);
+        if kind != EntryKind::File {
             let is_new = self.item(number).is_some_and(Item::is_new);
-            kept.folders.push(KeptFolder {
-                depth,
-                is_new,
-                record,
-            });
+            return self.keep_for_the_end(kind, is_new, (place, path), blob);
         }
+        let mut kept = self.kept();
+        let record = kept.spool.push(blob).map_err(temporary_error)?;
+        kept.files.insert(number, record);
         Ok(())
     }
 
@@ -291,28 +263,6 @@ impl<'a> Restoring<'a> {
         let record = kept.files.remove(&number);
         let blob = record.map(|record| kept.spool.read(record)).transpose()?;
         Ok(blob.map(Vec::into_boxed_slice))
-    }
-
-    /// A link or folder that was kept.
-    pub(super) fn record(&self, record: Kept) -> Result<Record> {
-        let bytes = self.kept().spool.read(record);
-        let bytes = bytes.map_err(temporary_error)?;
-        let mut rest = bytes.as_slice();
-        let mut part = || -> Option<Vec<u8>> {
-            let (len, tail) = rest.split_first_chunk::<4>()?;
-            let (part, tail) = tail.split_at_checked(u32::from_le_bytes(*len) as usize)?;
-            rest = tail;
-            Some(part.to_vec())
-        };
-        let (place, path) = (part(), part());
-        match (place, path) {
-            (Some(place), Some(path)) => Ok(Record {
-                place,
-                path,
-                blob: rest.to_vec(),
-            }),
-            _ => Err(Error::Bug("a record of the temporary file is cut".into())),
-        }
     }
 
     /// Writes a block at its place in a file.
@@ -460,84 +410,6 @@ impl<'a> Restoring<'a> {
         Ok(())
     }
 
-    /// Sets what a metadata blob holds on an entry that is in its place; what fails is a warning.
-    pub(super) fn apply(
-        &self,
-        place: &[u8],
-        path: &[u8],
-        blob: &[u8],
-        kind: EntryKind,
-        is_new: bool,
-    ) {
-        if !self.rules.metadata {
-            return;
-        }
-        if let Some(blob) = self.parsed(blob, kind, path) {
-            let restore = target::restore_facts(&blob, self.rules, kind, is_new);
-            self.tell_facts(self.root.apply(place, &restore), path);
-        }
-    }
-
-    /// A metadata blob; one that cannot be read is told.
-    pub(super) fn parsed(&self, blob: &[u8], kind: EntryKind, path: &[u8]) -> Option<Metadata> {
-        let parsed = Metadata::parse(blob);
-        if parsed.is_err() {
-            self.lose_metadata(kind, path);
-        }
-        parsed.ok()
-    }
-
-    pub(super) fn tell_facts(&self, failures: Vec<(String, io::Error)>, path: &[u8]) {
-        for (what, error) in failures {
-            self.ready.reporter.warn(
-                "MetadataWriteFailed",
-                format!("{}: {what}: {error}", String::from_utf8_lossy(path)),
-            );
-        }
-    }
-
-    /// The metadata of an entry is nowhere to be had.
-    pub(super) fn lose_metadata(&self, kind: EntryKind, path: &[u8]) {
-        let (reporter, path_text) = (&self.ready.reporter, String::from_utf8_lossy(path));
-        if kind == EntryKind::Symlink {
-            reporter.error(
-                "MissingMetadata",
-                format!("{path_text}: the link's target cannot be read"),
-            );
-            self.tally.remote(path);
-            return;
-        }
-        self.tally.no_metadata.fetch_add(1, Ordering::Relaxed);
-        reporter.error(
-            "MissingMetadata",
-            format!(
-                "{path_text}: its time, permissions and attributes are damaged or missing and were not restored"
-            ),
-        );
-    }
-
-    /// The version list is not to be believed about an entry.
-    pub(super) fn refuse(&self, entry: &FileEntry, why: &str) {
-        self.remote_failure(entry, why);
-    }
-
-    pub(super) fn local_failure(&self, entry: &FileEntry, error: &io::Error) {
-        self.say_failed(&entry.path, &error.to_string());
-        self.tally.local(&entry.path);
-    }
-
-    pub(super) fn remote_failure(&self, entry: &FileEntry, why: &str) {
-        self.say_failed(&entry.path, why);
-        self.tally.remote(&entry.path);
-    }
-
-    fn say_failed(&self, path: &[u8], why: &str) {
-        self.ready.reporter.error(
-            "RestoreFailed",
-            format!("{}: {why}", String::from_utf8_lossy(path)),
-        );
-    }
-
     /// A file cannot be written here. Without room the whole run ends.
     pub(super) fn fail_local(&self, job: &Job, error: &io::Error) -> Result<()> {
         self.stop_when_full(error)?;
@@ -583,20 +455,6 @@ impl<'a> Restoring<'a> {
         }
     }
 
-    /// Ends the run when the disk is full: every further file would fail as well.
-    pub(super) fn stop_when_full(&self, error: &io::Error) -> Result<()> {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Err(Error::Known {
-                id: "TargetFull",
-                fault: Fault::Environment,
-                message: format!("{} has no room left: {error}", self.layout.folder.display()),
-                hint: "free some space and run the same command again; it goes on with what is missing"
-                    .into(),
-            }),
-            _ => Ok(()),
-        }
-    }
-
     /// Says that the present file is kept and where the restored one is.
     pub(super) fn tell_copy(&self, entry: &FileEntry, place: &[u8], item: &Item) {
         let copy = target::place_of_copy(place, &self.plan.date, item.copy);
@@ -610,15 +468,6 @@ impl<'a> Restoring<'a> {
             ),
         );
         debug_assert!(entry.kind == EntryKind::File);
-    }
-
-    /// A place for people.
-    pub(super) fn folder_path(&self, place: &[u8]) -> String {
-        let path = self
-            .layout
-            .folder
-            .join(String::from_utf8_lossy(place).as_ref());
-        path.display().to_string()
     }
 }
 

@@ -92,7 +92,7 @@ impl<'a> Selected<'a> {
         let read = ready.entries_of(archive, name, |entry| {
             let selection = match &rule.selection {
                 Some(selection) => selection,
-                None => rule.selection.insert(ready.selection(
+                None => rule.selection.insert(super::selection(
                     &request.patterns,
                     &request.filters,
                     &entry.path,

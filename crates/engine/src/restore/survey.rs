@@ -200,7 +200,13 @@ impl Survey<'_> {
         let Some(root) = self.root.filter(|_| !is_free && !self.rules.overwrite) else {
             return Ok(0);
         };
-        match target::choose_copy(ready, root, place, entry, &self.plan.date) {
+        match target::choose_copy(
+            ready.format().file_hash,
+            root,
+            place,
+            entry,
+            &self.plan.date,
+        ) {
             Ok((copy, is_right)) => {
                 if is_right {
                     self.mark(number, Mark::Right);

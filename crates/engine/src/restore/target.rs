@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use larder_source::{FileKind, OpenHow, Restore, TargetRoot};
 use larder_volume::{EntryKind, FileEntry, Hash, HashAlgorithm, Metadata, unix_from_ticks};
 
 use super::Rules;
 use super::content_hash::rest_of_file;
-use crate::phases::Ready;
+use crate::{Error, Fault, Result};
 
 /// What stands at the place of a file.
 pub(crate) enum Present {
@@ -78,13 +79,12 @@ pub(crate) fn has_block(
 /// # Errors
 /// All names are taken, or what the system reports.
 pub(crate) fn choose_copy(
-    ready: &Ready<'_>,
+    algorithm: HashAlgorithm,
     root: &TargetRoot,
     place: &[u8],
     entry: &FileEntry,
     date: &str,
 ) -> io::Result<(u8, bool)> {
-    let algorithm = ready.format().file_hash;
     for copy in 1..=MOST_COPIES {
         let name = place_of_copy(place, date, copy);
         let Some(facts) = root.stat(&name)? else {
@@ -135,7 +135,7 @@ pub(crate) fn place_of_copy(place: &[u8], date: &str, copy: u8) -> Vec<u8> {
 }
 
 /// The folder that an entry lies in; `None` for the target folder itself.
-pub(super) fn parent(place: &[u8]) -> Option<&[u8]> {
+pub(crate) fn parent(place: &[u8]) -> Option<&[u8]> {
     let at = place.iter().rposition(|b| *b == b'/')?;
     place.get(..at)
 }
@@ -158,7 +158,7 @@ pub(crate) fn open_original(path: &[u8]) -> Option<File> {
     if path.first() != Some(&b'/') {
         return None;
     }
-    larder_source::open_for_read(std::path::Path::new(std::ffi::OsStr::from_bytes(path))).ok()
+    larder_source::open_for_read(Path::new(std::ffi::OsStr::from_bytes(path))).ok()
 }
 
 /// Where a link stands now.
@@ -196,6 +196,23 @@ pub(crate) fn place_link(
         }
     }
     Err(all_taken())
+}
+
+/// Ends a run when the disk is full: every further file would fail as well.
+///
+/// # Errors
+/// The named condition then.
+pub(crate) fn stop_when_full(error: &io::Error, folder: &Path) -> Result<()> {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Err(Error::Known {
+            id: "TargetFull",
+            fault: Fault::Environment,
+            message: format!("{} has no room left: {error}", folder.display()),
+            hint: "free some space and run the same command again; it goes on with what is missing"
+                .into(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// What of a metadata blob is applied. What was there before keeps its permissions unless they are restored.
