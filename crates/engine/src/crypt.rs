@@ -264,6 +264,35 @@ impl Crypt {
         }
     }
 
+    /// Decrypts what is left of a damaged volume, for what is verified block by block; `None` when its encryption gives
+    /// nothing out of damaged files.
+    ///
+    /// # Errors
+    /// As for [`Crypt::open`] where the header does not open.
+    pub(crate) fn salvage(
+        &self,
+        name: &VolumeName,
+        data: &VolumeData,
+    ) -> Result<Option<VolumeData>> {
+        let text = name.as_str();
+        let Ok(Some(EncryptionKind::Aes)) = module(name.encryption()) else {
+            return Ok(None);
+        };
+        let password = self.password()?;
+        let version = AesVersion::of_stream(data.reader()?).in_volume(text)?;
+        let options = AesReadOptions {
+            keep_damaged: true,
+            ..AesReadOptions::default()
+        };
+        self.with_rounds(version, text, || {
+            let mut reader =
+                AesReader::open_with(data.reader()?, password, options).in_volume(text)?;
+            let mut sink = Sink::new(IN_MEMORY_BYTES, self.temp_folder.clone());
+            copy_decrypted(&mut reader, &mut sink, text)?;
+            sink.finish().map(Some)
+        })
+    }
+
     /// Decrypts an AES stream of some version, unless it would cost more than it is worth.
     fn with_rounds<T>(
         &self,

@@ -29,6 +29,7 @@ mod pages;
 mod phases;
 mod purge;
 mod quota;
+mod recovery;
 mod repair;
 mod replace;
 mod report;
@@ -61,6 +62,7 @@ pub use larder_destination::{Clock, FixedClock, Random, SystemClock, SystemRando
 pub use listing::ListRequest;
 pub use pages::{Change, FoundEntries, FoundEntry, Page};
 pub use purge::PurgeRequest;
+pub use recovery::{Recovery, RecoveryReport, RecoveryRequest, ToolSetup};
 pub use report::{
     AffectedFile, AffectedReport, AffectedVersion, AffectedVolume, BackendStatistics, BackupReport,
     BrokenFile, BrokenFilesReport, BrokenVersion, ChangeDetail, Common, CompactReport,

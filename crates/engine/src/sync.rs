@@ -16,6 +16,7 @@ use larder_destination::{ErrorKind, RemoteFile};
 use larder_volume::{EntryKind, VolumeKind, VolumeName, VolumeTime};
 
 pub(crate) use self::search::Searched;
+pub(crate) use self::sorting::{named, not_encrypted};
 use crate::context::Level;
 use crate::run::Run;
 use crate::settle::is_stored;

@@ -54,6 +54,17 @@ impl TempFolder {
         tempfile::tempfile_in(self.path()).map_err(|error| self.explain(error))
     }
 
+    /// A folder that is removed when it is dropped.
+    ///
+    /// # Errors
+    /// As those of [`TempFolder::explain`].
+    pub(crate) fn folder(&self) -> io::Result<tempfile::TempDir> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("larder-").suffix(".tmp");
+        let made = builder.tempdir_in(self.path());
+        made.map_err(|error| self.explain(error))
+    }
+
     /// Adds the folder to what the system said of a file in it. Kind and origin stay to be seen.
     pub(crate) fn explain(&self, error: io::Error) -> io::Error {
         // What `tempfile` adds is a name that nobody chose.

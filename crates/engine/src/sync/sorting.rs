@@ -96,11 +96,7 @@ impl Run {
         view.folded
             .retain(|_, name| view.volumes.contains_key(name));
         if view.volumes.is_empty() && !view.unencrypted.is_empty() {
-            return Err(Error::user(
-                "EncryptionChanged",
-                "this backup is not encrypted; with a passphrase only what is encrypted is read, and encrypted volumes beside plain ones would protect nothing",
-                "say --no-encryption if the backup was made so, or start a new backup in another folder",
-            ));
+            return Err(not_encrypted());
         }
         Ok(())
     }
@@ -234,8 +230,17 @@ impl Run {
     }
 }
 
+/// The error for a backup without encryption, when there is a passphrase.
+pub(crate) fn not_encrypted() -> Error {
+    Error::user(
+        "EncryptionChanged",
+        "this backup is not encrypted; with a passphrase only what is encrypted is read, and encrypted volumes beside plain ones would protect nothing",
+        "say --no-encryption if the backup was made so, or start a new backup in another folder",
+    )
+}
+
 /// `a is`, or `a, b, c and 7 others are`.
-fn named(names: &[String]) -> String {
+pub(crate) fn named(names: &[String]) -> String {
     let shown: Vec<&str> = names.iter().take(NAMED).map(String::as_str).collect();
     let list = shown.join(", ");
     match names.len().saturating_sub(NAMED) {

@@ -142,27 +142,28 @@ fn restored(set: &Fixture, user: &User, age: usize, tree: Option<&Manifest>) -> 
         let common = &report.common;
         wrong.push(format!("{:?} {:?}", common.warnings, common.errors));
     }
-    let mut found = Manifest::of(target.path()).expect("the restored tree");
-    let differences = match tree {
-        Some(tree) => {
-            if set.has("--symlink-policy=follow") {
-                let outside = found.entries.remove(b"links/absolute".as_slice());
-                let is_file = outside.is_some_and(|e| matches!(e.kind, Kind::File { .. }));
-                assert!(is_file, "what the absolute link led to is missing");
-            }
-            show(&compare_manifests(&expected(set, tree), &found, &kept(set)))
-        }
-        None => {
-            let tree = |index: usize| set.versions.get(index).and_then(Option::as_ref);
-            let (before, after) = (tree(0).expect("v0"), tree(2).expect("v1"));
-            assert!(found.entries.len() > before.entries.len() / 2);
-            is_between(&found, before, after).join("\n")
-        }
-    };
+    let differences = wrong_in(set, tree, target.path());
     if !differences.is_empty() {
         wrong.push(differences);
     }
     wrong
+}
+
+/// What is wrong with a restored version of a set; nothing, when it is equal.
+pub fn wrong_in(set: &Fixture, tree: Option<&Manifest>, target: &Path) -> String {
+    let mut found = Manifest::of(target).expect("the restored tree");
+    let Some(tree) = tree else {
+        let tree = |index: usize| set.versions.get(index).and_then(Option::as_ref);
+        let (before, after) = (tree(0).expect("v0"), tree(2).expect("v1"));
+        assert!(found.entries.len() > before.entries.len() / 2);
+        return is_between(&found, before, after).join("\n");
+    };
+    if set.has("--symlink-policy=follow") {
+        let outside = found.entries.remove(b"links/absolute".as_slice());
+        let is_file = outside.is_some_and(|e| matches!(e.kind, Kind::File { .. }));
+        assert!(is_file, "what the absolute link led to is missing");
+    }
+    show(&compare_manifests(&expected(set, tree), &found, &kept(set)))
 }
 
 /// What is left after versions were deleted and all was compacted is right, and keeps the checklist of a writer.

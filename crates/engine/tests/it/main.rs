@@ -20,6 +20,7 @@ mod losses;
 mod model;
 mod options;
 mod purging;
+mod recovery;
 mod repairs;
 mod restoring;
 mod review;
