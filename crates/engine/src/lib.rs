@@ -4,6 +4,7 @@
 //! it, with a method for each kind that returns a report. The remote side is the truth, the local catalog a cache that is mended unasked
 //! (`sync`); all remote calls go through one place (`transfer`); formats come from `larder_volume`.
 
+mod aescrypt;
 mod backup;
 mod broken;
 mod browse;
@@ -51,6 +52,7 @@ mod volumes;
 pub mod words;
 mod workers;
 
+pub use aescrypt::{AesCrypt, Decrypting};
 pub use backup::BackupRequest;
 pub use browse::{FolderRequest, HistoryRequest, SearchRequest};
 pub use compare::CompareRequest;
