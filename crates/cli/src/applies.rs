@@ -27,6 +27,7 @@ fn commands(decl: &OptionDecl) -> Option<&'static [&'static str]> {
             "list-folder-content",
             "purge",
             "purge-broken-files",
+            "recovery",
             "repair",
             "restore",
             "search-files",
@@ -79,7 +80,14 @@ fn commands(decl: &OptionDecl) -> Option<&'static [&'static str]> {
             "search-files",
             "test",
         ]),
-        "overwrite" => Some(&["restore", "destination"]),
+        "overwrite" => Some(&["restore", "destination", "aescrypt"]),
+        "indexfile" => Some(&["recovery"]),
+        "restore-path"
+        | "restore-permissions"
+        | "restore-symlink-metadata"
+        | "restore-sync"
+        | "skip-restore-verification"
+        | "dont-compress-restore-paths" => Some(&["restore", "recovery"]),
         "device" => Some(&["sign-in"]),
         "upload-unchanged-backups" => Some(&["backup"]),
         _ => match decl.group {

@@ -1,8 +1,11 @@
 //! The verbs.
 
+mod aescrypt;
 mod backup;
 mod destination;
 mod listing;
+mod old_names;
+mod recovery;
 mod restore;
 mod sign_in;
 mod test_filters;
@@ -31,7 +34,7 @@ pub fn run(mut args: Vec<OsString>) -> i32 {
         .map(std::path::PathBuf::from)
         .unwrap_or_default();
     let words =
-        destination::words_of_name(&program.file_name().unwrap_or_default().to_string_lossy());
+        old_names::words_of_name(&program.file_name().unwrap_or_default().to_string_lossy());
     args.splice(
         args.len().min(1)..args.len().min(1),
         words.iter().map(OsString::from),
@@ -123,7 +126,7 @@ fn execute(call: &mut Invocation) -> Result<i32, Failure> {
         // All temporary files of this process, whichever part makes them.
         let _ = tempfile::env::override_temp_dir(std::path::Path::new(&folder));
     }
-    if call.verb == "destination" {
+    if call.verb == "destination" || recovery::has_url(call) {
         destination::take_url(call)?;
     }
     if matches!(
@@ -188,7 +191,15 @@ fn code_after_output(call: &Invocation, code: i32) -> i32 {
     }
     let keeps = matches!(
         call.verb.as_str(),
-        "backup" | "restore" | "repair" | "delete" | "compact" | "purge" | "purge-broken-files"
+        "backup"
+            | "restore"
+            | "repair"
+            | "delete"
+            | "compact"
+            | "purge"
+            | "purge-broken-files"
+            | "recovery"
+            | "aescrypt"
     );
     match code {
         0 | 1 if output.is_some() && !keeps => FAILED,
@@ -219,6 +230,8 @@ fn dispatch(call: &Invocation) -> Result<i32, Failure> {
         "purge-broken-files" => upkeep::purge_broken_files(call),
         "test-filters" => test_filters::run(call),
         "destination" => destination::run(call),
+        "recovery" => recovery::run(call),
+        "aescrypt" => aescrypt::run(call),
         "sign-in" => sign_in::run(call),
         "completion" => completion(call),
         "man" => {
@@ -256,6 +269,7 @@ fn operation(verb: &str) -> &'static str {
         "list-broken-files" => "ListBrokenFiles",
         "purge-broken-files" => "PurgeBrokenFiles",
         "test-filters" => "TestFilters",
+        "recovery" => "Recovery",
         "sign-in" => "SignIn",
         _ => "",
     }
@@ -284,7 +298,8 @@ fn echo(call: &Invocation) {
     if let Some(url) = &call.url {
         note(&format!("Storage URL: {}", shown(url.as_ref())));
     }
-    for argument in &call.arguments {
+    for argument in call.arguments.iter().filter(|_| call.verb != "aescrypt") {
+        // One of those of aescrypt is a passphrase.
         note(&format!("Argument: {}", shown(&argument.value)));
     }
     for (action, text) in &call.filters {

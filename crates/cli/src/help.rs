@@ -401,6 +401,60 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         verb: Verb {
+            name: "recovery",
+            arguments: "download <storage-URL> <folder> | index|list|restore <folder> [version]",
+            help: "Gets files back step by step, past damage and without a catalog.",
+        },
+        aliases: &["recovery-tool"],
+        has_url: false,
+        changes_files: true,
+        about: "For a backup that restore cannot read, or to have each step in hand. Damage costs only what was in the damaged \
+                part: everything else is restored, and what is lost is named.\n\n\
+                download fetches the lists and data of all versions into a folder, decrypted. Run again, it fetches only \
+                what is missing. Of a file that is damaged, what is left is kept as NAME.damaged and used where it can be verified. \
+                index writes index.txt there, which says where each block is. list shows the versions, or with a version its \
+                files. restore writes them below --restore-path (also called \
+                --targetpath) and replaces nothing that is there.\n\n\
+                A version is a number, the newest being 0, the name of its file, or a time counted backwards from now (1D is \
+                yesterday). Without one the newest that is whole is restored. What download wrote is not encrypted any more: \
+                remove the folder when the files are back.",
+        options: &[
+            "passphrase",
+            "restore-path",
+            "indexfile",
+            "include",
+            "exclude",
+            "prefix",
+            "restore-permissions",
+            "skip-restore-verification",
+            "json",
+        ],
+    },
+    Command {
+        verb: Verb {
+            name: "aescrypt",
+            arguments: "e|d|do|dc <passphrase|-> <file> <new-file>",
+            help: "Encrypts or decrypts a file of AES Crypt.",
+        },
+        aliases: &["sharpaescrypt"],
+        has_url: false,
+        changes_files: true,
+        about: "e encrypts and d decrypts. do keeps what can be decrypted of a damaged file: it says so, and the exit code is 3. dc \
+                takes files of other programs, which may fill the last block in another way. Volumes and exported jobs are \
+                such files.\n\n\
+                A passphrase on the command line can be seen by everybody on this machine. With - or nothing in its place it is \
+                taken from --passphrase, the variable PASSPHRASE or --force-passphrase-from-stdin, or asked for. One that begins \
+                with - or is a word like help can only be given so.\n\n\
+                The new file gets its name when all of the old one was verified. One that is there is replaced only with --overwrite.",
+        options: &[
+            "passphrase",
+            "overwrite",
+            "aes-version",
+            "aes-minimal-header",
+        ],
+    },
+    Command {
+        verb: Verb {
             name: "help",
             arguments: "[topic]",
             help: "Explains a command, an option or a topic.",

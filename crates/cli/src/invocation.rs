@@ -123,7 +123,8 @@ impl Invocation {
         }
         let empty = positional.iter().any(|argument| argument.value.is_empty())
             || url.as_deref() == Some("");
-        if empty && !wants_help {
+        // There an empty passphrase asks for it.
+        if empty && !wants_help && verb != "aescrypt" {
             return Err(Failure::usage_with(
                 "an argument is empty",
                 "a variable in a script may not be set; leave the argument out, or write . for the working folder",
@@ -356,8 +357,8 @@ fn problems(values: &Values, verb: &str, changes: bool) -> (Vec<Problem>, Vec<Pr
 /// Whether a command changes files, here or at the destination.
 pub fn changes_files(verb: &str, arguments: &[Argument]) -> bool {
     let first = arguments.first().map(|argument| &argument.value);
-    let only_lists =
-        verb == "destination" && first.is_some_and(|word| word.eq_ignore_ascii_case("list"));
+    let only_lists = matches!(verb, "destination" | "recovery")
+        && first.is_some_and(|word| word.eq_ignore_ascii_case("list"));
     !only_lists && help::find(verb).is_some_and(|command| command.changes_files)
 }
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use larder_engine::{
-    Cancel, Error, Event, Level, Message, Monitor, Repository, Run, Setup, SystemClock,
-    SystemRandom, network_runtime,
+    AesCrypt, Cancel, Error, Event, Level, Message, Monitor, Recovery, RecoveryReport, Repository,
+    Run, Setup, SystemClock, SystemRandom, ToolSetup, network_runtime,
 };
 use larder_options::{Choice, Opt, Problem, Secret, Values, check, engine as opt, find_decl};
 use larder_registry::destination::wrap::{RateLimit, ReadOnly, Throttle};
@@ -119,6 +119,62 @@ impl<'a> Session<'a> {
             });
         }
         Ok(reached.destination)
+    }
+
+    /// What works on files of this machine alone.
+    fn tool(&self, passphrase: Option<Secret>) -> ToolSetup {
+        ToolSetup {
+            values: self.call.values.clone(),
+            passphrase,
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+            monitor: self.console.clone(),
+            cancel: self.cancel.clone(),
+        }
+    }
+
+    /// A recovery.
+    pub fn recovery(&self, passphrase: Option<Secret>) -> Result<Recovery, Failure> {
+        Ok(Recovery::new(self.tool(passphrase))?)
+    }
+
+    /// The file tool of AES Crypt.
+    pub fn aescrypt(&self, passphrase: Secret) -> Result<AesCrypt, Failure> {
+        for problem in &self.call.problems {
+            self.console.message(&Message {
+                level: Level::Warning,
+                id: problem.id,
+                text: problem.message.clone(),
+            });
+        }
+        Ok(AesCrypt::new(self.tool(Some(passphrase)))?)
+    }
+
+    /// Downloads a backup; when it turns out that a passphrase is needed, asks for it and goes on.
+    pub fn download(&self, folder: &Path) -> Result<RecoveryReport, Failure> {
+        let reached = self.destination(Access::Reads)?;
+        let download = |passphrase| {
+            let recovery = self.recovery(passphrase)?;
+            for problem in &reached.problems {
+                recovery.warn(problem.id, problem.message.clone());
+            }
+            let destination = Arc::clone(&reached.destination);
+            let runtime = self.runtime.handle().clone();
+            Ok::<_, Failure>(recovery.download(destination, runtime, folder))
+        };
+        let passphrase = secrets::given(&self.call.values)?;
+        let known = passphrase.is_some();
+        let mut result = download(passphrase)?;
+        let missing = matches!(&result, Err(error) if error.id() == Some("PassphraseMissing"));
+        if missing && !known {
+            self.console.pause();
+            if let Some(passphrase) = secrets::ask(&self.call.values, Times::Once)? {
+                self.console.resume();
+                result = download(Some(passphrase))?;
+            }
+        }
+        self.console.end();
+        Ok(result?)
     }
 
     /// Waits for remote calls; a signal ends them.

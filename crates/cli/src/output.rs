@@ -6,8 +6,8 @@ use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 use larder_engine::{
     AffectedReport, BackupReport, BrokenFilesReport, CompactReport, CompareReport, DeleteReport,
-    FileVersionsReport, FolderReport, ListReport, PurgeReport, RepairReport, RestoreReport,
-    TestReport, VacuumReport,
+    FileVersionsReport, FolderReport, ListReport, PurgeReport, RecoveryReport, RepairReport,
+    RestoreReport, TestReport, VacuumReport,
 };
 use larder_options::engine as opt;
 use larder_render::{Detail, Line, Told};
@@ -122,6 +122,24 @@ pub fn repair(report: &RepairReport, call: &Invocation) -> Result<i32, Failure> 
         told.lines.iter().for_each(print_line);
     }
     Ok(told.code)
+}
+
+/// Versions or files, and the exit code.
+pub fn listing(report: &ListReport, only_versions: bool, call: &Invocation) -> i32 {
+    if call.json() {
+        json(report);
+    } else if only_versions {
+        versions(report, Count::Files);
+    } else {
+        files(report);
+    }
+    larder_render::listing_code(report)
+}
+
+/// What a download or an index of a recovery came to, and its exit code.
+pub fn recovery(report: &RecoveryReport, call: &Invocation) -> Result<i32, Failure> {
+    call.log_result(&larder_render::recovery_log(report));
+    show(report, &larder_render::recovery(report), call)
 }
 
 /// The versions.

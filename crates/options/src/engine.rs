@@ -11,6 +11,7 @@ mod database;
 mod encryption;
 mod general;
 mod logging;
+mod recovery;
 mod remote;
 mod reports;
 mod restore;
@@ -28,6 +29,7 @@ pub use database::*;
 pub use encryption::*;
 pub use general::*;
 pub use logging::*;
+pub use recovery::*;
 pub use remote::*;
 pub use reports::*;
 pub use restore::*;
@@ -64,6 +66,7 @@ const PARTS: &[&[&OptionDecl]] = &[
     database::TABLE,
     restore::TABLE,
     restore::listing::TABLE,
+    recovery::TABLE,
     logging::TABLE,
     general::TABLE,
     general::secrets::TABLE,

@@ -180,8 +180,10 @@ fn broken_mentions(root: &Path, document: &Path, code: &str, known: &Known) -> V
 
 /// Names of the options in the headings of the generated page.
 fn options_in(page: &str) -> BTreeSet<String> {
-    let headings = page.lines().filter(|line| line.starts_with('#'));
-    let names = headings.filter_map(|line| line.split("`--").nth(1)?.split('`').next());
+    let named = |line: &&str| line.starts_with('#') || line.starts_with("- Also: ");
+    let lines = page.lines().filter(named);
+    let names = lines.flat_map(|line| line.split("`--").skip(1));
+    let names = names.filter_map(|rest| rest.split('`').next());
     names.map(str::to_owned).collect()
 }
 

@@ -20,18 +20,6 @@ use crate::output::local_time;
 use crate::paths::{shown, storage_url};
 use crate::terminal::{print, print_item};
 
-/// Names that the program has in Duplicati's packages, and the command that it is then.
-const OLD_NAMES: &[(&str, &[&str])] = &[
-    ("duplicati-backend-tool", &["destination"]),
-    ("duplicati-backend-tester", &["destination", "test"]),
-];
-
-/// The words that the name of the program stands for, to be put before its arguments.
-pub fn words_of_name(program: &str) -> &'static [&'static str] {
-    let found = OLD_NAMES.iter().find(|(name, _)| *name == program);
-    found.map_or(&[], |(_, words)| words)
-}
-
 /// Takes the storage URL from behind the name of the verb, where other commands do not have it.
 pub fn take_url(call: &mut Invocation) -> Result<(), Failure> {
     if call.arguments.len() < 2 {

@@ -166,14 +166,7 @@ fn versions_or_files(call: &Invocation, all_versions: bool) -> Result<i32, Failu
     if values.get(opt::LIST_PREFIX_ONLY)? {
         keep_prefix(&mut report).map_err(unreadable)?;
     }
-    if call.json() {
-        output::json(&report);
-    } else if only_versions {
-        output::versions(&report, output::Count::Files);
-    } else {
-        output::files(&report);
-    }
-    Ok(output::listing_code(&report))
+    Ok(output::listing(&report, only_versions, call))
 }
 
 /// A number or a time stands for a version; everything else is a pattern.

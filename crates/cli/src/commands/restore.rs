@@ -49,7 +49,7 @@ pub fn run(call: &Invocation) -> Result<i32, Failure> {
 ///
 /// # Errors
 /// For an option without a folder: the files would be written over those that are there now.
-fn target(call: &Invocation) -> Result<Option<PathBuf>, Failure> {
+pub(super) fn target(call: &Invocation) -> Result<Option<PathBuf>, Failure> {
     if !call.values.is_set(opt::RESTORE_PATH) {
         return Ok(None);
     }

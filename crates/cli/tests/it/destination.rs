@@ -3,7 +3,7 @@
 use super::support::{Place, Ran};
 
 /// Runs the program under the name that it has in Duplicati's packages.
-fn old(place: &Place, name: &str, args: &[&str]) -> Ran {
+pub fn old(place: &Place, name: &str, args: &[&str]) -> Ran {
     let program = place.path(name);
     if !program.exists() {
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_larder"), &program).expect("a link");

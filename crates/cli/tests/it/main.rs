@@ -5,6 +5,7 @@
     reason = "seeds, figures and skipped cases are for whoever reads the output"
 )]
 
+mod aescrypt;
 mod affected;
 mod answers;
 mod arguments;
@@ -26,6 +27,7 @@ mod listing;
 mod local_state;
 mod output;
 mod purge;
+mod recovery;
 mod repair_kill;
 mod restore;
 mod restore_kill;

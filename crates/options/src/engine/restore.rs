@@ -11,7 +11,8 @@ table! { Group::Restore;
     RESTORE_PATH: String = "restore-path", Kind::Path,
         "Names the folder to restore to.",
         long: "Without it files go back to where they came from. The part of the path that all restored files have in \
-               common is left out below it.";
+               common is left out below it.",
+        aliases: &["targetpath"];
     OVERWRITE: bool = "overwrite", Kind::Bool,
         "Replaces files that exist with other content.",
         long: "Without it the restored file gets the date of its version in its name.";
@@ -22,7 +23,8 @@ table! { Group::Restore;
         "Restores the extended attributes of symbolic links themselves, too.",
         advanced: true;
     SKIP_RESTORE_VERIFICATION: bool = "skip-restore-verification", Kind::Bool,
-        "Does not check the hash of restored files.";
+        "Does not check the hash of restored files.",
+        aliases: &["disable-file-verify"];
     DONT_COMPRESS_RESTORE_PATHS: bool = "dont-compress-restore-paths", Kind::Bool,
         "Keeps the whole original path below the target folder.";
     ALLOW_RESTORE_OUTSIDE_TARGET_DIRECTORY: bool = "allow-restore-outside-target-directory", Kind::Bool,
