@@ -68,6 +68,8 @@ fn the_secrets_are_secret() {
 /// Options that Duplicati does not have.
 const OWN: &[&str] = &[
     "allow-unencrypted-volumes",
+    "compact-max-bytes",
+    "compact-max-time",
     "device",
     "ignore-inode-changes",
     "json",
