@@ -83,7 +83,18 @@ pub struct TargetRoot {
     counter: AtomicU64,
     watch: Option<Arc<dyn Watch>>,
     /// Locked with others that write into the same folder; none where the system has no such locks.
-    shared: Option<OwnedFd>,
+    shared: Option<Shared>,
+}
+
+/// A handle that is locked together with others.
+struct Shared(OwnedFd);
+
+impl Drop for Shared {
+    /// Closing the handle would not do: a program that another thread starts at this moment holds a copy of it until it
+    /// runs.
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 impl std::fmt::Debug for TargetRoot {
@@ -138,7 +149,7 @@ impl TargetRoot {
     /// Whether no other restore has this folder as its target just now. Where the system cannot tell, it is. Takes a few
     /// milliseconds.
     pub fn is_alone(&self) -> bool {
-        let Some(shared) = &self.shared else {
+        let Some(Shared(shared)) = &self.shared else {
             return true;
         };
         // Twice: whoever looks has no lock for a moment, and another one may look then.
@@ -336,11 +347,11 @@ fn lock_with_others(handle: &OwnedFd) -> rustix::io::Result<()> {
 }
 
 /// A handle of the target folder that all who write into it lock together.
-fn share(path: &Path) -> Option<OwnedFd> {
+fn share(path: &Path) -> Option<Shared> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let handle = openat(rustix::fs::CWD, path, flags, Mode::empty()).ok()?;
     lock_with_others(&handle).ok()?;
-    Some(handle)
+    Some(Shared(handle))
 }
 
 /// Opens a regular file that exists. It is looked at first because opening a device or a pipe can

@@ -20,7 +20,7 @@ use larder_files::rename_new;
 
 use super::apply::{change_mode, inherit};
 use super::folders::{check, explain, parent_and_name};
-use super::{Step, TargetRoot, regular};
+use super::{LOOK, LOOKS, Step, TargetRoot, regular};
 
 /// A file that was opened under its temporary name.
 #[derive(Debug)]
@@ -383,15 +383,19 @@ fn is_own(stat: &rustix::fs::Stat) -> bool {
         && regular(FileType::from_raw_mode(stat.st_mode)).is_ok()
 }
 
-/// Locks an open temporary file. File systems without locks cannot tell runs apart.
+/// Locks an open temporary file. File systems without locks cannot tell runs apart. One that was closed just now may be
+/// locked for another moment: a program that another thread starts holds a copy of its handle until it runs.
 fn lock(handle: &OwnedFd, how: FlockOperation) -> io::Result<()> {
-    match flock(handle, how) {
-        Err(Errno::WOULDBLOCK) => Err(io::Error::new(
-            io::ErrorKind::ResourceBusy,
-            "another restore is writing this file",
-        )),
-        _ => Ok(()),
+    for _ in 0..LOOKS {
+        match flock(handle, how) {
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(LOOK),
+            _ => return Ok(()),
+        }
     }
+    Err(io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        "another restore is writing this file",
+    ))
 }
 
 /// How an entry is opened that somebody else may have put there.

@@ -618,3 +618,27 @@ fn a_look_at_the_same_time_hides_nobody() -> Outcome {
     assert!(!third.is_alone() && !second.is_alone());
     Ok(())
 }
+
+/// A program that another thread started at this moment had a copy of all handles until it ran: the restore that came
+/// next took the one that had ended for one that was at work.
+#[test]
+fn a_copy_of_a_closed_handle_is_no_other_restore() -> Outcome {
+    let (temp, first) = target()?;
+    let path = temp.path().join("deep/target");
+    let left = first.open_temporary(b"f")?.file;
+    let folder_copy = first.shared.as_ref().map(|shared| shared.0.try_clone());
+    let file_copy = left.try_clone()?;
+    drop((left, first));
+    let next = TargetRoot::open(&path)?;
+    assert!(next.is_alone());
+    let taken = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            drop(file_copy);
+        });
+        next.open_temporary(b"f")
+    })?;
+    assert_eq!(taken.left_over, Some(0));
+    drop(folder_copy.transpose()?);
+    Ok(())
+}
