@@ -33,6 +33,7 @@ mod sweeps;
 mod told;
 mod trust;
 mod unfinished;
+mod where_duplicati_loses;
 mod windows;
 
 /// A file that is not named above would silently not run.
