@@ -418,7 +418,8 @@ fn set_primary(conn: &Connection, hash: &[u8], size: i64, volume: i64) -> Result
     Ok(())
 }
 
-fn copies(conn: &Connection, hash: &[u8], size: i64) -> Result<Vec<i64>> {
+/// The further volumes of a block, in whatever state.
+pub(crate) fn copies(conn: &Connection, hash: &[u8], size: i64) -> Result<Vec<i64>> {
     let mut statement = conn.prepare_cached(
         "SELECT place FROM block_copy WHERE hash = ?1 AND size = ?2 ORDER BY place",
     )?;

@@ -9,18 +9,15 @@ use crate::codec::StoredEntry;
 use crate::files::{Files, SIDE_CACHE_KIB};
 use crate::segment::Segment;
 use crate::segments::{self, EntryVersion};
-use crate::{Catalog, Error, Result, filesets, slots};
+use crate::{Catalog, Error, Result, slots};
 
 impl Catalog {
     /// The newest version whose entries are stored, if any. The engine compares it with the newest of
     /// [`Catalog::filesets`].
     pub fn previous(&self) -> Result<Option<i64>> {
-        self.read(|conn| {
-            let stored = segments::versions(conn)?;
-            let filesets = filesets::select(conn)?.into_iter();
-            let mut ids = filesets.map(|row| row.id);
-            Ok(ids.find(|id| stored.iter().any(|version| version.fileset == *id)))
-        })
+        let stored = self.read(segments::versions)?;
+        let mut ids = self.filesets()?.into_iter().map(|row| row.id);
+        Ok(ids.find(|id| stored.iter().any(|version| version.fileset == *id)))
     }
 
     /// The versions whose entries are stored.

@@ -71,9 +71,18 @@ impl Catalog {
         })
     }
 
-    /// All versions, the newest first.
+    /// All versions, the newest first. Those whose lists are gone or going are none.
     pub fn filesets(&self) -> Result<Vec<FilesetRow>> {
-        self.read(select)
+        let dead = self.dead_volumes()?;
+        let mut rows = self.read(select)?;
+        rows.retain(|row| !dead.contains(&row.volume));
+        Ok(rows)
+    }
+
+    /// The version of a list, also when that is gone.
+    pub fn fileset_of(&self, volume: i64) -> Result<Option<FilesetRow>> {
+        let rows = self.read(select)?;
+        Ok(rows.into_iter().find(|row| row.volume == volume))
     }
 }
 

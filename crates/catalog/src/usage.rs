@@ -1,5 +1,7 @@
 //! Which blocks the versions use, and how much of each volume that is.
 
+use std::collections::HashSet;
+
 use larder_volume::{EntryKind, FileEntry, Hash};
 use rusqlite::Connection;
 
@@ -77,6 +79,8 @@ pub struct VolumeUsage {
     pub used_blocks: u64,
     /// Bytes of these.
     pub used_bytes: u64,
+    /// Those that are in use and read from another volume.
+    pub used_copies: u64,
 }
 
 impl Catalog {
@@ -117,8 +121,9 @@ impl Catalog {
 
     /// Tells for every live block volume how much of it is in use. A block that is read from another volume is not.
     pub fn volume_usage(&self, used: &UsedBlocks) -> Result<Vec<VolumeUsage>> {
+        let dead = self.dead_volumes()?;
         self.read(|conn| {
-            let copies = Copies::load(conn)?;
+            let copies = Copies::load(conn, &dead)?;
             let mut usages: Vec<VolumeUsage> = volumes::select(conn, "ORDER BY id")?
                 .into_iter()
                 .filter(|row| row.kind == larder_volume::VolumeKind::Blocks && row.state.is_live())
@@ -142,7 +147,8 @@ impl Catalog {
                         .contains(&hash, size)
                         .then(|| copies.is_copy(conn, &hash, size, volume));
                     match is_copy {
-                        None | Some(Ok(true)) => {}
+                        None => {}
+                        Some(Ok(true)) => usage.used_copies += 1,
                         Some(Ok(false)) => {
                             usage.used_blocks += 1;
                             usage.used_bytes = usage.used_bytes.saturating_add(size);
@@ -228,25 +234,37 @@ impl Search<'_> {
 }
 
 /// The blocks that several volumes hold.
-struct Copies(Fingerprints);
+struct Copies<'d> {
+    prints: Fingerprints,
+    dead: &'d HashSet<i64>,
+}
 
-impl Copies {
-    fn load(conn: &Connection) -> Result<Copies> {
+impl<'d> Copies<'d> {
+    fn load(conn: &Connection, dead: &'d HashSet<i64>) -> Result<Self> {
         let mut prints = Fingerprints::with_room(0, u64::MAX);
         blocks::each_copy(conn, |hash, size, _| {
             prints.insert(&parse_hash(hash)?, from_stored(size)?);
             Ok(())
         })?;
-        Ok(Copies(prints))
+        Ok(Copies { prints, dead })
     }
 
     /// Tells whether the block is read from another volume than this one.
     fn is_copy(&self, conn: &Connection, hash: &Hash, size: u64, volume: i64) -> Result<bool> {
-        if self.0.is_empty() || !self.0.contains(hash, size) {
+        if self.prints.is_empty() || !self.prints.contains(hash, size) {
             return Ok(false);
         }
-        let first = blocks::primary(conn, hash.as_bytes(), to_stored(size)?)?;
-        Ok(first.is_some_and(|first| first != volume))
+        let (hash, size) = (hash.as_bytes(), to_stored(size)?);
+        let first = blocks::primary(conn, hash, size)?.filter(|first| !self.dead.contains(first));
+        let home = match first {
+            Some(first) => Some(first),
+            // As a block is looked up: from the first live one.
+            None => {
+                let mut others = blocks::copies(conn, hash, size)?.into_iter();
+                others.find(|other| !self.dead.contains(other))
+            }
+        };
+        Ok(home.is_some_and(|home| home != volume))
     }
 }
 

@@ -234,7 +234,7 @@ impl Ready<'_> {
     }
 
     /// Newly written volumes must not drop the protection that the stored ones have.
-    fn check_encryption_kept(&self) -> Result<()> {
+    pub(crate) fn check_encryption_kept(&self) -> Result<()> {
         let encrypted = self
             .view
             .volumes

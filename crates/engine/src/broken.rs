@@ -4,14 +4,15 @@ use std::collections::HashSet;
 
 use larder_catalog::StoredEntry;
 use larder_options::engine as opt;
-use larder_volume::{EntryKind, Hash, HashAlgorithm, Hint, Metadata, VolumeTime};
+use larder_volume::{EntryKind, FileEntry, Hash, HashAlgorithm, Hint, Metadata, VolumeTime};
 
 use crate::budget::Budget;
 use crate::context::Level;
 use crate::error::Reach;
-use crate::missing::{Missing, Waiting};
+use crate::missing::{Missing, Waiting, WholeLists};
 use crate::named::Room;
 use crate::phases::Ready;
+use crate::replace::NO_FREE_TIME;
 use crate::report::{BrokenFile, BrokenFilesReport, BrokenVersion, PurgeReport};
 use crate::run::Run;
 use crate::sync::{Mode, Need, describe};
@@ -141,6 +142,7 @@ impl Ready<'_> {
     ) -> Result<(i64, u64)> {
         let fileset = self.entries_of_version(version)?;
         let lost = self.damaged_blocks()?;
+        self.search_for(fileset, &lost)?;
         let mut waiting = Waiting::default();
         let mut entries = 0;
         let mut found = |entry, missing| take(&StoredEntry { entry, seen: None }, missing);
@@ -151,6 +153,37 @@ impl Ready<'_> {
         }
         self.find_missing(&mut waiting, &lost, &mut found)?;
         Ok((fileset, entries))
+    }
+
+    /// Looks for what a version seems to lack, as a restore does: in blocklists that no index repeats, and in data files
+    /// that hold more than their index says.
+    fn search_for(&self, fileset: i64, lost: &HashSet<(Hash, u64)>) -> Result<()> {
+        let mut unknown = HashSet::new();
+        for stored in self.catalog(|c| c.entries(fileset))? {
+            self.cancel.check()?;
+            self.unknown_lists(&stored?.entry, |list| {
+                unknown.insert(list);
+            })?;
+        }
+        self.load_blocklists(unknown)?;
+        let (mut waiting, mut whole) = (Waiting::default(), WholeLists::default());
+        let mut first: Option<(Hash, u64)> = None;
+        let mut found = |entry: FileEntry, _| {
+            if first.is_none() {
+                first = self.first_missing(&entry, lost, &mut whole)?;
+                first = first.filter(|key| !lost.contains(key));
+            }
+            Ok(())
+        };
+        for stored in self.catalog(|c| c.entries(fileset))? {
+            self.find_missing_of(&mut waiting, stored?.entry, lost, &mut found)?;
+        }
+        self.find_missing(&mut waiting, lost, &mut found)?;
+        // What the search finds is known from then on, whatever was asked for.
+        if let Some(key) = first {
+            self.find_or_search(&[key])?;
+        }
+        Ok(())
     }
 
     /// What of a version cannot be restored; lost metadata alone counts as such only when it is to be replaced.
@@ -174,6 +207,7 @@ impl Ready<'_> {
     }
 
     fn purge_broken(mut self) -> Result<PurgeReport> {
+        self.check_encryption_kept()?;
         let replaces = !self.values.get(opt::DISABLE_REPLACE_MISSING_METADATA)?;
         self.all_versions()?;
         let versions = self.stored_versions()?;
@@ -182,8 +216,8 @@ impl Ready<'_> {
         // Before anything is changed.
         for version in versions.into_iter().rev() {
             match self.broken_of(&version, replaces)? {
-                // Nothing is known of what is left of it.
-                None => others += 1,
+                // Nothing is known of what is left of it, so it does not count as a version that stays.
+                None => {}
                 Some(broken) if broken.is_all() => lost.push(version),
                 Some(broken) if broken.is_empty() => others += 1,
                 Some(broken) => {
@@ -264,7 +298,17 @@ impl Ready<'_> {
                 edit(stored?)?;
             }
         }
-        let replaced = self.replace_version(version, &mut edit)?;
+        let replaced = match self.replace_version(version, &mut edit) {
+            Err(error) if error.id() == Some(NO_FREE_TIME) => {
+                let text = format!("{}; nothing is taken out of it", describe(&error));
+                self.reporter.error(NO_FREE_TIME, text);
+                return Ok(());
+            }
+            other => other?,
+        };
+        if !replaced.is_done {
+            return Ok(());
+        }
         if dry_run {
             let text = format!(
                 "Would write {} in the place of {}",

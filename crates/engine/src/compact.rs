@@ -1,20 +1,26 @@
 //! Getting space back: data volumes that no version uses go, and what is used of wasteful and of small ones moves to new
 //! volumes.
 //!
-//! What versions use is known from the lists of all of them. While one cannot be read, nothing goes. Order: the new
-//! volume, its index, both noted; then the old volumes, noted as going before they go; their indexes last. Whoever stops
-//! a run, or kills it, has every block at least once. The next run decides anew, so it goes on where this one ended.
+//! What versions use is known from the lists of all of them. While one cannot be read, or is missing, nothing goes. Order:
+//! the new volume, its index, both noted and seen in a listing; then the old volumes, noted as going before they go; their
+//! indexes last. A volume goes only when nothing of it is used, or when what is used of it was checked in this run and lies
+//! in a volume that this run stored. The next run decides anew, so it goes on where this one ended.
 
 mod copy;
 mod plan;
 mod removal;
 mod survey;
 
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use larder_catalog::VolumeRow;
 use larder_options::engine as opt;
 use larder_options::value::format_size;
 use larder_volume::VolumeKind;
 
+use self::copy::{Allowed, Moved};
 use self::plan::{Plan, Rules, is_many, plan};
 use self::survey::{Survey, Volume};
 use crate::context::{Level, Phase};
@@ -48,16 +54,14 @@ impl Run {
     /// Wrong options, no version, or a destination that cannot be used. What cannot be read stays as it is.
     pub fn compact(&self) -> Result<CompactReport> {
         self.with_healing(|| {
-            let ready = self.ready(Mode::Writing, Need::Blocks)?;
+            let mut ready = self.ready(Mode::Writing, Need::Blocks)?;
             let versions = ready.stored_versions()?;
             if versions.is_empty() {
                 // Says why.
                 ready.all_versions()?;
             }
-            let results = ready.compact_volumes(&Scope {
-                versions,
-                level: Level::Warning,
-            })?;
+            let level = Level::Warning;
+            let results = ready.compact_volumes(&Scope { versions, level })?;
             Ok(CompactReport {
                 results,
                 common: self.common("Compact", self.cancel.is_cancelled()),
@@ -87,16 +91,12 @@ impl Ready<'_> {
 
     /// As [`Ready::compact_volumes`] after versions were deleted, or would be, when the options allow it and there may be
     /// something to gain; trouble with it must not hide what was done before.
-    pub(crate) fn compact_after(&self, deleted: &[DeletedVersion]) -> Option<CompactResults> {
-        self.tell_trouble(|| {
-            if deleted.is_empty() || !self.is_due()? {
+    pub(crate) fn compact_after(&mut self, deleted: &[DeletedVersion]) -> Option<CompactResults> {
+        self.tell_trouble(|ready| {
+            if deleted.is_empty() || !ready.is_due()? {
                 return Ok(None);
             }
-            let mut versions = self.stored_versions()?;
-            versions.retain(|version| deleted.iter().all(|d| d.number != version.number));
-            let level = Level::Information;
-            let scope = Scope { versions, level };
-            self.compact_volumes(&scope).map(Some)
+            ready.compact_without(deleted).map(Some)
         })
     }
 
@@ -107,26 +107,31 @@ impl Ready<'_> {
         is_freed: bool,
         stored: &[StoredVolume],
     ) -> Option<CompactResults> {
-        let is_due = self.tell_trouble(|| {
-            let may_gain = is_freed || self.are_small_ones_many(stored)?;
-            Ok(Some(may_gain && self.is_due()?))
-        });
-        if is_due != Some(true) {
-            return None;
-        }
-        let view = self.tell_trouble(|| self.list_volumes(false).map(Some))?;
-        self.list_again(view);
-        self.tell_trouble(|| {
-            let versions = self.stored_versions()?;
-            let level = Level::Information;
-            let scope = Scope { versions, level };
-            self.compact_volumes(&scope).map(Some)
+        self.tell_trouble(|ready| {
+            let may_gain = is_freed || ready.are_small_ones_many(stored)?;
+            if !may_gain || !ready.is_due()? {
+                return Ok(None);
+            }
+            ready.relist()?;
+            ready.compact_without(&[]).map(Some)
         })
     }
 
+    fn compact_without(&mut self, deleted: &[DeletedVersion]) -> Result<CompactResults> {
+        let mut versions = self.stored_versions()?;
+        // In a dry run they are still there.
+        let goes = |version: &Version| {
+            let name = version.volume.name.as_str();
+            deleted.iter().any(|deleted| deleted.list == name)
+        };
+        versions.retain(|version| !goes(version));
+        let level = Level::Information;
+        self.compact_volumes(&Scope { versions, level })
+    }
+
     /// Tells what went wrong as a warning.
-    fn tell_trouble<T>(&self, work: impl FnOnce() -> Result<Option<T>>) -> Option<T> {
-        match work() {
+    fn tell_trouble<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<Option<T>>) -> Option<T> {
+        match work(self) {
             Ok(done) => done,
             Err(Error::Cancelled) => {
                 self.reporter.warn(
@@ -204,21 +209,20 @@ impl Ready<'_> {
     ///
     /// # Errors
     /// Those of catalog and destination. What cannot be read or removed stays as it is.
-    fn compact_volumes(&self, scope: &Scope) -> Result<CompactResults> {
+    fn compact_volumes(&mut self, scope: &Scope) -> Result<CompactResults> {
         self.reporter.phase(Phase::Compacting);
+        self.check_encryption_kept()?;
+        let (reporter, dryrun) = (Arc::clone(&self.reporter), self.settings.dry_run);
         let held_back = |why: String| {
-            self.reporter.say(
-                scope.level,
-                "CompactHeldBack",
-                format!("no space is freed, since {why}"),
-            );
+            let text = format!("no space is freed, since {why}");
+            reporter.say(scope.level, "CompactHeldBack", text);
             Ok(CompactResults {
-                dryrun: self.settings.dry_run,
+                dryrun,
                 held_back: Some(why),
                 ..CompactResults::default()
             })
         };
-        if let Some(why) = self.missing_list()? {
+        if let Some(why) = self.is_unsure()? {
             return held_back(why);
         }
         let filesets = match self.filesets_of(&scope.versions)? {
@@ -249,7 +253,7 @@ impl Ready<'_> {
             self.tell_plan(&survey, &plan, &mut results)?;
             return Ok(results);
         }
-        match self.carry_out(&survey, &plan, &rules, &mut results) {
+        let is_over = match self.carry_out(&survey, &plan, &rules, &mut results) {
             Err(Error::Cancelled)
                 if results.uploaded_file_count + results.deleted_file_count > 0 =>
             {
@@ -257,8 +261,13 @@ impl Ready<'_> {
                     "Stopped",
                     "stopped on request; what was moved so far is complete, and the next run goes on",
                 );
+                false
             }
             outcome => outcome?,
+        };
+        if let Some(why) = &results.held_back {
+            let text = format!("no more space is freed, since {why}");
+            self.reporter.say(scope.level, "CompactHeldBack", text);
         }
         if results.deleted_file_count > 0 {
             self.reporter.info(
@@ -273,24 +282,136 @@ impl Ready<'_> {
                 ),
             );
         }
-        let now = self.clock.seconds().to_string();
-        self.catalog(|c| c.set_param(LAST_COMPACT, &now))?;
+        if is_over {
+            let now = self.clock.seconds().to_string();
+            self.catalog(|c| c.set_param(LAST_COMPACT, &now))?;
+        }
         Ok(results)
     }
 
+    /// Does what was planned; false when something of it is left for the next run.
     fn carry_out(
-        &self,
+        &mut self,
         survey: &Survey,
         plan: &Plan,
         rules: &Rules,
         results: &mut CompactResults,
+    ) -> Result<bool> {
+        let of = |places: &[usize]| -> Vec<&Volume> {
+            places
+                .iter()
+                .filter_map(|at| survey.volumes.get(*at))
+                .collect()
+        };
+        if !self.remove_confirmed(&of(&plan.unused), &[], results)? {
+            return Ok(false);
+        }
+        let allowed = Allowed::new(self)?;
+        let (mut fresh, mut left) = (HashSet::new(), 0);
+        for some in parts(of(&plan.rewrite), rules) {
+            let mut moved = self.rewrite(survey, some, rules, &allowed, results)?;
+            for file in &moved.stored {
+                fresh.extend(
+                    self.catalog(|c| c.volume_named(&file.name))?
+                        .map(|row| row.id),
+                );
+            }
+            self.keep_needed(&mut moved, survey, &fresh, results)?;
+            left += moved.left;
+            if !self.remove_confirmed(&moved.done, &moved.stored, results)? {
+                return Ok(false);
+            }
+        }
+        let mut redundant = Moved {
+            done: of(&plan.redundant),
+            ..Moved::default()
+        };
+        let checked = self.check_homes(&redundant.done, survey, rules, &allowed, results)?;
+        fresh.extend(checked);
+        self.keep_needed(
+            &mut redundant,
+            survey,
+            &fresh,
+            &mut CompactResults::default(),
+        )?;
+        if !self.remove_confirmed(&redundant.done, &[], results)? {
+            return Ok(false);
+        }
+        self.remove_lone_indexes(results)?;
+        if left > 0 {
+            self.reporter.info(
+                "CompactBudgetUsed",
+                format!(
+                    "{} left for the next run, since what --compact-max-bytes or --compact-max-time allows is used up",
+                    match left {
+                        1 => "1 data file is".to_owned(),
+                        left => format!("{} are", counted(left, "data file")),
+                    }
+                ),
+            );
+        }
+        Ok(left == 0)
+    }
+
+    /// Takes out of the old volumes those that hold a block in use of which there is no copy in a `fresh` volume, one that
+    /// this run stored or checked. Copies that are known to be damaged do not count.
+    fn keep_needed(
+        &self,
+        moved: &mut Moved<'_>,
+        survey: &Survey,
+        fresh: &HashSet<i64>,
+        results: &mut CompactResults,
     ) -> Result<()> {
-        let unused = plan.unused.iter().filter_map(|at| survey.volumes.get(*at));
-        let unused: Vec<&Volume> = unused.collect();
-        self.remove_volumes(&unused, results)?;
-        let wanted = plan.rewrite.iter().filter_map(|at| survey.volumes.get(*at));
-        self.rewrite(survey, wanted.collect(), rules, results)?;
-        self.remove_lone_indexes(results)
+        let bad = self.bad_copies()?;
+        let mut kept = Vec::new();
+        for volume in &moved.done {
+            let id = volume.row.id;
+            for block in self.blocks_of(&volume.row)? {
+                if !survey.used.contains(&block.0, block.1) || bad.holds(id, &block) {
+                    continue;
+                }
+                let holders = self.catalog(|c| c.volumes_of_block(&block.0, block.1))?;
+                if !holders.iter().any(|holder| fresh.contains(holder)) {
+                    kept.push(id);
+                    break;
+                }
+            }
+        }
+        results.files_left_alone += kept.len() as u64;
+        moved.done.retain(|volume| !kept.contains(&volume.row.id));
+        Ok(())
+    }
+
+    /// Removes volumes after one more listing: the new ones are there, and nobody else wrote meanwhile. False when something
+    /// is not as it should be.
+    fn remove_confirmed(
+        &mut self,
+        going: &[&Volume],
+        stored: &[StoredVolume],
+        results: &mut CompactResults,
+    ) -> Result<bool> {
+        if going.is_empty() {
+            return Ok(true);
+        }
+        self.relist()?;
+        let is_there = |file: &StoredVolume| {
+            let found = self.view.find(&file.name);
+            found.is_some_and(|found| found.size.is_none_or(|size| size == file.size))
+        };
+        // Listings of some services lag behind.
+        let missing = match self.remote.lists_at_once() {
+            true => stored.iter().find(|file| !is_there(file)),
+            false => None,
+        };
+        results.held_back = match missing {
+            Some(file) => Some(format!("{} is not listed as it was stored", file.name)),
+            None => self.is_unsure()?,
+        };
+        if results.held_back.is_some() {
+            return Ok(false);
+        }
+        self.remove_volumes(going, results)?;
+        Ok(true)
     }
 
     /// What a dry run says: each volume that would go, and what would come.
@@ -298,6 +419,7 @@ impl Ready<'_> {
         let say = |text: String| self.reporter.say(Level::DryRun, "DryRun", text);
         let indexes = self.indexes_by_volume()?;
         let mut moved = 0;
+        // Whether redundant ones go depends on what is read.
         for at in plan.rewrite.iter().chain(&plan.unused) {
             let Some(volume) = survey.volumes.get(*at) else {
                 continue;
@@ -340,8 +462,20 @@ impl Ready<'_> {
         Ok(())
     }
 
-    /// Why what versions use cannot be known: a list is missing that was stored, or that another run is about to store.
-    fn missing_list(&self) -> Result<Option<String>> {
+    /// Why it is not known for sure what versions use.
+    fn is_unsure(&self) -> Result<Option<String>> {
+        if self.is_healed.load(Ordering::SeqCst) {
+            return Ok(Some(
+                "the local catalog was damaged and built anew, and what it alone knew of losses is gone; the next run goes on"
+                    .to_owned(),
+            ));
+        }
+        if self.others_write {
+            return Ok(Some(
+                "another machine stored volumes meanwhile, which may use what was there before"
+                    .to_owned(),
+            ));
+        }
         // Whether somebody deleted it or a listing was not whole shows later.
         let mut missing = self.vanished_lists.clone();
         for loss in self.catalog(|c| c.losses())? {
@@ -392,3 +526,23 @@ impl Ready<'_> {
         Ok(Ok(filesets))
     }
 }
+
+/// Old volumes in parts that fill a few new ones, so that both do not take much room at the same time.
+fn parts<'v>(volumes: Vec<&'v Volume>, rules: &Rules) -> Vec<Vec<&'v Volume>> {
+    let most = rules.volume.max(1).saturating_mul(VOLUMES_AT_A_TIME);
+    let (mut parts, mut bytes) = (Vec::new(), most);
+    for volume in volumes {
+        if bytes >= most {
+            parts.push(Vec::new());
+            bytes = 0;
+        }
+        bytes = bytes.saturating_add(volume.held.used_when_stored());
+        if let Some(part) = parts.last_mut() {
+            part.push(volume);
+        }
+    }
+    parts
+}
+
+/// New volumes that are stored before old ones go.
+const VOLUMES_AT_A_TIME: u64 = 10;

@@ -17,6 +17,7 @@ use crate::missing::{Waiting, WholeLists};
 use crate::notes::Presence;
 use crate::phases::Ready;
 use crate::report::{DeleteReport, DeletedVersion};
+use crate::repository::locked;
 use crate::retention::{Candidate, Rule, let_go};
 use crate::run::Run;
 use crate::sync::{Mode, Need, describe};
@@ -38,7 +39,7 @@ impl Run {
         let mut going: Option<Vec<Version>> = None;
         self.with_healing(|| {
             // What is lost shows when lists, indexes and data files are compared.
-            let ready = self.ready(Mode::Writing, Need::Blocks)?;
+            let mut ready = self.ready(Mode::Writing, Need::Blocks)?;
             let going = match &mut going {
                 Some(going) => going,
                 unread => {
@@ -103,8 +104,7 @@ impl Ready<'_> {
         };
         // Without a check after the backup the listing is that of before.
         if !self.settings.backend_verification {
-            let view = self.list_volumes(false)?;
-            self.list_again(view);
+            self.relist()?;
         }
         let hold_back = |why: &str| {
             self.reporter.warn(
@@ -336,6 +336,7 @@ impl Ready<'_> {
             .map(|version| DeletedVersion {
                 number: version.number,
                 time: version.time.0,
+                list: version.volume.name.as_str().to_owned(),
             })
             .collect();
         if self.settings.dry_run {
@@ -394,6 +395,7 @@ impl Ready<'_> {
             row.ok_or_else(|| Error::Bug("a list that was just noted is not there".into()))?;
         match self.remote.delete(name, size.unwrap_or(0)) {
             Ok(()) => {
+                locked(&self.dropped_lists).insert(name.to_owned());
                 self.catalog(|c| c.batch(|c| forget_dropped(c, &row)))?;
                 Ok(Dropped::Yes)
             }

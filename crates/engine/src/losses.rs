@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use larder_catalog::{Catalog, Loss, LossKind, VolumeRow};
+use larder_catalog::{Catalog, Loss, LossKind, VolumeRow, VolumeState};
 use larder_volume::{BlockVolume, Hash, VolumeKind, VolumeName, VolumeTime};
 
 use crate::error::Reach;
@@ -261,24 +261,20 @@ impl Settled<'_> {
         Ok(())
     }
 
-    /// Forgets the lists that are gone, whatever was wrong with them before: whoever ran a repair was told, and nothing
-    /// here can bring them back. Gives their number.
-    pub(crate) fn accept_lost_lists(&self) -> Result<u64> {
-        let mut given_up = 0;
-        for loss in self.catalog(|c| c.losses())? {
-            if loss.kind == VolumeKind::List && self.view.find(&loss.name).is_none() {
-                self.forget_loss(&loss.name)?;
-                given_up += 1;
-                self.reporter.info(
-                    "LostVersionAccepted",
-                    format!(
-                        "the version of {} is taken as deleted from now on",
-                        VolumeTime(loss.version.unwrap_or_default())
-                    ),
-                );
+    /// Forgets a version list that is gone, and what is known of its version.
+    pub(crate) fn forget_lost_list(&self, name: &str) -> Result<()> {
+        self.forget_loss(name)?;
+        self.durable(|c| {
+            forget_counts(c)?;
+            for name in [name.to_owned(), set_aside(name)] {
+                if let Some(row) = c.volume_named(&name)?
+                    && row.state == VolumeState::Deleted
+                {
+                    c.remove_volume(row.id)?;
+                }
             }
-        }
-        Ok(given_up)
+            Ok(())
+        })
     }
 
     /// True while the cost of a loss was not counted yet.
@@ -531,11 +527,11 @@ impl Settled<'_> {
             let (id, help) = match loss.what {
                 LossKind::Gone => (
                     "MissingVersion",
-                    "bring the file back, or run `larder repair` to take the version as deleted",
+                    "bring the file back, or run `larder repair`: it stores the list again when its files are known here, and takes the version as deleted when they are not",
                 ),
                 LossKind::Resized(_) | LossKind::Damaged(_) => (
                     "DamagedList",
-                    "bring the file back as it was and run `larder test`, or remove it from the destination and run `larder repair` to take the version as deleted",
+                    "bring the file back as it was and run `larder test`, or run `larder repair`, which stores the list again when its files are known here",
                 ),
             };
             return Ok((
@@ -567,6 +563,18 @@ impl Settled<'_> {
         ))
     }
 }
+
+/// The name in the catalog of a list that is gone while its own name is used again.
+pub(crate) fn set_aside(list: &str) -> String {
+    format!("{SET_ASIDE}{list}")
+}
+
+/// The name of a list that may be set aside.
+pub(crate) fn own_name(list: &str) -> &str {
+    list.strip_prefix(SET_ASIDE).unwrap_or(list)
+}
+
+const SET_ASIDE: &str = "lost ";
 
 /// Lets the cost of all losses be counted again: the versions are others now.
 pub(crate) fn forget_counts(catalog: &Catalog) -> larder_catalog::Result<()> {

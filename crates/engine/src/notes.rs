@@ -14,6 +14,8 @@ pub(crate) const COMPARED: &str = "compared-version";
 pub(crate) const ZIP_METHOD: &str = "zip-method";
 /// The `--dblock-size` that the last backup was given, in bytes.
 pub(crate) const VOLUME_SIZE: &str = "volume-size";
+/// When volumes of another machine were last taken in, in seconds since 1970.
+pub(crate) const TAKEN_IN: &str = "others-taken-in";
 /// When the last run was begun that could look at every entry of its sources, in seconds since 1970.
 pub(crate) const SOURCES_READ: &str = "sources-read";
 /// Holds a [`Presence`].

@@ -44,8 +44,12 @@ pub(crate) struct Settled<'a> {
     pub(crate) named_lists: Mutex<HashSet<String>>,
     /// Which data files were searched for blocks that no index names.
     pub(crate) searched: Mutex<Searched>,
-    /// Version lists that the catalog knew as stored and that were gone when this run began.
+    /// Version lists that were known and are not listed: gone when this run began, or since then.
     pub(crate) vanished_lists: Vec<String>,
+    /// Version lists that this run removed.
+    pub(crate) dropped_lists: Mutex<HashSet<String>>,
+    /// Volumes came since this run began that it did not store.
+    pub(crate) others_write: bool,
     /// Copies of blocks that were known to be damaged.
     pub(crate) bad_copies: OnceLock<BadCopies>,
 }
@@ -131,6 +135,8 @@ impl<'a> Listed<'a> {
             named_lists: Mutex::default(),
             searched: Mutex::default(),
             vanished_lists: Vec::new(),
+            dropped_lists: Mutex::default(),
+            others_write: false,
             bad_copies: OnceLock::new(),
         };
         settled.remove_leftovers(leftovers, mode)?;
@@ -163,8 +169,33 @@ impl Ready<'_> {
     }
 
     /// What follows goes by another listing: the destination was changed since the last one.
-    pub(crate) fn list_again(&mut self, view: View) {
+    pub(crate) fn list_again(&mut self, view: View) -> Result<()> {
+        let dropped = locked(&self.dropped_lists).clone();
+        let mut vanished = Vec::new();
+        for (_, list) in self.view.lists() {
+            let name = list.name.as_str();
+            if view.find(name).is_none() && !dropped.contains(name) {
+                vanished.push(name.to_owned());
+            }
+        }
+        let mut others_write = false;
+        for name in view.volumes.keys() {
+            if self.view.find(name).is_none() {
+                others_write |= self.catalog(|c| c.volume_named(name))?.is_none();
+            }
+        }
+        self.settled.vanished_lists.append(&mut vanished);
+        self.settled.others_write |= others_write;
         self.settled.view = view;
+        Ok(())
+    }
+
+    /// Lists the destination once more.
+    pub(crate) fn relist(&mut self) -> Result<()> {
+        let view = self.list_volumes(false)?;
+        let mut rows = self.catalog(|c| c.volumes())?;
+        self.follow_case(&view, &mut rows)?;
+        self.list_again(view)
     }
 }
 

@@ -57,13 +57,26 @@ impl Run {
                 "name paths, or say --include=…",
             ));
         }
-        self.with_healing(|| self.ready(Mode::Writing, Need::Blocks)?.purge(request))
+        // Numbers mean other versions once a list was stored beside another, so they are read once.
+        let mut chosen: Option<BTreeSet<String>> = None;
+        self.with_healing(|| {
+            let ready = self.ready(Mode::Writing, Need::Blocks)?;
+            let chosen = match &mut chosen {
+                Some(chosen) => chosen,
+                unread => unread.insert(ready.versions_to_purge()?),
+            };
+            ready.purge(request, chosen)
+        })
     }
 }
 
 impl Ready<'_> {
-    fn purge(mut self, request: &PurgeRequest) -> Result<PurgeReport> {
-        let versions = self.versions_to_purge()?;
+    fn purge(mut self, request: &PurgeRequest, chosen: &BTreeSet<String>) -> Result<PurgeReport> {
+        self.check_encryption_kept()?;
+        let mut versions = self.stored_versions()?;
+        versions.retain(|version| chosen.contains(version.volume.name.as_str()));
+        // The oldest first.
+        versions.reverse();
         let mut found = Vec::new();
         // Before anything is changed.
         for version in versions {
@@ -95,6 +108,9 @@ impl Ready<'_> {
                 }
                 other => other?,
             };
+            if !replaced.is_done {
+                continue;
+            }
             if self.settings.dry_run {
                 self.tell_paths(request, fileset)?;
                 let text = format!(
@@ -125,8 +141,8 @@ impl Ready<'_> {
         Ok(report)
     }
 
-    /// The versions that are meant, oldest first.
-    fn versions_to_purge(&self) -> Result<Vec<Version>> {
+    /// The lists of the versions that are meant.
+    fn versions_to_purge(&self) -> Result<BTreeSet<String>> {
         // Says when there is none.
         let all = self.all_versions()?;
         let mut stored = self.stored_versions()?;
@@ -139,8 +155,10 @@ impl Ready<'_> {
             let newest = self.version_at(&all, &text, value::Direction::Forwards)?;
             stored.retain(|version| version.time <= newest.time);
         }
-        stored.reverse();
-        Ok(stored)
+        let names = stored
+            .into_iter()
+            .map(|v| v.volume.name.as_str().to_owned());
+        Ok(names.collect())
     }
 
     /// What would be taken out of a version.

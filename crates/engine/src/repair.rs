@@ -1,14 +1,28 @@
-//! `repair`: the catalog is brought up to date and missing index files are written again.
+//! `repair`: the catalog is brought up to date, and what the destination lacks is stored again as far as it is known here:
+//! index files, version lists, and on request data from files that still exist.
 
-use larder_volume::VolumeKind;
+mod rebuild;
+
+use larder_catalog::{FilesetRow, Loss, VolumeRow};
+use larder_options::engine as opt;
+use larder_volume::{VolumeKind, VolumeName, VolumeTime};
 
 use crate::Result;
+use crate::context::Level;
+use crate::delete::Dropped;
+use crate::losses::set_aside;
+use crate::phases::Ready;
+use crate::replace::NO_FREE_TIME;
 use crate::report::RepairReport;
 use crate::run::Run;
-use crate::sync::{Mode, Need};
+use crate::sync::{Mode, Need, describe};
+use crate::versions::Version;
+use crate::volumes::AboutList;
+use crate::words::{counted, verb};
 
 impl Run {
-    /// Rebuilds or updates the local catalog and writes missing dindex files; removes nothing of other origin.
+    /// Rebuilds or updates the local catalog, and stores again what is missing and known here. Removes nothing of other
+    /// origin.
     ///
     /// # Errors
     /// When the destination cannot be read or holds no backup.
@@ -17,31 +31,183 @@ impl Run {
         let mut first = true;
         self.with_healing(|| {
             let rebuilt = rebuilt || !std::mem::replace(&mut first, false);
-            let ready = self.ready(Mode::Writing, Need::BlocksAndEntries)?;
-            let versions_given_up = match self.settings.dry_run {
-                true => 0,
-                false => ready.accept_lost_lists()?,
-            };
-            ready.all_versions()?;
-            let indexes_written = if self.settings.dry_run {
-                0
-            } else {
-                ready.complete_indexes()?
-            };
-            let volumes = self.catalog(|c| c.volumes())?;
-            Ok(RepairReport {
-                rebuilt,
-                volumes: volumes
-                    .iter()
-                    .filter(|v| v.kind != VolumeKind::List)
-                    .count() as u64
-                    + ready.view.lists().len() as u64,
-                blocks: self.catalog(|c| c.block_count())?,
-                versions: ready.view.lists().len() as u64,
-                indexes_written,
-                versions_given_up,
-                common: self.common("Repair", false),
-            })
+            let (ready, _) = self.ready_with_losses(Mode::Writing, Need::BlocksAndEntries)?;
+            ready.repair(rebuilt)
         })
+    }
+}
+
+/// A version list that is lost, and what the catalog still knows of its version.
+struct LostList {
+    loss: Loss,
+    known: Option<(VolumeRow, FilesetRow)>,
+}
+
+impl Ready<'_> {
+    fn repair(mut self, rebuilt: bool) -> Result<RepairReport> {
+        self.check_encryption_kept()?;
+        let mut report = RepairReport {
+            rebuilt,
+            dryrun: self.settings.dry_run,
+            ..RepairReport::default()
+        };
+        for lost in self.lost_lists()? {
+            self.mend_list(lost, &mut report)?;
+        }
+        self.all_versions()?;
+        if self.settings.dry_run {
+            self.tell_missing_indexes()?;
+        } else {
+            report.indexes_written = self.complete_indexes()?;
+        }
+        if self.values.get(opt::REBUILD_MISSING_DBLOCK_FILES)? {
+            report.blocks_restored = self.rebuild_from_files()?;
+        }
+        let lasting = self.lasting_losses()?;
+        self.tell_losses(&lasting)?;
+        report.lasting_losses = lasting.len() as u64;
+        if self.settings.dry_run {
+            // They would be mended.
+            report.lasting_losses = report.lasting_losses.saturating_sub(report.lists_written);
+        }
+        report.files_not_needed = self.tell_superseded()?;
+        let volumes = self.catalog(|c| c.volumes())?;
+        let others = volumes.iter().filter(|v| v.kind != VolumeKind::List);
+        let lists = self.view.lists().len() as u64;
+        report.volumes = others.count() as u64 + lists;
+        report.versions = lists;
+        report.blocks = self.catalog(|c| c.block_count())?;
+        report.common = self.common("Repair", false);
+        Ok(report)
+    }
+
+    fn lost_lists(&self) -> Result<Vec<LostList>> {
+        let losses = self.catalog(|c| c.losses())?;
+        let lists = losses.into_iter().filter(|l| l.kind == VolumeKind::List);
+        lists
+            .map(|loss| {
+                let known = self.catalog(|c| {
+                    let row = match c.volume_named(&loss.name)? {
+                        Some(row) => Some(row),
+                        None => c.volume_named(&set_aside(&loss.name))?,
+                    };
+                    let Some(row) = row else {
+                        return Ok(None);
+                    };
+                    let Some(fileset) = c.fileset_of(row.id)? else {
+                        return Ok(None);
+                    };
+                    let has_all = c.has_entries(fileset.id, row.hash.as_ref())?;
+                    Ok(has_all.then_some((row, fileset)))
+                })?;
+                Ok(LostList { loss, known })
+            })
+            .collect()
+    }
+
+    /// Stores a lost list again from what the catalog knows. One that is gone and unknown is given up: whoever runs a
+    /// repair is told, and nothing here can bring it back.
+    fn mend_list(&mut self, lost: LostList, report: &mut RepairReport) -> Result<()> {
+        let LostList { loss, known } = lost;
+        let time = VolumeTime(loss.version.unwrap_or_default());
+        let name = VolumeName::parse(&loss.name, self.settings.case_insensitive);
+        let listed = self.view.find(&loss.name).cloned();
+        let (Some((row, fileset)), Some(name)) = (known, name) else {
+            if listed.is_some() {
+                return Ok(());
+            }
+            report.versions_given_up += 1;
+            if !self.settings.dry_run {
+                self.forget_lost_list(&loss.name)?;
+            }
+            self.reporter.info(
+                "LostVersionAccepted",
+                format!("the version of {time} is taken as deleted from now on"),
+            );
+            return Ok(());
+        };
+        report.lists_written += 1;
+        if self.settings.dry_run {
+            let text = format!("Would store the list of the version of {time} again");
+            self.reporter.say(Level::DryRun, "DryRun", text);
+            return Ok(());
+        }
+        let about = AboutList {
+            created: VolumeTime(self.clock.seconds()),
+            is_full: fileset.is_full,
+            // They were in the list only.
+            extras: Vec::new(),
+        };
+        if listed.is_none() {
+            // Its own second is free.
+            self.durable(|c| c.rename_volume(row.id, &set_aside(&loss.name)))?;
+        }
+        let new = match self.store_again(&name, time, fileset.id, about, |stored| Ok(Some(stored)))
+        {
+            Err(error) if error.id() == Some(NO_FREE_TIME) => {
+                report.lists_written -= 1;
+                let text = format!("{}; it is not stored again", describe(&error));
+                self.reporter.error(NO_FREE_TIME, text);
+                return Ok(());
+            }
+            other => other?,
+        };
+        self.reporter.info(
+            "ListStoredAgain",
+            format!(
+                "the list of the version of {time} is stored again as {}",
+                new.as_str()
+            ),
+        );
+        match listed {
+            Some(volume) => {
+                let number = 0;
+                let damaged = Version {
+                    number,
+                    time,
+                    volume,
+                };
+                if let Dropped::Yes = self.drop_version(&damaged)? {
+                    self.forget_listed(&loss.name);
+                }
+            }
+            None => self.forget_lost_list(&loss.name)?,
+        }
+        self.end_of_replacing()
+    }
+
+    fn tell_missing_indexes(&self) -> Result<()> {
+        let missing = self.catalog(|c| c.volumes_without_index())?.len() as u64;
+        if missing > 0 {
+            let text = format!("Would write {}", counted(missing, "missing index file"));
+            self.reporter.say(Level::DryRun, "DryRun", text);
+        }
+        Ok(())
+    }
+
+    /// Says which damaged data files are not needed any more.
+    fn tell_superseded(&self) -> Result<u64> {
+        let bad = self.bad_copies()?;
+        let mut count = 0;
+        for loss in self.catalog(|c| c.losses())? {
+            if loss.kind == VolumeKind::Blocks
+                && self.view.find(&loss.name).is_some()
+                && self.missed_blocks(&loss, &bad)?.is_empty()
+            {
+                count += 1;
+            }
+        }
+        if count > 0 {
+            self.reporter.info(
+                "DamagedFilesNotNeeded",
+                format!(
+                    "{} {} stored elsewhere by now; `larder compact` removes {}",
+                    counted(count, "damaged data file"),
+                    verb(count, "is", "are"),
+                    verb(count, "it", "them"),
+                ),
+            );
+        }
+        Ok(count)
     }
 }

@@ -1,21 +1,24 @@
 //! Putting a version list in the place of another: the new one is stored before the old one goes.
 //!
-//! What is to be replaced is on disk before the new list is sent, so that a run after a kill removes the old one when the
-//! new one arrived, and nothing when it did not. Both are whole versions; whoever loses the local state has both.
+//! What is to be replaced is on disk before the new list is sent, with the hash of the new one. So a run after a kill reads
+//! the new one, and removes the old one only when it is what was sent. Before an old list goes in any run, the new one is
+//! read back. Both are whole versions; whoever loses the local state has both.
 
 use std::collections::HashSet;
 
 use larder_catalog::StoredEntry;
-use larder_volume::{VolumeKind, VolumeName, VolumeTime};
+use larder_volume::{Hash, VolumeKind, VolumeName, VolumeTime};
 
 use crate::delete::Dropped;
+use crate::error::Reach;
 use crate::phases::Ready;
 use crate::sync::RemoteVolume;
 use crate::versions::Version;
 use crate::volumes::{AboutList, StoredVolume};
 use crate::{Error, Result};
 
-/// Catalog parameter: the name of a list that is being sent, a line end, and that of the list in whose place it comes.
+/// Catalog parameter, in lines: the name of a list that is being sent, its hash, and the name of the list in whose place it
+/// comes.
 const REPLACING: &str = "replacing-list";
 /// Error id: a version has neighbours a second before and after it.
 pub(crate) const NO_FREE_TIME: &str = "NoFreeTime";
@@ -27,6 +30,8 @@ pub(crate) struct Replaced {
     pub(crate) old: VolumeName,
     /// Its new list; in a dry run the one it would have.
     pub(crate) new: VolumeName,
+    /// False when the old one may not be removed, so that it stays and the new one went.
+    pub(crate) is_done: bool,
 }
 
 impl Ready<'_> {
@@ -49,23 +54,57 @@ impl Ready<'_> {
         };
         drop(archive);
         let fileset = self.entries_of_version(version)?;
-        let mut times = self.free_times(version.time)?.into_iter();
-        let none = || {
-            Error::data(
-                NO_FREE_TIME,
-                format!(
-                    "there is no free second beside the version of {} for its new list",
-                    version.time
-                ),
-                "delete the version before or after it, or leave it as it is",
-            )
-        };
-        let time = times.next().ok_or_else(none)?;
-        let new = self.list_name(time);
         let old = version.volume.name.clone();
         if self.settings.dry_run {
-            return Ok(Replaced { old, new });
+            let time = self
+                .free_times(version.time)?
+                .next()
+                .ok_or_else(|| no_free_time(version.time))?;
+            return Ok(Replaced {
+                new: self.list_name(time),
+                old,
+                is_done: true,
+            });
         }
+        let new = self.store_again(&old, version.time, fileset, about, edit)?;
+        let is_done = match self.drop_version(version)? {
+            Dropped::Yes => {
+                self.forget_listed(old.as_str());
+                true
+            }
+            Dropped::Refused => {
+                self.reporter.error(
+                    "ListNotReplaced",
+                    format!("{} may not be removed, so it stays as it is", old.as_str()),
+                );
+                let listed = self.view.find(new.as_str()).cloned();
+                if let Some(listed) = listed
+                    && let Dropped::Yes = self.drop_version(&version_of(listed)?)?
+                {
+                    self.forget_listed(new.as_str());
+                }
+                false
+            }
+        };
+        self.end_of_replacing()?;
+        Ok(Replaced { old, new, is_done })
+    }
+
+    /// Stores the entries of a version that the catalog has as a list at a free second beside that of `old`, in whose place
+    /// it comes: each as `edit` gives it back, without those it keeps for itself.
+    ///
+    /// # Errors
+    /// No free second, and those of catalog and destination.
+    pub(crate) fn store_again(
+        &mut self,
+        old: &VolumeName,
+        of: VolumeTime,
+        fileset: i64,
+        about: AboutList,
+        edit: impl FnMut(StoredEntry) -> Result<Option<StoredEntry>>,
+    ) -> Result<VolumeName> {
+        let mut times = self.free_times(of)?;
+        let time = times.next().ok_or_else(|| no_free_time(of))?;
         let cursor = self.catalog(|c| c.entries(fileset))?;
         let mut writer = self.catalog(|c| c.begin_entries())?;
         let edited = Edited {
@@ -73,33 +112,49 @@ impl Ready<'_> {
             edit,
             is_over: false,
         };
+        let about = AboutList {
+            // A list that is older than its name is taken for one under another name.
+            created: about.created.max(time),
+            ..about
+        };
         let list = self.write_list(&about, edited, Some(&mut writer))?;
-        self.note_replacing(&new, &old)?;
+        let hash = list.hash;
+        self.note_replacing(&self.list_name(time), hash, old)?;
         let mut stored: Vec<StoredVolume> = Vec::new();
         let next = |_| {
-            let time = times.next().ok_or_else(none)?;
-            self.note_replacing(&self.list_name(time), &old)?;
+            let time = times.next().ok_or_else(|| no_free_time(of))?;
+            self.note_replacing(&self.list_name(time), hash, old)?;
             Ok(time)
         };
         let new = self.send_list(time, list, next, &mut stored)?;
+        let size = stored.first().map(|stored| stored.size);
+        if !self.is_as_sent(&new, size, hash)? {
+            return Err(Error::data(
+                "DamagedTransfer",
+                format!("{} is not what was sent", new.as_str()),
+                "run the command again; the old list is untouched",
+            ));
+        }
         let taken = self.take_over_entries(&new, writer)?;
         if self.is_compared(fileset)? {
             self.note_compared(taken)?;
         }
-        self.add_listed(new.clone(), stored.first().map(|stored| stored.size));
-        match self.drop_version(version)? {
-            Dropped::Yes => self.forget_listed(old.as_str()),
-            Dropped::Refused => self.reporter.error(
-                "ListNotReplaced",
-                format!(
-                    "{old} is replaced by {new} and could not be removed: both are versions now",
-                    old = old.as_str(),
-                    new = new.as_str()
-                ),
-            ),
-        }
-        self.durable(|c| c.remove_param(REPLACING))?;
-        Ok(Replaced { old, new })
+        self.add_listed(new.clone(), size);
+        Ok(new)
+    }
+
+    /// Reads a list back that was sent.
+    fn is_as_sent(&self, name: &VolumeName, size: Option<u64>, hash: Hash) -> Result<bool> {
+        let data = match self.remote.get_volume(name, size) {
+            Err(error) if error.reach() == Reach::Volume => return Ok(false),
+            other => other?,
+        };
+        Ok(data.hash(self.format().file_hash)? == hash)
+    }
+
+    /// Notes that the old list is gone, or stays for good.
+    pub(crate) fn end_of_replacing(&self) -> Result<()> {
+        self.durable(|c| c.remove_param(REPLACING))
     }
 
     /// The number of a version in the catalog when that has all of its entries; its list is read when it has not.
@@ -121,25 +176,28 @@ impl Ready<'_> {
         })
     }
 
-    fn note_replacing(&self, new: &VolumeName, old: &VolumeName) -> Result<()> {
-        let text = format!("{}\n{}", new.as_str(), old.as_str());
+    fn note_replacing(&self, new: &VolumeName, hash: Hash, old: &VolumeName) -> Result<()> {
+        let hash = hash.to_base64();
+        let text = format!("{}\n{hash}\n{}", new.as_str(), old.as_str());
         self.durable(|c| c.set_param(REPLACING, &text))
     }
 
-    /// The free seconds beside a version, the best first: those after it and before the next version, then those before
-    /// it.
-    fn free_times(&self, of: VolumeTime) -> Result<Vec<VolumeTime>> {
+    /// The free seconds for a list of a version, the best first: its own when its list is gone, those after it and before the
+    /// next version, those before it.
+    fn free_times(&self, of: VolumeTime) -> Result<impl Iterator<Item = VolumeTime> + use<>> {
         let mut taken: HashSet<i64> = self.view.lists().iter().map(|(time, _)| time.0).collect();
         for row in self.catalog(|c| c.volumes())? {
             if row.kind == VolumeKind::List {
                 taken.extend(row.time);
             }
         }
-        let after = (1..TRIED).map(|step| of.0 + step);
-        let after = after.take_while(|time| !taken.contains(time));
-        let before = (1..TRIED).map(|step| of.0 - step);
-        let before = before.take_while(|time| !taken.contains(time));
-        Ok(after.chain(before).map(VolumeTime).collect())
+        let time = of.0;
+        let own = Some(time).filter(|time| !taken.contains(time));
+        let after = (1..TRIED).map(|step| time + step);
+        let after: Vec<i64> = after.take_while(|time| !taken.contains(time)).collect();
+        let before = (1..TRIED).map(move |step| time - step);
+        let before = before.take_while(move |time| !taken.contains(time));
+        Ok(own.into_iter().chain(after).chain(before).map(VolumeTime))
     }
 
     /// Ends what a killed run began: when its new list arrived, the old one goes.
@@ -147,17 +205,34 @@ impl Ready<'_> {
         let Some(text) = self.catalog(|c| c.param(REPLACING))? else {
             return Ok(());
         };
-        let (new, old) = text.split_once('\n').unwrap_or_default();
+        let mut lines = text.lines();
+        let mut next = || lines.next().unwrap_or_default();
+        let (new, hash, old) = (next(), Hash::parse_base64(next()), next());
         let find = |name: &str| self.view.find(name).cloned();
-        if let (Some(new), Some(old)) = (find(new), find(old))
-            && self.is_version(&new)?
+        if let (Some(new), Ok(hash)) = (find(new), hash)
+            && self.is_as_sent(&new.name, new.size, hash)?
         {
-            let version = version_of(old)?;
-            self.drop_version(&version)?;
-            self.forget_listed(version.volume.name.as_str());
+            match find(old).filter(|old| old.name != new.name) {
+                Some(old) => {
+                    let version = version_of(old)?;
+                    if let Dropped::Yes = self.drop_version(&version)? {
+                        self.forget_listed(version.volume.name.as_str());
+                    }
+                }
+                // It was lost, and is not missed any more.
+                None => self.forget_lost_list(old)?,
+            }
         }
-        self.durable(|c| c.remove_param(REPLACING))
+        self.end_of_replacing()
     }
+}
+
+fn no_free_time(of: VolumeTime) -> Error {
+    Error::data(
+        NO_FREE_TIME,
+        format!("there is no free second beside the version of {of} for its new list"),
+        "delete the version before or after it, or leave it as it is",
+    )
 }
 
 fn version_of(volume: RemoteVolume) -> Result<Version> {

@@ -475,6 +475,9 @@ pub struct DeletedVersion {
     /// Its time in seconds since 1970 UTC; ISO 8601 in JSON.
     #[serde(rename = "Item2", serialize_with = "as_iso_time")]
     pub time: i64,
+    /// Its list.
+    #[serde(skip)]
+    pub list: String,
 }
 
 pub(crate) fn as_iso_time<S: serde::Serializer>(
@@ -658,4 +661,14 @@ pub struct RepairReport {
     pub indexes_written: u64,
     /// Versions whose lists are gone, and which are taken as deleted from now on.
     pub versions_given_up: u64,
+    /// Version lists that were lost or damaged, and are stored again.
+    pub lists_written: u64,
+    /// Lost blocks that were found in files that still exist, and are stored again.
+    pub blocks_restored: u64,
+    /// Lost volumes that are still missed.
+    pub lasting_losses: u64,
+    /// Damaged data files that are not needed any more.
+    pub files_not_needed: u64,
+    /// True when nothing was changed.
+    pub dryrun: bool,
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use larder_catalog::{Catalog, VolumeRow, VolumeState};
@@ -38,6 +39,8 @@ pub struct Run {
     /// Names and bytes of version lists that the catalog knew nothing of when the destination was listed.
     pub(crate) unread_lists: Mutex<Vec<(String, u64)>>,
     pub(crate) unpacking: Unpacking,
+    /// The catalog was damaged and had to be built anew in this run, so what it alone knew is lost.
+    pub(crate) is_healed: AtomicBool,
     started: (i64, u32),
 }
 
@@ -82,6 +85,7 @@ impl Run {
             cancel,
             unread_lists: Mutex::default(),
             unpacking: Unpacking::default(),
+            is_healed: AtomicBool::new(false),
             started: clock.now(),
             clock,
             random: Arc::clone(&repository.random),
@@ -137,6 +141,7 @@ impl Run {
         match operation() {
             Err(Error::Catalog(error)) if error.is_damage() => {
                 self.discard_catalog(&error.to_string())?;
+                self.is_healed.store(true, Ordering::SeqCst);
                 operation()
             }
             other => other,

@@ -10,6 +10,7 @@ use larder_volume::{VolumeKind, VolumeName};
 use crate::delete::{forget_dropped, is_dropped};
 use crate::entries::filelist_of;
 use crate::error::Reach;
+use crate::losses::own_name;
 use crate::notes::Presence;
 use crate::phases::Settled;
 use crate::run::Run;
@@ -202,8 +203,23 @@ impl Settled<'_> {
                         self.catalog(|c| c.batch(|c| forget_dropped(c, &row)))?;
                     }
                 }
-                (VolumeState::Deleted, _) => self.catalog(|c| c.remove_volume(row.id))?,
+                (VolumeState::Deleted, found) => self.settle_gone(row, found)?,
             }
+        }
+        Ok(())
+    }
+
+    /// What is known of a version list that was lost stays as long as that is told. When it is back as it was, it is a
+    /// version again.
+    fn settle_gone(&mut self, row: VolumeRow, found: Option<Option<u64>>) -> Result<()> {
+        let is_lost = self.catalog(|c| c.has_loss(own_name(&row.name)))?;
+        match found {
+            Some(size) if size.is_none() || row.size.is_none() || size == row.size => {
+                self.durable(|c| c.set_volume(row.id, VolumeState::Verified, None, None))?;
+                self.known.insert(row.name);
+            }
+            _ if is_lost => {}
+            _ => self.catalog(|c| c.remove_volume(row.id))?,
         }
         Ok(())
     }
@@ -267,11 +283,9 @@ impl Settled<'_> {
             } else {
                 self.note_loss(c, row, what.clone())?;
             }
-            if row.kind == VolumeKind::List && what != LossKind::Gone {
-                // What is known of it stays, so that nothing else is ever taken for this version; only a backup does
-                // without it.
-                let of_it = c.filesets()?.into_iter().filter(|f| f.volume == row.id);
-                return of_it.map(|f| f.id).try_for_each(|id| c.remove_fileset(id));
+            if row.kind == VolumeKind::List && is_loss && !is_back {
+                // What is known of it stays: a repair stores it again, and nothing else is ever taken for this version.
+                return c.set_volume(row.id, VolumeState::Deleted, None, None);
             }
             c.remove_volume(row.id)
         })

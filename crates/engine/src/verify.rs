@@ -118,7 +118,7 @@ impl Ready<'_> {
                     ),
                 }
             }
-            self.list_again(view);
+            self.list_again(view)?;
         }
         let count = self.sample_count()?;
         if count == 0 {

@@ -628,13 +628,16 @@ pub fn broken_files_log(report: &BrokenFilesReport) -> String {
 /// What a repair did.
 #[must_use]
 pub fn repair(report: &RepairReport) -> Told {
-    let mut told = Told::default();
-    let what = if report.rebuilt {
-        "Built the local catalog anew"
-    } else if report.versions_given_up > 0 {
-        "Brought the local catalog up to date"
-    } else {
-        "The local catalog is up to date"
+    let mut told = Told {
+        code: match report.common.parsed_result {
+            Outcome::Success | Outcome::Warning if report.lasting_losses == 0 => 0,
+            _ => 3,
+        },
+        ..Told::default()
+    };
+    let what = match report.rebuilt {
+        true => "Built the local catalog anew",
+        false => "The local catalog is up to date",
     };
     told.say(format!(
         "{what}: {}, {}, {}",
@@ -650,10 +653,33 @@ pub fn repair(report: &RepairReport) -> Told {
             verb(report.versions_given_up, "it is", "they are")
         ));
     }
-    if report.indexes_written > 0 {
+    let would = if report.dryrun {
+        "Would write"
+    } else {
+        "Wrote"
+    };
+    for (number, what) in [
+        (report.lists_written, "lost version list"),
+        (report.indexes_written, "missing index file"),
+        (report.blocks_restored, "lost block"),
+    ] {
+        if number > 0 {
+            told.say(format!("{would} {}", counted(number, what)));
+        }
+    }
+    if report.files_not_needed > 0 {
         told.say(format!(
-            "Wrote {}",
-            counted(report.indexes_written, "missing index file")
+            "{} {} stored elsewhere by now; `larder compact` removes {}",
+            counted(report.files_not_needed, "damaged data file"),
+            verb(report.files_not_needed, "is", "are"),
+            verb(report.files_not_needed, "it", "them")
+        ));
+    }
+    if report.lasting_losses > 0 {
+        told.say(format!(
+            "{} {} still missed: `larder list-broken-files` names the files, a backup stores again what the sources have",
+            counted(report.lasting_losses, "lost or damaged file"),
+            verb(report.lasting_losses, "is", "are")
         ));
     }
     told
@@ -663,10 +689,12 @@ pub fn repair(report: &RepairReport) -> Told {
 #[must_use]
 pub fn repair_log(report: &RepairReport) -> String {
     format!(
-        "{}, {}, {} written",
+        "{}, {}, {} and {} written, {} still missed",
         counted(report.volumes, "volume"),
         counted(report.versions, "version"),
-        counted(report.indexes_written, "index file")
+        counted(report.lists_written, "version list"),
+        counted(report.indexes_written, "index file"),
+        counted(report.lasting_losses, "volume")
     )
 }
 

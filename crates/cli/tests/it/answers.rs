@@ -100,19 +100,47 @@ fn a_list_that_was_replaced_in_place_is_named_with_what_helps() {
 }
 
 #[test]
-fn repair_says_which_versions_it_gives_up() {
+fn repair_says_what_it_stores_again() {
     let place = Place::with_backup();
     place.write("source/letter.txt", b"changed");
     place.backup(&[]).code(0);
     let oldest = place.stored_with("dlist").remove(0);
     std::fs::remove_file(place.path(&format!("destination/{oldest}"))).expect("removed");
+    place.write("source/letter.txt", b"again");
+    place.backup(&[]).code(2).complains("MissingVersion");
+    place
+        .on("repair", ["--dry-run"])
+        .code(0)
+        .says("Would write 1 lost version list");
+    assert_eq!(place.stored_with("dlist").len(), 2);
     place
         .on("repair", [""; 0])
         .code(0)
-        .complains("MissingVersion")
-        .says("1 version is gone and cannot be repaired: it is taken as deleted from now on");
+        .says("Wrote 1 lost version list");
+    assert_eq!(place.stored_with("dlist").len(), 3);
+    place.restore("out", &["--version=2"]).code(0);
     let ran = place.on("repair", [""; 0]).code(0);
     assert!(ran.out.contains("is up to date") && !ran.err.contains("MissingVersion"));
+}
+
+#[test]
+fn a_repair_that_leaves_something_missed_ends_with_3() {
+    let place = Place::with_backup();
+    place.write_noise("source/large", 300_000, 1);
+    place.backup(&[]).code(0);
+    std::fs::remove_file(place.path("source/large")).expect("removed");
+    place.backup(&[]).code(0);
+    for name in place.stored_with("dblock") {
+        let path = place.path(&format!("destination/{name}"));
+        if std::fs::metadata(&path).expect("a file").len() > 200_000 {
+            std::fs::remove_file(path).expect("removed");
+        }
+    }
+    place
+        .on("repair", [""; 0])
+        .code(3)
+        .complains("MissingDataFile")
+        .says("1 lost or damaged file is still missed: `larder list-broken-files` names the files");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Moving blocks from old data volumes to new ones.
 //!
 //! Workers fetch old volumes and check every block that is used of them. The calling thread appends them to the new
-//! volume, packed as they are, sends it when it is full, and then removes the old volumes that are done with.
+//! volume, packed as they are, and sends it when it is full.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,8 +24,7 @@ use crate::phases::Ready;
 use crate::report::CompactResults;
 use crate::settings::MIN_DBLOCK_BYTES;
 use crate::sync::describe;
-use crate::volumes::{Unwatched, VolumeBuilder, read_block};
-use crate::words::counted;
+use crate::volumes::{StoredVolume, Unwatched, VolumeBuilder, read_block};
 use crate::workers::for_each_parallel;
 use crate::{Error, Result};
 
@@ -70,19 +69,27 @@ impl Drop for Permit {
     }
 }
 
+/// What was moved.
+#[derive(Default)]
+pub(super) struct Moved<'v> {
+    /// Old volumes of which everything that is read from them is in new ones.
+    pub(super) done: Vec<&'v Volume>,
+    /// The new volumes and their indexes.
+    pub(super) stored: Vec<StoredVolume>,
+    /// Old volumes that were not begun, since what the options allow is used up.
+    pub(super) left: u64,
+}
+
 impl Ready<'_> {
-    /// Moves what is used of some volumes to new ones, and removes them.
-    pub(super) fn rewrite(
+    /// Moves what is used of some volumes to new ones.
+    pub(super) fn rewrite<'v>(
         &self,
         survey: &Survey,
-        volumes: Vec<&Volume>,
+        volumes: Vec<&'v Volume>,
         rules: &Rules,
+        allowed: &Allowed,
         results: &mut CompactResults,
-    ) -> Result<()> {
-        if volumes.is_empty() {
-            return Ok(());
-        }
-        let budget = Allowed::new(self)?;
+    ) -> Result<Moved<'v>> {
         let largest = volumes.iter().map(|v| v.held.stored).max().unwrap_or(0);
         let at_once = FETCHED_BYTES / largest.max(1);
         let at_once = usize::try_from(at_once).unwrap_or(usize::MAX);
@@ -96,21 +103,20 @@ impl Ready<'_> {
             unpacker: Unpacker::new(),
             block: Vec::new(),
             builder: None,
-            done: Vec::new(),
+            moved: Moved::default(),
             unknown: HashSet::new(),
             results,
         };
-        let mut left = 0_u64;
         for_each_parallel(
             self.settings.threads,
             volumes,
             |volume| {
                 let permit = Permit::take(&permits);
                 self.cancel.check()?;
-                if !budget.allows(self) {
+                if !allowed.allows(self) {
                     return Ok(Looked::NoBudget);
                 }
-                self.look_into(volume, &survey.used, &budget, permit)
+                self.look_into(volume, &survey.used, allowed, permit)
             },
             |looked| match looked {
                 Looked::Checked(checked) => mover.take(checked),
@@ -119,25 +125,98 @@ impl Ready<'_> {
                     Ok(())
                 }
                 Looked::NoBudget => {
-                    left += 1;
+                    mover.moved.left += 1;
                     Ok(())
                 }
             },
         )?;
         mover.send()?;
-        if left > 0 {
-            self.reporter.info(
-                "CompactBudgetUsed",
-                format!(
-                    "{} for the next run, since what --compact-max-bytes or --compact-max-time allows is used up",
-                    match left {
-                        1 => "1 data file is left".to_owned(),
-                        left => format!("{} are left", counted(left, "data file")),
-                    }
-                ),
-            );
+        Ok(mover.moved)
+    }
+
+    /// Checks what redundant volumes hold in the volumes where it is read from, as far as that is worth the download. Gives
+    /// those of which all of it is right.
+    pub(super) fn check_homes(
+        &self,
+        redundant: &[&Volume],
+        survey: &Survey,
+        rules: &Rules,
+        allowed: &Allowed,
+        results: &mut CompactResults,
+    ) -> Result<Vec<i64>> {
+        let bad = self.bad_copies()?;
+        let mut homes: HashMap<i64, (u64, HashSet<Hash>)> = HashMap::new();
+        for volume in redundant {
+            let mut of_it = HashSet::new();
+            for block in self.blocks_of(&volume.row)? {
+                if !survey.used.contains(&block.0, block.1) || bad.holds(volume.row.id, &block) {
+                    continue;
+                }
+                if let Some(home) = self.catalog(|c| c.find_block(&block.0, block.1))? {
+                    let entry = homes.entry(home).or_default();
+                    entry.1.insert(block.0);
+                    of_it.insert(home);
+                }
+            }
+            for home in of_it {
+                homes.entry(home).or_default().0 += volume.held.stored;
+            }
         }
-        Ok(())
+        let mut checked = Vec::new();
+        for home in &survey.volumes {
+            let Some((gain, blocks)) = homes.get(&home.row.id) else {
+                continue;
+            };
+            let is_worth =
+                gain.saturating_mul(100) >= home.held.stored.saturating_mul(rules.threshold);
+            // Those that moved in this run are gone.
+            let is_there = self.catalog(|c| c.volume(home.row.id))?.is_some();
+            if !is_worth || !is_there || !allowed.allows(self) {
+                continue;
+            }
+            allowed.count(home.held.stored);
+            let archive = match self.fetch_volume(&home.name, home.row.size, home.row.hash) {
+                Err(error) if error.reach() == Reach::Volume => continue,
+                other => other?,
+            };
+            results.downloaded_file_count += 1;
+            results.downloaded_file_size += home.held.stored;
+            if self.bad_of(home, &archive, blocks.iter())?.is_empty() {
+                checked.push(home.row.id);
+            }
+        }
+        Ok(checked)
+    }
+
+    /// Those of some blocks that cannot be had from a volume. They are noted.
+    fn bad_of<'h>(
+        &self,
+        volume: &Volume,
+        archive: &ArchiveReader<VolumeData>,
+        hashes: impl Iterator<Item = &'h Hash>,
+    ) -> Result<HashSet<Hash>> {
+        let (row, format) = (&volume.row, self.format());
+        let (mut block, mut unpacker) = (Vec::new(), Unpacker::new());
+        let mut bad = HashSet::new();
+        for hash in hashes {
+            self.cancel.check()?;
+            let size = format.blocksize;
+            let read = read_block(archive, hash, size, &mut block, &mut unpacker, &row.name);
+            match read {
+                Ok(()) if format.block_hash.digest(&block) == *hash => {}
+                Err(error) if error.reach() != Reach::Volume => return Err(error),
+                _ => {
+                    bad.insert(*hash);
+                }
+            }
+        }
+        if let Some(first) = bad.iter().next() {
+            let what = format!("block {first} cannot be read");
+            self.tell_unreadable(volume, &what);
+            let blocks = self.blocks_named(row, &bad)?;
+            self.note_damage(self.loss(row, LossKind::Damaged(what))?, &blocks)?;
+        }
+        Ok(bad)
     }
 
     /// Fetches a volume and checks what has to move.
@@ -145,10 +224,11 @@ impl Ready<'_> {
         &self,
         volume: &'v Volume,
         used: &UsedBlocks,
-        budget: &Allowed,
+        allowed: &Allowed,
         permit: Permit,
     ) -> Result<Looked<'v>> {
         let row = &volume.row;
+        allowed.count(volume.held.stored);
         let archive = match self.fetch_volume(&volume.name, row.size, row.hash) {
             Ok(archive) => archive,
             Err(error) if error.reach() == Reach::Volume => {
@@ -161,34 +241,9 @@ impl Ready<'_> {
             }
             Err(error) => return Err(error),
         };
-        budget.count(volume.held.stored);
         let wanted = self.wanted_of(volume, &archive, used)?;
-        let blocksize = self.format().blocksize;
-        let (mut block, mut unpacker) = (Vec::new(), Unpacker::new());
-        let mut bad = HashSet::new();
-        for (hash, _) in &wanted {
-            self.cancel.check()?;
-            let read = read_block(
-                &archive,
-                hash,
-                blocksize,
-                &mut block,
-                &mut unpacker,
-                &row.name,
-            );
-            match read {
-                Ok(()) if self.format().block_hash.digest(&block) == *hash => {}
-                Err(error) if error.reach() != Reach::Volume => return Err(error),
-                _ => {
-                    bad.insert(*hash);
-                }
-            }
-        }
-        if let Some(first) = bad.iter().next() {
-            let what = format!("block {first} cannot be read");
-            self.tell_unreadable(volume, &what);
-            let blocks = self.blocks_named(row, &bad)?;
-            self.note_damage(self.loss(row, LossKind::Damaged(what))?, &blocks)?;
+        let hashes = wanted.iter().map(|(hash, _)| hash);
+        if !self.bad_of(volume, &archive, hashes)?.is_empty() {
             return Ok(Looked::Unreadable);
         }
         Ok(Looked::Checked(Checked {
@@ -240,7 +295,7 @@ impl Ready<'_> {
 }
 
 /// What the options allow of one run.
-struct Allowed {
+pub(super) struct Allowed {
     bytes: Option<u64>,
     until: Option<i64>,
     taken: AtomicU64,
@@ -248,7 +303,7 @@ struct Allowed {
 }
 
 impl Allowed {
-    fn new(run: &Ready<'_>) -> Result<Self> {
+    pub(super) fn new(run: &Ready<'_>) -> Result<Self> {
         let bytes = run.values.get(opt::COMPACT_MAX_BYTES)?;
         let seconds = run.values.get(opt::COMPACT_MAX_TIME)?;
         Ok(Self {
@@ -276,7 +331,7 @@ impl Allowed {
 }
 
 /// Fills new volumes with the blocks of old ones.
-struct Mover<'r, 'a> {
+struct Mover<'r, 'v, 'a> {
     run: &'r Ready<'a>,
     rules: &'r Rules,
     new_volume: NewVolume<'static>,
@@ -285,15 +340,14 @@ struct Mover<'r, 'a> {
     unpacker: Unpacker,
     block: Vec<u8>,
     builder: Option<VolumeBuilder>,
-    /// Old volumes of which everything is in new ones, the one being filled among them.
-    done: Vec<&'r Volume>,
+    moved: Moved<'v>,
     /// Blocks that no index knew of and that were moved.
     unknown: HashSet<(Hash, u64)>,
     results: &'r mut CompactResults,
 }
 
-impl<'r> Mover<'r, '_> {
-    fn take(&mut self, checked: Checked<'r>) -> Result<()> {
+impl<'v> Mover<'_, 'v, '_> {
+    fn take(&mut self, checked: Checked<'v>) -> Result<()> {
         let Checked {
             volume,
             archive,
@@ -329,10 +383,7 @@ impl<'r> Mover<'r, '_> {
                 self.send()?;
             }
         }
-        self.done.push(volume);
-        if self.builder.is_none() {
-            self.send()?;
-        }
+        self.moved.done.push(volume);
         Ok(())
     }
 
@@ -375,16 +426,16 @@ impl<'r> Mover<'r, '_> {
         Ok(packed)
     }
 
-    /// Sends the volume that was filled, and removes the old ones that are done with.
+    /// Sends the volume that was filled.
     fn send(&mut self) -> Result<()> {
         if let Some(builder) = self.builder.take() {
-            let sealed = builder.seal(self.run)?;
-            for stored in self.run.upload_pair(sealed, &Unwatched)? {
+            let stored = self.run.upload_pair(builder.seal(self.run)?, &Unwatched)?;
+            for file in &stored {
                 self.results.uploaded_file_count += 1;
-                self.results.uploaded_file_size += stored.size;
+                self.results.uploaded_file_size += file.size;
             }
+            self.moved.stored.extend(stored);
         }
-        let done = std::mem::take(&mut self.done);
-        self.run.remove_volumes(&done, self.results)
+        Ok(())
     }
 }

@@ -9,6 +9,8 @@ pub(super) struct Held {
     pub(super) blocks: u64,
     /// Those of them that versions use and read from here.
     pub(super) used: u64,
+    /// Number of those that versions use and read from elsewhere.
+    pub(super) copies: u64,
     /// What else is known of it.
     pub(super) state: State,
 }
@@ -43,6 +45,8 @@ pub(super) struct Rules {
 pub(super) struct Plan {
     /// Nothing in them is used.
     pub(super) unused: Vec<usize>,
+    /// What is used of them is read from elsewhere.
+    pub(super) redundant: Vec<usize>,
     /// What is used of them moves to new volumes.
     pub(super) rewrite: Vec<usize>,
     /// Bytes of blocks in all volumes.
@@ -85,7 +89,10 @@ pub(super) fn plan(all: &[Held], rules: &Rules) -> Plan {
         match held.state {
             State::Fixed => continue,
             State::Sound | State::Superseded if held.used == 0 => {
-                plan.unused.push(place);
+                match held.copies {
+                    0 => plan.unused.push(place),
+                    _ => plan.redundant.push(place),
+                }
                 continue;
             }
             State::Superseded => superseded.push(place),
@@ -144,7 +151,7 @@ mod tests {
             stored: 900,
             blocks: 1000,
             used,
-            state: State::Sound,
+            ..Held::default()
         }
     }
 
@@ -153,7 +160,7 @@ mod tests {
             stored: 100,
             blocks: 100,
             used,
-            state: State::Sound,
+            ..Held::default()
         }
     }
 
@@ -168,6 +175,12 @@ mod tests {
             places(&[full(1000), full(0), small(0)]),
             (vec![1, 2], vec![])
         );
+        let copy = Held {
+            copies: 1,
+            ..full(0)
+        };
+        let plan = plan(&[copy], &RULES);
+        assert_eq!((plan.unused, plan.redundant), (vec![], vec![0]));
         // Nothing is known of what is in it, so nothing of it is used.
         let empty = Held::default();
         assert_eq!(places(&[empty]).0, [0]);
@@ -201,7 +214,7 @@ mod tests {
             stored: 200,
             blocks: 2000,
             used: 2000,
-            state: State::Sound,
+            ..Held::default()
         };
         let rules = Rules {
             small_count: 9,

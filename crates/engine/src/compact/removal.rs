@@ -31,7 +31,7 @@ enum Outcome {
 }
 
 impl Ready<'_> {
-    /// Removes volumes: from the intent on nothing rests on them, unless the destination refuses.
+    /// Removes volumes: from the intent on nothing is read from them, unless the destination refuses.
     pub(super) fn remove_volumes(
         &self,
         volumes: &[&Volume],
@@ -40,41 +40,35 @@ impl Ready<'_> {
         for some in volumes.chunks(AT_A_TIME) {
             self.cancel.check()?;
             let going = self.note_going(some)?;
-            let mut refused = Vec::new();
             for_each_parallel(
                 self.settings.uploads.max(1),
                 going,
                 |going| {
-                    let outcome = self.remove(&going.data)?;
-                    if matches!(outcome, Outcome::Refused(_)) {
-                        return Ok((going, Vec::new(), Some(outcome)));
+                    if let Outcome::Refused(error) = self.remove(&going.data)? {
+                        return Ok(Err((going, error)));
                     }
-                    let mut gone = vec![going.data.clone()];
-                    for index in &going.indexes {
+                    let mut gone = vec![going.data];
+                    for index in going.indexes {
                         // One that stays describes what is gone; that is known to happen.
-                        if let Outcome::Removed = self.remove(index)? {
-                            gone.push(index.clone());
+                        if let Outcome::Removed = self.remove(&index)? {
+                            gone.push(index);
                         }
                     }
-                    Ok((going, gone, None))
+                    Ok(Ok(gone))
                 },
-                |(going, gone, outcome)| {
-                    if let Some(Outcome::Refused(error)) = outcome {
-                        refused.push((going, error));
-                        return Ok(());
-                    }
+                |outcome| {
+                    let gone = match outcome {
+                        Ok(gone) => gone,
+                        Err((going, error)) => return self.keep_refused(&going, &error),
+                    };
                     for row in &gone {
                         results.deleted_file_count += 1;
                         results.deleted_file_size += row.size.unwrap_or_default();
                     }
-                    self.catalog(|c| {
-                        c.batch(|c| gone.iter().try_for_each(|row| forget_dropped(c, row)))
-                    })
+                    let forget = |row| self.catalog(|c| c.batch(|c| forget_dropped(c, row)));
+                    gone.iter().try_for_each(forget)
                 },
             )?;
-            for (going, error) in refused {
-                self.keep_refused(&going, &error)?;
-            }
         }
         Ok(())
     }
@@ -171,16 +165,17 @@ impl Ready<'_> {
             .into_iter()
             .map(|link| link.0)
             .collect();
-        let mut lone = self.catalog(|c| c.volumes())?;
-        lone.retain(|row| {
-            row.kind == VolumeKind::Index
-                && is_stored(row)
-                && !linked.contains(&row.id)
-                && self
-                    .view
-                    .find(&row.name)
-                    .is_some_and(|listed| !self.may_belong_to_others(row, listed.modified))
-        });
+        let mut lone = Vec::new();
+        for row in self.catalog(|c| c.volumes())? {
+            if row.kind != VolumeKind::Index || !is_stored(&row) || linked.contains(&row.id) {
+                continue;
+            }
+            if let Some(listed) = self.view.find(&row.name)
+                && !self.may_belong_to_others(&row, listed.modified)?
+            {
+                lone.push(row);
+            }
+        }
         if lone.is_empty() {
             return Ok(());
         }

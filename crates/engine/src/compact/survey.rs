@@ -7,6 +7,7 @@ use larder_volume::{Hash, VolumeKind, VolumeName};
 
 use super::plan::{Held, State};
 use crate::Result;
+use crate::notes::TAKEN_IN;
 use crate::phases::Ready;
 use crate::words::{counted, verb};
 
@@ -39,7 +40,8 @@ impl Ready<'_> {
     ) -> Result<std::result::Result<Survey, String>> {
         let Some(used) = self.all_used_blocks(filesets)? else {
             return Ok(Err(
-                "blocklists cannot be read, so what versions use is not known".to_owned(),
+                "some blocklists cannot be read or entries do not tell their blocks, so what versions use is not known"
+                    .to_owned(),
             ));
         };
         self.prefer_good_copies()?;
@@ -55,6 +57,10 @@ impl Ready<'_> {
                 continue;
             };
             let Some(listed) = self.view.find(&row.name) else {
+                if usage.used_blocks > 0 {
+                    let name = &row.name;
+                    return Ok(Err(format!("{name} is not in the destination any more")));
+                }
                 continue;
             };
             let stored = listed.size.or(row.size).unwrap_or(0);
@@ -64,7 +70,8 @@ impl Ready<'_> {
             };
             // What lies in a cold tier can go, but not be read.
             let is_fixed = listed.is_archived && usage.used_blocks > 0;
-            if usage.used_blocks == 0 && self.may_belong_to_others(&row, listed.modified) {
+            let is_unused = usage.used_blocks + usage.used_copies == 0;
+            if is_unused && self.may_belong_to_others(&row, listed.modified)? {
                 young += 1;
                 continue;
             }
@@ -75,6 +82,7 @@ impl Ready<'_> {
                     stored,
                     blocks: usage.bytes,
                     used: usage.used_bytes,
+                    copies: usage.used_copies,
                     state: match is_fixed {
                         true => State::Fixed,
                         false => state,
@@ -100,11 +108,26 @@ impl Ready<'_> {
     }
 
     /// Whether another machine may have stored a volume just now, for a version that is not there yet.
-    pub(super) fn may_belong_to_others(&self, row: &VolumeRow, modified: Option<i64>) -> bool {
-        // Those of this machine were noted before they were sent.
+    pub(super) fn may_belong_to_others(
+        &self,
+        row: &VolumeRow,
+        modified: Option<i64>,
+    ) -> Result<bool> {
+        // Those of this machine were noted before they were sent; others were seen in a listing first.
         let is_own = row.state != VolumeState::Verified;
         let since = self.clock.seconds().saturating_sub(GRACE_SECONDS);
-        !is_own && modified.is_some_and(|modified| modified > since)
+        if is_own {
+            return Ok(false);
+        }
+        // Where no times are told, none of them is older than the last time when some were taken in.
+        let modified = match modified {
+            Some(modified) => Some(modified),
+            None => {
+                let taken_in = self.catalog(|c| c.param(TAKEN_IN))?;
+                taken_in.and_then(|time| time.parse().ok())
+            }
+        };
+        Ok(modified.is_some_and(|modified| modified > since))
     }
 
     /// Every block that the versions use; `None` when that cannot be found out.

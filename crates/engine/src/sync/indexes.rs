@@ -13,7 +13,7 @@ use crate::Result;
 use crate::context::{Level, Phase};
 use crate::error::{Reach, VolumeContext};
 use crate::identity::is_wrong_passphrase;
-use crate::notes::Presence;
+use crate::notes::{Presence, TAKEN_IN};
 use crate::phases::Settled;
 use crate::volumes::OpenedVolume;
 use crate::words::counted;
@@ -46,6 +46,8 @@ impl Settled<'_> {
         if fresh.is_empty() {
             return Ok(());
         }
+        let now = self.clock.seconds().to_string();
+        self.catalog(|c| c.set_param(TAKEN_IN, &now))?;
         let empty = self.catalog(|c| c.block_count())? == 0;
         if self.known.is_empty() {
             self.reporter.phase(Phase::Rebuilding);

@@ -25,7 +25,7 @@ pub(crate) struct AboutList {
 /// A version list that was written and not sent yet.
 pub(crate) struct WrittenList {
     data: VolumeData,
-    hash: Hash,
+    pub(crate) hash: Hash,
     pub(crate) counts: Counts,
     is_full: bool,
 }

@@ -82,20 +82,29 @@ fn a_version_that_vanished_is_told_until_repair_took_note() {
     let (mut rig, _) = two_versions();
     let oldest = rig.names(List).remove(0);
     let _ = rig.store.remove(&oldest).unwrap();
-    assert_eq!(told(&mut rig, "MissingVersion"), [1, 1, 1]);
+    // The catalog knows all of it, so the repair stores it again.
+    assert_eq!(told(&mut rig, "MissingVersion"), [1, 1, 0]);
     assert_eq!(told(&mut rig, "MissingVersion"), [0, 0, 0]);
+    assert_eq!(rig.names(List).len(), 2);
+    rig.check_all_elsewhere("after a repair");
 }
 
 #[test]
-fn when_all_lists_are_gone_repair_takes_note_and_a_backup_helps() {
+fn when_all_lists_are_gone_a_repair_stores_them_again_or_a_backup_helps() {
     let (mut rig, _) = two_versions();
     for list in rig.names(List) {
         let _ = rig.store.remove(&list).unwrap();
     }
+    let mut known = rig.fork();
+    let run = known.open().unwrap();
+    assert_eq!(run.repair().unwrap().lists_written, 2);
+    run.repository().close().unwrap();
+    known.check_all("after a repair");
+    known.check_all_elsewhere("after a repair");
+    rig.lose_state();
     let run = rig.open().unwrap();
     let error = run.repair().unwrap_err();
     drop(run);
-    assert_eq!(rig.log.count("MissingVersion"), 2);
     let text = format!("{}; {}", chain(&error), error.hint());
     assert!(text.contains("without a version list"), "{text}");
     assert!(text.contains("run a backup"), "{text}");
@@ -352,25 +361,30 @@ fn a_list_that_a_test_found_damaged_is_told_and_followed_by_a_whole_version() {
     newest_restores(&mut rig.fork_at(&rig.store, None));
     // Once is enough, and the old one is told until it is whole again.
     assert!(rig.backup().version_time.is_none());
-    assert_eq!(told(&mut rig, "DamagedList"), [1, 1, 1]);
+    let mut mended = rig.fork();
     let report = rig.test_all();
     assert!(report.damaged() > 0);
     rig.store.insert(&list, whole);
     rig.test_all();
     assert_eq!(told(&mut rig, "DamagedList"), [0, 0, 0]);
+    // Or a repair stores it again.
+    assert_eq!(told(&mut mended, "DamagedList"), [1, 1, 0]);
+    assert_eq!(told(&mut mended, "DamagedList"), [0, 0, 0]);
+    assert_eq!(mended.test_all().damaged(), 0);
 }
 
 #[test]
-fn a_damaged_list_that_was_removed_is_taken_as_deleted_by_repair() {
+fn a_damaged_list_that_was_removed_is_stored_again_by_repair() {
     let (mut rig, _) = two_versions();
     let oldest = rig.names(List).remove(0);
     damage(&rig, &oldest);
     rig.test_all();
-    assert_eq!(told(&mut rig, "DamagedList"), [1, 1, 1]);
     let _ = rig.store.remove(&oldest).unwrap();
-    assert_eq!(told(&mut rig, "MissingVersion"), [1, 1, 1]);
+    assert_eq!(told(&mut rig, "MissingVersion"), [1, 1, 0]);
     assert_eq!(told(&mut rig, "MissingVersion"), [0, 0, 0]);
     assert_eq!(told(&mut rig, "DamagedList"), [0, 0, 0]);
+    assert_eq!(rig.names(List).len(), 2);
+    rig.check_all_elsewhere("after a repair");
 }
 
 /// Restores in full and passes over that files failed.
@@ -417,7 +431,9 @@ fn a_list_that_a_restore_found_damaged_is_told_and_followed_by_a_whole_version()
     damage(&rig, &list);
     assert!(rig.try_restore(0).is_err());
     assert!(rig.backup().version_time.is_some());
-    assert_eq!(told(&mut rig, "DamagedList"), [1, 1, 1]);
+    let mut mended = rig.fork();
+    assert_eq!(told(&mut mended, "DamagedList"), [1, 1, 0]);
+    assert_eq!(told(&mut mended, "DamagedList"), [0, 0, 0]);
     // A restore that reads it to its end knows that it is back.
     rig.store.insert(&list, whole);
     rig.try_restore(1).unwrap();
@@ -622,9 +638,20 @@ fn a_cost_is_counted_again_when_lists_are_known() {
     let _ = rig.store.remove(&name).unwrap();
     let _ = rig.store.remove(&oldest).unwrap();
     rig.try_backup().unwrap();
-    // Repair takes the version as deleted, and with it goes who missed the file.
-    let counts = told(&mut rig, "MissingDataFile");
-    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    // Repair stores the list again, so it is known what it misses.
+    for _ in 0..2 {
+        let counts = told(&mut rig, "MissingDataFile");
+        assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    }
+    let complaint = rig.log.complaints().join("\n");
+    assert!(complaint.contains("it costs "), "{complaint}");
+    // With the version goes who missed the file.
+    rig.set("version", "1-9");
+    let run = rig.open().unwrap();
+    run.delete().unwrap();
+    run.repository().close().unwrap();
+    let command_line = larder_options::Origin::CommandLine;
+    rig.values.unset("version", command_line);
     assert_eq!(told(&mut rig, "MissingDataFile"), [0, 0, 0]);
 }
 
@@ -715,14 +742,20 @@ fn a_large_file_whose_metadata_lies_elsewhere_is_counted() {
 }
 
 #[test]
-fn a_list_of_another_length_that_is_gone_is_accepted_by_repair() {
-    let (mut rig, _) = two_versions();
-    let oldest = rig.names(List).remove(0);
-    assert!(rig.store.truncate(&oldest, 100));
-    assert_eq!(told(&mut rig, "DamagedList"), [1, 1, 1]);
-    let _ = rig.store.remove(&oldest).unwrap();
-    told(&mut rig, "DamagedList");
-    for id in ["DamagedList", "MissingVersion"] {
-        assert_eq!(told(&mut rig, id), [0, 0, 0], "{id}");
+fn a_list_of_another_length_is_stored_again_by_repair() {
+    for is_gone in [false, true] {
+        let (mut rig, _) = two_versions();
+        let oldest = rig.names(List).remove(0);
+        assert!(rig.store.truncate(&oldest, 100));
+        rig.try_backup().unwrap();
+        if is_gone {
+            let _ = rig.store.remove(&oldest).unwrap();
+        }
+        assert_eq!(told(&mut rig, "DamagedList"), [1, 1, 0], "{is_gone}");
+        for id in ["DamagedList", "MissingVersion"] {
+            assert_eq!(told(&mut rig, id), [0, 0, 0], "{is_gone}");
+        }
+        assert_eq!(rig.names(List).len(), 2, "{is_gone}");
+        rig.check_all_elsewhere("after a repair");
     }
 }

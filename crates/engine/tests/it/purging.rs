@@ -390,3 +390,76 @@ fn assert_no_version_lost(rig: &Rig, when: &str) {
     }
     assert!(seen.iter().all(|seen| *seen), "{when}: {seen:?}");
 }
+
+/// The put was answered, the run died, and what lies there is not what was sent.
+#[test]
+fn an_old_list_stays_when_the_new_one_is_not_what_was_sent() {
+    let (base, calls) = calls_of_a_purge(true);
+    let mut spoilt = 0;
+    for n in 1..=calls {
+        let mut rig = base.fork();
+        let saved = rig.fast.path().join("saved");
+        let doom = Arc::new(Doom::new(&rig, n, Reach::Whole, saved.clone()));
+        let run = rig.open_over(doom.clone(), true).expect("it opens");
+        let request = PurgeRequest {
+            patterns: vec!["*/secret.txt".to_owned()],
+            filters: Vec::new(),
+        };
+        let _ = run.purge(&request);
+        drop(run);
+        let store = doom.what_is_left().expect("the call came");
+        let mut after = rig.fork_at(&store, Some(saved.as_path()));
+        let old = base.names(List);
+        let new: Vec<String> = after
+            .names(List)
+            .into_iter()
+            .filter(|name| !old.contains(name))
+            .collect();
+        // Both are there.
+        if after.names(List).len() != 3 || new.len() != 1 {
+            continue;
+        }
+        spoilt += 1;
+        let len = after.store.files()[&new[0]].len();
+        after.store.insert(&new[0], vec![0; len]);
+        after.write("changes", "x");
+        after.try_backup().unwrap();
+        assert!(
+            old.iter().all(|name| after.names(List).contains(name)),
+            "call {n}"
+        );
+    }
+    assert!(spoilt > 0);
+}
+
+#[test]
+fn a_list_that_may_not_be_removed_stays_alone() {
+    let mut rig = with_versions(2);
+    rig.set("number-of-retries", "0");
+    rig.set("version", "0");
+    let lists = rig.names(List);
+    rig.plan.push(
+        larder_destination::Operation::Delete,
+        Failure::Before(ErrorKind::Locked),
+    );
+    let report = purge(&mut rig, &["*/secret.txt"]);
+    assert_eq!(report.rewritten_file_lists, 0);
+    assert_eq!(rig.log.count("ListNotReplaced"), 1);
+    assert_eq!(rig.names(List), lists);
+    rig.values.unset("version", CommandLine);
+    rig.check_all("nothing changed");
+    rig.check_all_elsewhere("nothing changed");
+}
+
+#[test]
+fn an_encrypted_set_gets_no_plain_list() {
+    let mut rig = Rig::encrypted("a passphrase");
+    rig.write("secret.txt", "x");
+    rig.write("other", "y");
+    rig.backup();
+    rig.set("no-encryption", "true");
+    let files = rig.store.names();
+    let error = try_purge(&mut rig, &["*/secret.txt"]).unwrap_err();
+    assert_eq!(error.id(), Some("EncryptionChanged"), "{}", chain(&error));
+    assert_eq!(rig.store.names(), files);
+}

@@ -48,11 +48,11 @@ table! { Group::Database;
     REBUILD_MISSING_DBLOCK_FILES: bool = "rebuild-missing-dblock-files", Kind::Bool,
         "Writes lost data volumes anew from files that still exist here.",
         advanced: true,
-        status: Status::NotYet;
+        long: "repair then reads the files of all versions that lost something and still have their length. A backup does the \
+               same for the newest version by itself.";
     DISABLE_PARTIAL_DBLOCK_RECOVERY: bool = "disable-partial-dblock-recovery", Kind::Bool,
-        "Writes a lost data volume anew only if nothing of it is missing.",
-        advanced: true,
-        status: Status::NotYet;
+        "Writes lost data volumes anew only if nothing of them is missing.",
+        advanced: true;
     DISABLE_REPLACE_MISSING_METADATA: bool = "disable-replace-missing-metadata", Kind::Bool,
         "Treats a file as broken when only its metadata are lost.",
         advanced: true,
