@@ -51,6 +51,16 @@ fn the_documented_examples_have_the_real_shape() {
         place.on("affected", [stored[0].as_str(), "--json"]).code(0),
     );
     run("compare", place.on("compare", ["--json"]).code(0));
+    let (url, passphrase) = (place.url(), format!("--passphrase={PASSPHRASE}"));
+    place
+        .run(["recovery", "download", &url, "volumes", &passphrase])
+        .code(0);
+    run(
+        "recovery",
+        place
+            .run(["recovery", "index", "volumes", "--json"])
+            .code(0),
+    );
     run("restore", place.restore("out", &["--json"]).code(0));
     run("repair", place.on("repair", ["--json"]).code(0));
     run(
