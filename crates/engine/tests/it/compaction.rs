@@ -1,16 +1,62 @@
 //! Getting space back: what goes, what stays, and trouble at every call.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use larder_destination::{Clock as _, ErrorKind, Operation};
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use larder_destination::{
+    About, Body, Clock as _, Destination, Download, ErrorKind, Existing, Operation, RemoteFile,
+    Result as Given,
+};
 use larder_engine::{CompactReport, Error};
 use larder_options::Origin::CommandLine;
-use larder_testkit::{Failure, Rng};
+use larder_testkit::{Failure, MemoryDestination, Rng};
 use larder_volume::VolumeKind::{Blocks, Index, List};
 use larder_volume::{Compression, Packed};
 
 use crate::doom::{Doom, Reach};
 use crate::rig::{Rig, chain};
+
+type Change = Box<dyn Fn(&MemoryDestination) + Send + Sync>;
+
+/// Changes the destination before one of its listings.
+struct BetweenListings {
+    inner: MemoryDestination,
+    /// Listings until then.
+    left: AtomicI64,
+    change: Change,
+}
+
+#[async_trait]
+impl Destination for BetweenListings {
+    fn about(&self) -> &About {
+        self.inner.about()
+    }
+
+    fn list(&self) -> BoxStream<'_, Given<RemoteFile>> {
+        if self.left.fetch_sub(1, Ordering::SeqCst) == 0 {
+            (self.change)(&self.inner);
+        }
+        self.inner.list()
+    }
+
+    async fn get(&self, name: &str) -> Given<Download> {
+        self.inner.get(name).await
+    }
+
+    async fn put(&self, name: &str, body: Body, existing: Existing) -> Given<()> {
+        self.inner.put(name, body, existing).await
+    }
+
+    async fn delete(&self, name: &str) -> Given<()> {
+        self.inner.delete(name).await
+    }
+
+    async fn create_folder(&self) -> Given<()> {
+        self.inner.create_folder().await
+    }
+}
 
 /// Versions that each add a file and lose that of the version before; each has a data file of its own.
 fn with_versions(count: u64) -> Rig {
@@ -663,4 +709,44 @@ fn what_is_stored_twice_goes_when_the_other_copy_was_checked() {
     }
     check(&mut rig, "after the second copy went");
     assert_eq!(rig.test_all().damaged(), 0);
+}
+
+/// What others do between two listings of a run: they store a version, or one of the lists is not listed for a moment.
+#[test]
+fn nothing_goes_when_the_destination_changes_meanwhile() {
+    let stored: Change = Box::new(|store| {
+        store.insert("duplicati-20251009T230000Z.dlist.zip", vec![1; 100]);
+    });
+    let hidden: Change = Box::new(|store| {
+        let lists = store
+            .names()
+            .into_iter()
+            .filter(|name| name.contains("dlist"));
+        for list in lists.take(1) {
+            drop(store.remove(&list));
+        }
+    });
+    for (what, change) in [("another list", stored), ("a list less", hidden)] {
+        let mut rig = with_versions(6);
+        delete(&mut rig, "1-4");
+        // The catalog knows one version, as after a rebuild.
+        rig.lose_state();
+        a_day_later(&rig);
+        rig.set("threshold", "5");
+        let data = rig.names(Blocks);
+        let between = BetweenListings {
+            inner: rig.store.clone(),
+            left: AtomicI64::new(1),
+            change,
+        };
+        let run = rig.open_over(Arc::new(between), true).unwrap();
+        let results = run.compact().unwrap().results;
+        run.repository().close().unwrap();
+        assert!(results.held_back.is_some(), "{what}: {results:?}");
+        assert_eq!(results.deleted_file_count, 0, "{what}");
+        assert!(
+            data.iter().all(|name| rig.names(Blocks).contains(name)),
+            "{what}"
+        );
+    }
 }
