@@ -337,7 +337,10 @@ impl Ready<'_> {
         if !self.remove_confirmed(&redundant.done, &[], results)? {
             return Ok(false);
         }
-        self.remove_lone_indexes(results)?;
+        // One may repeat a blocklist that was lost with its data file.
+        if !survey.is_doubtful {
+            self.remove_lone_indexes(results)?;
+        }
         if left > 0 {
             self.reporter.info(
                 "CompactBudgetUsed",

@@ -148,6 +148,70 @@ fn what_a_test_found_damaged_is_named_too() {
     assert_eq!(rig.test_all().damaged(), 0);
 }
 
+/// Where no index repeats the blocklists, which blocks a large file has is not known before they are read.
+#[test]
+fn a_large_file_whose_blocklist_no_index_repeats_is_named_too() {
+    for policy in ["Lookup", "None"] {
+        for keep_state in [true, false] {
+            let mut rig = Rig::new();
+            rig.set("index-file-policy", policy);
+            let mut content = Rng::new(1).bytes(30_000);
+            rig.write("large", &content);
+            rig.write("other", "x");
+            backup(&mut rig);
+            content[20_000] ^= 1;
+            rig.write("large", &content);
+            backup(&mut rig);
+            // The newer blocklist is in the data file that stays.
+            let lost = rig.written_by(0, Blocks);
+            let _ = rig.store.remove(&lost).unwrap();
+            if !keep_state {
+                rig.lose_state();
+            }
+            let when = format!("{policy}, state kept: {keep_state}");
+            let report = list(&mut rig);
+            let newest = report.broken_files.iter().find(|found| found.number == 0);
+            let newest = newest.unwrap_or_else(|| panic!("{when}: {report:?}"));
+            let is_large = |file: &larder_engine::BrokenFile| {
+                file.path.ends_with("/large") && !file.only_metadata
+            };
+            assert!(newest.files.iter().any(is_large), "{when}: {newest:?}");
+            purge(&mut rig);
+            assert!(list(&mut rig).broken_files.is_empty(), "{when}");
+            for version in 0..rig.names(List).len() {
+                let (_, report) = rig.try_restore(version).unwrap();
+                assert_eq!(report.broken_remote_files, [""; 0], "{when}: {version}");
+            }
+        }
+    }
+}
+
+/// A data file is lost, and its index repeats the blocklist of a file whose blocks are all elsewhere.
+#[test]
+fn a_blocklist_that_only_an_index_has_stays() {
+    let mut rig = Rig::new();
+    rig.write("one block", vec![b'x'; 1024]);
+    backup(&mut rig);
+    let content = vec![b'x'; 32 << 10];
+    rig.write("many of it", &content);
+    backup(&mut rig);
+    let lost = rig.written_by(1, Blocks);
+    let _ = rig.store.remove(&lost).unwrap();
+    rig.lose_state();
+    purge(&mut rig);
+    rig.set("threshold", "0");
+    let run = rig.open().unwrap();
+    run.compact().unwrap();
+    run.repository().close().unwrap();
+    let mut other = rig.fork_at(&rig.store, None);
+    for (rig, place) in [(&mut rig, "here"), (&mut other, "elsewhere")] {
+        let (target, report) = rig.try_restore(0).unwrap();
+        assert_eq!(report.common.errors, [""; 0], "{place}");
+        let found = std::fs::read(target.join("many of it"));
+        assert!(found.expect(place) == content, "{place}");
+    }
+}
+
 #[test]
 fn metadata_may_be_kept_as_a_reason() {
     let mut rig = three_versions();
@@ -235,4 +299,33 @@ fn files_that_a_poor_index_hides_are_not_broken() {
     assert_eq!(purge(&mut rig).rewritten_file_lists, 0);
     assert_eq!(rig.names(List), lists);
     rig.check_all("nothing was taken out");
+}
+
+/// A lost data file that no version uses is no loss once the blocklists were read.
+#[test]
+fn what_no_version_uses_is_not_missed_without_repeated_blocklists() {
+    let mut rig = Rig::new();
+    rig.set("index-file-policy", "Lookup");
+    rig.write("large", Rng::new(1).bytes(30_000));
+    backup(&mut rig);
+    rig.write("large", Rng::new(2).bytes(30_000));
+    // The folder gets a new time as well.
+    rig.write("new", "new");
+    backup(&mut rig);
+    rig.lose_state();
+    let values = rig.values.clone();
+    rig.set("version", "1");
+    rig.set("no-auto-compact", "true");
+    let run = rig.open().unwrap();
+    run.delete().unwrap();
+    run.repository().close().unwrap();
+    rig.values = values;
+    rig.versions.remove(0);
+    let lost = rig.written_by(0, Blocks);
+    let _ = rig.store.remove(&lost).unwrap();
+    rig.log.clear();
+    assert!(list(&mut rig).broken_files.is_empty());
+    rig.log.clear();
+    rig.check_all("after a look at all files");
+    assert_eq!(rig.log.complaints(), [""; 0]);
 }
