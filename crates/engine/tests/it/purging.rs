@@ -143,6 +143,23 @@ fn a_folder_takes_along_what_is_in_it() {
     }
 }
 
+/// The paths of links to folders end like those of folders; brackets in the middle of a path mean themselves.
+#[test]
+fn links_to_folders_and_names_with_brackets_are_found_by_their_paths() {
+    let mut rig = with_versions(1);
+    rig.write("a [1] {2}/one", "1");
+    std::os::unix::fs::symlink("folder", rig.source().join("a way there")).expect("a link");
+    later(&rig, 60);
+    rig.backup();
+    for (path, entries) in [("a way there", 1), ("a [1] {2}", 2)] {
+        let named = in_source(&rig, path);
+        let report = purge(&mut rig, &[&named]);
+        assert_eq!(report.removed_entry_count, entries, "{path}");
+        without(&mut rig, path, &[1]);
+        rig.check_all(path);
+    }
+}
+
 #[test]
 fn what_is_excluded_below_a_folder_stays() {
     let mut rig = with_versions(1);
