@@ -7,6 +7,7 @@ mod compaction;
 mod continue_set;
 mod cost;
 mod damage;
+mod damaged_and_tidied;
 mod deletion;
 mod doom;
 mod errors;
