@@ -759,3 +759,32 @@ fn a_list_of_another_length_is_stored_again_by_repair() {
         rig.check_all_elsewhere("after a repair");
     }
 }
+
+/// The newer blocklist of a file is there, and no index repeats it; most of its blocks are lost.
+#[test]
+fn a_large_file_whose_blocklist_no_index_repeats_is_stored_again() {
+    for policy in ["Lookup", "None"] {
+        for keep_state in [true, false] {
+            let mut rig = Rig::new();
+            rig.set("index-file-policy", policy);
+            let mut content = larder_testkit::Rng::new(1).bytes(30_000);
+            rig.write("large", &content);
+            rig.backup();
+            content[20_000] ^= 1;
+            rig.write("large", &content);
+            rig.backup();
+            let lost = rig.written_by(0, Blocks);
+            let _ = rig.store.remove(&lost).unwrap();
+            if !keep_state {
+                rig.lose_state();
+            }
+            rig.write("new", "new");
+            rig.try_backup().unwrap();
+            let (target, report) = rig.try_restore(0).unwrap();
+            let when = format!("{policy}, state kept: {keep_state}");
+            assert_eq!(report.broken_remote_files, [""; 0], "{when}");
+            let found = std::fs::read(target.join("large")).expect(&when);
+            assert!(found == content, "{when}");
+        }
+    }
+}

@@ -23,7 +23,8 @@ impl Worker<'_, '_> {
     pub(super) fn may_rest_on(&self, previous: &FileEntry) -> Result<bool> {
         Ok(match self.stored(previous)? {
             Stored::Whole => true,
-            Stored::Unclear => self.shared.presence != Presence::InDoubt,
+            // Reading it again costs no upload when nothing is missing.
+            Stored::Unclear => self.shared.presence == Presence::Seen,
             Stored::NotAll => {
                 bump(&self.shared.counters.without_blocks, 1);
                 false
