@@ -336,13 +336,22 @@ pub const COMMANDS: &[Command] = &[
         verb: Verb {
             name: "repair",
             arguments: "<storage-URL>",
-            help: "Rebuilds the local catalog and missing index files.",
+            help: "Stores again what is missing and known here, and rebuilds the local catalog.",
         },
         aliases: &[],
         has_url: true,
         changes_files: true,
-        about: "Other commands do the same unasked when they have to; nothing that another program stored is removed.",
-        options: &["passphrase", "dry-run", "json"],
+        about: "The local catalog is rebuilt and missing index files are written, as other commands do unasked when they have to. Version \
+                lists that are gone or damaged are stored again from what the catalog knows of them, and with \
+                --rebuild-missing-dblock-files lost data from files that still exist. Nothing that another program stored is \
+                removed. The exit code is 3 while something is still missed.",
+        options: &[
+            "rebuild-missing-dblock-files",
+            "disable-partial-dblock-recovery",
+            "passphrase",
+            "dry-run",
+            "json",
+        ],
     },
     Command {
         verb: Verb {

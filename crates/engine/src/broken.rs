@@ -251,6 +251,9 @@ impl Ready<'_> {
         report.deleted_sets = self.drop_versions(&lost)?;
         let is_changed = report.rewritten_file_lists > 0 || !report.deleted_sets.is_empty();
         if is_changed && !self.settings.dry_run {
+            for set in &report.deleted_sets {
+                self.forget_listed(&set.list);
+            }
             // What they cost is counted again, without these files.
             let losses = self.lasting_losses()?;
             self.tell_losses(&losses)?;

@@ -11,16 +11,16 @@ mod plan;
 mod removal;
 mod survey;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use larder_catalog::VolumeRow;
+use larder_catalog::{VolumeRow, VolumeState};
 use larder_options::engine as opt;
 use larder_options::value::format_size;
 use larder_volume::VolumeKind;
 
-use self::copy::{Allowed, Moved};
+use self::copy::{Allowed, Fresh};
 use self::plan::{Plan, Rules, is_many, plan};
 use self::survey::{Survey, Volume};
 use crate::context::{Level, Phase};
@@ -71,12 +71,13 @@ impl Run {
 }
 
 impl Ready<'_> {
-    /// The versions whose lists are neither on their way nor going, newest first.
+    /// The versions whose lists are neither on their way nor going, newest first. One that is not what it was is a version
+    /// that cannot be read.
     pub(crate) fn stored_versions(&self) -> Result<Vec<Version>> {
         let rows = self.catalog(|c| c.volumes())?;
         let is_version = |name: &str| {
             let row = rows.iter().find(|row| row.name == name);
-            row.is_none_or(is_stored)
+            row.is_none_or(|row| is_stored(row) || row.state == VolumeState::Deleted)
         };
         let lists = self.view.lists().into_iter().enumerate();
         let versions = lists.map(|(number, (time, volume))| Version {
@@ -211,7 +212,9 @@ impl Ready<'_> {
     /// Those of catalog and destination. What cannot be read or removed stays as it is.
     fn compact_volumes(&mut self, scope: &Scope) -> Result<CompactResults> {
         self.reporter.phase(Phase::Compacting);
-        self.check_encryption_kept()?;
+        if !self.settings.dry_run {
+            self.check_encryption_kept()?;
+        }
         let (reporter, dryrun) = (Arc::clone(&self.reporter), self.settings.dry_run);
         let held_back = |why: String| {
             let text = format!("no space is freed, since {why}");
@@ -307,34 +310,28 @@ impl Ready<'_> {
             return Ok(false);
         }
         let allowed = Allowed::new(self)?;
-        let (mut fresh, mut left) = (HashSet::new(), 0);
-        for some in parts(of(&plan.rewrite), rules) {
-            let mut moved = self.rewrite(survey, some, rules, &allowed, results)?;
+        let (mut fresh, mut left) = (Fresh::default(), 0);
+        let mut later = Vec::new();
+        let rewrite = self.with_homes(survey, &plan.rewrite)?;
+        for some in parts(of(&rewrite), rules) {
+            let moved = self.rewrite(survey, some, rules, &allowed, results)?;
             for file in &moved.stored {
-                fresh.extend(
-                    self.catalog(|c| c.volume_named(&file.name))?
-                        .map(|row| row.id),
-                );
+                let row = self.catalog(|c| c.volume_named(&file.name))?;
+                fresh.stored.extend(row.map(|row| row.id));
             }
-            self.keep_needed(&mut moved, survey, &fresh, results)?;
             left += moved.left;
-            if !self.remove_confirmed(&moved.done, &moved.stored, results)? {
+            let (done, kept) = self.split_needed(moved.done, survey, &fresh)?;
+            later.extend(kept);
+            if !self.remove_confirmed(&done, &moved.stored, results)? {
                 return Ok(false);
             }
         }
-        let mut redundant = Moved {
-            done: of(&plan.redundant),
-            ..Moved::default()
-        };
-        let checked = self.check_homes(&redundant.done, survey, rules, &allowed, results)?;
-        fresh.extend(checked);
-        self.keep_needed(
-            &mut redundant,
-            survey,
-            &fresh,
-            &mut CompactResults::default(),
-        )?;
-        if !self.remove_confirmed(&redundant.done, &[], results)? {
+        later.extend(of(&plan.redundant));
+        let (_, redundant) = self.split_needed(later.clone(), survey, &fresh)?;
+        let checked = self.check_homes(&redundant, survey, rules, &allowed, results)?;
+        fresh.checked = checked.checked;
+        let (done, _) = self.split_needed(later, survey, &fresh)?;
+        if !self.remove_confirmed(&done, &[], results)? {
             return Ok(false);
         }
         // One may repeat a blocklist that was lost with its data file.
@@ -356,33 +353,67 @@ impl Ready<'_> {
         Ok(left == 0)
     }
 
-    /// Takes out of the old volumes those that hold a block in use of which there is no copy in a `fresh` volume, one that
-    /// this run stored or checked. Copies that are known to be damaged do not count.
-    fn keep_needed(
-        &self,
-        moved: &mut Moved<'_>,
-        survey: &Survey,
-        fresh: &HashSet<i64>,
-        results: &mut CompactResults,
-    ) -> Result<()> {
+    /// Volumes with those that other copies of their blocks are read from, so that both become one. Without those of which a
+    /// copy is read from a volume that has to stay.
+    fn with_homes(&self, survey: &Survey, places: &[usize]) -> Result<Vec<usize>> {
+        let by_id: HashMap<i64, usize> = survey.volumes.iter().map(|v| v.row.id).zip(0..).collect();
         let bad = self.bad_copies()?;
-        let mut kept = Vec::new();
-        for volume in &moved.done {
+        let (mut wanted, mut without) = (BTreeSet::new(), BTreeSet::new());
+        let mut open: Vec<usize> = places.to_vec();
+        while let Some(place) = open.pop() {
+            let Some(volume) = survey.volumes.get(place).filter(|_| wanted.insert(place)) else {
+                continue;
+            };
+            if volume.held.copies == 0 {
+                continue;
+            }
+            for block in self.blocks_of(&volume.row)? {
+                let (id, key) = (volume.row.id, (block.0, block.1));
+                if !survey.used.contains(&key.0, key.1) || bad.holds(id, &key) {
+                    continue;
+                }
+                let home = self.catalog(|c| c.find_block(&key.0, key.1))?;
+                match home.filter(|home| *home != id).map(|home| by_id.get(&home)) {
+                    None => {}
+                    Some(Some(home)) if survey.is_movable(*home) => open.push(*home),
+                    Some(_) => drop(without.insert(place)),
+                }
+            }
+        }
+        Ok(wanted
+            .into_iter()
+            .filter(|place| !without.contains(place))
+            .collect())
+    }
+
+    /// Old volumes of whose blocks in use there is a copy each that this run made or looked at, and the others. Copies that
+    /// are known to be damaged do not count.
+    fn split_needed<'v>(
+        &self,
+        volumes: Vec<&'v Volume>,
+        survey: &Survey,
+        fresh: &Fresh,
+    ) -> Result<(Vec<&'v Volume>, Vec<&'v Volume>)> {
+        let bad = self.bad_copies()?;
+        let (mut done, mut needed) = (Vec::new(), Vec::new());
+        'volumes: for volume in volumes {
             let id = volume.row.id;
             for block in self.blocks_of(&volume.row)? {
                 if !survey.used.contains(&block.0, block.1) || bad.holds(id, &block) {
                     continue;
                 }
                 let holders = self.catalog(|c| c.volumes_of_block(&block.0, block.1))?;
-                if !holders.iter().any(|holder| fresh.contains(holder)) {
-                    kept.push(id);
-                    break;
+                let is_good = |holder: &i64| {
+                    *holder != id && fresh.holds(*holder, &block.0) && !bad.holds(*holder, &block)
+                };
+                if !holders.iter().any(is_good) {
+                    needed.push(volume);
+                    continue 'volumes;
                 }
             }
+            done.push(volume);
         }
-        results.files_left_alone += kept.len() as u64;
-        moved.done.retain(|volume| !kept.contains(&volume.row.id));
-        Ok(())
+        Ok((done, needed))
     }
 
     /// Removes volumes after one more listing: the new ones are there, and nobody else wrote meanwhile. False when something
@@ -496,7 +527,7 @@ impl Ready<'_> {
         }
         Ok(missing.into_iter().min().map(|name| {
             format!(
-                "the version list {name} is missing or damaged, and what it uses must stay; bring it back, or take its version as deleted with `larder repair` once the file is gone"
+                "the version list {name} is missing or damaged, and what it uses must stay; `larder repair` stores it again when its files are known here, `larder delete … --version=N` gives a version up whose list cannot be read"
             )
         }))
     }
@@ -511,7 +542,7 @@ impl Ready<'_> {
                     Err(error) if error.reach() == crate::error::Reach::Volume => {
                         let why = describe(&error);
                         return Ok(Err(format!(
-                            "the version list {name} cannot be read, and what it uses must stay: {why}"
+                            "the version list {name} cannot be read, and what it uses must stay (`larder delete … --version=N` gives the version up): {why}"
                         )));
                     }
                     other => drop(other?),

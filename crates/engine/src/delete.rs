@@ -12,7 +12,7 @@ use larder_volume::{VolumeKind, VolumeTime};
 
 use crate::context::Level;
 use crate::error::Reach;
-use crate::losses::forget_counts;
+use crate::losses::{forget_counts, set_aside};
 use crate::missing::{Waiting, WholeLists};
 use crate::notes::Presence;
 use crate::phases::Ready;
@@ -455,6 +455,9 @@ pub(crate) fn is_dropped(catalog: &Catalog, name: &str) -> larder_catalog::Resul
 /// Takes a volume that was removed out of the catalog, with what was wrong with it.
 pub(crate) fn forget_dropped(catalog: &Catalog, row: &VolumeRow) -> larder_catalog::Result<()> {
     catalog.remove_param(&format!("{DROPPED}{}", row.name))?;
-    catalog.remove_loss(&row.name)?;
+    // While a lost list of this name is set aside, its loss stays.
+    if catalog.volume_named(&set_aside(&row.name))?.is_none() {
+        catalog.remove_loss(&row.name)?;
+    }
     catalog.remove_volume(row.id)
 }

@@ -531,7 +531,7 @@ impl Settled<'_> {
                 ),
                 LossKind::Resized(_) | LossKind::Damaged(_) => (
                     "DamagedList",
-                    "bring the file back as it was and run `larder test`, or run `larder repair`, which stores the list again when its files are known here",
+                    "bring the file back as it was and run `larder test`, let `larder repair` store the list again when its files are known here, or give the version up with `larder delete … --version=N`",
                 ),
             };
             return Ok((

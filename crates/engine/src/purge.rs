@@ -10,7 +10,7 @@ use larder_volume::{EntryKind, FileEntry};
 use crate::context::Level;
 use crate::error::Reach;
 use crate::phases::Ready;
-use crate::replace::NO_FREE_TIME;
+use crate::replace::{NO_FREE_TIME, no_free_time};
 use crate::report::PurgeReport;
 use crate::run::Run;
 use crate::sync::{Mode, Need, describe};
@@ -94,51 +94,79 @@ impl Ready<'_> {
             dryrun: self.settings.dry_run,
             ..PurgeReport::default()
         };
-        for of_it in found {
-            let fileset = of_it.fileset;
-            let mut doomed = Doomed::of(&self, request, fileset)?;
-            let replaced = self.replace_version(&of_it.version, |stored| {
-                Ok((!doomed.takes(&stored.entry)).then_some(stored))
-            });
-            let replaced = match replaced {
-                Err(error) if error.id() == Some(NO_FREE_TIME) => {
-                    let text = format!("{}; nothing is taken out of it", describe(&error));
-                    self.reporter.error(NO_FREE_TIME, text);
-                    continue;
+        // A list that moves frees its second for the next one.
+        loop {
+            let mut waiting = Vec::new();
+            let before = found.len();
+            for of_it in found {
+                if !self.take_out(&of_it, request, &mut report)? {
+                    waiting.push(of_it);
                 }
-                other => other?,
-            };
-            if !replaced.is_done {
-                continue;
             }
-            if self.settings.dry_run {
-                self.tell_paths(request, fileset)?;
-                let text = format!(
-                    "Would write {} in the place of {}",
-                    replaced.new.as_str(),
-                    replaced.old.as_str()
-                );
-                self.reporter.say(Level::DryRun, "DryRun", text);
-            } else {
-                self.reporter.info(
-                    "VersionPurged",
-                    format!(
-                        "{} taken out of the version of {}",
-                        counted(of_it.entries, "entry"),
-                        of_it.version.time
-                    ),
-                );
+            found = waiting;
+            if found.is_empty() || found.len() == before {
+                break;
             }
-            report.rewritten_file_lists += 1;
-            report.removed_file_count += of_it.files;
-            report.removed_entry_count += of_it.entries;
-            report.removed_file_size += of_it.bytes;
         }
-        if report.rewritten_file_lists > 0 && !self.settings.dry_run {
+        for of_it in found {
+            self.reporter.error(
+                NO_FREE_TIME,
+                format!(
+                    "{}; nothing is taken out of it",
+                    describe(&no_free_time(of_it.version.time))
+                ),
+            );
+        }
+        // Also what an earlier run took out may still be there.
+        if !self.settings.dry_run {
             report.compact_results = self.compact_when_due(true, &[]);
         }
         report.common = self.common("PurgeFiles", self.cancel.is_cancelled());
         Ok(report)
+    }
+
+    /// Takes files out of a version; false when there is no second for its new list.
+    fn take_out(
+        &mut self,
+        of_it: &Found,
+        request: &PurgeRequest,
+        report: &mut PurgeReport,
+    ) -> Result<bool> {
+        let fileset = of_it.fileset;
+        let mut doomed = Doomed::of(self, request, fileset)?;
+        let replaced = self.replace_version(&of_it.version, |stored| {
+            Ok((!doomed.takes(&stored.entry)).then_some(stored))
+        });
+        let replaced = match replaced {
+            Err(error) if error.id() == Some(NO_FREE_TIME) => return Ok(false),
+            other => other?,
+        };
+        if !replaced.is_done {
+            return Ok(true);
+        }
+        if self.settings.dry_run {
+            self.tell_paths(request, fileset)?;
+            let text = format!(
+                "Would write {} in the place of {}",
+                replaced.new.as_str(),
+                replaced.old.as_str()
+            );
+            self.reporter.say(Level::DryRun, "DryRun", text);
+        } else {
+            self.reporter.info(
+                "VersionPurged",
+                format!(
+                    "{} taken out of the version of {}",
+                    counted(of_it.entries, "entry"),
+                    of_it.version.time
+                ),
+            );
+        }
+        report.rewritten_file_lists += 1;
+        report.removed_file_count += of_it.files;
+        report.removed_entry_count += of_it.entries;
+        report.removed_file_size += of_it.bytes;
+        Ok(true)
     }
 
     /// The lists of the versions that are meant.

@@ -3,7 +3,7 @@
 
 mod rebuild;
 
-use larder_catalog::{FilesetRow, Loss, VolumeRow};
+use larder_catalog::{FilesetRow, Loss, LossKind, VolumeRow};
 use larder_options::engine as opt;
 use larder_volume::{VolumeKind, VolumeName, VolumeTime};
 
@@ -15,7 +15,7 @@ use crate::phases::Ready;
 use crate::replace::NO_FREE_TIME;
 use crate::report::RepairReport;
 use crate::run::Run;
-use crate::sync::{Mode, Need, describe};
+use crate::sync::{Mode, Need, describe, not_whole};
 use crate::versions::Version;
 use crate::volumes::AboutList;
 use crate::words::{counted, verb};
@@ -45,7 +45,6 @@ struct LostList {
 
 impl Ready<'_> {
     fn repair(mut self, rebuilt: bool) -> Result<RepairReport> {
-        self.check_encryption_kept()?;
         let mut report = RepairReport {
             rebuilt,
             dryrun: self.settings.dry_run,
@@ -57,10 +56,12 @@ impl Ready<'_> {
         self.all_versions()?;
         if self.settings.dry_run {
             self.tell_missing_indexes()?;
-        } else {
+        } else if !self.catalog(|c| c.volumes_without_index())?.is_empty() {
+            self.check_encryption_kept()?;
             report.indexes_written = self.complete_indexes()?;
         }
         if self.values.get(opt::REBUILD_MISSING_DBLOCK_FILES)? {
+            self.check_encryption_kept()?;
             report.blocks_restored = self.rebuild_from_files()?;
         }
         let lasting = self.lasting_losses()?;
@@ -68,7 +69,8 @@ impl Ready<'_> {
         report.lasting_losses = lasting.len() as u64;
         if self.settings.dry_run {
             // They would be mended.
-            report.lasting_losses = report.lasting_losses.saturating_sub(report.lists_written);
+            let mended = report.lists_written + report.versions_given_up;
+            report.lasting_losses = report.lasting_losses.saturating_sub(mended);
         }
         report.files_not_needed = self.tell_superseded()?;
         let volumes = self.catalog(|c| c.volumes())?;
@@ -97,7 +99,8 @@ impl Ready<'_> {
                     let Some(fileset) = c.fileset_of(row.id)? else {
                         return Ok(None);
                     };
-                    let has_all = c.has_entries(fileset.id, row.hash.as_ref())?;
+                    let has_all = c.has_entries(fileset.id, row.hash.as_ref())?
+                        && c.param(&not_whole(fileset.id))?.is_none();
                     Ok(has_all.then_some((row, fileset)))
                 })?;
                 Ok(LostList { loss, known })
@@ -126,6 +129,18 @@ impl Ready<'_> {
             );
             return Ok(());
         };
+        if let (LossKind::Resized(_), Some(other)) = (&loss.what, &listed)
+            && self.opens(other)?
+        {
+            self.reporter.info(
+                "OtherList",
+                format!("{} is another list than the one that was stored, and is taken for what it is from now on", loss.name),
+            );
+            return match self.settings.dry_run {
+                true => Ok(()),
+                false => self.forget_lost_list(&loss.name),
+            };
+        }
         report.lists_written += 1;
         if self.settings.dry_run {
             let text = format!("Would store the list of the version of {time} again");
@@ -138,6 +153,7 @@ impl Ready<'_> {
             // They were in the list only.
             extras: Vec::new(),
         };
+        self.check_encryption_kept()?;
         if listed.is_none() {
             // Its own second is free.
             self.durable(|c| c.rename_volume(row.id, &set_aside(&loss.name)))?;

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use larder_catalog::StoredEntry;
+use larder_catalog::{StoredEntry, VolumeState};
 use larder_volume::{Hash, VolumeKind, VolumeName, VolumeTime};
 
 use crate::delete::Dropped;
@@ -77,12 +77,7 @@ impl Ready<'_> {
                     "ListNotReplaced",
                     format!("{} may not be removed, so it stays as it is", old.as_str()),
                 );
-                let listed = self.view.find(new.as_str()).cloned();
-                if let Some(listed) = listed
-                    && let Dropped::Yes = self.drop_version(&version_of(listed)?)?
-                {
-                    self.forget_listed(new.as_str());
-                }
+                self.drop_listed(new.as_str())?;
                 false
             }
         };
@@ -128,28 +123,44 @@ impl Ready<'_> {
         };
         let new = self.send_list(time, list, next, &mut stored)?;
         let size = stored.first().map(|stored| stored.size);
-        if !self.is_as_sent(&new, size, hash)? {
-            return Err(Error::data(
-                "DamagedTransfer",
-                format!("{} is not what was sent", new.as_str()),
-                "run the command again; the old list is untouched",
-            ));
+        self.add_listed(new.clone(), size);
+        match self.is_as_sent(&new, size, hash)? {
+            Some(true) => {}
+            other => {
+                if other.is_some() {
+                    self.drop_listed(new.as_str())?;
+                }
+                return Err(Error::data(
+                    "DamagedTransfer",
+                    format!("{} is not what was sent", new.as_str()),
+                    "run the command again; the old list is untouched",
+                ));
+            }
         }
         let taken = self.take_over_entries(&new, writer)?;
         if self.is_compared(fileset)? {
             self.note_compared(taken)?;
         }
-        self.add_listed(new.clone(), size);
         Ok(new)
     }
 
-    /// Reads a list back that was sent.
-    fn is_as_sent(&self, name: &VolumeName, size: Option<u64>, hash: Hash) -> Result<bool> {
+    /// Reads a list back that was sent; `None` when it cannot be had.
+    fn is_as_sent(&self, name: &VolumeName, size: Option<u64>, hash: Hash) -> Result<Option<bool>> {
         let data = match self.remote.get_volume(name, size) {
-            Err(error) if error.reach() == Reach::Volume => return Ok(false),
+            Err(error) if error.reach() == Reach::Volume => return Ok(None),
             other => other?,
         };
-        Ok(data.hash(self.format().file_hash)? == hash)
+        Ok(Some(data.hash(self.format().file_hash)? == hash))
+    }
+
+    /// Removes a list that is listed.
+    fn drop_listed(&mut self, name: &str) -> Result<()> {
+        if let Some(listed) = self.view.find(name).cloned()
+            && let Dropped::Yes = self.drop_version(&version_of(listed)?)?
+        {
+            self.forget_listed(name);
+        }
+        Ok(())
     }
 
     /// Notes that the old list is gone, or stays for good.
@@ -187,7 +198,7 @@ impl Ready<'_> {
     fn free_times(&self, of: VolumeTime) -> Result<impl Iterator<Item = VolumeTime> + use<>> {
         let mut taken: HashSet<i64> = self.view.lists().iter().map(|(time, _)| time.0).collect();
         for row in self.catalog(|c| c.volumes())? {
-            if row.kind == VolumeKind::List {
+            if row.kind == VolumeKind::List && row.state != VolumeState::Deleted {
                 taken.extend(row.time);
             }
         }
@@ -210,15 +221,10 @@ impl Ready<'_> {
         let (new, hash, old) = (next(), Hash::parse_base64(next()), next());
         let find = |name: &str| self.view.find(name).cloned();
         if let (Some(new), Ok(hash)) = (find(new), hash)
-            && self.is_as_sent(&new.name, new.size, hash)?
+            && self.is_as_sent(&new.name, new.size, hash)? == Some(true)
         {
             match find(old).filter(|old| old.name != new.name) {
-                Some(old) => {
-                    let version = version_of(old)?;
-                    if let Dropped::Yes = self.drop_version(&version)? {
-                        self.forget_listed(version.volume.name.as_str());
-                    }
-                }
+                Some(_) => self.drop_listed(old)?,
                 // It was lost, and is not missed any more.
                 None => self.forget_lost_list(old)?,
             }
@@ -227,11 +233,12 @@ impl Ready<'_> {
     }
 }
 
-fn no_free_time(of: VolumeTime) -> Error {
+/// The error for a version without a free second beside it.
+pub(crate) fn no_free_time(of: VolumeTime) -> Error {
     Error::data(
         NO_FREE_TIME,
         format!("there is no free second beside the version of {of} for its new list"),
-        "delete the version before or after it, or leave it as it is",
+        "delete the version before or after it with `larder delete`, or leave it as it is",
     )
 }
 

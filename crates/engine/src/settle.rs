@@ -10,7 +10,7 @@ use larder_volume::{VolumeKind, VolumeName};
 use crate::delete::{forget_dropped, is_dropped};
 use crate::entries::filelist_of;
 use crate::error::Reach;
-use crate::losses::own_name;
+use crate::losses::{own_name, set_aside};
 use crate::notes::Presence;
 use crate::phases::Settled;
 use crate::run::Run;
@@ -212,14 +212,19 @@ impl Settled<'_> {
     /// What is known of a version list that was lost stays as long as that is told. When it is back as it was, it is a
     /// version again.
     fn settle_gone(&mut self, row: VolumeRow, found: Option<Option<u64>>) -> Result<()> {
-        let is_lost = self.catalog(|c| c.has_loss(own_name(&row.name)))?;
-        match found {
-            Some(size) if size.is_none() || row.size.is_none() || size == row.size => {
+        let losses = self.catalog(|c| c.losses())?;
+        let loss = losses.into_iter().find(|l| l.name == own_name(&row.name));
+        match (found, loss) {
+            (Some(size), _) if size.is_none() || row.size.is_none() || size == row.size => {
                 self.durable(|c| c.set_volume(row.id, VolumeState::Verified, None, None))?;
                 self.known.insert(row.name);
             }
-            _ if is_lost => {}
-            _ => self.catalog(|c| c.remove_volume(row.id))?,
+            // Another one came in its place, which is read like any that is new.
+            (Some(_), Some(loss)) if loss.what == LossKind::Gone => {
+                self.durable(|c| c.rename_volume(row.id, &set_aside(&row.name)))?;
+            }
+            (_, Some(_)) => {}
+            (_, None) => self.catalog(|c| c.remove_volume(row.id))?,
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use larder_catalog::{Counts, VolumeRow};
 use larder_destination::{ErrorKind, RemoteFile};
 use larder_volume::{EntryKind, VolumeKind, VolumeName, VolumeTime};
 
+pub(crate) use self::lists::not_whole;
 pub(crate) use self::search::Searched;
 pub(crate) use self::sorting::{named, not_encrypted};
 use crate::context::Level;

@@ -553,7 +553,7 @@ pub fn purge_log(report: &PurgeReport) -> String {
 
 fn purged(report: &PurgeReport) -> String {
     if report.rewritten_file_lists == 0 && report.deleted_sets.is_empty() {
-        return "Nothing was found to take out".to_owned();
+        return "Nothing was found to take out (a pattern must match the whole path: write */name for a name in any folder)".to_owned();
     }
     let would = if report.dryrun { "Would take" } else { "Took" };
     let mut text = format!(
@@ -678,7 +678,7 @@ pub fn repair(report: &RepairReport) -> Told {
     if report.lasting_losses > 0 {
         told.say(format!(
             "{} {} still missed: `larder list-broken-files` names the files, a backup stores again what the sources have",
-            counted(report.lasting_losses, "lost or damaged file"),
+            counted(report.lasting_losses, "damaged or missing file"),
             verb(report.lasting_losses, "is", "are")
         ));
     }

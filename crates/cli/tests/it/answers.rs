@@ -140,7 +140,9 @@ fn a_repair_that_leaves_something_missed_ends_with_3() {
         .on("repair", [""; 0])
         .code(3)
         .complains("MissingDataFile")
-        .says("1 lost or damaged file is still missed: `larder list-broken-files` names the files");
+        .says(
+            "1 damaged or missing file is still missed: `larder list-broken-files` names the files",
+        );
 }
 
 #[test]

@@ -69,6 +69,23 @@ impl Drop for Permit {
     }
 }
 
+/// Copies that this run made or looked at.
+#[derive(Default)]
+pub(super) struct Fresh {
+    /// New volumes.
+    pub(super) stored: HashSet<i64>,
+    /// Blocks that were found right in old volumes.
+    pub(super) checked: HashMap<i64, HashSet<Hash>>,
+}
+
+impl Fresh {
+    /// Whether the copy of a block in a volume is one of them.
+    pub(super) fn holds(&self, volume: i64, hash: &Hash) -> bool {
+        let is_checked = |blocks: &HashSet<Hash>| blocks.contains(hash);
+        self.stored.contains(&volume) || self.checked.get(&volume).is_some_and(is_checked)
+    }
+}
+
 /// What was moved.
 #[derive(Default)]
 pub(super) struct Moved<'v> {
@@ -135,7 +152,7 @@ impl Ready<'_> {
     }
 
     /// Checks what redundant volumes hold in the volumes where it is read from, as far as that is worth the download. Gives
-    /// those of which all of it is right.
+    /// what is right, by volume.
     pub(super) fn check_homes(
         &self,
         redundant: &[&Volume],
@@ -143,7 +160,7 @@ impl Ready<'_> {
         rules: &Rules,
         allowed: &Allowed,
         results: &mut CompactResults,
-    ) -> Result<Vec<i64>> {
+    ) -> Result<Fresh> {
         let bad = self.bad_copies()?;
         let mut homes: HashMap<i64, (u64, HashSet<Hash>)> = HashMap::new();
         for volume in redundant {
@@ -162,7 +179,7 @@ impl Ready<'_> {
                 homes.entry(home).or_default().0 += volume.held.stored;
             }
         }
-        let mut checked = Vec::new();
+        let mut checked = Fresh::default();
         for home in &survey.volumes {
             let Some((gain, blocks)) = homes.get(&home.row.id) else {
                 continue;
@@ -181,9 +198,9 @@ impl Ready<'_> {
             };
             results.downloaded_file_count += 1;
             results.downloaded_file_size += home.held.stored;
-            if self.bad_of(home, &archive, blocks.iter())?.is_empty() {
-                checked.push(home.row.id);
-            }
+            let bad = self.bad_of(home, &archive, blocks.iter())?;
+            let good = blocks.difference(&bad).copied().collect();
+            checked.checked.insert(home.row.id, good);
         }
         Ok(checked)
     }

@@ -116,7 +116,8 @@ pub(super) fn plan(all: &[Held], rules: &Rules) -> Plan {
     let enough = if rules.threshold == 0 { 1 } else { 2 };
     let much_waste =
         wasteful >= enough && is_share(waste_of_wasteful, plan.blocks, rules.threshold);
-    let many_small = is_many(plan.small, small_bytes, rules);
+    // A single one has nothing to be joined with.
+    let many_small = plan.small >= 2 && is_many(plan.small, small_bytes, rules);
     plan.rewrite = match much_waste || many_small {
         true => candidates,
         false => superseded,
@@ -222,6 +223,12 @@ mod tests {
         };
         assert_eq!(plan(&[of_200; 5], &rules).rewrite, [0; 0]);
         assert_eq!(plan(&[of_200; 6], &rules).rewrite.len(), 6);
+        let none = Rules {
+            small_count: 0,
+            ..RULES
+        };
+        assert_eq!(plan(&[small(100), full(1000)], &none).rewrite, [0; 0]);
+        assert_eq!(plan(&[small(100); 2], &none).rewrite, [0, 1]);
         // With them goes one that is wasteful, whatever the others waste.
         let all = [small(100), small(100), small(100), small(100), full(500)];
         assert_eq!(places(&all).1, [0, 1, 2, 3, 4]);

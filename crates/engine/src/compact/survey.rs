@@ -29,6 +29,14 @@ pub(super) struct Survey {
     pub(super) is_doubtful: bool,
 }
 
+impl Survey {
+    /// Whether what is used of a volume can move.
+    pub(super) fn is_movable(&self, place: usize) -> bool {
+        let volume = self.volumes.get(place);
+        volume.is_some_and(|volume| volume.held.state != State::Fixed)
+    }
+}
+
 /// How old volumes of other machines have to be that no version uses: before, one may be at work on the version.
 const GRACE_SECONDS: i64 = 24 * 3600;
 
@@ -40,7 +48,7 @@ impl Ready<'_> {
     ) -> Result<std::result::Result<Survey, String>> {
         let Some(used) = self.all_used_blocks(filesets)? else {
             return Ok(Err(
-                "some blocklists cannot be read or entries do not tell their blocks, so what versions use is not known"
+                "some blocklists cannot be read or entries do not tell their blocks, so what versions use is not known; `larder list-broken-files` names files that lost something"
                     .to_owned(),
             ));
         };
@@ -120,9 +128,11 @@ impl Ready<'_> {
             return Ok(false);
         }
         // Where no times are told, none of them is older than the last time when some were taken in.
+        let now = self.clock.seconds();
         let modified = match modified {
-            Some(modified) => Some(modified),
-            None => {
+            // A time to come is none.
+            Some(modified) if modified <= now.saturating_add(GRACE_SECONDS) => Some(modified),
+            _ => {
                 let taken_in = self.catalog(|c| c.param(TAKEN_IN))?;
                 taken_in.and_then(|time| time.parse().ok())
             }

@@ -56,8 +56,9 @@ impl Ready<'_> {
             self.find_missing(&mut waiting, &damaged, &mut read)?;
         }
         let found = rebuild.found;
-        let all = !self.values.get(opt::DISABLE_PARTIAL_DBLOCK_RECOVERY)?;
-        if all || rebuild.lost.is_empty() {
+        let all_or_none = self.values.get(opt::DISABLE_PARTIAL_DBLOCK_RECOVERY)?;
+        let is_stored = !all_or_none || rebuild.lost.is_empty();
+        if is_stored {
             rebuild.send()?;
         }
         let text = format!(
@@ -65,15 +66,15 @@ impl Ready<'_> {
             counted(found, "lost block"),
             lost.len()
         );
-        match self.settings.dry_run {
-            true => self.reporter.say(
-                Level::DryRun,
-                "DryRun",
-                format!("Would store again: {text}"),
+        match (self.settings.dry_run, is_stored) {
+            (true, _) => self.reporter.say(Level::DryRun, "DryRun", text),
+            (false, true) => self.reporter.info("BlocksRebuilt", text),
+            (false, false) => self.reporter.info(
+                "BlocksNotRebuilt",
+                format!("{text}; nothing is stored, as --disable-partial-dblock-recovery says"),
             ),
-            false => self.reporter.info("BlocksRebuilt", text),
         }
-        Ok(found)
+        Ok(if is_stored { found } else { 0 })
     }
 
     /// The blocks of all lost data files that nothing has.
@@ -124,7 +125,8 @@ impl Rebuild<'_, '_> {
 
     fn take_blocks(&mut self, mut file: File) -> Result<()> {
         let format = self.run.format();
-        let mut hashes = Vec::new();
+        let per_list = usize::try_from(format.hashes_per_blocklist()).unwrap_or(usize::MAX);
+        let (mut list, mut blocks) = (Vec::new(), 0_usize);
         let mut block = Vec::new();
         loop {
             self.run.cancel.check()?;
@@ -134,19 +136,17 @@ impl Rebuild<'_, '_> {
                 break;
             }
             let hash = format.block_hash.digest(&block);
-            hashes.push(hash);
             self.take(hash, &block, false)?;
-        }
-        // Its blocklists may be lost as well.
-        let per_list = usize::try_from(format.hashes_per_blocklist()).unwrap_or(usize::MAX);
-        if hashes.len() > 1 {
-            for some in hashes.chunks(per_list.max(1)) {
-                let list: Vec<u8> = some
-                    .iter()
-                    .flat_map(|hash| hash.as_bytes().to_vec())
-                    .collect();
-                self.take(format.block_hash.digest(&list), &list, true)?;
+            // Its blocklists may be lost as well.
+            list.extend_from_slice(hash.as_bytes());
+            blocks += 1;
+            if blocks.is_multiple_of(per_list.max(1)) {
+                let full = std::mem::take(&mut list);
+                self.take(format.block_hash.digest(&full), &full, true)?;
             }
+        }
+        if blocks > 1 && !list.is_empty() {
+            self.take(format.block_hash.digest(&list), &list, true)?;
         }
         Ok(())
     }

@@ -46,8 +46,6 @@ impl Settled<'_> {
         if fresh.is_empty() {
             return Ok(());
         }
-        let now = self.clock.seconds().to_string();
-        self.catalog(|c| c.set_param(TAKEN_IN, &now))?;
         let empty = self.catalog(|c| c.block_count())? == 0;
         if self.known.is_empty() {
             self.reporter.phase(Phase::Rebuilding);
@@ -111,8 +109,10 @@ impl Settled<'_> {
             }
         }
         let mut known = Vec::new();
+        let now = self.clock.seconds().to_string();
         self.catalog(|c| {
             c.batch(|c| {
+                c.set_param(TAKEN_IN, &now)?;
                 let index_id = c.add_volume(
                     index.name.as_str(),
                     VolumeKind::Index,

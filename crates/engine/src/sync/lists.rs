@@ -268,6 +268,6 @@ impl ReadList {
 }
 
 /// The setting that says that entries of a list were left out when it was taken in.
-fn not_whole(fileset: i64) -> String {
+pub(crate) fn not_whole(fileset: i64) -> String {
     format!("wrong-entries-{fileset}")
 }

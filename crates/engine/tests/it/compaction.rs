@@ -707,6 +707,12 @@ fn what_is_stored_twice_goes_when_the_other_copy_was_checked() {
     for _ in 0..3 {
         compacted(&mut rig);
     }
+    // And then there is nothing more to do.
+    let results = compacted(&mut rig).results;
+    assert_eq!(
+        (results.uploaded_file_count, results.deleted_file_count),
+        (0, 0)
+    );
     check(&mut rig, "after the second copy went");
     assert_eq!(rig.test_all().damaged(), 0);
 }
@@ -749,4 +755,38 @@ fn nothing_goes_when_the_destination_changes_meanwhile() {
             "{what}"
         );
     }
+}
+
+/// One volume is wasteful, and a block of it is read from another one that is not: neither stays in work for ever.
+#[test]
+fn copies_do_not_make_endless_work() {
+    let mut rig = Rig::new();
+    rig.write("file", Rng::new(1).bytes(20_000));
+    rig.write("gone soon", Rng::new(2).bytes(20_000));
+    rig.backup();
+    let first = [rig.written_by(0, Blocks), rig.written_by(0, Index)];
+    let kept = first.clone().map(|name| rig.store.remove(&name).unwrap());
+    rig.lose_state();
+    std::fs::remove_file(rig.source().join("gone soon")).unwrap();
+    rig.write("other", Rng::new(3).bytes(20_000));
+    rig.backup();
+    for (name, bytes) in first.iter().zip(kept) {
+        rig.store.insert(name, bytes);
+    }
+    rig.lose_state();
+    delete(&mut rig, "1");
+    a_day_later(&rig);
+    rig.set("threshold", "0");
+    let mut last = None;
+    for _ in 0..4 {
+        last = Some(compacted(&mut rig).results);
+        rig.check_all("in between");
+    }
+    let last = last.expect("four runs");
+    assert_eq!(
+        (last.uploaded_file_count, last.downloaded_file_count),
+        (0, 0),
+        "{last:?}"
+    );
+    check(&mut rig, "at the end");
 }
