@@ -129,7 +129,7 @@ impl Ready<'_> {
             );
             return Ok(());
         };
-        if let (LossKind::Resized(_), Some(other)) = (&loss.what, &listed)
+        if let (LossKind::Resized(_) | LossKind::Gone, Some(other)) = (&loss.what, &listed)
             && self.opens(other)?
         {
             self.reporter.info(

@@ -159,3 +159,17 @@ pub fn with_fewer_blocks(name: &str, bytes: &[u8]) -> Vec<u8> {
     }
     out.finish().unwrap()
 }
+
+/// The same archive without compression, so that it has another length.
+pub fn repacked(bytes: &[u8]) -> Vec<u8> {
+    let archive = larder_volume::ArchiveReader::open(bytes.to_vec(), Compression::Zip).unwrap();
+    let mut out = ArchiveWriter::create(Vec::new(), Compression::Zip, None, TIME).unwrap();
+    let mut packer = Packer::new(PackMethod::Stored);
+    for entry in archive.entries() {
+        let content = archive.read(entry, 1 << 30).unwrap();
+        out.add(&entry.name, &content, &mut packer).unwrap();
+    }
+    let repacked = out.finish().unwrap();
+    assert_ne!(repacked.len(), bytes.len());
+    repacked
+}

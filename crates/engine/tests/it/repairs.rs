@@ -371,3 +371,40 @@ fn a_repair_of_a_list_fails_or_is_killed_at_any_call() {
         }
     }
 }
+
+/// Another program stored the list again under its name: it is a list like any other, and nothing removes it.
+#[test]
+fn a_list_that_another_program_stored_again_is_taken_for_what_it_is() {
+    for was_gone in [true, false] {
+        let mut rig = three_versions();
+        let list = rig.names(List)[1].clone();
+        let bytes = rig.store.files()[&list].to_vec();
+        let other = crate::forge::repacked(&bytes);
+        if was_gone {
+            let _ = rig.store.remove(&list).unwrap();
+            // The loss is noted.
+            rig.try_backup().unwrap();
+        }
+        rig.store.insert(&list, other.clone());
+        if was_gone {
+            rig.check_all("before a repair");
+        }
+        let report = report_of(&mut rig);
+        assert_eq!(
+            (report.lists_written, report.versions_given_up),
+            (0, 0),
+            "{was_gone}"
+        );
+        assert_eq!(report.lasting_losses, 0, "{was_gone}");
+        assert!(
+            rig.store.files()[&list] == other,
+            "{was_gone}: it was removed or replaced"
+        );
+        assert_eq!(rig.names(List).len(), 3, "{was_gone}");
+        rig.check_all("after a repair");
+        rig.check_all_elsewhere("after a repair");
+        rig.log.clear();
+        rig.backup();
+        assert_eq!(rig.log.complaints(), [""; 0], "{was_gone}");
+    }
+}
