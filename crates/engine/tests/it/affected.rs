@@ -154,14 +154,16 @@ fn a_damaged_copy_does_not_count_as_another() {
     let first = rig.names(Blocks).remove(0);
     let index = rig.names(Index).remove(0);
     let taken = [&first, &index].map(|name| (name.clone(), rig.store.remove(name).expect("there")));
-    rig.write("new", "1");
+    // A change would give the folder another time, which only one of them has.
+    rig.set("upload-unchanged-backups", "true");
     rig.backup();
     for (name, content) in taken {
         rig.store.insert(&name, content);
     }
     let mut others = rig.names(Blocks);
     others.retain(|name| *name != first);
-    assert_eq!(of_rig(&mut rig, &[&first]).lost_files_actual_length, 0);
+    let of_first = of_rig(&mut rig, &[&first]);
+    assert_eq!(of_first.lost_files_actual_length, 0, "{of_first:#?}");
     for other in &others {
         let len = rig.store.files()[other].len();
         for offset in (0..len).step_by(50) {
