@@ -386,14 +386,19 @@ pub fn compare_log(report: &CompareReport) -> String {
     format!("{} found", counted(report.changes(), "difference"))
 }
 
+/// The code of what changes versions: warnings are told, and the work is done.
+fn code_of(outcome: Outcome) -> i32 {
+    match outcome {
+        Outcome::Success | Outcome::Warning => 0,
+        Outcome::Error => 3,
+    }
+}
+
 /// The versions that were deleted. The words are Duplicati's (console samples, 7).
 #[must_use]
 pub fn delete(report: &DeleteReport, zone: &TimeZone) -> Told {
     let mut told = Told {
-        code: match report.common.parsed_result {
-            Outcome::Success | Outcome::Warning => 0,
-            Outcome::Error => 3,
-        },
+        code: code_of(report.common.parsed_result),
         ..Told::default()
     };
     if report.deleted_sets.is_empty() {
@@ -519,10 +524,7 @@ pub fn vacuum_log(report: &VacuumReport) -> String {
 #[must_use]
 pub fn purge(report: &PurgeReport, zone: &TimeZone) -> Told {
     let mut told = Told {
-        code: match report.common.parsed_result {
-            Outcome::Success | Outcome::Warning => 0,
-            Outcome::Error => 3,
-        },
+        code: code_of(report.common.parsed_result),
         ..Told::default()
     };
     told.say(purged(report));
@@ -575,10 +577,7 @@ fn purged(report: &PurgeReport) -> String {
 #[must_use]
 pub fn broken_files(report: &BrokenFilesReport, zone: &TimeZone) -> Told {
     let mut told = Told {
-        code: match report.common.parsed_result {
-            Outcome::Success | Outcome::Warning => 0,
-            Outcome::Error => 3,
-        },
+        code: code_of(report.common.parsed_result),
         ..Told::default()
     };
     for version in &report.broken_files {
