@@ -134,6 +134,27 @@ impl EntryWriter {
         Ok(totals)
     }
 
+    /// What was taken in so far, in ascending order of the path bytes, a segment at a time.
+    ///
+    /// # Errors
+    /// Whatever the database says, also from the iterator; after an error the writer can only be dropped.
+    pub fn taken_in(&mut self) -> Result<impl Iterator<Item = Result<Vec<StoredEntry>>> + '_> {
+        self.flush()?;
+        let mut from = Some(Vec::new());
+        let mut next = move || {
+            let Some(path) = from.take() else {
+                return Ok(None);
+            };
+            if !segments::seek(&self.conn, &path, &mut self.segment)? {
+                return Err(Error::damaged("the segments of the entries are gone"));
+            }
+            let taken_in = self.merge.confirmed_rows(&mut self.segment)?;
+            from = self.segment.upper.take();
+            Ok(Some(taken_in))
+        };
+        Ok(std::iter::from_fn(move || next().transpose()))
+    }
+
     /// Ends without a version: of what was taken in only [`StoredEntry::seen`] is kept, where the state is stored.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use crate::Result;
 use crate::batch::Put;
 use crate::catalog::transact;
+use crate::codec::StoredEntry;
 use crate::segment::{OwnedRow, Segment};
 use crate::segments::Rewritten;
 use crate::slots::{self, OPEN, SlotSet};
@@ -120,6 +121,21 @@ impl Merge {
     pub(crate) fn is_confirmed(&self, id: i64) -> bool {
         let confirmed = self.confirmed.get(&id);
         confirmed.is_some_and(|confirmed| confirmed.count == confirmed.open)
+    }
+
+    /// The entries of a segment that were confirmed.
+    pub(crate) fn confirmed_rows(&self, segment: &mut Segment) -> Result<Vec<StoredEntry>> {
+        let mut entries = Vec::new();
+        if let Some(confirmed) = self.confirmed.get(&segment.id) {
+            let mut number = 0;
+            while let Some(row) = segment.next()? {
+                if confirmed.contains(number) {
+                    entries.push(row.stored()?);
+                }
+                number += 1;
+            }
+        }
+        Ok(entries)
     }
 
     /// Confirms the rows of these entries when all of them are there and open, so that nothing has to be written. False,

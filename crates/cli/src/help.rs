@@ -39,7 +39,10 @@ pub const COMMANDS: &[Command] = &[
         about: "The first backup creates the folder of the storage URL. Later ones store only what has changed; when nothing \
                 has, no version is written and the exit code is 1. A file that cannot be read is reported and counted, and \
                 what the previous version has of it is kept.\n\n\
-                Ctrl-C stops the backup within two seconds. What was uploaded is used by the next run.",
+                Ctrl-C ends the backup after the files that are being read, and what was read becomes a partial version, with \
+                the rest as in the version before. A second Ctrl-C stops it within two seconds; what was uploaded is used by \
+                the next run. A backup that lasts long stores a partial version every quarter of an hour, which goes when the \
+                next one or the whole version is there.",
         options: &[
             "passphrase",
             "no-encryption",
@@ -51,6 +54,7 @@ pub const COMMANDS: &[Command] = &[
             "skip-files-larger-than",
             "symlink-policy",
             "upload-unchanged-backups",
+            "checkpoint-interval",
             "throttle-upload",
         ],
     },

@@ -1,15 +1,16 @@
-//! Ctrl-C and SIGTERM: the first stops cleanly, the second at once.
+//! Ctrl-C and SIGTERM: the first lets a backup end what it is reading and stops everything else, the next stops that, and
+//! the one after it ends the program at once.
 
 use std::sync::{Arc, OnceLock};
 
-use larder_engine::Cancel;
+use larder_engine::{Cancel, Stopping};
 
 use crate::console::Console;
 
-/// Exit code after a second signal: what shells report for a program that Ctrl-C ended.
+/// Exit code when a signal ends the program: what shells report for a program that Ctrl-C ended.
 const ENDED_AT_ONCE: i32 = 130;
 
-/// The token that the first signal sets; watching begins with the first call. What is to be said goes to the console of
+/// The token that signals set; watching begins with the first call. What is to be said goes to the console of
 /// that call.
 pub fn cancel(console: &Arc<Console>) -> Cancel {
     static CANCEL: OnceLock<Cancel> = OnceLock::new();
@@ -43,15 +44,23 @@ fn watch(cancel: Cancel, console: Arc<Console>) {
                     return;
                 };
                 let _ = ready_out.send(());
-                for round in 0..2 {
+                let mut is_stopping = false;
+                loop {
                     let again = tokio::select! {
                         _ = interrupt.recv() => "press Ctrl-C again",
                         _ = terminate.recv() => "send SIGTERM again",
                     };
-                    if round == 0 {
-                        console.complaint(&format!("stopping; {again} to end at once"));
-                        cancel.cancel();
+                    if is_stopping {
+                        break;
                     }
+                    let stopping = cancel.stop();
+                    is_stopping = stopping == Stopping::Now;
+                    console.complaint(&match stopping {
+                        Stopping::Now => format!("stopping; {again} to end at once"),
+                        Stopping::AfterThisFile => format!(
+                            "stopping after the files that are being read; {again} to stop now"
+                        ),
+                    });
                 }
                 console.pause();
                 std::process::exit(ENDED_AT_ONCE);

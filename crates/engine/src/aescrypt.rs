@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use larder_source::{Replace, Restore, TargetRoot};
 use larder_volume::{AesReadOptions, AesReader, AesVersion, AesWriter, HashAlgorithm};
 
-use crate::context::Cancel;
+use crate::cancel::Cancel;
 use crate::crypt::{Crypt, Encryption, Outside};
 use crate::error::PathContext;
 use crate::recovery::ToolSetup;

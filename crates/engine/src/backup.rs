@@ -4,16 +4,19 @@
 //! last. The walk, the workers and the uploads are threads joined by bounded queues; nothing grows with the number
 //! of files but the list itself, which is written as it comes.
 
+mod checkpoints;
 mod closing;
 mod counters;
 mod cut;
 mod future;
 mod gather;
+mod handing;
 mod pool;
 mod previous;
 mod reader;
 mod store;
 mod time;
+mod walking;
 
 use std::sync::atomic::Ordering;
 
@@ -109,35 +112,36 @@ impl Ready<'_> {
         }
         let counters = Counters::default();
         self.reporter.phase(Phase::Backup);
-        let gathered = match self.gather(roots, options, time, &counters) {
-            Err(Error::Cancelled) => return Ok(self.stopped(&counters, ListSent::No)),
+        let mut checkpoint = None;
+        let gathered = match self.gather(roots, options, time, &counters, &mut checkpoint) {
+            Err(Error::Cancelled) => {
+                return Ok(self.stopped(&counters, ListSent::No, checkpoint));
+            }
             other => other?,
         };
         self.report_stored_again(&counters);
-        let changed = [&counters.added, &counters.modified, &counters.deleted]
-            .iter()
-            .flat_map(|group| group.iter())
-            .any(|counter| counter.load(Ordering::Relaxed) > 0);
-        let newest = self.catalog(|c| c.filesets())?.into_iter().next();
-        let previous_was_partial = newest.as_ref().is_some_and(|newest| !newest.is_full);
-        let newest_is_unread = self.newest_is_unread(newest.as_ref(), time)?;
-        let write = (changed
-            || self.settings.upload_unchanged
-            || previous_was_partial
-            || newest_is_unread
-            || self.view.lists().is_empty())
-            && !self.settings.dry_run;
+        let is_full = gathered.list.is_full;
+        let write = !self.settings.dry_run
+            && (counters.any_change() || (is_full && self.must_write(time)?));
         let mut stored = gathered.stored;
         let mut version = None;
         if write {
             self.reporter.phase(Phase::Uploading);
             // A run that was stopped before sends nothing more.
             if self.cancel.is_cancelled() {
-                return Ok(self.stopped(&counters, ListSent::No));
+                return Ok(self.stopped(&counters, ListSent::No, checkpoint));
             }
-            let later = |time: VolumeTime| Ok(VolumeTime(time.0 + 1));
-            let name = match self.send_list(time, gathered.list, later, &mut stored) {
-                Err(Error::Cancelled) => return Ok(self.stopped(&counters, ListSent::Perhaps)),
+            let hash = gathered.list.hash;
+            let sent = self.send_list_in_place(
+                checkpoint.as_ref(),
+                gathered.time,
+                gathered.list,
+                &mut stored,
+            );
+            let name = match sent {
+                Err(Error::Cancelled) => {
+                    return Ok(self.stopped(&counters, ListSent::Perhaps, checkpoint));
+                }
                 other => other?,
             };
             version = name.time();
@@ -151,11 +155,19 @@ impl Ready<'_> {
                     ),
                 );
             }
+            if let Some(checkpoint) = checkpoint {
+                let size = stored.last().map(|list| list.size);
+                self.drop_last_checkpoint(checkpoint, (name, size, hash));
+            }
         } else if let Some(entries) = gathered.entries {
             entries.finish_unchanged()?;
         } else {
             self.reporter
                 .say(Level::DryRun, "DryRun", "a dry run: nothing was stored");
+        }
+        if !is_full {
+            self.note_first_reading()?;
+            return Ok(self.ended_early(&counters, version));
         }
         if self.settings.dry_run {
             return Ok(self.backup_report(&counters, None, None, false));
@@ -175,6 +187,16 @@ impl Ready<'_> {
         report.deleted_sets = deleted;
         report.compact_results = compact_results;
         Ok(report)
+    }
+
+    /// True when a version has to be written although nothing was changed.
+    fn must_write(&self, time: VolumeTime) -> Result<bool> {
+        let newest = self.catalog(|c| c.filesets())?.into_iter().next();
+        let previous_was_partial = newest.as_ref().is_some_and(|newest| !newest.is_full);
+        Ok(self.settings.upload_unchanged
+            || previous_was_partial
+            || self.newest_is_unread(newest.as_ref(), time)?
+            || self.view.lists().is_empty())
     }
 
     /// True when the list of the newest version before `time` cannot be read, so that it is no version to rest on:
@@ -216,6 +238,15 @@ impl Ready<'_> {
         self.catalog(|c| {
             Presence::Seen.note(c)?;
             c.set_param(SOURCES_READ, &begun)
+        })
+    }
+
+    /// Notes when the reading of what a partial version holds was begun, unless an earlier reading counts.
+    fn note_first_reading(&self) -> Result<()> {
+        let begun = self.started().0.to_string();
+        self.catalog(|c| match c.param(SOURCES_READ)? {
+            Some(_) => Ok(()),
+            None => c.set_param(SOURCES_READ, &begun),
         })
     }
 

@@ -1,82 +1,12 @@
-//! What the engine takes from outside so that it stays testable: cancellation and reporting. Time and randomness are those
-//! of the destinations.
+//! What the engine takes from outside so that it stays testable: reporting here, stopping in [`crate::cancel`]. Time and
+//! randomness are those of the destinations.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
-
-use tokio::sync::Notify;
 
 use larder_destination::Random;
 
 use crate::{Error, Result};
-
-/// Tells all parts of a run to stop. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<CancelState>);
-
-#[derive(Debug, Default)]
-struct CancelState {
-    set: AtomicBool,
-    notify: Notify,
-}
-
-impl Cancel {
-    /// A token that is not set.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Asks everything to stop.
-    pub fn cancel(&self) {
-        self.0.set.store(true, Ordering::SeqCst);
-        self.0.notify.notify_waiters();
-    }
-
-    /// True once [`Cancel::cancel`] was called.
-    #[must_use]
-    pub fn is_cancelled(&self) -> bool {
-        self.0.set.load(Ordering::SeqCst)
-    }
-
-    /// An error once cancelled, for use between steps.
-    ///
-    /// # Errors
-    /// [`Error::Cancelled`].
-    pub fn check(&self) -> Result<()> {
-        if self.is_cancelled() {
-            Err(Error::Cancelled)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Waits until cancelled.
-    pub async fn cancelled(&self) {
-        loop {
-            let waiting = self.0.notify.notified();
-            tokio::pin!(waiting);
-            waiting.as_mut().enable();
-            if self.is_cancelled() {
-                return;
-            }
-            waiting.await;
-        }
-    }
-
-    /// Runs a future until it ends or the token is set.
-    ///
-    /// # Errors
-    /// [`Error::Cancelled`] when the token was set first.
-    pub async fn race<T>(&self, future: impl std::future::Future<Output = T>) -> Result<T> {
-        tokio::select! {
-            biased;
-            () = self.cancelled() => Err(Error::Cancelled),
-            value = future => Ok(value),
-        }
-    }
-}
 
 /// How important a message is (commands spec, logs).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -335,11 +265,6 @@ impl Reporter {
         let list = self.errors.lock().map(|l| l.clone()).unwrap_or_default();
         (list, self.error_count.load(Ordering::Relaxed))
     }
-}
-
-/// Waits between attempts, cut short by cancellation.
-pub(crate) async fn pause(cancel: &Cancel, time: Duration) -> Result<()> {
-    cancel.race(tokio::time::sleep(time)).await
 }
 
 /// Random bytes for names and keys.

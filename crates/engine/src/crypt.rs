@@ -15,7 +15,8 @@ use larder_volume::{
 
 use larder_destination::{Clock, Random};
 
-use crate::context::{Cancel, no_randomness};
+use crate::cancel::Cancel;
+use crate::context::no_randomness;
 use crate::data::{HashSink, Sink, VolumeData};
 use crate::error::VolumeContext;
 pub(crate) use crate::gpg::GpgSettings;

@@ -357,7 +357,7 @@ impl Ready<'_> {
         for (version, told) in going.iter().zip(told).rev() {
             match self.drop_version(version) {
                 Ok(Dropped::Yes) => deleted.insert(0, told),
-                Ok(Dropped::Refused) => {}
+                Ok(Dropped::Refused(_)) => {}
                 Err(error) if deleted.is_empty() => return Err(error),
                 // What is gone is told.
                 Err(error) => {
@@ -378,6 +378,19 @@ impl Ready<'_> {
 
     /// Drops one version: from the intent on it is none any more, unless the destination refuses to remove the list.
     pub(crate) fn drop_version(&self, version: &Version) -> Result<Dropped> {
+        let dropped = self.drop_version_untold(version)?;
+        if let Dropped::Refused(error) = &dropped {
+            let name = version.volume.name.as_str();
+            self.reporter.warn(
+                "ListNotRemoved",
+                format!("{name} could not be removed, so its version stays: {error}"),
+            );
+        }
+        Ok(dropped)
+    }
+
+    /// As [`Ready::drop_version`]; nothing is said when the destination refuses.
+    pub(crate) fn drop_version_untold(&self, version: &Version) -> Result<Dropped> {
         self.cancel.check()?;
         let (name, size) = (version.volume.name.as_str(), version.volume.size);
         let known = self.catalog(|c| c.volume_named(name))?;
@@ -409,11 +422,7 @@ impl Ready<'_> {
                     }
                     None => forget_dropped(c, &row),
                 })?;
-                self.reporter.warn(
-                    "ListNotRemoved",
-                    format!("{name} could not be removed, so its version stays: {error}"),
-                );
-                Ok(Dropped::Refused)
+                Ok(Dropped::Refused(Box::new(error)))
             }
             Err(error) => Err(error),
         }
@@ -424,7 +433,7 @@ impl Ready<'_> {
 pub(crate) enum Dropped {
     Yes,
     /// It stays: its list may not be removed.
-    Refused,
+    Refused(Box<larder_destination::Error>),
 }
 
 /// What may go.

@@ -7,7 +7,8 @@ use larder_volume::{
     parse_fileset,
 };
 
-use crate::context::{Cancel, Reporter};
+use crate::cancel::Cancel;
+use crate::context::Reporter;
 use crate::data::VolumeData;
 use crate::error::VolumeContext;
 use crate::phases::Settled;

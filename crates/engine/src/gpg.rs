@@ -9,7 +9,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::context::Cancel;
+use crate::cancel::Cancel;
 use crate::data::VolumeData;
 use crate::temporary::temporary_error;
 use crate::{Error, Fault, Result};

@@ -9,6 +9,7 @@ mod backup;
 mod broken;
 mod browse;
 mod budget;
+mod cancel;
 mod compact;
 mod compare;
 mod context;
@@ -55,8 +56,9 @@ mod workers;
 pub use aescrypt::{AesCrypt, Decrypting};
 pub use backup::BackupRequest;
 pub use browse::{FolderRequest, HistoryRequest, SearchRequest};
+pub use cancel::{Cancel, Stopping};
 pub use compare::CompareRequest;
-pub use context::{Cancel, Event, Level, Message, Monitor, Phase, Progress, Silent, Transfer};
+pub use context::{Event, Level, Message, Monitor, Phase, Progress, Silent, Transfer};
 pub use error::{Error, Fault, Result};
 // Time and randomness, as every part takes them.
 pub use found::FoundFiles;

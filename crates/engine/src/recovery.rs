@@ -30,7 +30,8 @@ use serde::Serialize;
 
 pub use restore::RecoveryRequest;
 
-use crate::context::{Cancel, Monitor, Reporter};
+use crate::cancel::Cancel;
+use crate::context::{Monitor, Reporter};
 use crate::crypt::{Crypt, Outside};
 use crate::report::Common;
 use crate::repository::locked;

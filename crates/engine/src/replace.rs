@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use larder_catalog::{StoredEntry, VolumeState};
+use larder_catalog::{EntryWriter, StoredEntry, VolumeState};
 use larder_volume::{Hash, VolumeKind, VolumeName, VolumeTime};
 
 use crate::delete::Dropped;
@@ -14,7 +14,7 @@ use crate::error::Reach;
 use crate::phases::Ready;
 use crate::sync::RemoteVolume;
 use crate::versions::Version;
-use crate::volumes::{AboutList, StoredVolume};
+use crate::volumes::{AboutList, ListSource, StoredVolume};
 use crate::{Error, Result};
 
 /// Catalog parameter, in lines: the name of a list that is being sent, its hash, and the name of the list in whose place it
@@ -72,7 +72,7 @@ impl Ready<'_> {
                 self.forget_listed(old.as_str());
                 true
             }
-            Dropped::Refused => {
+            Dropped::Refused(_) => {
                 self.reporter.error(
                     "ListNotReplaced",
                     format!("{} may not be removed, so it stays as it is", old.as_str()),
@@ -102,17 +102,13 @@ impl Ready<'_> {
         let time = times.next().ok_or_else(|| no_free_time(of))?;
         let cursor = self.catalog(|c| c.entries(fileset))?;
         let mut writer = self.catalog(|c| c.begin_entries())?;
-        let edited = Edited {
-            cursor,
-            edit,
-            is_over: false,
-        };
+        let mut edited = Edited { cursor, edit };
         let about = AboutList {
             // A list that is older than its name is taken for one under another name.
             created: about.created.max(time),
             ..about
         };
-        let list = self.write_list(&about, edited, Some(&mut writer))?;
+        let list = self.write_list(&about, &mut edited, Some(&mut writer))?;
         let hash = list.hash;
         self.note_replacing(&self.list_name(time), hash, old)?;
         let mut stored: Vec<StoredVolume> = Vec::new();
@@ -145,7 +141,12 @@ impl Ready<'_> {
     }
 
     /// Reads a list back that was sent; `None` when it cannot be had.
-    fn is_as_sent(&self, name: &VolumeName, size: Option<u64>, hash: Hash) -> Result<Option<bool>> {
+    pub(crate) fn is_as_sent(
+        &self,
+        name: &VolumeName,
+        size: Option<u64>,
+        hash: Hash,
+    ) -> Result<Option<bool>> {
         let data = match self.remote.get_volume(name, size) {
             Err(error) if error.reach() == Reach::Volume => return Ok(None),
             other => other?,
@@ -187,7 +188,13 @@ impl Ready<'_> {
         })
     }
 
-    fn note_replacing(&self, new: &VolumeName, hash: Hash, old: &VolumeName) -> Result<()> {
+    /// Notes that a list with this hash is about to be sent in the place of an old one.
+    pub(crate) fn note_replacing(
+        &self,
+        new: &VolumeName,
+        hash: Hash,
+        old: &VolumeName,
+    ) -> Result<()> {
         let hash = hash.to_base64();
         let text = format!("{}\n{hash}\n{}", new.as_str(), old.as_str());
         self.durable(|c| c.set_param(REPLACING, &text))
@@ -242,7 +249,8 @@ pub(crate) fn no_free_time(of: VolumeTime) -> Error {
     )
 }
 
-fn version_of(volume: RemoteVolume) -> Result<Version> {
+/// A listed version list as a version whose number does not matter.
+pub(crate) fn version_of(volume: RemoteVolume) -> Result<Version> {
     let time = volume.name.time();
     Ok(Version {
         number: 0,
@@ -255,28 +263,18 @@ fn version_of(volume: RemoteVolume) -> Result<Version> {
 struct Edited<E> {
     cursor: larder_catalog::EntryCursor,
     edit: E,
-    is_over: bool,
 }
 
-impl<E: FnMut(StoredEntry) -> Result<Option<StoredEntry>>> Iterator for Edited<E> {
-    type Item = Result<Vec<StoredEntry>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+impl<E: FnMut(StoredEntry) -> Result<Option<StoredEntry>>> ListSource for Edited<E> {
+    fn next(&mut self, _: Option<&mut EntryWriter>) -> Result<Option<Vec<StoredEntry>>> {
         let mut batch = Vec::with_capacity(BATCH);
-        while !self.is_over && batch.len() < BATCH {
-            let Some(stored) = self.cursor.next() else {
-                self.is_over = true;
+        for stored in self.cursor.by_ref() {
+            batch.extend((self.edit)(stored?)?);
+            if batch.len() == BATCH {
                 break;
-            };
-            match stored.map_err(Error::from).and_then(&mut self.edit) {
-                Ok(kept) => batch.extend(kept),
-                Err(error) => {
-                    self.is_over = true;
-                    return Some(Err(error));
-                }
             }
         }
-        (!batch.is_empty()).then_some(Ok(batch))
+        Ok((!batch.is_empty()).then_some(batch))
     }
 }
 

@@ -9,7 +9,8 @@ use larder_options::{Secret, Values};
 use larder_volume::Format;
 use tokio::runtime::{Handle, Runtime};
 
-use crate::context::{Cancel, Level, Monitor, Reporter};
+use crate::cancel::Cancel;
+use crate::context::{Level, Monitor, Reporter};
 use crate::run::Run;
 use crate::settings::Settings;
 use crate::{Error, Result};

@@ -14,14 +14,15 @@ use larder_volume::{
     VolumeKind, VolumeName,
 };
 
-use crate::context::{Cancel, Monitor, Reporter, random_bytes};
+use crate::cancel::Cancel;
+use crate::context::{Monitor, Reporter, random_bytes};
 use crate::crypt::{Crypt, Outside};
 use crate::data::{Sink, TAR_MEMORY_BYTES, VolumeData};
 use crate::error::VolumeContext;
 use crate::report::{BackendStatistics, Common, Outcome};
 use crate::repository::{Repository, locked};
 use crate::settings::Settings;
-use crate::transfer::{Remote, TransferCounts};
+use crate::transfer::{Aside, Remote, TransferCounts};
 use crate::unpacking::Unpacking;
 use crate::{Error, Result};
 
@@ -46,6 +47,29 @@ pub struct Run {
 
 /// Block size of a new backup.
 const DEFAULT_BLOCKSIZE: u64 = 1 << 20;
+
+/// What `--soft-delete-prefix` asks for.
+fn aside(repository: &Repository) -> Result<Option<Aside>> {
+    let values = &repository.values;
+    let prefix = values.find(larder_options::engine::SOFT_DELETE_PREFIX)?;
+    let Some(prefix) = prefix.filter(|prefix| !prefix.is_empty()) else {
+        return Ok(None);
+    };
+    if prefix.contains(['/', '\\']) {
+        return Err(Error::user(
+            "OptionValidationError",
+            format!(
+                "--soft-delete-prefix={prefix} names a folder, and files are only renamed within theirs"
+            ),
+            "give a prefix without a slash",
+        ));
+    }
+    Ok(Some(Aside {
+        prefix,
+        copies: values.get(larder_options::engine::PREVENT_BACKEND_RENAME)?,
+        random: Arc::clone(&repository.random),
+    }))
+}
 
 impl Run {
     pub(crate) fn new(
@@ -74,7 +98,8 @@ impl Run {
             settings.temp_folder.clone(),
             Arc::clone(&reporter),
             cancel.clone(),
-        );
+        )
+        .moving_aside(aside(&repository)?);
         let clock = Arc::clone(&repository.clock);
         Ok(Self {
             remote,

@@ -3,6 +3,8 @@
 //! Calls are repeated as the options say, counted, shown and cancelled here. A failed put is not repeated here,
 //! because it must get a new name first (docs/format/names.md); [`Remote::put_once`] leaves that to the caller.
 
+mod aside;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +16,10 @@ use larder_destination::{
 };
 use larder_volume::{VolumeKind, VolumeName};
 
-use crate::context::{Cancel, Level, Progress, Reporter, Transfer, pause};
+pub(crate) use self::aside::Aside;
+use self::aside::without_missing;
+use crate::cancel::{Cancel, pause};
+use crate::context::{Level, Progress, Reporter, Transfer};
 use crate::crypt::IN_MEMORY_BYTES;
 use crate::data::{LIST_MEMORY_BYTES, Sink, VolumeData};
 use crate::temporary::{TempFolder, temporary_error};
@@ -91,6 +96,8 @@ pub(crate) struct Remote {
     pub(crate) counts: TransferCounts,
     /// Memory of volumes that were read, for the next ones: new memory costs a page fault every 4 KiB.
     spare: Mutex<Vec<Vec<u8>>>,
+    /// Where files go that are not wanted any more, when they are not deleted.
+    aside: Option<Aside>,
     /// Some of the smallest files listed, to find out whether any is given.
     smallest: Mutex<Vec<(String, u64)>>,
 }
@@ -117,7 +124,14 @@ impl Remote {
             counts: TransferCounts::default(),
             spare: Mutex::default(),
             smallest: Mutex::default(),
+            aside: None,
         }
+    }
+
+    /// Files are moved aside instead of being deleted.
+    pub(crate) fn moving_aside(mut self, aside: Option<Aside>) -> Self {
+        self.aside = aside;
+        self
     }
 
     /// The destination for people.
@@ -390,10 +404,10 @@ impl Remote {
             name: name.to_owned(),
             size,
         });
-        let result = self.repeat(false, || self.destination.delete(name));
-        match result {
-            Err(Error::Destination(error)) if *error.kind() == ErrorKind::NotFound => {}
-            other => other?,
+        if let Some(aside) = &self.aside {
+            self.move_aside(aside, name, size)?;
+        } else {
+            without_missing(self.repeat(false, || self.destination.delete(name)))?;
         }
         self.counts.files_deleted.fetch_add(1, Ordering::Relaxed);
         Ok(())

@@ -15,5 +15,5 @@ pub(crate) use block_set::SharedBlocks;
 pub(crate) use blocks::read_block;
 pub(crate) use builder::{SealedVolume, VolumeBuilder};
 pub(crate) use fetch::{OpenedVolume, OpenedVolumes};
-pub(crate) use list::{AboutList, WrittenList};
+pub(crate) use list::{AboutList, ListSource, WrittenList};
 pub(crate) use upload::{StoredVolume, Unwatched, UploadSteps};

@@ -104,6 +104,8 @@ pub fn backup(report: &BackupReport) -> Told {
         "Dry run completed; nothing was stored"
     } else if report.version_may_exist {
         "Backup stopped; the new version may have been written"
+    } else if report.common.interrupted && report.version_time.is_some() {
+        "Backup stopped; a partial version was written"
     } else if report.common.interrupted {
         "Backup stopped; no new version was written"
     } else if report.common.parsed_result == Outcome::Error {

@@ -1,6 +1,8 @@
 //! The entries of versions, and loading in bulk.
 
-use larder_catalog::{Catalog, Counts, EntryTotals, Error, Opened, Seen, StoredEntry, VolumeState};
+use larder_catalog::{
+    Catalog, Counts, EntryTotals, EntryWriter, Error, Opened, Seen, StoredEntry, VolumeState,
+};
 use larder_volume::VolumeKind;
 
 use crate::support::{Numbers, blocks, copy, dump, entries, entry, fill, hash, side};
@@ -120,6 +122,34 @@ fn any_order_will_do_and_the_first_of_equal_paths_stays() {
             duplicates: 50
         }
     );
+    assert!(stored(&catalog) == all);
+}
+
+#[test]
+fn what_was_taken_in_so_far_can_be_read_and_more_be_added() {
+    let (_folder, catalog) = open();
+    let (first, second) = (fileset(&catalog, 1), fileset(&catalog, 2));
+    let mut old = entries(4000);
+    store(&catalog, first, &old);
+    // Every third is changed, every seventh gone, and there are new ones.
+    old.retain(|stored| stored.entry.size % 7 != 1);
+    for stored in old.iter_mut().step_by(3) {
+        stored.entry.size += 1_000_000;
+    }
+    let mut all = old;
+    all.extend((0..500).map(|n| entry(format!("/new/{n:04}").as_bytes(), n)));
+    all.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
+    let mut writer = catalog.begin_entries().unwrap();
+    let read = |writer: &mut EntryWriter| -> Vec<StoredEntry> {
+        let parts = writer.taken_in().unwrap();
+        parts.flat_map(|part| part.unwrap()).collect()
+    };
+    assert!(read(&mut writer).is_empty());
+    for (from, to) in [(0, 1), (1, 1700), (1700, all.len())] {
+        all[from..to].iter().for_each(|e| writer.add(e).unwrap());
+        assert!(read(&mut writer) == all[..to], "{to}");
+    }
+    writer.finish(second, None).unwrap();
     assert!(stored(&catalog) == all);
 }
 

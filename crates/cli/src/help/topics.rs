@@ -172,7 +172,7 @@ const EXIT_CODES: &str = "
   3    backup: finished, with errors; test: damaged volumes were found
   50   backup: stopped on request after something was uploaded
   100  failure: nothing was done, or not all of it
-  130  ended at once by a second Ctrl-C
+  130  ended at once: Ctrl-C once more while it was stopping
   200  the command line is wrong
 
   A known failure prints a line ErrorID: <id> on standard error, then one sentence.";

@@ -106,7 +106,6 @@ fn what_changes_the_meaning_of_a_backup_and_is_not_built_stops_it() {
     for option in [
         "--run-script-before-required=/bin/false",
         "--remote-file-lock-duration=30D",
-        "--soft-delete-prefix=old-",
     ] {
         place
             .backup(&[option])
@@ -115,7 +114,6 @@ fn what_changes_the_meaning_of_a_backup_and_is_not_built_stops_it() {
     }
     assert!(!place.path("destination").exists());
     let place = Place::with_backup();
-    place.on("list", ["--soft-delete-prefix=old-"]).code(0);
     place
         .on("list", ["--run-script-before-required=/bin/false"])
         .code(100)

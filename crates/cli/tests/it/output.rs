@@ -156,9 +156,7 @@ fn the_line_of_progress_fits_the_terminal_and_goes_away() {
     }
     place.write_noise("source/larger", 9_000_000, 8);
     let (_, shown) = on_terminal(&place, &args, WIDTH, Some(Duration::from_secs(2)));
-    let after = shown
-        .split("stopping; press Ctrl-C again to end at once")
-        .nth(1);
+    let after = shown.split("press Ctrl-C again to stop now").nth(1);
     let last = after
         .expect(&shown)
         .rsplit(['\r', '\n'])

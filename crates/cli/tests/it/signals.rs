@@ -1,4 +1,5 @@
-//! Ctrl-C and SIGTERM: the first stops cleanly within two seconds and what was uploaded is used again, the second kills.
+//! Ctrl-C and SIGTERM: the first lets a backup end with what it has read, the next stops cleanly within two seconds and what
+//! was uploaded is used again, the one after it kills.
 
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -51,13 +52,65 @@ fn ended(child: Child, since: Instant) -> (Ran, Duration) {
     (Ran::of(output), took)
 }
 
+/// Asks a backup to end, and then to stop now. Two signals of one kind would be one if they came at once.
+fn stop_now(child: &Child) -> Instant {
+    signal(child, Signal::INT);
+    std::thread::sleep(Duration::from_millis(100));
+    let start = Instant::now();
+    signal(child, Signal::TERM);
+    start
+}
+
+#[test]
+fn a_backup_that_is_asked_to_end_leaves_a_partial_version() {
+    let place = large();
+    place.write("source/first", b"a small one");
+    place
+        .backup(&[&["--exclude=*noise*"], &SMALL_VOLUMES[..]].concat())
+        .code(0);
+    for n in 20..400 {
+        place.write_noise(&format!("source/more/{n}"), 30_000, n);
+    }
+    let child = slow_backup(&place, "4mb");
+    wait_for("three volumes", || place.stored_with("dindex").len() >= 4);
+    signal(&child, Signal::TERM);
+    let (ran, _) = ended(child, Instant::now());
+    ran.code(50)
+        .complains("stopping after the files that are being read; send SIGTERM again to stop now")
+        .complains("Warning [Stopped]")
+        .says("Backup stopped; a partial version was written");
+    place
+        .on("list-filesets", [""; 0])
+        .code(0)
+        .says(", partial)");
+    place.restore("partial", &[]).code(0);
+    let differences = compare(
+        &place.path("source"),
+        &place.path("partial"),
+        &CompareOptions::content_only(),
+    );
+    // Something is missing, and nothing is wrong.
+    assert!(!differences.is_empty());
+    let wrong = differences.iter().map(ToString::to_string);
+    let wrong: Vec<String> = wrong.filter(|text| !text.contains("missing")).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+    place.backup(&SMALL_VOLUMES).code(0);
+    place.restore("whole", &[]).code(0);
+    let differences = compare(
+        &place.path("source"),
+        &place.path("whole"),
+        &CompareOptions::content_only(),
+    );
+    assert!(differences.is_empty(), "{differences:?}");
+    place.on("test", ["all"]).code(0);
+}
+
 #[test]
 fn a_stopped_backup_keeps_what_was_uploaded() {
     let place = large();
     let child = slow_backup(&place, "2mb");
     wait_for("three volumes", || place.stored_with("dindex").len() >= 3);
-    let start = Instant::now();
-    signal(&child, Signal::TERM);
+    let start = stop_now(&child);
     let (ran, took) = ended(child, start);
     assert!(took < STOP_WITHIN, "{took:?}");
     let stored = place.snapshot("destination");
@@ -129,8 +182,7 @@ fn a_backup_stopped_before_anything_was_uploaded_is_a_failure() {
     let child = slow_backup(&place, "1kb");
     wait_for("the folder", || place.path("destination").exists());
     std::thread::sleep(Duration::from_millis(300));
-    let start = Instant::now();
-    signal(&child, Signal::INT);
+    let start = stop_now(&child);
     let (ran, took) = ended(child, start);
     assert!(took < STOP_WITHIN, "{took:?}");
     ran.code(100).complains("stopping");
@@ -139,13 +191,12 @@ fn a_backup_stopped_before_anything_was_uploaded_is_a_failure() {
 }
 
 #[test]
-fn the_second_signal_kills() {
+fn the_third_signal_kills() {
     let place = large();
     let child = slow_backup(&place, "1mb");
     wait_for("a volume", || !place.stored_with("dindex").is_empty());
-    let start = Instant::now();
+    let start = stop_now(&child);
     signal(&child, Signal::INT);
-    signal(&child, Signal::TERM);
     let (ran, took) = ended(child, start);
     assert!(took < Duration::from_secs(1), "{took:?}");
     ran.code(130);

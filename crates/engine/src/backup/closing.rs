@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use larder_volume::{EntryKind, VolumeTime};
 
+use super::checkpoints::Checkpoint;
 use super::counters::{Counters, slot};
 use crate::phases::Ready;
 use crate::report::{BackupReport, Outcome, TestReport};
@@ -18,10 +19,21 @@ pub(super) enum ListSent {
 
 impl Ready<'_> {
     /// The report of a run that the user stopped.
-    pub(super) fn stopped(&self, counters: &Counters, list: ListSent) -> BackupReport {
-        let version = match list {
-            ListSent::No => "no new version was written",
-            ListSent::Perhaps => "the new version may exist: its list was being sent",
+    pub(super) fn stopped(
+        &self,
+        counters: &Counters,
+        list: ListSent,
+        checkpoint: Option<Checkpoint>,
+    ) -> BackupReport {
+        let partial = checkpoint.and_then(|checkpoint| checkpoint.time());
+        let version = match (list, partial) {
+            (ListSent::Perhaps, _) => {
+                "the new version may exist: its list was being sent".to_owned()
+            }
+            (ListSent::No, Some(time)) => {
+                format!("the partial version of {time} has a part of it")
+            }
+            (ListSent::No, None) => "no new version was written".to_owned(),
         };
         self.reporter.warn(
             "Stopped",
@@ -29,10 +41,30 @@ impl Ready<'_> {
                 "stopped on request; what was uploaded is kept and used by the next run, {version}"
             ),
         );
-        let mut report = self.backup_report(counters, None, None, true);
+        let mut report = self.backup_report(counters, partial, None, true);
         report.version_may_exist = list == ListSent::Perhaps;
         report.partial_backup =
             report.version_may_exist || report.common.backend_statistics.files_uploaded > 0;
+        report
+    }
+
+    /// The report of a run that was asked to end: what it read is a version, unless nothing was changed.
+    pub(super) fn ended_early(
+        &self,
+        counters: &Counters,
+        version: Option<VolumeTime>,
+    ) -> BackupReport {
+        let text = match version {
+            Some(_) => {
+                "stopped on request; what was read until then is a partial version, with the rest as in the version before"
+            }
+            None => {
+                "stopped on request; nothing was changed until then, and no new version was written"
+            }
+        };
+        self.reporter.warn("Stopped", text);
+        let mut report = self.backup_report(counters, version, None, true);
+        report.partial_backup = report.common.backend_statistics.files_uploaded > 0;
         report
     }
 

@@ -23,6 +23,15 @@ pub(crate) struct Counters {
     pub(crate) without_blocks: AtomicU64,
 }
 
+impl Counters {
+    /// True when something was found that the previous version does not have so.
+    pub(crate) fn any_change(&self) -> bool {
+        let groups = [&self.added, &self.modified, &self.deleted];
+        let mut all = groups.into_iter().flatten();
+        all.any(|counter| counter.load(Ordering::Relaxed) > 0)
+    }
+}
+
 /// Position of a kind in the counters.
 pub(crate) fn slot(kind: EntryKind) -> usize {
     match kind {

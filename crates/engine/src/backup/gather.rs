@@ -1,53 +1,49 @@
 //! The reading phase: one thread walks, all cores read, hash and pack, several uploads run beside them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::ScopedJoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use larder_catalog::{EntryCursor, EntryWriter, StoredEntry};
-use larder_source::{FileKind, Root, SkipReason, Walk, WalkEntry, WalkItem, WalkOptions};
-use larder_volume::{FileEntry, VolumeTime};
+use larder_catalog::{EntryWriter, FilesetRow};
+use larder_source::{FileKind, Root, Walk, WalkOptions};
+use larder_volume::VolumeTime;
 
+use super::checkpoints::{Checkpoint, Checkpoints, Step};
 use super::counters::{Counters, bump};
 use super::future::StoredMetadata;
-use super::previous::{Previous, send_full};
+use super::handing::{Handing, Visited};
 use super::reader::{Shared, Worker};
 use super::store::BlockStore;
+use super::walking::Walking;
 use crate::notes::SOURCES_READ;
 use crate::phases::Ready;
 use crate::volumes::{AboutList, SealedVolume, StoredVolume, WrittenList};
-use crate::words::counted;
 use crate::{Error, Result};
 
-/// One entry on its way from the walk to a worker.
-pub(super) enum Visited {
-    /// Present in the source; with the previous version's entry of the same path.
-    Present(WalkEntry, Option<StoredEntry>),
-    /// Not readable now: the previous version's entry stays.
-    Carried(FileEntry),
-}
+/// How much older than its time the content of a partial version may be, in seconds. What was changed since is read again.
+const PARTIAL_SECONDS: i64 = 24 * 3600;
 
-/// Entries handed to a worker at a time.
-pub(super) const BATCH: usize = 48;
-/// Excludes named when they matched nothing.
-const NAMED_RULES: usize = 5;
 /// Result of the reading phase.
 pub(super) struct Gathered {
     pub(super) list: WrittenList,
     pub(super) stored: Vec<StoredVolume>,
     /// None in a dry run.
     pub(super) entries: Option<EntryWriter>,
+    /// The time of the version.
+    pub(super) time: VolumeTime,
 }
 
 impl Ready<'_> {
-    /// Walks, reads and uploads all data; the version list is built but not yet sent.
+    /// Walks, reads and uploads all data; the version list is built but not yet sent. `checkpoint` is the partial version
+    /// that there is in the end, however it ends.
     pub(super) fn gather(
         &self,
         roots: &[Root],
         options: &WalkOptions,
         time: VolumeTime,
         counters: &Counters,
+        checkpoint: &mut Option<Checkpoint>,
     ) -> Result<Gathered> {
         let threads = self.settings.threads;
         let (sealed_out, sealed_in) = bounded(1);
@@ -62,6 +58,10 @@ impl Ready<'_> {
         let shared = self.shared(&store, counters, options, previous)?;
         let entries_of = |_| self.catalog(|c| c.previous_entries());
         let cursor = previous.map(entries_of).transpose()?;
+        let _heeding = match self.settings.dry_run || !self.may_be_partial()? {
+            true => None,
+            false => Some(self.cancel.heed()),
+        };
         // A dry run leaves the catalog as it is.
         let mut entries = match self.settings.dry_run {
             true => None,
@@ -78,33 +78,36 @@ impl Ready<'_> {
             store.fail();
         };
         let uploaded: Mutex<Vec<StoredVolume>> = Mutex::new(Vec::new());
-        let active = AtomicUsize::new(threads);
+        let (active, done) = (AtomicUsize::new(threads), AtomicU64::new(0));
         let gathered = std::thread::scope(|scope| {
             let (batches_out, batches_in) = bounded::<Vec<Visited>>(threads * 4);
-            let (results_out, results_in) = bounded::<Vec<StoredEntry>>(threads * 8);
+            let (steps_out, steps_in) = bounded::<Step>(threads * 8);
             let walker = {
-                let (store, fail) = (&store, &fail);
+                let (store, shared, fail) = (&store, &shared, &fail);
+                let (steps, done) = (steps_out.clone(), &done);
                 scope.spawn(move || {
                     let _alarm = store.alarm();
                     let walk = Walk::with_roots(roots.to_vec(), options.clone());
-                    if let Err(error) = self.walk(walk, cursor, counters, &batches_out, store) {
+                    let handing = Handing::new(batches_out, done);
+                    let walking = Walking::begin(shared, cursor, handing, steps);
+                    if let Err(error) = walking.and_then(|walking| walking.walk(walk)) {
                         fail(error);
                     }
                 })
             };
             let workers: Vec<_> = (0..threads)
                 .map(|_| {
-                    let (batches, results) = (batches_in.clone(), results_out.clone());
-                    let (shared, active, fail) = (&shared, &active, &fail);
+                    let (batches, steps) = (batches_in.clone(), steps_out.clone());
+                    let (shared, active, done, fail) = (&shared, &active, &done, &fail);
                     scope.spawn(move || {
                         let _alarm = shared.store.alarm();
-                        if let Err(error) = work(shared, &batches, &results, active) {
+                        if let Err(error) = work(shared, &batches, (&steps, done), active) {
                             fail(error);
                         }
                     })
                 })
                 .collect();
-            drop((batches_in, results_out));
+            drop((batches_in, steps_out));
             let uploaders: Vec<_> = (0..self.settings.uploads)
                 .map(|_| {
                     let sealed_in = sealed_in.clone();
@@ -115,18 +118,9 @@ impl Ready<'_> {
             drop(sealed_in);
             // Told before the workers find nobody to take their results, which alone would look like a stop.
             let list = self
-                .own_control_files()
-                .and_then(|extras| {
-                    let about = AboutList {
-                        created: time,
-                        is_full: true,
-                        extras,
-                    };
-                    self.write_list(&about, results_in.iter().map(Ok), entries.as_mut())
-                })
+                .list_of(&shared, steps_in, time, entries.as_mut(), checkpoint)
                 .map_err(&fail)
                 .ok();
-            drop(results_in);
             join([walker], "the walk", &fail);
             join(workers, "a worker thread", &fail);
             store.close();
@@ -136,7 +130,7 @@ impl Ready<'_> {
         if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(error);
         }
-        let Some(list) = gathered.filter(|_| !store.failed.load(Ordering::SeqCst)) else {
+        let Some((list, time)) = gathered.filter(|_| !store.failed.load(Ordering::SeqCst)) else {
             return Err(Error::Bug("a run failed without a reason".into()));
         };
         self.reporter.verbose(
@@ -153,7 +147,35 @@ impl Ready<'_> {
                 .into_inner()
                 .unwrap_or_else(PoisonError::into_inner),
             entries,
+            time,
         })
+    }
+
+    /// Writes the version list as the workers end with entries, and partial ones on the way. Gives the time of the version.
+    fn list_of(
+        &self,
+        shared: &Shared<'_>,
+        steps: Receiver<Step>,
+        time: VolumeTime,
+        entries: Option<&mut EntryWriter>,
+        checkpoint: &mut Option<Checkpoint>,
+    ) -> Result<(WrittenList, VolumeTime)> {
+        let extras = self.own_control_files()?;
+        let about = AboutList {
+            created: time,
+            is_full: true,
+            extras: extras.clone(),
+        };
+        let mut source = Checkpoints {
+            shared,
+            steps,
+            extras,
+            time,
+            last: checkpoint,
+            may_replace: true,
+        };
+        let list = self.write_list(&about, &mut source, entries)?;
+        Ok((list, source.time))
     }
 
     /// What all workers look at.
@@ -177,7 +199,8 @@ impl Ready<'_> {
             jobs,
             waiting,
             presence: self.presence()?,
-            last_read: last_read.or(previous.map(|fileset| fileset.time)),
+            last_read: last_read.or(previous.map(begun_by)),
+            left_out: AtomicBool::new(false),
             follow_links: options.symlinks == larder_source::SymlinkPolicy::Follow,
         })
     }
@@ -196,122 +219,23 @@ impl Ready<'_> {
                 continue;
             }
             match self.upload_pair(volume, store) {
-                Ok(pair) => uploaded
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .extend(pair),
+                Ok(pair) => {
+                    let mut uploaded = uploaded.lock().unwrap_or_else(PoisonError::into_inner);
+                    uploaded.extend(pair);
+                    store.note_sent();
+                }
                 Err(error) => fail(error),
             }
         }
     }
+}
 
-    /// Says once, at the end of a walk, what a user may have expected otherwise.
-    fn tell_left_out(&self, walk: &Walk, counters: &Counters) {
-        let special = counters.skipped.load(Ordering::Relaxed);
-        if special > 0 {
-            let what = counted(special, "special file");
-            self.reporter.info(
-                "SpecialFilesLeftOut",
-                format!("{what} left out: FIFOs, sockets and devices hold nothing to back up"),
-            );
-        }
-        let idle = walk.idle_excludes();
-        if !idle.is_empty() {
-            let more = if idle.len() > NAMED_RULES {
-                ", …"
-            } else {
-                ""
-            };
-            let named: Vec<&str> = idle.iter().copied().take(NAMED_RULES).collect();
-            self.reporter.info(
-                "ExcludesWithoutMatch",
-                format!(
-                    "{} left nothing out: {}{more}",
-                    counted(idle.len() as u64, "exclude"),
-                    named.join(", ")
-                ),
-            );
-        }
-    }
-
-    /// Walks the source beside the previous version's entries, both in path order.
-    fn walk(
-        &self,
-        mut walk: Walk,
-        cursor: Option<EntryCursor>,
-        counters: &Counters,
-        batches: &Sender<Vec<Visited>>,
-        store: &BlockStore<'_>,
-    ) -> Result<()> {
-        let mut previous = Previous::new(cursor)?;
-        let mut batch = Vec::with_capacity(BATCH);
-        let progress = &self.reporter.progress;
-        let mut own_told = false;
-        for item in walk.by_ref() {
-            self.cancel.check()?;
-            if store.failed.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            match item {
-                WalkItem::Entry(entry) => {
-                    previous.pass_until(&entry.path, counters, &mut batch, batches)?;
-                    let old = previous.take(&entry.path)?;
-                    if entry.facts.kind == FileKind::File {
-                        bump(&progress.files_found, 1);
-                        bump(&progress.bytes_found, entry.facts.size);
-                    }
-                    batch.push(Visited::Present(entry, old));
-                }
-                WalkItem::Skipped { path, why } => {
-                    match why {
-                        SkipReason::TooLarge => bump(&counters.too_large, 1),
-                        SkipReason::Special(_) => bump(&counters.skipped, 1),
-                        SkipReason::Own if !std::mem::replace(&mut own_told, true) => {
-                            self.reporter.info(
-                                "OwnFilesLeftOut",
-                                "local catalogs or volumes of this backup lie in the source and are left out",
-                            );
-                        }
-                        _ => {}
-                    }
-                    self.reporter
-                        .path(false, "PathSkipped", &format!("left out, {why}:"), &path);
-                }
-                WalkItem::Vanished { path } => {
-                    let path = String::from_utf8_lossy(&path);
-                    self.reporter
-                        .warn("PathProcessingErrorNotFound", format!("{path} vanished"));
-                }
-                WalkItem::FilterGaveUp { path, filter } => {
-                    let path = String::from_utf8_lossy(&path);
-                    self.reporter.warn(
-                        "FilterGaveUp",
-                        format!(
-                            "{path}: the filter {filter} took too many steps and was passed over"
-                        ),
-                    );
-                }
-                WalkItem::Problem { path, error } => {
-                    bump(&counters.with_error, 1);
-                    let kept = match previous.is_version() {
-                        true => "; what the previous version has of it is kept",
-                        false => "",
-                    };
-                    self.reporter.warn(
-                        "PathProcessingError",
-                        format!("{}: {error}{kept}", String::from_utf8_lossy(&path)),
-                    );
-                    previous.pass_until(&path, counters, &mut batch, batches)?;
-                    previous.keep_below(path);
-                }
-            }
-            send_full(&mut batch, batches)?;
-        }
-        self.tell_left_out(&walk, counters);
-        previous.pass_rest(counters, &mut batch, batches)?;
-        progress.counted.store(true, Ordering::SeqCst);
-        let _ = batches.send(batch);
-        Ok(())
+/// When the first entry of a version was read, as far as its list tells.
+fn begun_by(version: &FilesetRow) -> i64 {
+    match version.is_full {
+        true => version.time,
+        // It may hold what an earlier run read that was stopped as well.
+        false => version.time.saturating_sub(PARTIAL_SECONDS),
     }
 }
 
@@ -349,10 +273,10 @@ fn join<'scope>(
 fn work(
     shared: &Shared<'_>,
     batches: &Receiver<Vec<Visited>>,
-    results: &Sender<Vec<StoredEntry>>,
+    out: (&Sender<Step>, &AtomicU64),
     active: &AtomicUsize,
 ) -> Result<()> {
-    let outcome = work_until_done(shared, batches, results, active);
+    let outcome = work_until_done(shared, batches, out, active);
     if outcome.is_err() {
         shared.store.fail();
         // Let the walker end: its queue must not stay full.
@@ -364,7 +288,7 @@ fn work(
 fn work_until_done(
     shared: &Shared<'_>,
     batches: &Receiver<Vec<Visited>>,
-    results: &Sender<Vec<StoredEntry>>,
+    (steps, done): (&Sender<Step>, &AtomicU64),
     active: &AtomicUsize,
 ) -> Result<()> {
     let mut own = Active(Some(active));
@@ -379,25 +303,32 @@ fn work_until_done(
             recv(shared.waiting) -> job => if let Ok(job) = job { worker.run_job(job) },
             recv(batches) -> batch => {
                 let Ok(batch) = batch else { break };
-                let mut done = Vec::with_capacity(batch.len());
+                let mut entries = Vec::with_capacity(batch.len());
                 for item in batch {
                     if shared.store.failed.load(Ordering::Relaxed) {
                         return Err(Error::Cancelled);
                     }
                     shared.run.cancel.check()?;
                     match item {
-                        Visited::Carried(entry) => done.extend(worker.carry(entry)?),
+                        Visited::Carried(entry) => entries.extend(worker.carry(entry)?),
+                        Visited::Present(_, old) if shared.run.cancel.is_ending() => {
+                            shared.leave_out();
+                            if let Some(old) = old {
+                                entries.extend(worker.carry(old.entry)?);
+                            }
+                        }
                         Visited::Present(entry, old) => {
-                            done.extend(worker.process(&entry, old)?);
+                            entries.extend(worker.process(&entry, old)?);
                             if entry.facts.kind == FileKind::File {
                                 bump(&progress.files_done, 1);
                             }
                         }
                     }
                 }
-                if results.send(done).is_err() {
+                if steps.send(Step::Entries(entries)).is_err() {
                     return Err(Error::Cancelled);
                 }
+                done.fetch_add(1, Ordering::SeqCst);
             }
         }
     }

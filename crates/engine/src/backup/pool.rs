@@ -111,9 +111,11 @@ impl<V> Pool<V> {
         self.open -= 1;
     }
 
-    /// Takes out one of the volumes that are left at the end of a run.
+    /// Takes out one of the volumes that nobody is filling.
     pub(super) fn take_left(&mut self) -> Option<V> {
-        self.idle.pop().map(|filling| filling.volume)
+        let left = self.idle.pop()?;
+        self.open -= 1;
+        Some(left.volume)
     }
 
     fn len_of(&self, at: usize) -> u64 {

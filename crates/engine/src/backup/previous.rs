@@ -1,28 +1,18 @@
 //! The previous version beside the walk: what is gone, what stays because it cannot be read now.
 
-use crossbeam_channel::Sender;
 use larder_catalog::{EntryCursor, StoredEntry};
 
 use super::counters::{Counters, bump, slot};
-use super::gather::{BATCH, Visited};
-use crate::{Error, Result};
-
-/// Sends a batch off when it is full.
-pub(super) fn send_full(batch: &mut Vec<Visited>, batches: &Sender<Vec<Visited>>) -> Result<()> {
-    if batch.len() < BATCH {
-        return Ok(());
-    }
-    // Nobody takes it any more: the run ended elsewhere.
-    batches
-        .send(std::mem::replace(batch, Vec::with_capacity(BATCH)))
-        .map_err(|_| Error::Cancelled)
-}
+use super::handing::{Handing, Visited};
+use crate::Result;
 
 /// The previous version's entries, read in step with the walk.
 pub(super) struct Previous {
     cursor: Option<EntryCursor>,
     next: Option<StoredEntry>,
     kept: Vec<Vec<u8>>,
+    /// Whatever comes is kept.
+    keeps_rest: bool,
 }
 
 impl Previous {
@@ -31,6 +21,7 @@ impl Previous {
             cursor,
             next: None,
             kept: Vec::new(),
+            keeps_rest: false,
         };
         previous.advance()?;
         Ok(previous)
@@ -54,16 +45,14 @@ impl Previous {
         &mut self,
         path: &[u8],
         counters: &Counters,
-        batch: &mut Vec<Visited>,
-        batches: &Sender<Vec<Visited>>,
+        handing: &mut Handing<'_>,
     ) -> Result<()> {
         while self
             .next
             .as_ref()
             .is_some_and(|n| n.entry.path.as_slice() < path)
         {
-            self.pass(counters, batch)?;
-            send_full(batch, batches)?;
+            self.pass(counters, handing)?;
         }
         Ok(())
     }
@@ -71,27 +60,22 @@ impl Previous {
     pub(super) fn pass_rest(
         &mut self,
         counters: &Counters,
-        batch: &mut Vec<Visited>,
-        batches: &Sender<Vec<Visited>>,
+        handing: &mut Handing<'_>,
     ) -> Result<()> {
         while self.next.is_some() {
-            self.pass(counters, batch)?;
-            send_full(batch, batches)?;
+            self.pass(counters, handing)?;
         }
         Ok(())
     }
 
-    fn pass(&mut self, counters: &Counters, batch: &mut Vec<Visited>) -> Result<()> {
+    fn pass(&mut self, counters: &Counters, handing: &mut Handing<'_>) -> Result<()> {
         if let Some(StoredEntry { entry, .. }) = self.next.take() {
             // What comes before this path and is none of its folders concerns nothing that follows.
             self.kept
                 .retain(|kept| entry.path < *kept || entry.path.starts_with(kept));
-            if self
-                .kept
-                .iter()
-                .any(|kept| is_at_or_below(&entry.path, kept))
-            {
-                batch.push(Visited::Carried(entry));
+            let mut kept = self.kept.iter();
+            if self.keeps_rest || kept.any(|kept| is_at_or_below(&entry.path, kept)) {
+                handing.hand(Visited::Carried(entry))?;
             } else if let Some(counter) = counters.deleted.get(slot(entry.kind)) {
                 bump(counter, 1);
             }
@@ -107,6 +91,16 @@ impl Previous {
             return Ok(entry);
         }
         Ok(None)
+    }
+
+    /// The path of the first entry that was not passed yet.
+    pub(super) fn next_path(&self) -> Option<&[u8]> {
+        self.next.as_ref().map(|next| next.entry.path.as_slice())
+    }
+
+    /// What was not passed yet stays as it was.
+    pub(super) fn keep_rest(&mut self) {
+        self.keeps_rest = true;
     }
 
     /// A path that could not be read: it and everything below stays as it was.

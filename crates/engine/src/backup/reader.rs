@@ -6,6 +6,7 @@ mod seen;
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
 use larder_catalog::{Seen, StoredEntry};
@@ -41,11 +42,28 @@ pub(crate) struct Shared<'e> {
     pub(crate) last_read: Option<i64>,
     /// `--symlink-policy=Follow`.
     pub(crate) follow_links: bool,
+    /// Something was not come to, since the run was asked to end.
+    pub(crate) left_out: AtomicBool,
 }
 
 impl Shared<'_> {
     fn is_suspect(&self) -> bool {
         self.presence != Presence::Seen
+    }
+
+    /// Notes that something was not come to.
+    pub(super) fn leave_out(&self) {
+        self.left_out.store(true, Ordering::SeqCst);
+    }
+
+    /// True when the version is to be a partial one.
+    pub(super) fn has_left_out(&self) -> bool {
+        self.left_out.load(Ordering::SeqCst)
+    }
+
+    /// Whether an entry may stay as it was: not when some of it is nowhere.
+    pub(super) fn may_carry(&self, entry: &FileEntry) -> Result<bool> {
+        Ok(!self.is_suspect() || self.stored(entry)? != Stored::NotAll)
     }
 }
 
@@ -134,7 +152,7 @@ impl<'s, 'e> Worker<'s, 'e> {
 
     /// An entry that cannot be read now, as it was; `None` when what was stored of it is gone too.
     pub(crate) fn carry(&mut self, entry: FileEntry) -> Result<Option<StoredEntry>> {
-        if !self.shared.is_suspect() || self.stored(&entry)? != Stored::NotAll {
+        if self.shared.may_carry(&entry)? {
             return Ok(Some(StoredEntry { entry, seen: None }));
         }
         self.shared.run.reporter.warn(

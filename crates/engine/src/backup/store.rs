@@ -5,7 +5,7 @@
 //! there is memory for what is kept of its blocks ([`Pool`]).
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::Sender;
@@ -46,6 +46,8 @@ pub(crate) struct BlockStore<'e> {
     pool: Mutex<Pool<VolumeBuilder>>,
     returned: Condvar,
     sealed: Mutex<Option<Sender<SealedVolume>>>,
+    /// Volumes that were sealed and are not stored yet.
+    unsent: AtomicUsize,
     budget: Budget,
     /// Set when the run fails, so that nobody waits for a volume that will not come back.
     pub(crate) failed: AtomicBool,
@@ -82,6 +84,7 @@ impl<'e> BlockStore<'e> {
             })),
             returned: Condvar::new(),
             sealed: Mutex::new(Some(sealed)),
+            unsent: AtomicUsize::new(0),
             budget: Budget::new(VOLUME_MEMORY_BYTES),
             failed: AtomicBool::new(false),
             new_blocks: AtomicU64::new(0),
@@ -263,7 +266,10 @@ impl<'e> BlockStore<'e> {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         match queue {
-            Some(queue) => queue.send(sealed).map_err(|_| Error::Cancelled),
+            Some(queue) => {
+                self.unsent.fetch_add(1, Ordering::SeqCst);
+                queue.send(sealed).map_err(|_| Error::Cancelled)
+            }
             None => Err(Error::Bug(
                 "a volume was sealed after the end of the run".into(),
             )),
@@ -275,13 +281,23 @@ impl<'e> BlockStore<'e> {
         *self.sealed.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Seals one of the volumes left at the end of a run; false when none is left.
+    /// Seals one of the volumes that nobody is filling; false when there is none.
     pub(crate) fn seal_one_left(&self) -> Result<bool> {
         let volume = self.lock_pool().take_left();
         match volume {
             Some(volume) => self.seal(volume).map(|()| true),
             None => Ok(false),
         }
+    }
+
+    /// A sealed volume is stored.
+    pub(crate) fn note_sent(&self) {
+        self.unsent.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// True when every sealed volume is stored.
+    pub(crate) fn is_all_sent(&self) -> bool {
+        self.unsent.load(Ordering::SeqCst) == 0
     }
 }
 

@@ -16,10 +16,21 @@ use crate::{Error, Result};
 pub(crate) struct AboutList {
     /// When it is made.
     pub(crate) created: VolumeTime,
-    /// False for the version of a run that was stopped.
+    /// False for a version that lacks what a run did not come to.
     pub(crate) is_full: bool,
     /// Files kept beside the list.
     pub(crate) extras: Vec<(String, Vec<u8>)>,
+}
+
+/// Where the entries of a version list come from.
+pub(crate) trait ListSource {
+    /// The next entries; `None` at the end. `taken_in` is what takes them into the catalog, with those given before.
+    fn next(&mut self, taken_in: Option<&mut EntryWriter>) -> Result<Option<Vec<StoredEntry>>>;
+
+    /// False when not all entries came that should have; asked at the end.
+    fn is_full(&self) -> bool {
+        true
+    }
 }
 
 /// A version list that was written and not sent yet.
@@ -27,7 +38,7 @@ pub(crate) struct WrittenList {
     data: VolumeData,
     pub(crate) hash: Hash,
     pub(crate) counts: Counts,
-    is_full: bool,
+    pub(crate) is_full: bool,
 }
 
 impl Ready<'_> {
@@ -35,7 +46,7 @@ impl Ready<'_> {
     pub(crate) fn write_list(
         &self,
         about: &AboutList,
-        batches: impl IntoIterator<Item = Result<Vec<StoredEntry>>>,
+        source: &mut impl ListSource,
         mut entries: Option<&mut EntryWriter>,
     ) -> Result<WrittenList> {
         let name = "(version list)";
@@ -54,12 +65,12 @@ impl Ready<'_> {
         let mut counts = Counts::default();
         // An error of the catalog, or of whoever gives the entries, is none of the volume: it is kept apart.
         let mut elsewhere: Option<Error> = None;
-        let mut batches = Some(batches);
         let added = dlist
             .add_entries(&mut |list| {
-                for batch in batches.take().into_iter().flatten() {
-                    let batch = match batch {
-                        Ok(batch) => batch,
+                loop {
+                    let batch = match source.next(entries.as_deref_mut()) {
+                        Ok(Some(batch)) => batch,
+                        Ok(None) => return Ok(()),
                         Err(error) => {
                             elsewhere = Some(error);
                             return Err(std::io::Error::other("where entries come from"));
@@ -77,20 +88,20 @@ impl Ready<'_> {
                         }
                     }
                 }
-                Ok(())
             })
             .in_volume(name);
         if let Some(error) = elsewhere {
             return Err(error);
         }
         added?;
-        let writer = dlist.finish(about.is_full).in_volume(name)?;
+        let is_full = about.is_full && source.is_full();
+        let writer = dlist.finish(is_full).in_volume(name)?;
         let (data, hash) = self.crypt.seal(writer)?;
         Ok(WrittenList {
             data,
             hash,
             counts,
-            is_full: about.is_full,
+            is_full,
         })
     }
 

@@ -1,8 +1,10 @@
 //! The engine from outside: real backups in memory and in temporary folders.
 
 mod affected;
+mod aside;
 mod broken_files;
 mod browse;
+mod checkpoints;
 mod compaction;
 mod continue_set;
 mod cost;

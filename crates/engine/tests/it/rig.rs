@@ -82,10 +82,26 @@ pub struct Rig {
     pub written: Vec<Vec<String>>,
     /// The token of the engine opened last.
     pub cancel: Cancel,
+    /// Whenever somebody asks for the time a second passes.
+    pub ticking: bool,
     way: Arc<Recorder>,
     source: PathBuf,
     state: PathBuf,
     restores: usize,
+}
+
+/// A clock that goes on by a second whenever it is looked at.
+struct Ticking(Arc<FixedClock>);
+
+impl Clock for Ticking {
+    fn now(&self) -> (i64, u32) {
+        self.0.pause(std::time::Duration::from_secs(1));
+        self.0.now()
+    }
+
+    fn pause(&self, time: std::time::Duration) {
+        self.0.pause(time);
+    }
 }
 
 /// What a backup keeps of a tree: times in units of 100 ns, as Duplicati does.
@@ -136,6 +152,7 @@ impl Rig {
             versions: Vec::new(),
             written: Vec::new(),
             cancel: Cancel::new(),
+            ticking: false,
             restores: 0,
         };
         for (name, value) in [
@@ -264,7 +281,10 @@ impl Rig {
             values: self.values.clone(),
             passphrase: self.passphrase.clone().map(Secret::new),
             state_path: self.state.clone(),
-            clock: self.clock.clone(),
+            clock: match self.ticking {
+                true => Arc::new(Ticking(self.clock.clone())),
+                false => self.clock.clone(),
+            },
             random: Arc::new(SystemRandom),
             writes,
             runtime: crate::rig::runtime(),
@@ -471,6 +491,7 @@ impl Rig {
         fork.versions.clone_from(&self.versions);
         fork.written.clone_from(&self.written);
         fork.source.clone_from(&self.source);
+        fork.ticking = self.ticking;
         fork.clock
             .set(u64::try_from(self.clock.seconds()).expect("a time after 1970"));
         if let Some(state) = state.filter(|folder| folder.exists()) {

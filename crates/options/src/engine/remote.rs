@@ -34,15 +34,12 @@ table! { Group::Remote;
     SOFT_DELETE_PREFIX: String = "soft-delete-prefix", Kind::Text,
         "Renames files at the destination instead of deleting them.",
         advanced: true,
-        long: "The text is put before the name. It may begin with a folder that exists.",
-        status: Status::Refused {
-            why: "files at the destination would be deleted for good",
-            reading: false,
-        };
+        long: "The text is put before the name, and .1a2b3c with other digits behind it when there is such a file. What was \
+               moved aside stays until somebody removes it. A folder cannot be given.";
     PREVENT_BACKEND_RENAME: bool = "prevent-backend-rename", Kind::Bool,
         "Copies files through this computer instead of renaming them at the destination.",
         advanced: true,
-        status: Status::NotNeeded { why: "nothing at the destination is ever renamed" };
+        long: "It matters only with soft-delete-prefix.";
     BACKUP_TEST_SAMPLES: i64 = "backup-test-samples", Kind::Integer { min: 0, max: i64::MAX },
         "Sets how many samples are checked after a backup.",
         default: Some("1"),

@@ -36,10 +36,16 @@ table! { Group::Versions;
     UPLOAD_UNCHANGED_BACKUPS: bool = "upload-unchanged-backups", Kind::Bool,
         "Writes a new version even if nothing has changed.";
     DISABLE_SYNTHETIC_FILELIST: bool = "disable-synthetic-filelist", Kind::Bool,
-        "Writes no version for an interrupted backup.",
+        "Writes no partial version.",
         advanced: true,
-        long: "Normally the next run saves what was uploaded as a version of its own, completed from the one before.",
-        status: Status::NotNeeded { why: "an interrupted backup leaves no version; the next run goes on with what was uploaded" };
+        long: "Normally a backup that is stopped, and from time to time one that runs for long, stores a version of what it \
+               has read, completed from the version before.";
+    CHECKPOINT_INTERVAL: i64 = "checkpoint-interval", Kind::Timespan,
+        "Sets how often a long backup stores a partial version.",
+        default: Some("15m"),
+        advanced: true,
+        long: "What was read until then can be restored when the backup never ends. Each takes the place of the one before. \
+               0 stores none. Not an option of Duplicati.";
     AUTO_CLEANUP: bool = "auto-cleanup", Kind::Bool,
         "Repairs the backup when the destination does not hold what is expected.",
         long: "Normally the run stops and asks for a repair.",

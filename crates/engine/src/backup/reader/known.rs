@@ -3,7 +3,7 @@
 use larder_volume::{EntryKind, FileEntry, Hash};
 
 use super::super::counters::bump;
-use super::Worker;
+use super::{Shared, Worker};
 use crate::Result;
 use crate::notes::Presence;
 
@@ -21,7 +21,7 @@ pub(super) enum Stored {
 impl Worker<'_, '_> {
     /// True when an unchanged entry need not be read again.
     pub(super) fn may_rest_on(&self, previous: &FileEntry) -> Result<bool> {
-        Ok(match self.stored(previous)? {
+        Ok(match self.shared.stored(previous)? {
             Stored::Whole => true,
             // Reading it again costs no upload when nothing is missing.
             Stored::Unclear => self.shared.presence == Presence::Seen,
@@ -31,10 +31,12 @@ impl Worker<'_, '_> {
             }
         })
     }
+}
 
+impl Shared<'_> {
     /// Whether every block that an entry uses is stored.
     pub(super) fn stored(&self, entry: &FileEntry) -> Result<Stored> {
-        let format = self.shared.store.format;
+        let format = self.store.format;
         let of_block = |hash: Option<Hash>| hash.filter(|_| format.block_hash == format.file_hash);
         let metadata = self.stream_stored(
             entry.metasize,
@@ -53,7 +55,7 @@ impl Worker<'_, '_> {
     }
 
     fn stream_stored(&self, size: u64, only: Option<Hash>, lists: &[Hash]) -> Result<Stored> {
-        let (store, run) = (self.shared.store, self.shared.run);
+        let (store, run) = (self.store, self.run);
         if size == 0 {
             return Ok(Stored::Whole);
         }
