@@ -36,6 +36,7 @@ use crate::report::BackupReport;
 use crate::run::Run;
 use crate::settings::IndexPolicy;
 use crate::sync::{Mode, Need, RemoteVolume, describe};
+use crate::volumes::StoredVolume;
 use crate::words::counted;
 use crate::{Error, Result};
 
@@ -120,9 +121,14 @@ impl Ready<'_> {
             other => other?,
         };
         self.report_stored_again(&counters);
-        let is_full = gathered.list.is_full;
-        let write = !self.settings.dry_run
-            && (counters.any_change() || (is_full && self.must_write(time)?));
+        if !gathered.list.is_full {
+            if let Some(entries) = gathered.entries {
+                entries.finish_unchanged()?;
+            }
+            let version = checkpoint.and_then(|checkpoint| checkpoint.time());
+            return Ok(self.ended_early(&counters, version));
+        }
+        let write = !self.settings.dry_run && (counters.any_change() || self.must_write(time)?);
         let mut stored = gathered.stored;
         let mut version = None;
         if write {
@@ -131,22 +137,21 @@ impl Ready<'_> {
             if self.cancel.is_cancelled() {
                 return Ok(self.stopped(&counters, ListSent::No, checkpoint));
             }
-            let hash = gathered.list.hash;
-            let sent = self.send_list_in_place(
-                checkpoint.as_ref(),
-                gathered.time,
-                gathered.list,
-                &mut stored,
-            );
-            let name = match sent {
+            let later = |time: VolumeTime| Ok(VolumeTime(time.0 + 1));
+            let sent = self.send_in_place(checkpoint.as_ref(), gathered.time, gathered.list, later);
+            let sent = match sent {
                 Err(Error::Cancelled) => {
                     return Ok(self.stopped(&counters, ListSent::Perhaps, checkpoint));
                 }
                 other => other?,
             };
-            version = name.time();
+            version = sent.time();
+            stored.push(StoredVolume {
+                name: sent.name.as_str().to_owned(),
+                size: sent.size.unwrap_or(0),
+            });
             // From here on the version exists: what fails in the catalog is mended by the next run.
-            if let Err(error) = self.note_version(&name, gathered.entries) {
+            if let Err(error) = self.note_version(&sent.name, gathered.entries) {
                 self.reporter.warn(
                     "CatalogNotUpdated",
                     format!(
@@ -155,19 +160,14 @@ impl Ready<'_> {
                     ),
                 );
             }
-            if let Some(checkpoint) = checkpoint {
-                let size = stored.last().map(|list| list.size);
-                self.drop_last_checkpoint(checkpoint, (name, size, hash));
+            if let Some(checkpoint) = &checkpoint {
+                self.end_checkpoints(checkpoint, &sent);
             }
         } else if let Some(entries) = gathered.entries {
             entries.finish_unchanged()?;
         } else {
             self.reporter
                 .say(Level::DryRun, "DryRun", "a dry run: nothing was stored");
-        }
-        if !is_full {
-            self.note_first_reading()?;
-            return Ok(self.ended_early(&counters, version));
         }
         if self.settings.dry_run {
             return Ok(self.backup_report(&counters, None, None, false));
@@ -178,6 +178,13 @@ impl Ready<'_> {
             && !write
         {
             return Err(error);
+        }
+        if self.cancel.is_ending() {
+            self.reporter.warn(
+                "Stopped",
+                "stopped on request after the version was stored; checks, old versions and space are left to the next run",
+            );
+            return Ok(self.backup_report(&counters, version, None, false));
         }
         let test = self.after_backup(&stored, write);
         let deleted = self.delete_after_backup(version);
@@ -241,9 +248,9 @@ impl Ready<'_> {
         })
     }
 
-    /// Notes when the reading of what a partial version holds was begun, unless an earlier reading counts.
-    fn note_first_reading(&self) -> Result<()> {
-        let begun = self.started().0.to_string();
+    /// Notes when the reading of what a partial version holds was begun: that of the version before, where there is one.
+    fn note_first_reading(&self, of_previous: Option<i64>) -> Result<()> {
+        let begun = of_previous.unwrap_or(self.started().0).to_string();
         self.catalog(|c| match c.param(SOURCES_READ)? {
             Some(_) => Ok(()),
             None => c.set_param(SOURCES_READ, &begun),

@@ -378,7 +378,7 @@ impl Ready<'_> {
 
     /// Drops one version: from the intent on it is none any more, unless the destination refuses to remove the list.
     pub(crate) fn drop_version(&self, version: &Version) -> Result<Dropped> {
-        let dropped = self.drop_version_untold(version)?;
+        let dropped = self.drop_version_by(version, |name, size| self.remote.delete(name, size))?;
         if let Dropped::Refused(error) = &dropped {
             let name = version.volume.name.as_str();
             self.reporter.warn(
@@ -389,8 +389,16 @@ impl Ready<'_> {
         Ok(dropped)
     }
 
-    /// As [`Ready::drop_version`]; nothing is said when the destination refuses.
-    pub(crate) fn drop_version_untold(&self, version: &Version) -> Result<Dropped> {
+    /// As [`Ready::drop_version`] for a partial version of this run: it goes for good, and nothing is said when it may not.
+    pub(crate) fn drop_partial_version(&self, version: &Version) -> Result<Dropped> {
+        self.drop_version_by(version, |name, size| self.remote.remove(name, size))
+    }
+
+    fn drop_version_by(
+        &self,
+        version: &Version,
+        remove: impl Fn(&str, u64) -> Result<()>,
+    ) -> Result<Dropped> {
         self.cancel.check()?;
         let (name, size) = (version.volume.name.as_str(), version.volume.size);
         let known = self.catalog(|c| c.volume_named(name))?;
@@ -406,7 +414,7 @@ impl Ready<'_> {
         })?;
         let row =
             row.ok_or_else(|| Error::Bug("a list that was just noted is not there".into()))?;
-        match self.remote.delete(name, size.unwrap_or(0)) {
+        match remove(name, size.unwrap_or(0)) {
             Ok(()) => {
                 locked(&self.dropped_lists).insert(name.to_owned());
                 self.catalog(|c| c.batch(|c| forget_dropped(c, &row)))?;

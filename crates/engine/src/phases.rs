@@ -180,7 +180,7 @@ impl Ready<'_> {
         }
         let mut others_write = false;
         for name in view.volumes.keys() {
-            if self.view.find(name).is_none() {
+            if self.view.find(name).is_none() && !dropped.contains(name) {
                 others_write |= self.catalog(|c| c.volume_named(name))?.is_none();
             }
         }

@@ -49,7 +49,7 @@ pub struct Run {
 const DEFAULT_BLOCKSIZE: u64 = 1 << 20;
 
 /// What `--soft-delete-prefix` asks for.
-fn aside(repository: &Repository) -> Result<Option<Aside>> {
+fn aside(repository: &Repository, own_prefix: &str) -> Result<Option<Aside>> {
     let values = &repository.values;
     let prefix = values.find(larder_options::engine::SOFT_DELETE_PREFIX)?;
     let Some(prefix) = prefix.filter(|prefix| !prefix.is_empty()) else {
@@ -62,6 +62,23 @@ fn aside(repository: &Repository) -> Result<Option<Aside>> {
                 "--soft-delete-prefix={prefix} names a folder, and files are only renamed within theirs"
             ),
             "give a prefix without a slash",
+        ));
+    }
+    // Another set would take what was moved aside for its own.
+    let own = VolumeName::list(
+        own_prefix,
+        larder_volume::VolumeTime(0),
+        Compression::Zip,
+        None,
+    );
+    let moved = format!("{prefix}{}", own.as_str());
+    if VolumeName::parse(&moved, false).is_some() {
+        return Err(Error::user(
+            "OptionValidationError",
+            format!(
+                "with --soft-delete-prefix={prefix} what is moved aside would look like a backup of its own"
+            ),
+            "put a hyphen behind it",
         ));
     }
     Ok(Some(Aside {
@@ -99,7 +116,7 @@ impl Run {
             Arc::clone(&reporter),
             cancel.clone(),
         )
-        .moving_aside(aside(&repository)?);
+        .moving_aside(aside(&repository, &settings.prefix)?);
         let clock = Arc::clone(&repository.clock);
         Ok(Self {
             remote,

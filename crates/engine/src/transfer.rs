@@ -398,17 +398,27 @@ impl Remote {
         Ok(true)
     }
 
-    /// Removes a file; one that is not there counts as removed.
+    /// Removes a file, or moves it aside; one that is not there counts as removed.
     pub(crate) fn delete(&self, name: &str, size: u64) -> Result<()> {
+        let Some(aside) = &self.aside else {
+            return self.remove(name, size);
+        };
         self.reporter.transfer(Transfer::Delete {
             name: name.to_owned(),
             size,
         });
-        if let Some(aside) = &self.aside {
-            self.move_aside(aside, name, size)?;
-        } else {
-            without_missing(self.repeat(false, || self.destination.delete(name)))?;
-        }
+        self.move_aside(aside, name)?;
+        self.counts.files_deleted.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Removes a file for good, also where others are moved aside; one that is not there counts as removed.
+    pub(crate) fn remove(&self, name: &str, size: u64) -> Result<()> {
+        self.reporter.transfer(Transfer::Delete {
+            name: name.to_owned(),
+            size,
+        });
+        without_missing(self.repeat(false, || self.destination.delete(name)))?;
         self.counts.files_deleted.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

@@ -1,58 +1,147 @@
 //! Partial versions on the way: what a long run has done so far can be restored although the run never ends.
 //!
 //! Each takes the place of the one before, and the version that the run ends with takes the place of the last. A partial
-//! version holds what was read, and the rest as in the version before. It is sent when every block that it names is stored.
+//! version holds what was read, and everything else as in the version before. It is sent when every block that it names is
+//! stored.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 use larder_catalog::{EntryCursor, EntryWriter, StoredEntry};
 use larder_options::engine as opt;
-use larder_volume::{Hash, VolumeName, VolumeTime};
+use larder_volume::{EntryKind, Error as Format, Hash, VolumeName, VolumeTime};
 
 use super::reader::Shared;
-use crate::Result;
 use crate::delete::Dropped;
 use crate::phases::Ready;
-use crate::replace::version_of;
+use crate::replace::{no_free_time, version_of};
 use crate::sync::{RemoteVolume, describe};
-use crate::volumes::{AboutList, ListSource, StoredVolume};
+use crate::volumes::{AboutList, ListSource, StoredVolume, WrittenList};
+use crate::{Error, Result};
 
 /// Entries handed on at a time.
 const BATCH: usize = 256;
+/// Partial versions after the time of the run. A list that is much older than its name is no version, and the list of the
+/// whole version is as old as the run, so further ones take the seconds before it.
+const AFTER: i64 = 100;
+/// A partial version is begun at the earliest after this many times what the last one took.
+const PAUSE_FACTOR: i64 = 10;
 
 /// What comes to where the version list is written.
 pub(super) enum Step {
     /// Entries that a worker is done with.
     Entries(Vec<StoredEntry>),
-    /// Every entry before this path is done, and every block of them is stored; with no path, all are.
-    Checkpoint { rest_from: Option<Vec<u8>> },
+    /// Every block of the entries that came is stored.
+    Checkpoint,
 }
 
 /// When the next partial version is due.
 pub(super) struct Due {
     /// In seconds; 0 for never.
     interval: i64,
-    since: i64,
+    /// Seconds since 1970.
+    at: AtomicI64,
+    /// Entries that the workers are done with, and how many they were at the last one: each has to tell something new.
+    done: AtomicU64,
+    told: AtomicU64,
+    /// The workers begin nothing more until it is stored.
+    pausing: AtomicBool,
 }
 
 impl Due {
     pub(super) fn new(run: &Ready<'_>) -> Result<Self> {
         let is_wanted = !run.settings.dry_run && run.may_be_partial()?;
+        let interval = match is_wanted {
+            true => run.values.get(opt::CHECKPOINT_INTERVAL)?,
+            false => 0,
+        };
         Ok(Self {
-            interval: match is_wanted {
-                true => run.values.get(opt::CHECKPOINT_INTERVAL)?,
-                false => 0,
-            },
-            since: run.clock.seconds(),
+            interval,
+            at: AtomicI64::new(run.clock.seconds().saturating_add(interval)),
+            done: AtomicU64::new(0),
+            told: AtomicU64::new(0),
+            pausing: AtomicBool::new(false),
         })
     }
 
-    pub(super) fn is_due(&self, run: &Ready<'_>) -> bool {
-        self.interval > 0 && run.clock.seconds().saturating_sub(self.since) >= self.interval
+    /// Lets the workers pause when it is time.
+    pub(super) fn pause_if_due(&self, run: &Ready<'_>) -> bool {
+        if self.pauses() {
+            return true;
+        }
+        if run.cancel.is_ending() {
+            return false;
+        }
+        let is_new = self.done.load(Ordering::SeqCst) > self.told.load(Ordering::SeqCst);
+        let is_due =
+            self.interval > 0 && is_new && run.clock.seconds() >= self.at.load(Ordering::SeqCst);
+        self.pausing.store(is_due, Ordering::SeqCst);
+        is_due
     }
 
-    /// The next one is due an interval from now.
-    pub(super) fn begin(&mut self, run: &Ready<'_>) {
-        self.since = run.clock.seconds();
+    pub(super) fn pauses(&self) -> bool {
+        self.pausing.load(Ordering::SeqCst)
+    }
+
+    /// Lets the workers go on.
+    pub(super) fn go_on(&self) {
+        let done = self.done.load(Ordering::SeqCst);
+        self.told.store(done, Ordering::SeqCst);
+        self.pausing.store(false, Ordering::SeqCst);
+    }
+
+    /// An entry is done.
+    pub(super) fn note_done(&self) {
+        self.done.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// None is due until one is stored or given up.
+    pub(super) fn begin(&self) {
+        self.at.store(i64::MAX, Ordering::SeqCst);
+    }
+
+    /// The next one is due an interval from now, but not soon after one that took long.
+    pub(super) fn begin_interval(&self, run: &Ready<'_>, took: i64) {
+        let wait = self.interval.max(took.saturating_mul(PAUSE_FACTOR));
+        let at = run.clock.seconds().saturating_add(wait);
+        self.at.store(at, Ordering::SeqCst);
+    }
+}
+
+/// The times of the partial versions of a run, and that of its whole one, which is later than all.
+pub(super) struct Times {
+    run: VolumeTime,
+    given: i64,
+    /// Of the newest version that there was.
+    floor: i64,
+}
+
+impl Times {
+    pub(super) fn new(run: VolumeTime, floor: i64) -> Self {
+        Self {
+            run,
+            given: 0,
+            floor,
+        }
+    }
+
+    /// The next free time for a partial version.
+    fn next(&mut self) -> Result<VolumeTime> {
+        let time = match self.given {
+            after @ ..AFTER => self.run.0 + after,
+            more => self.run.0 - 1 - (more - AFTER),
+        };
+        if time <= self.floor {
+            return Err(no_free_time(self.run));
+        }
+        self.given += 1;
+        Ok(VolumeTime(time))
+    }
+
+    /// The time of the whole version.
+    pub(super) fn of_whole(&self) -> VolumeTime {
+        VolumeTime(self.run.0 + self.given.min(AFTER))
     }
 }
 
@@ -63,11 +152,11 @@ impl Ready<'_> {
     }
 }
 
-/// A partial version that this run stored.
-#[derive(Clone)]
+/// A list that this run sent, as it was sent.
 pub(super) struct Checkpoint {
     pub(super) name: VolumeName,
-    size: Option<u64>,
+    pub(super) size: Option<u64>,
+    pub(super) hash: Hash,
 }
 
 impl Checkpoint {
@@ -75,14 +164,24 @@ impl Checkpoint {
         self.name.time()
     }
 
-    fn listed(self, run: &Ready<'_>) -> RemoteVolume {
+    fn listed(&self, run: &Ready<'_>) -> RemoteVolume {
         RemoteVolume {
-            name: self.name,
+            name: self.name.clone(),
             size: self.size,
             modified: Some(run.clock.seconds()),
             is_archived: false,
         }
     }
+}
+
+/// What became of a partial version in whose place another list came.
+enum Replaced {
+    /// It is gone.
+    Yes,
+    /// The destination keeps it, or cannot say what it has of the new one.
+    Stays,
+    /// The new list is not what was sent, so the old one stays.
+    Damaged,
 }
 
 /// Stores partial versions, and hands the entries of the whole one on.
@@ -91,11 +190,10 @@ pub(super) struct Checkpoints<'c, 'e> {
     pub(super) steps: Receiver<Step>,
     /// Beside the list of each.
     pub(super) extras: Vec<(String, Vec<u8>)>,
-    /// The time of the next version.
-    pub(super) time: VolumeTime,
+    pub(super) times: Times,
     pub(super) last: &'c mut Option<Checkpoint>,
-    /// The destination keeps what is stored: one partial version is enough then.
-    pub(super) may_replace: bool,
+    /// There are no more of them in this run.
+    pub(super) given_up: bool,
 }
 
 impl ListSource for Checkpoints<'_, '_> {
@@ -104,10 +202,8 @@ impl ListSource for Checkpoints<'_, '_> {
         while let Ok(step) = self.steps.recv() {
             match (step, taken_in.as_deref_mut()) {
                 (Step::Entries(entries), _) => return Ok(Some(entries)),
-                (Step::Checkpoint { rest_from }, Some(taken_in)) if self.may_replace => {
-                    self.store(taken_in, rest_from)?;
-                }
-                (Step::Checkpoint { .. }, _) => {}
+                (Step::Checkpoint, Some(taken_in)) if !self.given_up => self.store(taken_in)?,
+                (Step::Checkpoint, _) => {}
             }
         }
         Ok(None)
@@ -119,130 +215,296 @@ impl ListSource for Checkpoints<'_, '_> {
 }
 
 impl Checkpoints<'_, '_> {
-    /// Stores a partial version in the place of the last one.
-    fn store(&mut self, taken_in: &mut EntryWriter, rest_from: Option<Vec<u8>>) -> Result<()> {
+    /// Stores a partial version in the place of the last one. What the destination does not take costs no more than that.
+    fn store(&mut self, taken_in: &mut EntryWriter) -> Result<()> {
         let run = self.shared.run;
-        let rest = match rest_from {
-            Some(_) => Some(run.catalog(|c| c.previous_entries())?),
-            None => None,
-        };
+        let begun = Instant::now();
+        match self.try_store(taken_in) {
+            Ok(()) => {}
+            Err(
+                error @ (Error::Cancelled | Error::Catalog(_) | Error::Bug(_) | Error::Io { .. }),
+            ) => {
+                return Err(error);
+            }
+            Err(error) => {
+                self.given_up = true;
+                run.reporter.warn(
+                    "CheckpointFailed",
+                    format!(
+                        "no partial version is stored on the way any more: {}",
+                        describe(&error)
+                    ),
+                );
+            }
+        }
+        if !self.given_up {
+            let took = i64::try_from(begun.elapsed().as_secs()).unwrap_or(i64::MAX);
+            self.shared.due.begin_interval(run, took);
+        }
+        Ok(())
+    }
+
+    fn try_store(&mut self, taken_in: &mut EntryWriter) -> Result<()> {
+        let run = self.shared.run;
         let mut source = SoFar {
-            taken_in: taken_in.taken_in()?,
-            rest,
-            rest_from: rest_from.unwrap_or_default(),
+            taken_in: Entries::new(taken_in.taken_in()?),
+            rest: self.shared.previous_entries()?,
+            next_rest: None,
             shared: self.shared,
+            others: Vec::new(),
+            held: Vec::new(),
         };
+        let time = self.times.next()?;
         let about = AboutList {
-            created: self.time,
+            // A list that is older than its name is taken for one under another name.
+            created: VolumeTime(run.clock.seconds()).max(time),
             is_full: false,
             extras: self.extras.clone(),
         };
         let list = run.write_list(&about, &mut source, None)?;
-        let hash = list.hash;
-        let mut stored: Vec<StoredVolume> = Vec::new();
-        let name = run.send_list_in_place(self.last.as_ref(), self.time, list, &mut stored)?;
-        let next = Checkpoint {
-            size: stored.first().map(|stored| stored.size),
-            name,
+        let times = &mut self.times;
+        let next = run.send_in_place(self.last.as_ref(), time, list, |_| times.next())?;
+        run.note_first_reading(self.shared.last_read)?;
+        let Some(last) = self.last.take() else {
+            *self.last = Some(next);
+            self.tell();
+            return Ok(());
         };
-        run.note_first_reading()?;
-        self.time = VolumeTime(next.time().unwrap_or(self.time).0 + 1);
-        if let Some(last) = self.last.replace(next.clone()) {
-            self.may_replace = run.drop_checkpoint(last, &next, hash)?;
+        match run.replace_checkpoint(&last, &next)? {
+            Replaced::Yes => {
+                *self.last = Some(next);
+                self.tell();
+            }
+            Replaced::Stays => {
+                *self.last = Some(next);
+                self.given_up = true;
+                run.reporter.info(
+                    "CheckpointStays",
+                    "the destination does not let partial versions go, so this run stores no more of them",
+                );
+            }
+            Replaced::Damaged => {
+                *self.last = Some(last);
+                run.drop_partial_version(&version_of(next.listed(run))?)?;
+                return Err(damaged(&next.name));
+            }
         }
-        run.reporter.info(
+        Ok(())
+    }
+
+    fn tell(&self) {
+        self.shared.run.reporter.info(
             "CheckpointStored",
             "a partial version of what is done so far was stored; it goes when the next one is there",
         );
-        Ok(())
     }
+}
+
+fn damaged(name: &VolumeName) -> Error {
+    let what = "it is not what was sent";
+    Error::volume(name.as_str(), Format::Tampered(what.to_owned()))
 }
 
 impl Ready<'_> {
     /// Sends a list that comes in the place of the last partial one.
-    pub(super) fn send_list_in_place(
+    pub(super) fn send_in_place(
         &self,
         last: Option<&Checkpoint>,
         time: VolumeTime,
-        list: crate::volumes::WrittenList,
-        stored: &mut Vec<StoredVolume>,
-    ) -> Result<VolumeName> {
+        list: WrittenList,
+        mut next: impl FnMut(VolumeTime) -> Result<VolumeTime>,
+    ) -> Result<Checkpoint> {
         let hash = list.hash;
         let note = |time: VolumeTime| match last {
             Some(last) => self.note_replacing(&self.list_name(time), hash, &last.name),
             None => Ok(()),
         };
         note(time)?;
+        let mut stored: Vec<StoredVolume> = Vec::new();
         let later = |time: VolumeTime| {
-            let next = VolumeTime(time.0 + 1);
+            let next = next(time)?;
             note(next).map(|()| next)
         };
-        self.send_list(time, list, later, stored)
+        let name = self.send_list(time, list, later, &mut stored)?;
+        let size = stored.first().map(|stored| stored.size);
+        Ok(Checkpoint { name, size, hash })
     }
 
-    /// Removes a partial version when the one in its place is what was sent. False when it stays.
-    pub(super) fn drop_checkpoint(
-        &self,
-        last: Checkpoint,
-        next: &Checkpoint,
-        hash: Hash,
-    ) -> Result<bool> {
-        let is_gone = match self.is_as_sent(&next.name, next.size, hash)? {
-            Some(true) => matches!(
-                self.drop_version_untold(&version_of(last.listed(self))?)?,
-                Dropped::Yes
-            ),
-            _ => false,
+    /// Removes a partial version when the list in its place is what was sent.
+    fn replace_checkpoint(&self, last: &Checkpoint, next: &Checkpoint) -> Result<Replaced> {
+        let replaced = match self.is_as_sent(&next.name, next.size, next.hash)? {
+            Some(true) => match self.drop_partial_version(&version_of(last.listed(self))?)? {
+                Dropped::Yes => Replaced::Yes,
+                Dropped::Refused(_) => Replaced::Stays,
+            },
+            Some(false) => Replaced::Damaged,
+            None => Replaced::Stays,
         };
         self.end_of_replacing()?;
-        Ok(is_gone)
+        Ok(replaced)
     }
 
-    /// As [`Ready::drop_checkpoint`], at the end of a run, which has its version whatever happens here.
-    pub(super) fn drop_last_checkpoint(
-        &self,
-        last: Checkpoint,
-        (next, size, hash): (VolumeName, Option<u64>, Hash),
-    ) {
-        let name = last.name.as_str().to_owned();
-        let next = Checkpoint { name: next, size };
-        let why = match self.drop_checkpoint(last, &next, hash) {
-            Ok(true) => return,
-            Ok(false) => String::new(),
+    /// The whole version takes the place of the last partial one; it is stored, whatever happens here.
+    pub(super) fn end_checkpoints(&self, last: &Checkpoint, whole: &Checkpoint) {
+        let name = last.name.as_str();
+        let why = match self.replace_checkpoint(last, whole) {
+            Ok(Replaced::Yes) => return,
+            Ok(Replaced::Stays) => String::new(),
+            Ok(Replaced::Damaged) => {
+                let damage = Err::<(), _>(damaged(&whole.name));
+                if let Err(error) = self.noting_damage(&whole.name, damage) {
+                    let text = format!("{}; the next run stores another one", describe(&error));
+                    self.reporter.error("DamagedList", text);
+                }
+                String::new()
+            }
             // The next run that writes does it.
             Err(error) => format!(": {}", describe(&error)),
         };
         self.reporter.info(
-            "PartialVersionStays",
+            "CheckpointStays",
             format!("the partial version {name} was not removed{why}"),
         );
     }
 }
 
-/// What was done so far, and the rest as it was.
+/// Entries one by one.
+struct Entries<I> {
+    parts: I,
+    part: std::vec::IntoIter<StoredEntry>,
+}
+
+impl<I: Iterator<Item = larder_catalog::Result<Vec<StoredEntry>>>> Entries<I> {
+    fn new(parts: I) -> Self {
+        Self {
+            parts,
+            part: Vec::new().into_iter(),
+        }
+    }
+
+    /// The path of the next one.
+    fn peek(&mut self) -> Result<Option<&[u8]>> {
+        while self.part.as_slice().is_empty() {
+            match self.parts.next() {
+                Some(part) => self.part = part?.into_iter(),
+                None => return Ok(None),
+            }
+        }
+        let first = self.part.as_slice().first();
+        Ok(first.map(|stored| stored.entry.path.as_slice()))
+    }
+}
+
+/// What was done so far, and everything else as it was: also what seems to be gone, which may only have moved to where the
+/// run did not come yet.
 struct SoFar<'s, 'e, I> {
-    taken_in: I,
+    taken_in: Entries<I>,
     rest: Option<EntryCursor>,
-    rest_from: Vec<u8>,
+    next_rest: Option<StoredEntry>,
     shared: &'s Shared<'e>,
+    /// Files and links that may have been folders: nothing below them stays.
+    others: Vec<Vec<u8>>,
+    /// Files and links as they were, which may be folders now: then they do not stay.
+    held: Vec<StoredEntry>,
+}
+
+impl<I: Iterator<Item = larder_catalog::Result<Vec<StoredEntry>>>> SoFar<'_, '_, I> {
+    /// Moves on to a path; gives those held back that are no folders now.
+    fn come_to(&mut self, path: &[u8], is_taken_in: bool, ready: &mut Vec<StoredEntry>) {
+        self.others.retain(|other| path.starts_with(other));
+        let mut at = 0;
+        while let Some(held) = self.held.get(at) {
+            let top = held.entry.path.as_slice();
+            match path.strip_prefix(top) {
+                Some(b"/") if is_taken_in => drop(self.held.remove(at)),
+                Some(_) => at += 1,
+                None => ready.push(self.held.remove(at)),
+            }
+        }
+    }
+
+    /// Whether an entry of the version before lies below what is no folder now.
+    fn is_below_another(&self, path: &[u8]) -> bool {
+        let mut others = self.others.iter();
+        others.any(|other| {
+            path.strip_prefix(other.as_slice())
+                .is_some_and(|rest| rest.starts_with(b"/"))
+        })
+    }
+
+    /// Takes one entry from where the next one lies; false at the end.
+    fn step(&mut self, batch: &mut Vec<StoredEntry>) -> Result<bool> {
+        if self.next_rest.is_none() {
+            let next = self.rest.as_mut().and_then(Iterator::next);
+            self.next_rest = next.transpose()?;
+        }
+        let taken = self.taken_in.peek()?.map(<[u8]>::to_vec);
+        let rest = self.next_rest.as_ref().map(|rest| rest.entry.path.clone());
+        match (taken, rest) {
+            (None, None) => {
+                batch.append(&mut self.held);
+                return Ok(false);
+            }
+            (Some(path), rest) if rest.as_ref().is_none_or(|rest| path <= *rest) => {
+                self.come_to(&path, true, batch);
+                if rest.is_some_and(|rest| rest == path) {
+                    self.next_rest = None;
+                }
+                if let Some(stored) = self.taken_in.part.next() {
+                    if stored.entry.kind != EntryKind::Folder {
+                        self.others.push(path);
+                    }
+                    batch.push(stored);
+                }
+            }
+            (_, Some(path)) => {
+                self.come_to(&path, false, batch);
+                if let Some(stored) = self.next_rest.take()
+                    && !self.is_below_another(&path)
+                    && self.shared.may_carry(&stored.entry)?
+                {
+                    match stored.entry.kind {
+                        EntryKind::Folder => batch.push(stored),
+                        EntryKind::File | EntryKind::Symlink => self.held.push(stored),
+                    }
+                }
+            }
+            (Some(_), None) => {}
+        }
+        Ok(true)
+    }
 }
 
 impl<I: Iterator<Item = larder_catalog::Result<Vec<StoredEntry>>>> ListSource for SoFar<'_, '_, I> {
     fn next(&mut self, _: Option<&mut EntryWriter>) -> Result<Option<Vec<StoredEntry>>> {
         self.shared.run.cancel.check()?;
-        if let Some(entries) = self.taken_in.next() {
-            return Ok(Some(entries?));
-        }
-        let mut batch = Vec::new();
-        for stored in self.rest.iter_mut().flatten() {
-            let stored = stored?;
-            if stored.entry.path >= self.rest_from && self.shared.may_carry(&stored.entry)? {
-                batch.push(stored);
-            }
-            if batch.len() == BATCH {
-                break;
-            }
-        }
+        let mut batch = Vec::with_capacity(BATCH);
+        while batch.len() < BATCH && self.step(&mut batch)? {}
         Ok((!batch.is_empty()).then_some(batch))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// A run of days: the list of the whole version is as old as the run, and must not be taken for one under a later name.
+    #[test]
+    fn partial_versions_have_free_seconds_near_the_run_and_the_whole_one_is_last() {
+        let mut times = Times::new(VolumeTime(10_000), 9_000);
+        assert_eq!(times.of_whole(), VolumeTime(10_000));
+        let mut given = BTreeSet::new();
+        while let Ok(time) = times.next() {
+            assert!(given.insert(time.0) && time.0 > 9_000);
+            let whole = times.of_whole().0;
+            assert!(given.iter().all(|given| *given < whole) && whole <= 10_000 + 100);
+        }
+        assert_eq!(
+            given.len(),
+            1099,
+            "each second between the version before and the run"
+        );
     }
 }

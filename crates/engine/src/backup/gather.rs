@@ -5,11 +5,11 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::ScopedJoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use larder_catalog::{EntryWriter, FilesetRow};
+use larder_catalog::EntryWriter;
 use larder_source::{FileKind, Root, Walk, WalkOptions};
 use larder_volume::VolumeTime;
 
-use super::checkpoints::{Checkpoint, Checkpoints, Step};
+use super::checkpoints::{Checkpoint, Checkpoints, Due, Step, Times};
 use super::counters::{Counters, bump};
 use super::future::StoredMetadata;
 use super::handing::{Handing, Visited};
@@ -20,9 +20,6 @@ use crate::notes::SOURCES_READ;
 use crate::phases::Ready;
 use crate::volumes::{AboutList, SealedVolume, StoredVolume, WrittenList};
 use crate::{Error, Result};
-
-/// How much older than its time the content of a partial version may be, in seconds. What was changed since is read again.
-const PARTIAL_SECONDS: i64 = 24 * 3600;
 
 /// Result of the reading phase.
 pub(super) struct Gathered {
@@ -56,8 +53,7 @@ impl Ready<'_> {
         )?;
         let previous = self.catalog(|c| c.previous())?;
         let shared = self.shared(&store, counters, options, previous)?;
-        let entries_of = |_| self.catalog(|c| c.previous_entries());
-        let cursor = previous.map(entries_of).transpose()?;
+        let cursor = shared.previous_entries()?;
         let _heeding = match self.settings.dry_run || !self.may_be_partial()? {
             true => None,
             false => Some(self.cancel.heed()),
@@ -88,7 +84,10 @@ impl Ready<'_> {
                 scope.spawn(move || {
                     let _alarm = store.alarm();
                     let walk = Walk::with_roots(roots.to_vec(), options.clone());
-                    let handing = Handing::new(batches_out, done);
+                    let look = || {
+                        shared.due.pause_if_due(self);
+                    };
+                    let handing = Handing::new(batches_out, done, look);
                     let walking = Walking::begin(shared, cursor, handing, steps);
                     if let Err(error) = walking.and_then(|walking| walking.walk(walk)) {
                         fail(error);
@@ -166,16 +165,20 @@ impl Ready<'_> {
             is_full: true,
             extras: extras.clone(),
         };
+        let newest = self.view.lists().into_iter().map(|(time, _)| time.0);
         let mut source = Checkpoints {
             shared,
             steps,
             extras,
-            time,
+            times: Times::new(
+                time,
+                newest.filter(|listed| *listed < time.0).max().unwrap_or(0),
+            ),
             last: checkpoint,
-            may_replace: true,
+            given_up: false,
         };
         let list = self.write_list(&about, &mut source, entries)?;
-        Ok((list, source.time))
+        Ok((list, source.times.of_whole()))
     }
 
     /// What all workers look at.
@@ -188,9 +191,13 @@ impl Ready<'_> {
     ) -> Result<Shared<'a>> {
         let (jobs, waiting) = bounded(self.settings.threads * 2);
         let filesets = self.catalog(|c| c.filesets())?;
-        let previous = filesets.iter().find(|f| Some(f.id) == previous);
         let last_read = self.catalog(|c| c.param(SOURCES_READ))?;
         let last_read = last_read.and_then(|seconds| seconds.parse().ok());
+        let before = || filesets.iter().skip_while(|f| Some(f.id) != previous);
+        // A partial version may hold what was read for any of those before it.
+        let whole = || before().find(|f| f.is_full).map(|f| f.time);
+        let oldest = || self.view.lists().last().map(|(time, _)| time.0);
+        let begun = previous.and_then(|_| whole().or_else(oldest));
         Ok(Shared {
             run: self,
             store,
@@ -199,8 +206,11 @@ impl Ready<'_> {
             jobs,
             waiting,
             presence: self.presence()?,
-            last_read: last_read.or(previous.map(begun_by)),
+            last_read: last_read.or(begun),
             left_out: AtomicBool::new(false),
+            due: Due::new(self)?,
+            handed_back: Mutex::default(),
+            previous,
             follow_links: options.symlinks == larder_source::SymlinkPolicy::Follow,
         })
     }
@@ -227,15 +237,6 @@ impl Ready<'_> {
                 Err(error) => fail(error),
             }
         }
-    }
-}
-
-/// When the first entry of a version was read, as far as its list tells.
-fn begun_by(version: &FilesetRow) -> i64 {
-    match version.is_full {
-        true => version.time,
-        // It may hold what an earlier run read that was stopped as well.
-        false => version.time.saturating_sub(PARTIAL_SECONDS),
     }
 }
 
@@ -311,14 +312,12 @@ fn work_until_done(
                     shared.run.cancel.check()?;
                     match item {
                         Visited::Carried(entry) => entries.extend(worker.carry(entry)?),
-                        Visited::Present(_, old) if shared.run.cancel.is_ending() => {
-                            shared.leave_out();
-                            if let Some(old) = old {
-                                entries.extend(worker.carry(old.entry)?);
-                            }
+                        Visited::Present(entry, old) if shared.begins_nothing() => {
+                            shared.hand_back(entry, old);
                         }
                         Visited::Present(entry, old) => {
                             entries.extend(worker.process(&entry, old)?);
+                            shared.due.note_done();
                             if entry.facts.kind == FileKind::File {
                                 bump(&progress.files_done, 1);
                             }

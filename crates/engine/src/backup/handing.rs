@@ -1,8 +1,9 @@
 //! The way of entries from the walk to the workers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{SendTimeoutError, Sender};
 use larder_catalog::StoredEntry;
 use larder_source::WalkEntry;
 use larder_volume::FileEntry;
@@ -19,6 +20,10 @@ pub(super) enum Visited {
 
 /// Entries handed to a worker at a time.
 const BATCH: usize = 48;
+/// Fewer when their files have so many bytes, so that the workers share large ones.
+const BATCH_BYTES: u64 = 32 << 20;
+/// How long to wait for room before looking whether anything else is due.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Hands entries to the workers, and knows whether they are done with them.
 pub(super) struct Handing<'h> {
@@ -27,22 +32,35 @@ pub(super) struct Handing<'h> {
     handed: u64,
     /// Batches that the workers are done with.
     done: &'h AtomicU64,
+    /// Bytes of the files in the batch.
+    bytes: u64,
+    /// Looked at while the workers have no room for more: they make room when it is time for a partial version.
+    look: Box<dyn Fn() + Send + 'h>,
 }
 
 impl<'h> Handing<'h> {
-    pub(super) fn new(out: Sender<Vec<Visited>>, done: &'h AtomicU64) -> Self {
+    pub(super) fn new(
+        out: Sender<Vec<Visited>>,
+        done: &'h AtomicU64,
+        look: impl Fn() + Send + 'h,
+    ) -> Self {
         Self {
             out,
             batch: Vec::with_capacity(BATCH),
             handed: 0,
             done,
+            bytes: 0,
+            look: Box::new(look),
         }
     }
 
     /// Hands one entry over, with others when there are enough.
     pub(super) fn hand(&mut self, entry: Visited) -> Result<()> {
+        if let Visited::Present(entry, _) = &entry {
+            self.bytes += entry.facts.size;
+        }
         self.batch.push(entry);
-        if self.batch.len() < BATCH {
+        if self.batch.len() < BATCH && self.bytes < BATCH_BYTES {
             return Ok(());
         }
         self.flush()
@@ -53,10 +71,18 @@ impl<'h> Handing<'h> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
+        let mut batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
+        self.bytes = 0;
         self.handed += 1;
-        // Nobody takes it any more: the run ended elsewhere.
-        self.out.send(batch).map_err(|_| Error::Cancelled)
+        loop {
+            batch = match self.out.send_timeout(batch, LOOK_EVERY) {
+                Ok(()) => return Ok(()),
+                Err(SendTimeoutError::Timeout(batch)) => batch,
+                // Nobody takes it any more: the run ended elsewhere.
+                Err(SendTimeoutError::Disconnected(_)) => return Err(Error::Cancelled),
+            };
+            (self.look)();
+        }
     }
 
     /// True when the workers are done with everything that was handed over.

@@ -11,8 +11,6 @@ pub(super) struct Previous {
     cursor: Option<EntryCursor>,
     next: Option<StoredEntry>,
     kept: Vec<Vec<u8>>,
-    /// Whatever comes is kept.
-    keeps_rest: bool,
 }
 
 impl Previous {
@@ -21,7 +19,6 @@ impl Previous {
             cursor,
             next: None,
             kept: Vec::new(),
-            keeps_rest: false,
         };
         previous.advance()?;
         Ok(previous)
@@ -74,7 +71,7 @@ impl Previous {
             self.kept
                 .retain(|kept| entry.path < *kept || entry.path.starts_with(kept));
             let mut kept = self.kept.iter();
-            if self.keeps_rest || kept.any(|kept| is_at_or_below(&entry.path, kept)) {
+            if kept.any(|kept| is_at_or_below(&entry.path, kept)) {
                 handing.hand(Visited::Carried(entry))?;
             } else if let Some(counter) = counters.deleted.get(slot(entry.kind)) {
                 bump(counter, 1);
@@ -91,16 +88,6 @@ impl Previous {
             return Ok(entry);
         }
         Ok(None)
-    }
-
-    /// The path of the first entry that was not passed yet.
-    pub(super) fn next_path(&self) -> Option<&[u8]> {
-        self.next.as_ref().map(|next| next.entry.path.as_slice())
-    }
-
-    /// What was not passed yet stays as it was.
-    pub(super) fn keep_rest(&mut self) {
-        self.keeps_rest = true;
     }
 
     /// A path that could not be read: it and everything below stays as it was.

@@ -6,10 +6,11 @@ mod seen;
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
-use larder_catalog::{Seen, StoredEntry};
+use larder_catalog::{EntryCursor, Seen, StoredEntry};
 use larder_source::{
     FactReader, Facts, FileKind, FullFacts, WalkEntry, open_for_read, open_for_read_following,
 };
@@ -20,11 +21,13 @@ use larder_volume::{
 
 pub(crate) use self::blocks::BlockJob;
 use self::known::Stored;
+use super::checkpoints::Due;
 use super::counters::{Counters, bump, slot};
 use super::future::StoredMetadata;
 use super::store::BlockStore;
 use crate::notes::Presence;
 use crate::phases::Ready;
+use crate::repository::locked;
 use crate::sync::describe;
 use crate::{Error, Result};
 
@@ -44,7 +47,15 @@ pub(crate) struct Shared<'e> {
     pub(crate) follow_links: bool,
     /// Something was not come to, since the run was asked to end.
     pub(crate) left_out: AtomicBool,
+    pub(super) due: Due,
+    /// What workers had not begun when they were to pause or to end.
+    pub(super) handed_back: Mutex<Vec<HandedBack>>,
+    /// The version that this run compares with.
+    pub(super) previous: Option<i64>,
 }
+
+/// An entry of the source, with the previous version's of the same path.
+pub(super) type HandedBack = (WalkEntry, Option<StoredEntry>);
 
 impl Shared<'_> {
     fn is_suspect(&self) -> bool {
@@ -59,6 +70,27 @@ impl Shared<'_> {
     /// True when the version is to be a partial one.
     pub(super) fn has_left_out(&self) -> bool {
         self.left_out.load(Ordering::SeqCst)
+    }
+
+    /// True when what was not begun is to be handed back.
+    pub(super) fn begins_nothing(&self) -> bool {
+        self.due.pauses() || self.run.cancel.is_ending()
+    }
+
+    /// Gives an entry back to the walk when nothing more is to be begun.
+    pub(super) fn hand_back(&self, entry: WalkEntry, old: Option<StoredEntry>) {
+        locked(&self.handed_back).push((entry, old));
+    }
+
+    /// What was handed back.
+    pub(super) fn take_back(&self) -> Vec<HandedBack> {
+        std::mem::take(&mut *locked(&self.handed_back))
+    }
+
+    /// The entries of the version that this run compares with.
+    pub(super) fn previous_entries(&self) -> Result<Option<EntryCursor>> {
+        let entries = |previous| self.run.catalog(|c| c.entries(previous));
+        self.previous.map(entries).transpose()
     }
 
     /// Whether an entry may stay as it was: not when some of it is nowhere.

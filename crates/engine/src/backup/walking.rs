@@ -7,7 +7,7 @@ use crossbeam_channel::Sender;
 use larder_catalog::EntryCursor;
 use larder_source::{FileKind, SkipReason, Walk, WalkItem};
 
-use super::checkpoints::{Due, Step};
+use super::checkpoints::Step;
 use super::counters::bump;
 use super::handing::{Handing, Visited};
 use super::previous::Previous;
@@ -28,7 +28,6 @@ pub(super) struct Walking<'w, 'e> {
     handing: Handing<'w>,
     /// To where the list is written.
     steps: Sender<Step>,
-    due: Due,
     own_told: bool,
 }
 
@@ -45,7 +44,6 @@ impl<'w, 'e> Walking<'w, 'e> {
             previous: Previous::new(previous)?,
             handing,
             steps,
-            due: Due::new(shared.run)?,
             own_told: false,
         })
     }
@@ -56,56 +54,99 @@ impl<'w, 'e> Walking<'w, 'e> {
 
     /// Walks to the end, or until the run is asked to end.
     pub(super) fn walk(mut self, mut walk: Walk) -> Result<()> {
-        let mut is_ending = false;
         for item in walk.by_ref() {
             self.run().cancel.check()?;
             if self.shared.store.failed.load(Ordering::Relaxed) {
                 return Ok(());
             }
             if self.run().cancel.is_ending() {
-                is_ending = true;
                 self.shared.leave_out();
-                self.previous.keep_rest();
-                break;
+                return self.end_early();
             }
             self.take(item)?;
-            if self.due.is_due(self.run()) {
+            if self.shared.due.pause_if_due(self.run()) {
                 self.checkpoint()?;
             }
         }
-        if !is_ending {
-            self.tell_left_out(&walk);
-        }
+        self.tell_left_out(&walk);
         (self.previous).pass_rest(self.shared.counters, &mut self.handing)?;
         let progress = &self.run().reporter.progress;
         progress.counted.store(true, Ordering::SeqCst);
-        self.handing.flush()
+        self.handing.flush()?;
+        // The last files may take longer than all others.
+        let due = &self.shared.due;
+        loop {
+            let is_done = self.handing.is_all_done();
+            if due.pauses() || (!is_done && due.pause_if_due(self.run())) {
+                self.checkpoint()?;
+                self.handing.flush()?;
+            } else if is_done {
+                break;
+            }
+            self.sleep()?;
+        }
+        match self.run().cancel.is_ending() {
+            true => self.end_early(),
+            false => Ok(()),
+        }
     }
 
-    /// Lets everything end that was begun, and asks for a version of it when anything was changed.
+    /// Lets the workers end what they are reading, and asks for a version of what is done when anything was changed. What
+    /// they had not begun is handed to them once more.
     fn checkpoint(&mut self) -> Result<()> {
-        self.due.begin(self.run());
-        self.handing.flush()?;
-        self.wait_until(|walking| walking.handing.is_all_done())?;
-        if !self.shared.counters.any_change() {
-            return Ok(());
+        self.shared.due.begin();
+        self.let_end()?;
+        match self.shared.counters.any_change() {
+            true => self.ask()?,
+            false => self.shared.due.begin_interval(self.run(), 0),
         }
+        self.shared.due.go_on();
+        for (entry, old) in self.shared.take_back() {
+            self.handing.hand(Visited::Present(entry, old))?;
+        }
+        Ok(())
+    }
+
+    /// The run was asked to end: what is done becomes a version, unless everything is.
+    fn end_early(mut self) -> Result<()> {
+        self.let_end()?;
+        if !self.shared.take_back().is_empty() {
+            self.shared.leave_out();
+        }
+        match self.shared.has_left_out() && self.shared.counters.any_change() {
+            true => self.ask(),
+            false => Ok(()),
+        }
+    }
+
+    /// Waits until the workers are done with what they were handed, or have handed it back.
+    fn let_end(&mut self) -> Result<()> {
+        self.handing.flush()?;
+        self.wait_until(|walking| walking.handing.is_all_done())
+    }
+
+    /// Sends what is in work, and asks for a version when all of it is stored.
+    fn ask(&mut self) -> Result<()> {
         while self.shared.store.seal_one_left()? {}
         self.wait_until(|walking| walking.shared.store.is_all_sent())?;
-        let rest_from = self.previous.next_path().map(<[u8]>::to_vec);
-        self.steps
-            .send(Step::Checkpoint { rest_from })
-            .map_err(|_| Error::Cancelled)
+        let asked = self.steps.send(Step::Checkpoint);
+        asked.map_err(|_| Error::Cancelled)
     }
 
     fn wait_until(&self, holds: impl Fn(&Self) -> bool) -> Result<()> {
         while !holds(self) {
-            self.run().cancel.check()?;
-            if self.shared.store.failed.load(Ordering::SeqCst) {
-                return Err(Error::Cancelled);
-            }
-            std::thread::sleep(LOOK_EVERY);
+            self.sleep()?;
         }
+        Ok(())
+    }
+
+    /// Lets the others work for a moment.
+    fn sleep(&self) -> Result<()> {
+        self.run().cancel.check()?;
+        if self.shared.store.failed.load(Ordering::SeqCst) {
+            return Err(Error::Cancelled);
+        }
+        std::thread::sleep(LOOK_EVERY);
         Ok(())
     }
 

@@ -9,6 +9,9 @@ use crate::context::random_bytes;
 use crate::error::Reach;
 use crate::{Error, Result};
 
+/// How many names are tried for a file.
+const TRIED_NAMES: u32 = 8;
+
 /// How files are moved aside.
 pub(crate) struct Aside {
     /// Put before the name.
@@ -20,30 +23,61 @@ pub(crate) struct Aside {
 
 impl Remote {
     /// Moves a file aside; one that is not there counts as moved.
-    pub(super) fn move_aside(&self, aside: &Aside, name: &str, size: u64) -> Result<()> {
+    pub(super) fn move_aside(&self, aside: &Aside, name: &str) -> Result<()> {
         let to = self.free_name(aside, name)?;
         if let Some(verb) = self.destination.extra().rename.filter(|_| !aside.copies) {
-            return without_missing(self.repeat(false, || verb.rename(name, &to)));
+            match self.repeat(false, || verb.rename(name, &to)) {
+                // A server of a kind that can, which cannot.
+                Err(Error::Destination(error)) if *error.kind() == ErrorKind::Unsupported => {}
+                other => return without_missing(other),
+            }
         }
-        let data = match self.get(name, Some(size)) {
+        let data = match self.get(name, None) {
             Err(error) if is_missing(&error) => return Ok(()),
+            // Who removes it learns the same of a file that may not be removed.
+            Err(Error::FileRefused(error)) => return Err(Error::Destination(*error)),
             other => other?,
         };
         // Nobody else has this name: what is there after a failure is half of this.
-        self.repeat(false, || {
+        let copied = self.repeat(false, || {
             self.destination.put(&to, data.body(), Existing::Replace)
-        })?;
-        without_missing(self.repeat(false, || self.destination.delete(name)))
+        });
+        let moved = match copied {
+            Ok(()) => without_missing(self.repeat(false, || self.destination.delete(name))),
+            failed => {
+                self.remove_copy(&to);
+                return failed;
+            }
+        };
+        // Only when the file is surely there still: else the copy is the last one.
+        if let Err(Error::Destination(error)) = &moved
+            && matches!(error.kind(), ErrorKind::Locked | ErrorKind::Denied)
+        {
+            self.remove_copy(&to);
+        }
+        moved
+    }
+
+    /// Removes a copy that this run made, so that the next one makes no further. What cannot be removed harms nobody.
+    fn remove_copy(&self, copy: &str) {
+        let _ = self.repeat(false, || self.destination.delete(copy));
     }
 
     /// A name that no file bears: with random digits behind it where one does, since the same list can be deleted twice.
     fn free_name(&self, aside: &Aside, name: &str) -> Result<String> {
         let mut free = format!("{}{name}", aside.prefix);
-        while self.exists(&free)? {
+        for _ in 0..TRIED_NAMES {
+            if !self.exists(&free)? {
+                return Ok(free);
+            }
             let [a, b, c] = random_bytes(aside.random.as_ref())?;
             free = format!("{}{name}.{a:02x}{b:02x}{c:02x}", aside.prefix);
         }
-        Ok(free)
+        Err(Error::data(
+            "RemoteFileExists",
+            format!("no free name was found to move {name} aside"),
+            "give another --soft-delete-prefix",
+        ))
     }
 
     /// Whether there is a file of this name.

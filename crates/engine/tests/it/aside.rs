@@ -1,6 +1,6 @@
 //! `--soft-delete-prefix`: what would be deleted stays under another name.
 
-use larder_destination::ErrorKind;
+use larder_destination::{ErrorKind, Operation};
 use larder_testkit::Failure;
 use larder_volume::VolumeKind::List;
 
@@ -91,10 +91,29 @@ fn a_move_that_fails_loses_nothing() {
 }
 
 #[test]
-fn a_folder_is_refused_before_anything_is_done() {
+fn what_would_move_files_elsewhere_is_refused_before_anything_is_done() {
     let mut rig = about_to_delete(false);
-    rig.set("soft-delete-prefix", "old/");
     let calls = rig.plan.calls();
-    assert!(delete(&mut rig).is_err());
+    // Another folder, and the names of another backup.
+    for prefix in ["old/", "old"] {
+        rig.set("soft-delete-prefix", prefix);
+        assert!(delete(&mut rig).is_err(), "{prefix}");
+    }
     assert_eq!(rig.plan.calls(), calls);
+}
+
+/// Neither the file nor a copy of it piles up where nothing may be removed.
+#[test]
+fn what_may_not_be_removed_leaves_no_copy() {
+    let mut rig = about_to_delete(true);
+    let before = rig.store.files();
+    for _ in 0..2 {
+        rig.plan
+            .push(Operation::Delete, Failure::Before(ErrorKind::Locked));
+        // The copy may.
+        rig.plan.skip(Operation::Delete, 1);
+    }
+    let _ = delete(&mut rig);
+    rig.plan.clear();
+    assert!(rig.store.files() == before);
 }

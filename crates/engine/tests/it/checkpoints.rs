@@ -1,7 +1,7 @@
 //! Partial versions: of a run that lasts long, and of one that is asked to end.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use larder_destination::{ErrorKind, Operation};
@@ -10,16 +10,19 @@ use larder_testkit::Failure;
 use larder_volume::VolumeKind::{Blocks, List};
 
 use crate::doom::{Doom, Reach};
-use crate::rig::{Rig, chain};
+use crate::rig::{self, Rig, chain};
 use crate::sweeps::files;
 
 /// A job whose runs store partial versions all the time.
 fn long_runs() -> Rig {
     let mut rig = Rig::new();
-    rig.ticking = true;
+    rig.ticking = 10;
     rig.set("checkpoint-interval", "10s");
     for n in 0..40 {
-        rig.write(&format!("{n:02}"), noise(n, 3000));
+        rig.write(&format!("{n:02}"), noise(n, 20_000));
+    }
+    for name in ["turns/in", "turns-1", "turns.txt"] {
+        rig.write(name, noise(400, 100));
     }
     rig
 }
@@ -39,7 +42,7 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 /// Changes, removes and adds files.
 fn change(rig: &Rig) {
     for n in (0..40).step_by(4) {
-        rig.write(&format!("{n:02}"), noise(n + 1000, 2500));
+        rig.write(&format!("{n:02}"), noise(n + 1000, 25_000));
     }
     for n in (1..40).step_by(4) {
         std::fs::remove_file(rig.source().join(format!("{n:02}"))).unwrap();
@@ -47,6 +50,13 @@ fn change(rig: &Rig) {
     for n in 0..6 {
         rig.write(&format!("{n:02} new"), noise(n + 2000, 2000));
     }
+    // A file becomes a folder, a folder a file, and one moves on.
+    let source = rig.source();
+    std::fs::remove_file(source.join("06")).unwrap();
+    rig.write("06/inside", noise(3000, 100));
+    std::fs::remove_dir_all(source.join("turns")).unwrap();
+    rig.write("turns", noise(3001, 100));
+    std::fs::rename(source.join("02"), source.join("z")).unwrap();
 }
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
@@ -83,16 +93,19 @@ fn content_of(restored: Result<(PathBuf, RestoreReport), Error>, when: &str) -> 
     held
 }
 
-/// Every file of a partial version is as it was or as it is, and what did not change is there.
+/// Every file of a partial version is as it was or as it is, and all that was is there, but for what is of another kind now.
 fn check_partial(held: &Files, old: &Files, new: &Files, when: &str) {
     for (path, content) in held {
         let known = old.get(path) == Some(content) || new.get(path) == Some(content);
         assert!(known, "{when}: {} is neither", path.display());
     }
-    for (path, content) in old {
-        if new.get(path) == Some(content) {
-            assert!(held.contains_key(path), "{when}: {} lacks", path.display());
-        }
+    if held == new {
+        return;
+    }
+    for path in old.keys() {
+        let is_other = [Path::new("06"), Path::new("turns/in")].contains(&path.as_path());
+        let is_there = held.contains_key(path) || is_other;
+        assert!(is_there, "{when}: {} is not there", path.display());
     }
 }
 
@@ -110,7 +123,7 @@ fn a_long_run_leaves_one_version_and_nothing_else() {
     let mut rig = long_runs();
     let first = backup(&mut rig);
     let put = lists_put(&rig, 0);
-    assert!(put >= 4, "{put} lists");
+    assert!(put >= 2, "{put} lists");
     assert_eq!(rig.log.count("CheckpointStored"), put - 1);
     assert_eq!(rig.names(List).len(), 1);
     assert!(first.version_time.is_some() && !first.partial_backup);
@@ -120,7 +133,7 @@ fn a_long_run_leaves_one_version_and_nothing_else() {
     change(&rig);
     let since = rig.puts().len();
     backup(&mut rig);
-    assert!(lists_put(&rig, since) >= 3);
+    assert!(lists_put(&rig, since) >= 2);
     assert_eq!(rig.names(List).len(), 2);
     assert!(restored(&mut rig, 0, "second") == files(&rig.source()));
     // Nothing changed: nothing is stored on the way.
@@ -131,6 +144,69 @@ fn a_long_run_leaves_one_version_and_nothing_else() {
     assert_eq!(rig.test_all().common.errors, [""; 0]);
     // The same with another machine's eyes.
     assert!(restored(&mut rig.other_machine(), 0, "elsewhere") == files(&rig.source()));
+}
+
+/// Files that all wait for a worker, as a folder of videos does: they are handed back for a partial version.
+#[test]
+fn the_last_files_are_waited_for_with_partial_versions() {
+    let mut rig = Rig::new();
+    rig.ticking = 10;
+    rig.set("checkpoint-interval", "10s");
+    rig.set("concurrency-max-threads", "1");
+    for n in 0..30 {
+        rig.write(&format!("{n:02}"), noise(n, 30_000));
+    }
+    backup(&mut rig);
+    // The walk is over at once.
+    assert!(lists_put(&rig, 0) >= 2, "{}", lists_put(&rig, 0));
+    assert!(restored(&mut rig, 0, "whole") == files(&rig.source()));
+}
+
+/// A partial version that cannot be stored, or be read back, costs the run nothing but that.
+#[test]
+fn a_partial_version_that_fails_does_not_end_the_run() {
+    for kind in [ErrorKind::Denied, ErrorKind::Other] {
+        let mut rig = long_runs();
+        rig.set("number-of-retries", "0");
+        for _ in 0..9 {
+            rig.plan.push(Operation::Get, Failure::Before(kind.clone()));
+        }
+        let report = backup(&mut rig);
+        rig.plan.clear();
+        assert!(report.version_time.is_some(), "{kind:?}");
+        assert!(restored(&mut rig, 0, "whole") == files(&rig.source()));
+    }
+}
+
+/// A whole version that arrived otherwise than it was sent takes no partial one away, is told, and holds rules back.
+#[test]
+fn a_whole_version_that_is_damaged_on_its_way_replaces_nothing() {
+    let mut rig = Rig::new();
+    rig.set("checkpoint-interval", "1h");
+    rig.set("concurrency-max-threads", "1");
+    rig.set("keep-versions", "1");
+    rig.write("a", "one");
+    backup(&mut rig);
+    let old = files(&rig.source());
+    for n in 0..120 {
+        rig.write(&format!("x/{n:03}"), noise(n, 30_000));
+    }
+    // An hour passes with the first volume: one partial version. Then the whole one is read back.
+    let clock = rig.clock.clone();
+    let hour = move |_: Operation, _: &str| clock.set(rig::START + 5000);
+    rig.plan
+        .fail_at(rig.plan.calls() + 2, Failure::Watch(Arc::new(hour)));
+    let store = rig.store.clone();
+    let flip = move |_: Operation, name: &str| assert!(store.flip(name, 200));
+    rig.plan
+        .push(Operation::Get, Failure::Watch(Arc::new(flip)));
+    let report = backup(&mut rig);
+    assert_eq!(report.deleted_sets.len(), 0);
+    assert!(rig.log.complaints().join(" ").contains("not what was sent"));
+    assert_eq!(rig.log.count("CheckpointStored"), 1);
+    assert_eq!(rig.names(List).len(), 3);
+    let (oldest, _) = rig.try_restore(2).unwrap();
+    assert!(files(&oldest) == old);
 }
 
 #[test]
@@ -153,8 +229,9 @@ fn no_partial_version_where_none_is_wanted() {
 fn a_long_run_is_killed_at_any_call() {
     for keeps_state in [true, false] {
         for reach in [Reach::Not, Reach::Half, Reach::Whole] {
-            // Without the local state half a list is what `hostile` and `unfinished` are about.
-            if reach == Reach::Half && !keeps_state {
+            // Without the local state half a list is what `hostile` and `unfinished` are about, and a call that did not
+            // come is the one before that did.
+            if reach != Reach::Whole && !keeps_state {
                 continue;
             }
             let mut base = long_runs();
@@ -333,7 +410,8 @@ fn a_destination_that_keeps_everything_gets_one_partial_version() {
     }
     backup(&mut rig);
     assert_eq!(rig.log.complaints(), [""; 0]);
-    assert_eq!(rig.names(List).len(), 3);
+    // One that nothing took the place of, and one that may not go for the next.
+    assert!((2..=3).contains(&rig.names(List).len()));
     assert!(restored(&mut rig, 0, "whole") == files(&rig.source()));
     rig.plan.clear();
     change(&rig);
@@ -368,7 +446,11 @@ fn what_is_lost_is_in_no_partial_version() {
         if outcome.is_err() && lists > 1 {
             let (_, report) = rig.try_restore(0).unwrap();
             let broken = [report.broken_local_files, report.broken_remote_files];
-            assert_eq!(broken, [[""; 0]; 2], "failed at {n}");
+            assert_eq!(
+                broken, [[""; 0]; 2],
+                "failed at {n}: {:?}",
+                report.common.warnings
+            );
             partial += 1;
         }
     }

@@ -82,20 +82,22 @@ pub struct Rig {
     pub written: Vec<Vec<String>>,
     /// The token of the engine opened last.
     pub cancel: Cancel,
-    /// Whenever somebody asks for the time a second passes.
-    pub ticking: bool,
+    /// Whenever somebody asks for the time so many seconds pass.
+    pub ticking: u64,
     way: Arc<Recorder>,
     source: PathBuf,
     state: PathBuf,
     restores: usize,
 }
 
-/// A clock that goes on by a second whenever it is looked at.
-struct Ticking(Arc<FixedClock>);
+/// A clock that goes on by some seconds whenever it is looked at.
+struct Ticking(Arc<FixedClock>, u64);
 
 impl Clock for Ticking {
     fn now(&self) -> (i64, u32) {
-        self.0.pause(std::time::Duration::from_secs(1));
+        for _ in 0..self.1 {
+            self.0.pause(std::time::Duration::from_secs(1));
+        }
         self.0.now()
     }
 
@@ -152,7 +154,7 @@ impl Rig {
             versions: Vec::new(),
             written: Vec::new(),
             cancel: Cancel::new(),
-            ticking: false,
+            ticking: 0,
             restores: 0,
         };
         for (name, value) in [
@@ -282,8 +284,8 @@ impl Rig {
             passphrase: self.passphrase.clone().map(Secret::new),
             state_path: self.state.clone(),
             clock: match self.ticking {
-                true => Arc::new(Ticking(self.clock.clone())),
-                false => self.clock.clone(),
+                0 => self.clock.clone(),
+                step => Arc::new(Ticking(self.clock.clone(), step)),
             },
             random: Arc::new(SystemRandom),
             writes,
