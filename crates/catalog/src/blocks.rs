@@ -26,25 +26,59 @@ impl Catalog {
     }
 
     /// As [`Catalog::find_block`] for many blocks at once, in the order given: a third of the time each.
-    pub fn find_blocks(&self, blocks: &[(Hash, u64)]) -> Result<Vec<Option<i64>>> {
-        let mut order: Vec<usize> = (0..blocks.len()).collect();
-        order.sort_unstable_by(|a, b| blocks.get(*a).cmp(&blocks.get(*b)));
-        let mut found = vec![None; blocks.len()];
-        // One read transaction, so that the database is locked and unlocked once, unless there is one already.
+    pub fn find_blocks(&self, blocks: &(impl BlockRows + ?Sized)) -> Result<Vec<Option<i64>>> {
+        let mut order: Vec<usize> = (0..blocks.count()).collect();
+        order.sort_unstable_by_key(|at| blocks.row(*at));
+        let mut found = vec![None; blocks.count()];
+        self.in_one_read(|| {
+            order.into_iter().try_for_each(|at| {
+                if let (Some((hash, size)), Some(found)) = (blocks.row(at), found.get_mut(at)) {
+                    *found = self.find_block(&hash, size)?;
+                }
+                Ok(())
+            })
+        })?;
+        Ok(found)
+    }
+
+    /// Whether each of some blocks has a copy in a live volume that `is_good` is true of (volume, block).
+    pub fn are_held(
+        &self,
+        blocks: &(impl BlockRows + ?Sized),
+        is_good: impl Fn(i64, &(Hash, u64)) -> bool,
+    ) -> Result<bool> {
+        let dead = self.dead_volumes()?;
+        let mut order: Vec<usize> = (0..blocks.count()).collect();
+        order.sort_unstable_by_key(|at| blocks.row(*at));
+        self.in_one_read(|| {
+            self.read(|conn| {
+                for block in order.into_iter().filter_map(|at| blocks.row(at)) {
+                    let (hash, size) = (block.0.as_bytes(), to_stored(block.1)?);
+                    let is_it = |volume: &i64| !dead.contains(volume) && is_good(*volume, &block);
+                    // Who moved a block asks for the copy.
+                    let is_held = copies(conn, hash, size)?.iter().any(is_it)
+                        || primary(conn, hash, size)?.is_some_and(|first| is_it(&first));
+                    if !is_held {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            })
+        })
+    }
+
+    /// Asks several questions in one read transaction, so that the database is locked and unlocked once, unless there is
+    /// a transaction already.
+    fn in_one_read<R>(&self, questions: impl FnOnce() -> Result<R>) -> Result<R> {
         let own = self.conn.is_autocommit();
         if own {
             self.read(|conn| Ok(conn.execute_batch("BEGIN DEFERRED")?))?;
         }
-        let outcome = order.into_iter().try_for_each(|at| {
-            if let (Some((hash, size)), Some(found)) = (blocks.get(at), found.get_mut(at)) {
-                *found = self.find_block(hash, *size)?;
-            }
-            Ok(())
-        });
+        let outcome = questions();
         if own && !self.conn.is_autocommit() {
             self.read(|conn| Ok(conn.execute_batch("ROLLBACK")?))?;
         }
-        outcome.map(|()| found)
+        outcome
     }
 
     /// The sizes and volumes of all blocks with this hash that a live volume has, by size.
@@ -265,17 +299,50 @@ pub(crate) fn of_volume(conn: &Connection, volume: i64) -> Result<BlockTable> {
     Ok(found)
 }
 
-/// Takes a volume's blocks away; blocks with another copy move there, a live one if there is one.
-pub(crate) fn remove_volume(conn: &Connection, volume: i64, dead: &HashSet<i64>) -> Result<()> {
-    let blocks = of_volume(conn, volume)?;
-    let mut order: Vec<usize> = (0..blocks.len()).collect();
-    order.sort_unstable_by_key(|at| blocks.row(*at));
-    for (hash, size) in order.into_iter().filter_map(|at| blocks.row(at)) {
+/// Takes the blocks of volumes away; blocks with another copy move there, a live one if there is one.
+pub(crate) fn remove_volumes(
+    conn: &Connection,
+    volumes: &[i64],
+    dead: &HashSet<i64>,
+) -> Result<()> {
+    let mut left = volumes;
+    while !left.is_empty() {
+        // As many as memory allows.
+        let (mut lists, mut count) = (Vec::new(), 0);
+        while let Some((volume, rest)) = left.split_first().filter(|_| count < BLOCKS_AT_ONCE) {
+            let blocks = of_volume(conn, *volume)?;
+            count += blocks.len();
+            lists.push((*volume, blocks));
+            left = rest;
+        }
+        remove_lists(conn, &lists, dead)?;
+    }
+    for volume in volumes {
+        conn.prepare_cached("DELETE FROM volume_block WHERE volume = ?1")?
+            .execute(params![volume])?;
+        blocklists::leave_volume(conn, *volume, |hash, size| primary(conn, hash, size))?;
+    }
+    Ok(())
+}
+
+fn remove_lists(conn: &Connection, lists: &[(i64, BlockTable)], dead: &HashSet<i64>) -> Result<()> {
+    let places = lists.iter().zip(0_u32..).flat_map(|((_, blocks), list)| {
+        let all = (0..blocks.len()).filter_map(|at| u32::try_from(at).ok());
+        all.map(move |at| (list, at))
+    });
+    let row = |place: &(u32, u32)| {
+        let (volume, blocks) = lists.get(place.0 as usize)?;
+        Some((blocks.get(place.1 as usize)?, *volume))
+    };
+    let mut order: Vec<(u32, u32)> = places.collect();
+    order.sort_unstable_by_key(row);
+    for ((hash, size), volume) in order.iter().filter_map(row) {
         let (hash, size) = (hash.as_bytes(), to_stored(size)?);
-        if remove_copy(conn, hash, size, volume)? {
+        let others = copies(conn, hash, size)?;
+        if others.contains(&volume) {
+            remove_copy(conn, hash, size, volume)?;
             continue;
         }
-        let others = copies(conn, hash, size)?;
         match others
             .iter()
             .find(|other| !dead.contains(other))
@@ -291,9 +358,7 @@ pub(crate) fn remove_volume(conn: &Connection, volume: i64, dead: &HashSet<i64>)
             }
         }
     }
-    conn.prepare_cached("DELETE FROM volume_block WHERE volume = ?1")?
-        .execute(params![volume])?;
-    blocklists::leave_volume(conn, volume, |hash, size| primary(conn, hash, size))
+    Ok(())
 }
 
 /// Compares all checksums, and the blocks by hash with the blocks by volume.
@@ -448,3 +513,5 @@ fn remove_copy(conn: &Connection, hash: &[u8], size: i64, volume: i64) -> Result
 }
 
 const MOST_FINGERPRINTS: u64 = 64 << 20;
+/// Blocks that are removed in one go; 50 bytes of memory each.
+const BLOCKS_AT_ONCE: usize = 500_000;

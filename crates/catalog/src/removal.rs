@@ -11,19 +11,29 @@ impl Catalog {
     /// # Errors
     /// [`Error::Missing`] when there is no such volume.
     pub fn remove_volume(&self, id: i64) -> Result<()> {
+        self.remove_volumes(&[id])
+    }
+
+    /// As [`Catalog::remove_volume`] for several at once: their blocks lie all over the tables, which are gone through once
+    /// for many volumes and not once for each.
+    pub fn remove_volumes(&self, ids: &[i64]) -> Result<()> {
         let dead = self.dead_volumes()?;
         self.dead.take();
         self.write(|conn| {
-            volumes::find(conn, id)?.ok_or(Error::Missing { what: "volume", id })?;
-            blocks::remove_volume(conn, id, &dead)?;
-            links::remove_of_volume(conn, id)?;
-            for row in filesets::select(conn)? {
-                if row.volume == id {
-                    remove_fileset(conn, row.id)?;
-                }
+            for id in ids.iter().copied() {
+                volumes::find(conn, id)?.ok_or(Error::Missing { what: "volume", id })?;
             }
-            conn.prepare_cached("DELETE FROM volume WHERE id = ?1")?
-                .execute(params![id])?;
+            blocks::remove_volumes(conn, ids, &dead)?;
+            for id in ids.iter().copied() {
+                links::remove_of_volume(conn, id)?;
+                for row in filesets::select(conn)? {
+                    if row.volume == id {
+                        remove_fileset(conn, row.id)?;
+                    }
+                }
+                conn.prepare_cached("DELETE FROM volume WHERE id = ?1")?
+                    .execute(params![id])?;
+            }
             Ok(())
         })
     }

@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use larder_catalog::{VolumeRow, VolumeState};
 use larder_options::engine as opt;
 use larder_options::value::format_size;
-use larder_volume::VolumeKind;
+use larder_volume::{Hash, VolumeKind};
 
 use self::copy::{Allowed, Fresh};
 use self::plan::{Plan, Rules, is_many, plan};
@@ -367,16 +367,13 @@ impl Ready<'_> {
             if volume.held.copies == 0 {
                 continue;
             }
-            for block in self.blocks_of(&volume.row)? {
-                let (id, key) = (volume.row.id, (block.0, block.1));
-                if !survey.used.contains(&key.0, key.1) || bad.holds(id, &key) {
-                    continue;
-                }
-                let home = self.catalog(|c| c.find_block(&key.0, key.1))?;
-                match home.filter(|home| *home != id).map(|home| by_id.get(&home)) {
-                    None => {}
-                    Some(Some(home)) if survey.is_movable(*home) => open.push(*home),
-                    Some(_) => drop(without.insert(place)),
+            let blocks = self.good_used_blocks(volume, &survey.used, &bad)?;
+            let homes = self.catalog(|c| c.find_blocks(&blocks))?;
+            let homes: BTreeSet<i64> = homes.into_iter().flatten().collect();
+            for home in homes.iter().filter(|home| **home != volume.row.id) {
+                match by_id.get(home) {
+                    Some(home) if survey.is_movable(*home) => open.push(*home),
+                    _ => drop(without.insert(place)),
                 }
             }
         }
@@ -396,22 +393,18 @@ impl Ready<'_> {
     ) -> Result<(Vec<&'v Volume>, Vec<&'v Volume>)> {
         let bad = self.bad_copies()?;
         let (mut done, mut needed) = (Vec::new(), Vec::new());
-        'volumes: for volume in volumes {
-            let id = volume.row.id;
-            for block in self.blocks_of(&volume.row)? {
-                if !survey.used.contains(&block.0, block.1) || bad.holds(id, &block) {
-                    continue;
-                }
-                let holders = self.catalog(|c| c.volumes_of_block(&block.0, block.1))?;
-                let is_good = |holder: &i64| {
-                    *holder != id && fresh.holds(*holder, &block.0) && !bad.holds(*holder, &block)
-                };
-                if !holders.iter().any(is_good) {
-                    needed.push(volume);
-                    continue 'volumes;
-                }
+        for volume in volumes {
+            self.cancel.check()?;
+            let blocks = self.good_used_blocks(volume, &survey.used, &bad)?;
+            let is_good = |holder: i64, block: &(Hash, u64)| {
+                holder != volume.row.id
+                    && fresh.holds(holder, &block.0)
+                    && !bad.holds(holder, block)
+            };
+            match self.catalog(|c| c.are_held(&blocks, is_good))? {
+                true => done.push(volume),
+                false => needed.push(volume),
             }
-            done.push(volume);
         }
         Ok((done, needed))
     }

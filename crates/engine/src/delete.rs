@@ -471,10 +471,21 @@ pub(crate) fn is_dropped(catalog: &Catalog, name: &str) -> larder_catalog::Resul
 
 /// Takes a volume that was removed out of the catalog, with what was wrong with it.
 pub(crate) fn forget_dropped(catalog: &Catalog, row: &VolumeRow) -> larder_catalog::Result<()> {
-    catalog.remove_param(&format!("{DROPPED}{}", row.name))?;
-    // While a lost list of this name is set aside, its loss stays.
-    if catalog.volume_named(&set_aside(&row.name))?.is_none() {
-        catalog.remove_loss(&row.name)?;
+    forget_all_dropped(catalog, std::slice::from_ref(row))
+}
+
+/// The same for several at once.
+pub(crate) fn forget_all_dropped(
+    catalog: &Catalog,
+    rows: &[VolumeRow],
+) -> larder_catalog::Result<()> {
+    for row in rows {
+        catalog.remove_param(&format!("{DROPPED}{}", row.name))?;
+        // While a lost list of this name is set aside, its loss stays.
+        if catalog.volume_named(&set_aside(&row.name))?.is_none() {
+            catalog.remove_loss(&row.name)?;
+        }
     }
-    catalog.remove_volume(row.id)
+    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+    catalog.remove_volumes(&ids)
 }

@@ -219,11 +219,7 @@ impl Remote {
         name: &VolumeName,
         expected: Option<u64>,
     ) -> Result<VolumeData> {
-        let memory = match name.kind() {
-            VolumeKind::List => LIST_MEMORY_BYTES,
-            VolumeKind::Blocks | VolumeKind::Index => IN_MEMORY_BYTES,
-        };
-        self.get_within(name.as_str(), expected, memory)
+        self.get_within(name.as_str(), expected, fetched_memory(name))
     }
 
     /// Fetches a file whole. With `expected` known, another length is an error that is tried again.
@@ -232,7 +228,12 @@ impl Remote {
     }
 
     /// The same with so much of it in memory.
-    fn get_within(&self, name: &str, expected: Option<u64>, memory: u64) -> Result<VolumeData> {
+    pub(crate) fn get_within(
+        &self,
+        name: &str,
+        expected: Option<u64>,
+        memory: u64,
+    ) -> Result<VolumeData> {
         self.reporter.transfer(Transfer::Get {
             name: name.to_owned(),
             size: expected.unwrap_or(0),
@@ -502,6 +503,14 @@ const SPARE_WORTH_BYTES: u64 = 1 << 20;
 /// Pieces of memory kept for reuse.
 const SPARE_BUFFERS: usize = 4;
 /// Whether and how the call that gave an error may be tried again.
+/// How much of a fetched volume lies in memory.
+pub(crate) fn fetched_memory(name: &VolumeName) -> u64 {
+    match name.kind() {
+        VolumeKind::List => LIST_MEMORY_BYTES,
+        VolumeKind::Blocks | VolumeKind::Index => IN_MEMORY_BYTES,
+    }
+}
+
 fn retry_class(error: &Error) -> RetryClass {
     match error {
         Error::Destination(error) => error.retry_class(),

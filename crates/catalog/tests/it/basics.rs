@@ -1,7 +1,7 @@
 //! Settings, volumes, blocks, blocklists, versions: what goes in comes out.
 
 use larder_catalog::{Catalog, Counts, Error, VolumeState};
-use larder_volume::VolumeKind;
+use larder_volume::{Hash, VolumeKind};
 
 use crate::support::{blocks, hash};
 
@@ -163,6 +163,16 @@ fn blocks_are_found_by_hash_and_size() {
         "order of addition is kept"
     );
     assert!(catalog.blocks_of_volume(b).unwrap() == blocks(8990..9012).into());
+    let are_held = |asked: &[(Hash, u64)], by: i64| {
+        let is_good =
+            |volume: i64, block: &(Hash, u64)| volume == by && *block != (hash(8999), 9000);
+        catalog.are_held(asked, is_good).unwrap()
+    };
+    assert!(are_held(&blocks(8990..8999), a) && are_held(&blocks(8990..8999), b));
+    assert!(!are_held(&blocks(8989..8999), b), "one is in the other");
+    assert!(!are_held(&blocks(8990..9000), b), "one copy is not good");
+    assert!(!are_held(&blocks(9011..9013), b), "one is nowhere");
+    assert!(are_held(&[], b));
     let mut count = 0;
     catalog.each_block(&mut |_, _, _| count += 1).unwrap();
     assert_eq!(count, 9013);

@@ -10,8 +10,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use larder_catalog::{LossKind, UsedBlocks};
 use larder_options::engine as opt;
 use larder_volume::{
-    ArchiveReader, Compression, Hash, Hint, NewVolume, Packed, Packer, Unpacker, VolumeTime,
-    parse_block_entry,
+    ArchiveReader, BlockTable, Compression, Hash, Hint, NewVolume, Packed, Packer, Unpacker,
+    VolumeTime, parse_block_entry,
 };
 
 use super::plan::Rules;
@@ -28,24 +28,31 @@ use crate::volumes::{StoredVolume, Unwatched, VolumeBuilder, read_block};
 use crate::workers::for_each_parallel;
 use crate::{Error, Result};
 
-/// What fetched volumes may take in memory together.
-const FETCHED_BYTES: u64 = 100 << 20;
+/// What fetched volumes may take in memory together; longer ones lie in temporary files. Two of the usual size.
+const FETCHED_BYTES: u64 = 104 << 20;
 /// What a new volume takes in memory; beyond it lies in a temporary file.
-const NEW_VOLUME_BYTES: u64 = 60 << 20;
+const NEW_VOLUME_BYTES: u64 = 16 << 20;
 
 /// An old volume whose blocks were checked.
 struct Checked<'v> {
     volume: &'v Volume,
     archive: ArchiveReader<VolumeData>,
-    /// What has to move, in the order of the archive.
-    wanted: Vec<(Hash, u64)>,
+    wanted: Wanted,
     /// To be dropped when the archive is.
     _permit: Permit,
 }
 
+/// What of a volume has to move.
+struct Wanted {
+    /// In the order of the archive.
+    blocks: BlockTable,
+    /// Those of them that no index knows of.
+    unknown: HashSet<(Hash, u64)>,
+}
+
 /// What a worker made of a volume.
 enum Looked<'v> {
-    Checked(Checked<'v>),
+    Checked(Box<Checked<'v>>),
     /// It stays for now: it cannot be read whole.
     Unreadable,
     /// The time or the bytes that were allowed are used up.
@@ -110,7 +117,9 @@ impl Ready<'_> {
         let largest = volumes.iter().map(|v| v.held.stored).max().unwrap_or(0);
         let at_once = FETCHED_BYTES / largest.max(1);
         let at_once = usize::try_from(at_once).unwrap_or(usize::MAX);
-        let permits = bounded(at_once.clamp(2, self.settings.threads + 1));
+        let at_once = at_once.clamp(2, self.settings.threads + 1);
+        let memory = FETCHED_BYTES / at_once as u64;
+        let permits = bounded(at_once);
         let created = VolumeTime(self.clock.seconds());
         let mut mover = Mover {
             run: self,
@@ -133,10 +142,10 @@ impl Ready<'_> {
                 if !allowed.allows(self) {
                     return Ok(Looked::NoBudget);
                 }
-                self.look_into(volume, &survey.used, allowed, permit)
+                self.look_into(volume, &survey.used, allowed, (permit, memory))
             },
             |looked| match looked {
-                Looked::Checked(checked) => mover.take(checked),
+                Looked::Checked(checked) => mover.take(*checked),
                 Looked::Unreadable => {
                     mover.results.files_left_alone += 1;
                     Ok(())
@@ -165,13 +174,11 @@ impl Ready<'_> {
         let mut homes: HashMap<i64, (u64, HashSet<Hash>)> = HashMap::new();
         for volume in redundant {
             let mut of_it = HashSet::new();
-            for block in self.blocks_of(&volume.row)? {
-                if !survey.used.contains(&block.0, block.1) || bad.holds(volume.row.id, &block) {
-                    continue;
-                }
-                if let Some(home) = self.catalog(|c| c.find_block(&block.0, block.1))? {
-                    let entry = homes.entry(home).or_default();
-                    entry.1.insert(block.0);
+            let blocks = self.good_used_blocks(volume, &survey.used, &bad)?;
+            let found = self.catalog(|c| c.find_blocks(&blocks))?;
+            for ((hash, _), home) in blocks.iter().zip(found) {
+                if let Some(home) = home {
+                    homes.entry(home).or_default().1.insert(hash);
                     of_it.insert(home);
                 }
             }
@@ -192,13 +199,15 @@ impl Ready<'_> {
                 continue;
             }
             allowed.count(home.held.stored);
-            let archive = match self.fetch_volume(&home.name, home.row.size, home.row.hash) {
+            let row = &home.row;
+            let fetched = self.fetch_volume_within(&home.name, row.size, row.hash, FETCHED_BYTES);
+            let archive = match fetched {
                 Err(error) if error.reach() == Reach::Volume => continue,
                 other => other?,
             };
             results.downloaded_file_count += 1;
             results.downloaded_file_size += home.held.stored;
-            let bad = self.bad_of(home, &archive, blocks.iter())?;
+            let bad = self.bad_of(home, &archive, blocks.iter().copied())?;
             let good = blocks.difference(&bad).copied().collect();
             checked.checked.insert(home.row.id, good);
         }
@@ -206,11 +215,11 @@ impl Ready<'_> {
     }
 
     /// Those of some blocks that cannot be had from a volume. They are noted.
-    fn bad_of<'h>(
+    fn bad_of(
         &self,
         volume: &Volume,
         archive: &ArchiveReader<VolumeData>,
-        hashes: impl Iterator<Item = &'h Hash>,
+        hashes: impl Iterator<Item = Hash>,
     ) -> Result<HashSet<Hash>> {
         let (row, format) = (&volume.row, self.format());
         let (mut block, mut unpacker) = (Vec::new(), Unpacker::new());
@@ -218,12 +227,12 @@ impl Ready<'_> {
         for hash in hashes {
             self.cancel.check()?;
             let size = format.blocksize;
-            let read = read_block(archive, hash, size, &mut block, &mut unpacker, &row.name);
+            let read = read_block(archive, &hash, size, &mut block, &mut unpacker, &row.name);
             match read {
-                Ok(()) if format.block_hash.digest(&block) == *hash => {}
+                Ok(()) if format.block_hash.digest(&block) == hash => {}
                 Err(error) if error.reach() != Reach::Volume => return Err(error),
                 _ => {
-                    bad.insert(*hash);
+                    bad.insert(hash);
                 }
             }
         }
@@ -236,17 +245,18 @@ impl Ready<'_> {
         Ok(bad)
     }
 
-    /// Fetches a volume and checks what has to move.
+    /// Fetches a volume, with so many bytes of it in memory, and checks what has to move.
     fn look_into<'v>(
         &self,
         volume: &'v Volume,
         used: &UsedBlocks,
         allowed: &Allowed,
-        permit: Permit,
+        (permit, memory): (Permit, u64),
     ) -> Result<Looked<'v>> {
         let row = &volume.row;
         allowed.count(volume.held.stored);
-        let archive = match self.fetch_volume(&volume.name, row.size, row.hash) {
+        let fetched = self.fetch_volume_within(&volume.name, row.size, row.hash, memory);
+        let archive = match fetched {
             Ok(archive) => archive,
             Err(error) if error.reach() == Reach::Volume => {
                 self.tell_unreadable(volume, &describe(&error));
@@ -259,16 +269,16 @@ impl Ready<'_> {
             Err(error) => return Err(error),
         };
         let wanted = self.wanted_of(volume, &archive, used)?;
-        let hashes = wanted.iter().map(|(hash, _)| hash);
+        let hashes = wanted.blocks.iter().map(|(hash, _)| hash);
         if !self.bad_of(volume, &archive, hashes)?.is_empty() {
             return Ok(Looked::Unreadable);
         }
-        Ok(Looked::Checked(Checked {
+        Ok(Looked::Checked(Box::new(Checked {
             volume,
             archive,
             wanted,
             _permit: permit,
-        }))
+        })))
     }
 
     fn tell_unreadable(&self, volume: &Volume, why: &str) {
@@ -287,27 +297,40 @@ impl Ready<'_> {
         volume: &Volume,
         archive: &ArchiveReader<VolumeData>,
         used: &UsedBlocks,
-    ) -> Result<Vec<(Hash, u64)>> {
-        let mut here: Vec<(Hash, u64)> = Vec::new();
-        let mut seen = HashSet::new();
+    ) -> Result<Wanted> {
+        let mut here = BlockTable::new();
         for entry in archive.entries() {
+            // Of several with one name the first is read.
+            let is_first = || {
+                archive
+                    .find(&entry.name)
+                    .is_some_and(|first| std::ptr::eq(first, entry))
+            };
             if let Some(hash) = parse_block_entry(&entry.name)
                 && used.contains(&hash, entry.size)
-                && seen.insert((hash, entry.size))
+                && is_first()
             {
-                here.push((hash, entry.size));
+                here.push(&hash, entry.size);
             }
         }
         // What should be in it and is not has to be missed.
-        for block in self.blocks_of(&volume.row)? {
-            if used.contains(&block.0, block.1) && seen.insert(block) {
-                here.push(block);
+        for (hash, size) in self.catalog(|c| c.blocks_of_volume(volume.row.id))?.iter() {
+            let entry = archive.find(&hash.to_url_base64());
+            if used.contains(&hash, size) && entry.is_none_or(|entry| entry.size != size) {
+                here.push(&hash, size);
             }
         }
         let homes = self.catalog(|c| c.find_blocks(&here))?;
-        let here = here.into_iter().zip(homes);
-        let wanted = here.filter(|(_, home)| home.is_none_or(|home| home == volume.row.id));
-        Ok(wanted.map(|(block, _)| block).collect())
+        let (mut blocks, mut unknown) = (BlockTable::new(), HashSet::new());
+        for ((hash, size), home) in here.iter().zip(homes) {
+            if home.is_none() {
+                unknown.insert((hash, size));
+            }
+            if home.is_none_or(|home| home == volume.row.id) {
+                blocks.push(&hash, size);
+            }
+        }
+        Ok(Wanted { blocks, unknown })
     }
 }
 
@@ -377,13 +400,13 @@ impl<'v> Mover<'_, 'v, '_> {
             .run
             .catalog(|c| c.blocklists_of_volume(volume.row.id))?;
         let lists: HashMap<Hash, Vec<u8>> = lists.into_iter().collect();
-        for (hash, size) in wanted {
+        for block in wanted.blocks.iter() {
             self.run.cancel.check()?;
-            let is_known = || self.run.catalog(|c| c.find_block(hash, *size));
-            if is_known()?.is_none() && !self.unknown.insert((*hash, *size)) {
+            if wanted.unknown.contains(&block) && !self.unknown.insert(block) {
                 continue;
             }
-            let packed = self.packed(volume, archive, hash, lists.contains_key(hash))?;
+            let (hash, _) = block;
+            let packed = self.packed(volume, archive, &hash, lists.contains_key(&hash))?;
             let builder = match &mut self.builder {
                 Some(builder) => builder,
                 None => {
@@ -392,7 +415,7 @@ impl<'v> Mover<'_, 'v, '_> {
                     self.builder.insert(builder)
                 }
             };
-            builder.add(*hash, &packed, lists.get(hash).map(Vec::as_slice))?;
+            builder.add(hash, &packed, lists.get(&hash).map(Vec::as_slice))?;
             let blocksize = self.run.format().blocksize;
             let least = MIN_DBLOCK_BYTES.max(blocksize.saturating_mul(2));
             let room = self.rules.volume.max(least).saturating_sub(blocksize);

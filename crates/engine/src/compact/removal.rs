@@ -7,7 +7,7 @@ use larder_destination::ErrorKind;
 use larder_volume::VolumeKind;
 
 use super::survey::Volume;
-use crate::delete::forget_dropped;
+use crate::delete::{forget_all_dropped, forget_dropped};
 use crate::phases::Ready;
 use crate::report::CompactResults;
 use crate::settle::is_stored;
@@ -40,7 +40,8 @@ impl Ready<'_> {
         for some in volumes.chunks(AT_A_TIME) {
             self.cancel.check()?;
             let going = self.note_going(some)?;
-            for_each_parallel(
+            let mut forgotten = Vec::new();
+            let outcome = for_each_parallel(
                 self.settings.uploads.max(1),
                 going,
                 |going| {
@@ -57,7 +58,7 @@ impl Ready<'_> {
                     Ok(Ok(gone))
                 },
                 |outcome| {
-                    let gone = match outcome {
+                    let mut gone = match outcome {
                         Ok(gone) => gone,
                         Err((going, error)) => return self.keep_refused(&going, &error),
                     };
@@ -65,10 +66,13 @@ impl Ready<'_> {
                         results.deleted_file_count += 1;
                         results.deleted_file_size += row.size.unwrap_or_default();
                     }
-                    let forget = |row| self.catalog(|c| c.batch(|c| forget_dropped(c, row)));
-                    gone.iter().try_for_each(forget)
+                    forgotten.append(&mut gone);
+                    Ok(())
                 },
-            )?;
+            );
+            // Also what went before something failed.
+            self.catalog(|c| c.batch(|c| forget_all_dropped(c, &forgotten)))?;
+            outcome?;
         }
         Ok(())
     }

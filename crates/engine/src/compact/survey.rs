@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 
 use larder_catalog::{BlockRules, LossKind, UsedBlocks, VolumeRow, VolumeState};
-use larder_volume::{Hash, VolumeKind, VolumeName};
+use larder_volume::{BlockTable, Hash, VolumeKind, VolumeName};
 
 use super::plan::{Held, State};
 use crate::Result;
+use crate::losses::BadCopies;
 use crate::notes::TAKEN_IN;
 use crate::phases::Ready;
 use crate::words::{counted, verb};
@@ -113,6 +114,20 @@ impl Ready<'_> {
             used,
             is_doubtful,
         }))
+    }
+
+    /// The blocks of a volume that versions use and that are not known to be damaged in it.
+    pub(super) fn good_used_blocks(
+        &self,
+        volume: &Volume,
+        used: &UsedBlocks,
+        bad: &BadCopies,
+    ) -> Result<BlockTable> {
+        let id = volume.row.id;
+        let blocks = self.catalog(|c| c.blocks_of_volume(id))?;
+        let is_good =
+            |block: &(Hash, u64)| used.contains(&block.0, block.1) && !bad.holds(id, block);
+        Ok(blocks.iter().filter(is_good).collect())
     }
 
     /// Whether another machine may have stored a volume just now, for a version that is not there yet.

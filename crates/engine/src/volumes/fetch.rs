@@ -11,6 +11,7 @@ use crate::phases::Settled;
 use crate::repository::locked;
 use crate::run::read_manifest;
 use crate::sync::describe;
+use crate::transfer::fetched_memory;
 use crate::{Error, Result};
 
 /// A volume that was opened before anybody wanted what is in it.
@@ -77,6 +78,17 @@ impl Settled<'_> {
         size: Option<u64>,
         hash: Option<Hash>,
     ) -> Result<ArchiveReader<VolumeData>> {
+        self.fetch_volume_within(name, size, hash, fetched_memory(name))
+    }
+
+    /// The same with so many bytes of it in memory; what is longer lies in a temporary file.
+    pub(crate) fn fetch_volume_within(
+        &self,
+        name: &VolumeName,
+        size: Option<u64>,
+        hash: Option<Hash>,
+        memory: u64,
+    ) -> Result<ArchiveReader<VolumeData>> {
         let is_list = name.kind() == VolumeKind::List;
         let hash = hash.filter(|_| is_list || !Crypt::authenticates(name));
         if hash.is_none()
@@ -86,7 +98,7 @@ impl Settled<'_> {
         }
         let mut second = false;
         loop {
-            let data = self.remote.get_volume(name, size)?;
+            let data = self.remote.get_within(name.as_str(), size, memory)?;
             match self.check_hash(name, &data, hash) {
                 // That it is damaged is known, and was told if it costs anything.
                 Err(Error::Volume { .. })
