@@ -49,28 +49,45 @@ impl Fingerprints {
 
     /// False when the block is surely not in the set.
     pub fn contains(&self, hash: &Hash, size: u64) -> bool {
+        self.is_unknown() || self.place(hash, size).is_some()
+    }
+
+    /// The slot with the fingerprint of a block, as long as nothing is added.
+    pub(crate) fn place(&self, hash: &Hash, size: u64) -> Option<usize> {
         if self.is_unknown() {
-            return true;
+            return None;
         }
         let print = self.fingerprint(hash, size);
-        self.slots
-            .get(self.slot_of(print))
-            .is_some_and(|found| *found == print)
+        let at = self.slot_of(print);
+        self.slots.get(at).filter(|found| **found == print)?;
+        Some(at)
+    }
+
+    /// Number of slots.
+    pub(crate) fn places(&self) -> usize {
+        self.slots.len()
     }
 
     /// Adds a block.
     pub fn insert(&mut self, hash: &Hash, size: u64) {
+        self.insert_new(hash, size);
+    }
+
+    /// As [`Fingerprints::insert`]; tells whether the fingerprint was not there.
+    pub(crate) fn insert_new(&mut self, hash: &Hash, size: u64) -> bool {
         if self.is_unknown() {
-            return;
+            return false;
         }
         // At least an eighth stays free, which keeps the runs short and ends every search.
         if self.len + 1 > (self.slots.len() as u64) / 8 * 7 {
             self.grow();
             if self.is_unknown() {
-                return;
+                return false;
             }
         }
+        let before = self.len;
         self.put(self.fingerprint(hash, size));
+        self.len > before
     }
 
     /// Number of fingerprints.

@@ -1,6 +1,7 @@
 //! Which blocks the versions use, and how much of each volume that is.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 
 use larder_volume::{EntryKind, FileEntry, Hash};
 use rusqlite::Connection;
@@ -24,6 +25,7 @@ pub struct BlockRules {
 /// The blocks that some versions use; see [`Catalog::used_blocks`].
 pub struct UsedBlocks {
     prints: Fingerprints,
+    sum: Sum,
     /// Blocklists whose content the catalog does not have.
     unknown_lists: Vec<Hash>,
     unclear: u64,
@@ -62,7 +64,31 @@ impl UsedBlocks {
     }
 
     fn insert(&mut self, hash: &Hash, size: u64) {
-        self.prints.insert(hash, size);
+        if self.prints.insert_new(hash, size) {
+            self.sum.add(hash, size);
+        }
+    }
+}
+
+/// A sum over blocks, with a secret key: two sets of blocks with the same sum are the same, but for one case in 2^64.
+#[derive(Clone, Default)]
+struct Sum {
+    key: RandomState,
+    total: u64,
+}
+
+impl Sum {
+    fn add(&mut self, hash: &Hash, size: u64) {
+        let one = self.key.hash_one((hash.as_bytes(), size));
+        self.total = self.total.wrapping_add(one);
+    }
+
+    /// A sum over nothing with the same key.
+    fn emptied(&self) -> Self {
+        Self {
+            key: self.key.clone(),
+            total: 0,
+        }
     }
 }
 
@@ -103,6 +129,7 @@ impl Catalog {
                 rules,
                 used: UsedBlocks {
                     prints: Fingerprints::with_room(0, u64::MAX),
+                    sum: Sum::default(),
                     unknown_lists: Vec::new(),
                     unclear: 0,
                 },
@@ -117,6 +144,33 @@ impl Catalog {
             })?;
             Ok(search.used)
         })
+    }
+
+    /// Whether live volumes hold all of these blocks, as their lists say. False also when that is not sure: about once in a
+    /// hundred times with a million blocks. Reads the lists of all volumes once; memory is about
+    /// a byte for each block in use.
+    pub fn has_all(&self, used: &UsedBlocks) -> Result<bool> {
+        let dead = self.dead_volumes()?;
+        let prints = &used.prints;
+        let mut seen = vec![false; prints.places()];
+        let (mut count, mut sum) = (0, used.sum.emptied());
+        self.read(|conn| {
+            blocks::each_list(conn, &mut |volume, data| {
+                if dead.contains(&volume) {
+                    return Ok(());
+                }
+                packed::unpack(volume, data, &mut |hash, size| {
+                    let place = prints.place(&hash, size);
+                    let place = place.and_then(|at| seen.get_mut(at));
+                    if let Some(seen) = place.filter(|seen| !**seen) {
+                        *seen = true;
+                        count += 1;
+                        sum.add(&hash, size);
+                    }
+                })
+            })
+        })?;
+        Ok(count == prints.len() && sum.total == used.sum.total && used.is_complete())
     }
 
     /// Tells for every live block volume how much of it is in use. A block that is read from another volume is not.

@@ -463,6 +463,7 @@ fn the_blocks_in_use_are_those_of_contents_metadata_and_lists() {
     // Before the lists are known nothing may be called unused.
     let used = catalog.used_blocks(&[old, new], RULES).unwrap();
     assert!(!used.is_complete());
+    assert!(!catalog.has_all(&used).unwrap());
     assert_eq!(used.unknown_lists(), [hash(70), hash(71), hash(72)]);
     for (hash, data) in &lists {
         catalog.add_blocklist(hash, data, Some(first)).unwrap();
@@ -489,6 +490,7 @@ fn the_blocks_in_use_are_those_of_contents_metadata_and_lists() {
         };
         usages.iter().map(of).collect()
     };
+    assert!(catalog.has_all(&used).unwrap());
     let (all, freed) = (4 * 64 + 9 + 64 + 64 + 32 + 40, 4 * 64 + 9 + 160 + 40);
     assert_eq!(all, freed);
     assert_eq!(
@@ -516,6 +518,15 @@ fn the_blocks_in_use_are_those_of_contents_metadata_and_lists() {
         ..RULES
     };
     assert_eq!(catalog.used_blocks(&[new], other).unwrap().unclear(), 3);
+    let has_all = || {
+        let used = catalog.used_blocks(&[new], RULES).unwrap();
+        used.is_complete() && catalog.has_all(&used).unwrap()
+    };
+    assert!(has_all());
+    // Then they are only in volumes that are going.
+    let going = VolumeState::Deleting;
+    catalog.set_volume(second, going, None, None).unwrap();
+    assert!(!has_all());
 }
 
 #[test]

@@ -155,14 +155,19 @@ impl Ready<'_> {
         Ok(modified.is_some_and(|modified| modified > since))
     }
 
-    /// Every block that the versions use; `None` when that cannot be found out.
-    fn all_used_blocks(&self, filesets: &[i64]) -> Result<Option<UsedBlocks>> {
+    /// How the streams of this backup are cut into blocks.
+    pub(crate) fn block_rules(&self) -> BlockRules {
         let format = self.format();
-        let rules = BlockRules {
+        BlockRules {
             blocksize: format.blocksize,
             hash_len: format.block_hash.len(),
             one_algorithm: format.is_one_algorithm(),
-        };
+        }
+    }
+
+    /// Every block that the versions use; `None` when that cannot be found out.
+    fn all_used_blocks(&self, filesets: &[i64]) -> Result<Option<UsedBlocks>> {
+        let rules = self.block_rules();
         let mut tried: HashSet<Hash> = HashSet::new();
         loop {
             self.cancel.check()?;

@@ -265,6 +265,23 @@ fn no_rule_lets_versions_go_while_the_newest_one_is_hurt() {
     newest_is_right(&mut rig);
 }
 
+/// Without blocklists the sets of the catalog alone tell what is missed.
+#[test]
+fn a_rule_waits_for_a_small_file_that_is_lost() {
+    let mut rig = Rig::new();
+    for number in 0..3 {
+        rig.write("small", format!("content {number}"));
+        rig.backup();
+    }
+    let last = rig.written_by(2, Blocks);
+    let bytes = rig.store.remove(&last).unwrap();
+    rig.set("keep-versions", "1");
+    let error = delete(&mut rig).unwrap_err();
+    assert_eq!(error.id(), Some("RetentionHeldBack"), "{}", chain(&error));
+    rig.store.insert(&last, bytes);
+    assert_eq!(deleted(&mut rig).len(), 2);
+}
+
 /// The list of the newest version cannot be read, and the version before it is hurt.
 #[test]
 fn a_hurt_version_pushes_no_whole_one_out() {
