@@ -336,7 +336,7 @@ impl Ready<'_> {
         }
         // One may repeat a blocklist that was lost with its data file.
         if !survey.is_doubtful {
-            self.remove_lone_indexes(results)?;
+            self.remove_lone_indexes(&survey.used, results)?;
         }
         if left > 0 {
             self.reporter.info(
@@ -470,6 +470,18 @@ impl Ready<'_> {
                 let name = &index.name;
                 say(format!(
                     "Would delete remote file: {name}, size: {}",
+                    format_size(size)
+                ));
+                results.deleted_file_count += 1;
+                results.deleted_file_size += size;
+            }
+        }
+        if !survey.is_doubtful {
+            for index in self.unneeded_indexes(&survey.used)? {
+                let size = index.size.unwrap_or_default();
+                say(format!(
+                    "Would delete remote file: {}, size: {}",
+                    index.name,
                     format_size(size)
                 ));
                 results.deleted_file_count += 1;

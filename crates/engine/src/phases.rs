@@ -214,7 +214,7 @@ impl<'a> Settled<'a> {
             for (name, _, _) in &self.view.resized {
                 noted.remove(name);
             }
-            self.ingest_indexes()?;
+            self.ingest_indexes(&noted)?;
             self.ingest_unindexed(&noted)?;
         }
         if need == Need::BlocksAndEntries {

@@ -15,6 +15,7 @@ use larder_catalog::{Counts, VolumeRow};
 use larder_destination::{ErrorKind, RemoteFile};
 use larder_volume::{EntryKind, VolumeKind, VolumeName, VolumeTime};
 
+pub(crate) use self::indexes::IndexState;
 pub(crate) use self::lists::not_whole;
 pub(crate) use self::search::Searched;
 pub(crate) use self::sorting::{named, not_encrypted};
@@ -83,7 +84,7 @@ impl View {
         lists
     }
 
-    fn of_kind(&self, kind: VolumeKind) -> impl Iterator<Item = &RemoteVolume> {
+    pub(crate) fn of_kind(&self, kind: VolumeKind) -> impl Iterator<Item = &RemoteVolume> {
         self.volumes.values().filter(move |v| v.name.kind() == kind)
     }
 }

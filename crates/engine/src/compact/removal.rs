@@ -2,15 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-use larder_catalog::{VolumeRow, VolumeState};
+use larder_catalog::{UsedBlocks, VolumeRow, VolumeState};
 use larder_destination::ErrorKind;
-use larder_volume::VolumeKind;
+use larder_volume::{Hash, VolumeKind};
 
 use super::survey::Volume;
 use crate::delete::{forget_all_dropped, forget_dropped};
 use crate::phases::Ready;
 use crate::report::CompactResults;
 use crate::settle::is_stored;
+use crate::sync::IndexState;
 use crate::workers::for_each_parallel;
 use crate::{Error, Result};
 
@@ -155,20 +156,20 @@ impl Ready<'_> {
         Ok(found)
     }
 
-    /// Removes indexes that describe nothing that is there, unless data is missed that they may know of.
-    pub(super) fn remove_lone_indexes(&self, results: &mut CompactResults) -> Result<()> {
-        let losses = self.catalog(|c| c.losses())?;
+    /// Indexes of which nothing is known that they describe: the data is gone, or they were found damaged. None while a
+    /// version misses data that they may know of.
+    fn lone_indexes(&self, used: &UsedBlocks) -> Result<Vec<VolumeRow>> {
         let bad = self.bad_copies()?;
-        for loss in &losses {
-            if loss.kind == VolumeKind::Blocks && !self.missed_blocks(loss, &bad)?.is_empty() {
-                return Ok(());
+        for loss in self.catalog(|c| c.losses())? {
+            let is_used = |(hash, size): &(Hash, u64)| used.contains(hash, *size);
+            if loss.kind == VolumeKind::Blocks
+                && self.missed_blocks(&loss, &bad)?.iter().any(is_used)
+            {
+                return Ok(Vec::new());
             }
         }
-        let linked: HashSet<i64> = self
-            .catalog(|c| c.index_links())?
-            .into_iter()
-            .map(|link| link.0)
-            .collect();
+        let links = self.catalog(|c| c.index_links())?;
+        let linked: HashSet<i64> = links.into_iter().map(|link| link.0).collect();
         let mut lone = Vec::new();
         for row in self.catalog(|c| c.volumes())? {
             if row.kind != VolumeKind::Index || !is_stored(&row) || linked.contains(&row.id) {
@@ -180,22 +181,79 @@ impl Ready<'_> {
                 lone.push(row);
             }
         }
-        if lone.is_empty() {
+        Ok(lone)
+    }
+
+    /// Whether every data file that is listed has an index that is listed and was read whole or written from here. Then
+    /// no other one is needed, whatever it was once.
+    fn is_all_described(&self) -> Result<bool> {
+        let indexes = self.indexes_by_volume()?;
+        let noted = self.noted_losses()?;
+        let is_good =
+            |row: &VolumeRow| self.view.find(&row.name).is_some() && !noted.contains(&row.name);
+        for volume in self.view.of_kind(VolumeKind::Blocks) {
+            let row = self.catalog(|c| c.volume_named(volume.name.as_str()))?;
+            let of_it = row.and_then(|row| indexes.get(&row.id));
+            if !of_it.is_some_and(|indexes| indexes.iter().any(is_good)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Those of the lone indexes that would go, as far as that is known without reading them.
+    pub(super) fn unneeded_indexes(&self, used: &UsedBlocks) -> Result<Vec<VolumeRow>> {
+        let lone = self.lone_indexes(used)?;
+        match lone.is_empty() || self.is_all_described()? {
+            true => Ok(lone),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    /// Removes indexes that describe nothing that is there, and damaged ones once every data file has another. One that was
+    /// found damaged is read once more before: it may open with another passphrase, or be whole again.
+    pub(super) fn remove_lone_indexes(
+        &mut self,
+        used: &UsedBlocks,
+        results: &mut CompactResults,
+    ) -> Result<()> {
+        if self.lone_indexes(used)?.is_empty() {
             return Ok(());
         }
-        self.durable(|c| {
-            lone.iter()
-                .try_for_each(|row| c.set_volume(row.id, VolumeState::Deleting, None, None))
-        })?;
-        for row in &lone {
-            if let Outcome::Refused(_) = self.remove(row)? {
+        // Data files that went just now need none.
+        self.relist()?;
+        if self.is_unsure()?.is_some() {
+            return Ok(());
+        }
+        let noted = self.noted_losses()?;
+        for row in self.unneeded_indexes(used)? {
+            if noted.contains(&row.name) && !self.is_still_damaged(&row)? {
+                continue;
+            }
+            self.durable(|c| c.set_volume(row.id, VolumeState::Deleting, None, None))?;
+            if let Outcome::Refused(_) = self.remove(&row)? {
                 self.durable(|c| c.set_volume(row.id, row.state, None, None))?;
                 continue;
             }
             results.deleted_file_count += 1;
             results.deleted_file_size += row.size.unwrap_or_default();
-            self.catalog(|c| c.batch(|c| forget_dropped(c, row)))?;
+            self.catalog(|c| c.batch(|c| forget_dropped(c, &row)))?;
         }
         Ok(())
+    }
+
+    /// Reads an index that was found damaged once more. One that is whole is taken in by the next run.
+    fn is_still_damaged(&self, row: &VolumeRow) -> Result<bool> {
+        let Some(volume) = self.view.find(&row.name) else {
+            return Ok(false);
+        };
+        match self.look_at_index(volume)? {
+            IndexState::Damaged => Ok(true),
+            IndexState::Unclear => Ok(false),
+            IndexState::Whole => {
+                self.forget_index(&row.name)?;
+                Ok(false)
+            }
+        }
     }
 }

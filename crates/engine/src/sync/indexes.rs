@@ -9,15 +9,16 @@ use larder_volume::{
 };
 
 use super::{RemoteVolume, describe};
-use crate::Result;
 use crate::context::{Level, Phase};
 use crate::error::{Reach, VolumeContext};
 use crate::identity::is_wrong_passphrase;
+use crate::losses::damage;
 use crate::notes::{Presence, TAKEN_IN};
 use crate::phases::Settled;
 use crate::volumes::OpenedVolume;
 use crate::words::counted;
 use crate::workers::for_each_parallel;
+use crate::{Error, Result};
 
 /// A dindex file's content.
 struct IndexContent {
@@ -28,6 +29,16 @@ struct IndexContent {
     blocklists: Vec<(Hash, Vec<u8>)>,
 }
 
+/// How a file with the name of an index reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IndexState {
+    Whole,
+    /// Its content is not that of an index.
+    Damaged,
+    /// It cannot be had, or the passphrase may be another one.
+    Unclear,
+}
+
 /// Most bytes of blocklists taken from one index: those of 2 TiB of content in blocks of 1 MiB, in one volume. Besides,
 /// they are no more than the volumes hold in which they lie. What goes beyond is read from those.
 const MAX_BLOCKLIST_BYTES: u64 = 64 << 20;
@@ -35,12 +46,23 @@ const MAX_BLOCKLIST_BYTES: u64 = 64 << 20;
 const NAMED_BLOCKS: u64 = 5;
 
 impl Settled<'_> {
-    /// Reads the dindex files that the catalog does not know.
-    pub(crate) fn ingest_indexes(&self) -> Result<()> {
+    /// Reads the dindex files that the catalog does not know. Those that are damaged are noted, and read again only while
+    /// some data file would have to be read for want of them; losses that are `noted` are none.
+    pub(crate) fn ingest_indexes(&self, noted: &HashSet<String>) -> Result<()> {
+        let mut again = HashSet::new();
+        if !self.undescribed(noted)?.is_empty() {
+            for loss in self.catalog(|c| c.losses())? {
+                if loss.kind == VolumeKind::Index {
+                    self.forget_index(&loss.name)?;
+                    again.insert(loss.name);
+                }
+            }
+        }
+        let is_known = |name: &str| self.known.contains(name) && !again.contains(name);
         let fresh: Vec<RemoteVolume> = self
             .view
             .of_kind(VolumeKind::Index)
-            .filter(|v| !self.known.contains(v.name.as_str()))
+            .filter(|v| !is_known(v.name.as_str()))
             .cloned()
             .collect();
         if fresh.is_empty() {
@@ -64,11 +86,12 @@ impl Settled<'_> {
         } else {
             None
         };
+        let mut damaged = Vec::new();
         let outcome = for_each_parallel(
             self.settings.threads,
             fresh,
             |volume| match self.read_index(&volume) {
-                Err(error) if error.reach() == Reach::Volume => Ok(Err(error)),
+                Err(error) if error.reach() == Reach::Volume => Ok(Err((volume, error))),
                 Err(error) => Err(error),
                 Ok(index) => Ok(Ok(index)),
             },
@@ -77,11 +100,14 @@ impl Settled<'_> {
                 let index = match result {
                     Ok(index) => index,
                     // What it describes is read from the data files themselves.
-                    Err(error) => {
+                    Err((volume, error)) => {
                         self.reporter.info(
                             "DamagedIndex",
                             format!("{}; it is passed over", describe(&error)),
                         );
+                        if is_damaged(&error) {
+                            damaged.push((volume, damage(&error)));
+                        }
                         return Ok(());
                     }
                 };
@@ -92,7 +118,45 @@ impl Settled<'_> {
         if let Some(bulk) = bulk {
             bulk.finish()?;
         }
-        Ok(())
+        damaged
+            .into_iter()
+            .try_for_each(|(volume, what)| self.note_damaged_index(&volume, what))
+    }
+
+    /// Notes that an index that the catalog did not know is damaged.
+    fn note_damaged_index(&self, volume: &RemoteVolume, what: String) -> Result<()> {
+        let name = volume.name.as_str();
+        let row = self.durable(|c| {
+            let state = VolumeState::Verified;
+            let id = c.add_volume(name, VolumeKind::Index, state, volume.size, None)?;
+            c.volume(id)
+        })?;
+        match row {
+            Some(row) => self.note_damage(self.loss(&row, LossKind::Damaged(what))?, &[]),
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets an index that was found damaged, so that it is read like one that is new.
+    pub(crate) fn forget_index(&self, name: &str) -> Result<()> {
+        self.catalog(|c| {
+            c.batch(|c| {
+                if let Some(row) = c.volume_named(name)? {
+                    c.remove_volume(row.id)?;
+                }
+                c.remove_loss(name)
+            })
+        })
+    }
+
+    /// Reads an index and takes nothing in.
+    pub(crate) fn look_at_index(&self, volume: &RemoteVolume) -> Result<IndexState> {
+        match self.read_index(volume) {
+            Ok(_) => Ok(IndexState::Whole),
+            Err(error) if is_damaged(&error) => Ok(IndexState::Damaged),
+            Err(error) if error.reach() == Reach::Volume => Ok(IndexState::Unclear),
+            Err(error) => Err(error),
+        }
     }
 
     /// Notes an index and what it describes, in one step: a known index is never read again.
@@ -266,24 +330,25 @@ impl Settled<'_> {
         })
     }
 
-    /// Reads the dblock files that no dindex describes; their blocks would be lost otherwise. Losses that are `noted`
-    /// already are not fetched again.
-    pub(crate) fn ingest_unindexed(&self, noted: &HashSet<String>) -> Result<()> {
+    /// The dblock files of which the catalog knows nothing, without losses that are `noted`.
+    fn undescribed(&self, noted: &HashSet<String>) -> Result<Vec<RemoteVolume>> {
         let described: HashSet<String> = self
             .catalog(|c| c.volumes())?
             .into_iter()
             .filter(|row| row.kind == VolumeKind::Blocks)
             .map(|row| row.name)
             .collect();
-        let fresh: Vec<RemoteVolume> = self
-            .view
-            .of_kind(VolumeKind::Blocks)
-            .filter(|v| {
-                let name = v.name.as_str();
-                !described.contains(name) && !noted.contains(name)
-            })
-            .cloned()
-            .collect();
+        let fresh = self.view.of_kind(VolumeKind::Blocks).filter(|v| {
+            let name = v.name.as_str();
+            !described.contains(name) && !noted.contains(name)
+        });
+        Ok(fresh.cloned().collect())
+    }
+
+    /// Reads the dblock files that no dindex describes; their blocks would be lost otherwise. Losses that are `noted`
+    /// already are not fetched again.
+    pub(crate) fn ingest_unindexed(&self, noted: &HashSet<String>) -> Result<()> {
+        let fresh = self.undescribed(noted)?;
         if fresh.is_empty() {
             return Ok(());
         }
@@ -376,6 +441,11 @@ impl Settled<'_> {
         }
         Ok((hash, blocks))
     }
+}
+
+/// Whether a file that should be an index is none, whatever the passphrase.
+fn is_damaged(error: &Error) -> bool {
+    error.is_wrong_content() && !is_wrong_passphrase(error)
 }
 
 /// Which of the described volumes hold the blocklists of an index, so that an index written anew repeats them.

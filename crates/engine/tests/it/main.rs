@@ -19,6 +19,7 @@ mod golden;
 mod hostile;
 mod inodes;
 mod lint;
+mod lone_indexes;
 mod losses;
 mod model;
 mod options;
