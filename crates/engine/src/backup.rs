@@ -20,7 +20,7 @@ mod walking;
 
 use std::sync::atomic::Ordering;
 
-use larder_catalog::{EntryWriter, FilesetRow};
+use larder_catalog::{EntryWriter, FilesetRow, VolumeRow};
 use larder_options::engine as opt;
 use larder_source::{OwnDatabases, Root, WalkOptions};
 use larder_volume::{
@@ -422,25 +422,31 @@ impl Ready<'_> {
         })
     }
 
+    /// The data volumes of which an index is missing: not those that are not as they were, whose index says how they were.
+    pub(crate) fn without_index(&self) -> Result<Vec<VolumeRow>> {
+        if self.settings.index_policy == IndexPolicy::None {
+            return Ok(Vec::new());
+        }
+        let noted = self.noted_losses()?;
+        let mut missing = Vec::new();
+        for row in self.catalog(|c| c.volumes_without_index())? {
+            // An index of nothing says nothing.
+            let is_empty = || self.catalog(|c| Ok(c.blocks_of_volume(row.id)?.is_empty()));
+            if !noted.contains(&row.name) && !is_empty()? {
+                missing.push(row);
+            }
+        }
+        Ok(missing)
+    }
+
     /// Writes the dindex of every data volume that has none.
     pub(crate) fn complete_indexes(&self) -> Result<u64> {
-        if self.settings.index_policy == IndexPolicy::None {
-            return Ok(0);
-        }
         let mut written = 0;
-        // What is not as it was stored is not relied on, and has an index that says how it was.
-        let noted = self.noted_losses()?;
-        for row in self.catalog(|c| c.volumes_without_index())? {
-            if noted.contains(&row.name) {
-                continue;
-            }
+        for row in self.without_index()? {
             let Some(name) = VolumeName::parse(&row.name, self.settings.case_insensitive) else {
                 continue;
             };
             let blocks = self.catalog(|c| c.blocks_of_volume(row.id))?;
-            if blocks.is_empty() {
-                continue;
-            }
             let hash = match row.hash {
                 Some(hash) => hash,
                 None => self

@@ -56,7 +56,7 @@ impl Ready<'_> {
         self.all_versions()?;
         if self.settings.dry_run {
             self.tell_missing_indexes()?;
-        } else if !self.catalog(|c| c.volumes_without_index())?.is_empty() {
+        } else if !self.without_index()?.is_empty() {
             self.check_encryption_kept()?;
             report.indexes_written = self.complete_indexes()?;
         }
@@ -193,7 +193,7 @@ impl Ready<'_> {
     }
 
     fn tell_missing_indexes(&self) -> Result<()> {
-        let missing = self.catalog(|c| c.volumes_without_index())?.len() as u64;
+        let missing = self.without_index()?.len() as u64;
         if missing > 0 {
             let text = format!("Would write {}", counted(missing, "missing index file"));
             self.reporter.say(Level::DryRun, "DryRun", text);

@@ -24,6 +24,7 @@ use crate::settle::is_stored;
 use crate::sync::{Mode, Need, RemoteVolume};
 use crate::versions::DefaultVersions;
 use crate::volumes::StoredVolume;
+use crate::words::{counted, verb};
 use crate::workers::for_each_parallel;
 use crate::{Error, Result};
 
@@ -78,6 +79,7 @@ impl Run {
                 matches!(loss.what, LossKind::Damaged(_)) && !chosen.iter().any(is_chosen)
             });
             ready.tell_losses(&losses)?;
+            ready.tell_without_index()?;
             ready.check_volumes(chosen, samples == Samples::All)
         })
     }
@@ -257,6 +259,28 @@ impl Ready<'_> {
                 chosen.push(volume.clone());
             }
         }
+        Ok(())
+    }
+
+    /// Says which data files have no index. Nothing is lost with it; but a catalog that is built anew has to read them whole.
+    fn tell_without_index(&self) -> Result<()> {
+        let missing = self.without_index()?;
+        let Some(first) = missing.first() else {
+            return Ok(());
+        };
+        let others = match missing.len() as u64 - 1 {
+            0 => String::new(),
+            others => format!(" and {}", counted(others, "other data file")),
+        };
+        self.reporter.info(
+            "MissingIndex",
+            format!(
+                "{}{others} {} no index file: nothing is lost, and `larder repair` writes {}",
+                first.name,
+                verb(missing.len() as u64, "has", "have"),
+                verb(missing.len() as u64, "it", "them"),
+            ),
+        );
         Ok(())
     }
 

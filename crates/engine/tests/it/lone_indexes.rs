@@ -1,4 +1,4 @@
-//! Indexes that nobody needs go with a compaction, and no others.
+//! Indexes that nobody needs go with a compaction, and no others; data files that lack one are named by a test.
 
 use larder_engine::CompactReport;
 use larder_testkit::Rng;
@@ -167,5 +167,28 @@ fn the_index_of_a_lost_data_file_goes_when_no_version_misses_it() {
             0,
             "state kept: {keep_state}"
         );
+    }
+}
+
+#[test]
+fn a_test_names_data_files_without_an_index() {
+    for keep_state in [true, false] {
+        let mut rig = two_versions(Rig::new());
+        let _ = rig.store.remove(&rig.written_by(1, Index)).unwrap();
+        if !keep_state {
+            rig.lose_state();
+        }
+        // The run that misses the index names it.
+        rig.test_all();
+        rig.log.clear();
+        assert_eq!(rig.test_all().damaged(), 0);
+        assert_eq!(rig.log.count("MissingIndex"), 1, "state kept: {keep_state}");
+        assert_eq!(rig.log.complaints(), [""; 0], "state kept: {keep_state}");
+        let run = rig.open().expect("it opens");
+        assert_eq!(run.repair().expect("a repair").indexes_written, 1);
+        run.repository().close().expect("the catalog closes");
+        rig.log.clear();
+        rig.test_all();
+        assert_eq!(rig.log.count("MissingIndex"), 0, "state kept: {keep_state}");
     }
 }
