@@ -89,7 +89,7 @@ fn commands(decl: &OptionDecl) -> Option<&'static [&'static str]> {
         | "skip-restore-verification"
         | "dont-compress-restore-paths" => Some(&["restore", "recovery"]),
         "device" => Some(&["sign-in"]),
-        "upload-unchanged-backups" => Some(&["backup"]),
+        "upload-unchanged-backups" | "accept-source-changes" => Some(&["backup"]),
         _ => match decl.group {
             Group::Restore => Some(&["restore"]),
             Group::Listing => Some(&["find", "list"]),

@@ -10,6 +10,8 @@ mod counters;
 mod cut;
 mod future;
 mod gather;
+mod guard;
+mod guarding;
 mod handing;
 mod pool;
 mod previous;
@@ -29,12 +31,14 @@ use larder_volume::{
 
 use self::closing::ListSent;
 use self::counters::Counters;
+use self::guarding::{Asked, no_sources};
 use crate::context::{Level, Phase};
 use crate::notes::{LIST_WRITER, Presence, SOURCES_READ, VOLUME_SIZE, ZIP_METHOD};
 use crate::phases::Ready;
 use crate::report::BackupReport;
 use crate::run::Run;
 use crate::settings::IndexPolicy;
+use crate::settle::is_stored;
 use crate::sync::{Mode, Need, RemoteVolume, describe};
 use crate::volumes::StoredVolume;
 use crate::words::counted;
@@ -45,6 +49,9 @@ use crate::{Error, Result};
 pub struct BackupRequest {
     /// Source folders and files, absolute, sorted, none inside another (see `larder_source::prepare_sources`).
     pub sources: Vec<std::path::PathBuf>,
+    /// The other sources that the user named, absolute: missing ones, and those that lie in another one. What the previous
+    /// version has of a missing or emptied one is kept.
+    pub no_roots: Vec<std::path::PathBuf>,
     /// Filters, limits and policies of the walk.
     pub options: WalkOptions,
 }
@@ -56,8 +63,14 @@ impl Run {
     /// When the destination cannot be used, no version could be written, or the user stopped the run before anything
     /// was stored. Files that cannot be read are warnings in the report.
     pub fn backup(&self, request: &BackupRequest) -> Result<BackupReport> {
-        let roots: Vec<Root> = request.sources.iter().cloned().map(Root::from).collect();
-        self.backup_roots(&roots, &request.options)
+        let roots_of = |paths: &[std::path::PathBuf]| -> Vec<Root> {
+            paths.iter().cloned().map(Root::from).collect()
+        };
+        self.backup_asked(Asked {
+            roots: &roots_of(&request.sources),
+            no_roots: &roots_of(&request.no_roots),
+            options: &request.options,
+        })
     }
 
     /// Makes a new version of roots that are stored under other names than they are read from, as in a snapshot.
@@ -65,6 +78,14 @@ impl Run {
     /// # Errors
     /// As [`Run::backup`].
     pub fn backup_roots(&self, roots: &[Root], options: &WalkOptions) -> Result<BackupReport> {
+        self.backup_asked(Asked {
+            roots,
+            no_roots: &[],
+            options,
+        })
+    }
+
+    fn backup_asked(&self, asked: Asked<'_>) -> Result<BackupReport> {
         // Whichever run of whichever backup made it: a catalog is a cache, and would change at every run.
         let options = WalkOptions {
             own_databases: Some(OwnDatabases {
@@ -72,24 +93,26 @@ impl Run {
                 rest: larder_catalog::is_companion,
                 is_head: larder_catalog::is_catalog,
             }),
-            ..options.clone()
+            ..asked.options.clone()
+        };
+        let asked = Asked {
+            options: &options,
+            ..asked
         };
         self.with_healing(|| {
-            self.check_request(roots)?;
+            self.check_request(&asked)?;
             self.retention_rule()?;
             self.ready(Mode::Writing, Need::BlocksAndEntries)?
-                .backup(roots, &options)
+                .backup(&asked)
         })
     }
 
     /// What is wrong before anything is looked at.
-    fn check_request(&self, roots: &[Root]) -> Result<()> {
-        if roots.is_empty() {
-            return Err(Error::user(
-                "NoSources",
-                "none of the source folders exists, so the backup would be empty",
-                "check the source paths",
-            ));
+    fn check_request(&self, asked: &Asked<'_>) -> Result<()> {
+        // Of what is missing something may be known.
+        let knows_any = || Ok::<_, Error>(self.catalog(|c| c.volumes())?.iter().any(is_stored));
+        if asked.roots.is_empty() && (asked.no_roots.is_empty() || !knows_any()?) {
+            return Err(no_sources());
         }
         if self.crypt.kind().is_some() && self.crypt.passphrase.is_none() {
             return Err(Error::user(
@@ -103,18 +126,20 @@ impl Run {
 }
 
 impl Ready<'_> {
-    fn backup(mut self, roots: &[Root], options: &WalkOptions) -> Result<BackupReport> {
+    fn backup(mut self, asked: &Asked<'_>) -> Result<BackupReport> {
         self.check_encryption_kept()?;
         self.report_vanished()?;
+        let mut guard = self.guard(asked)?;
         let time = self.version_time()?;
         if !self.settings.dry_run {
             self.tell_first_write()?;
             self.complete_indexes()?;
         }
-        let counters = Counters::default();
+        let mut counters = Counters::default();
         self.reporter.phase(Phase::Backup);
         let mut checkpoint = None;
-        let gathered = match self.gather(roots, options, time, &counters, &mut checkpoint) {
+        let counting = (&mut counters, &mut guard);
+        let gathered = match self.gather_guarded(asked, time, counting, &mut checkpoint) {
             Err(Error::Cancelled) => {
                 return Ok(self.stopped(&counters, ListSent::No, checkpoint));
             }
@@ -126,7 +151,7 @@ impl Ready<'_> {
                 entries.finish_unchanged()?;
             }
             let version = checkpoint.and_then(|checkpoint| checkpoint.time());
-            return Ok(self.ended_early(&counters, version));
+            return Ok(guard.noted(self.ended_early(&counters, version)));
         }
         let write = !self.settings.dry_run && (counters.any_change() || self.must_write(time)?);
         let mut stored = gathered.stored;
@@ -170,10 +195,13 @@ impl Ready<'_> {
                 .say(Level::DryRun, "DryRun", "a dry run: nothing was stored");
         }
         if self.settings.dry_run {
-            return Ok(self.backup_report(&counters, None, None, false));
+            let report = self.backup_report(&counters, None, None, false);
+            return Ok(guard.noted(report));
         }
+        self.note_filters(asked, &guard)?;
         // Blocks of what could not be read now were not looked up either.
         if counters.with_error.load(Ordering::Relaxed) == 0
+            && !guard.keeps_any()
             && let Err(error) = self.all_was_looked_at()
             && !write
         {
@@ -184,16 +212,18 @@ impl Ready<'_> {
                 "Stopped",
                 "stopped on request after the version was stored; checks, old versions and space are left to the next run",
             );
-            return Ok(self.backup_report(&counters, version, None, false));
+            let report = self.backup_report(&counters, version, None, false);
+            return Ok(guard.noted(report));
         }
         let test = self.after_backup(&stored, write);
-        let deleted = self.delete_after_backup(version);
-        let compact_results = self.compact_when_due(!deleted.is_empty(), &stored);
+        let (deleted_sets, compact_results) = self.tidy(&guard, version, &stored);
         self.vacuum_if_due();
-        let mut report = self.backup_report(&counters, version, test, false);
-        report.deleted_sets = deleted;
-        report.compact_results = compact_results;
-        Ok(report)
+        let report = BackupReport {
+            deleted_sets,
+            compact_results,
+            ..self.backup_report(&counters, version, test, false)
+        };
+        Ok(guard.noted(report))
     }
 
     /// True when a version has to be written although nothing was changed.

@@ -155,6 +155,8 @@ pub struct Reporter {
     errors: std::sync::Mutex<Vec<String>>,
     warning_count: AtomicU64,
     error_count: AtomicU64,
+    /// What was told once as a warning or an error is not told again.
+    nothing_twice: AtomicBool,
 }
 
 /// Messages kept for the report; the rest is only counted.
@@ -174,6 +176,7 @@ impl Reporter {
             errors: std::sync::Mutex::default(),
             warning_count: AtomicU64::new(0),
             error_count: AtomicU64::new(0),
+            nothing_twice: AtomicBool::new(false),
         }
     }
 
@@ -194,14 +197,23 @@ impl Reporter {
                 return;
             }
         };
-        count.fetch_add(1, Ordering::Relaxed);
-        if let Ok(mut list) = list.lock()
-            && list.len() < KEPT_MESSAGES
-        {
-            list.push(format!("[{id}] {text}"));
+        let kept = format!("[{id}] {text}");
+        if let Ok(mut list) = list.lock() {
+            if self.nothing_twice.load(Ordering::Relaxed) && list.contains(&kept) {
+                return;
+            }
+            if list.len() < KEPT_MESSAGES {
+                list.push(kept);
+            }
         }
+        count.fetch_add(1, Ordering::Relaxed);
         self.inner
             .event(&Event::Message(Message { level, id, text }));
+    }
+
+    /// From now on a warning or error that was told is not told again: the same is looked at once more.
+    pub(crate) fn tell_nothing_twice(&self) {
+        self.nothing_twice.store(true, Ordering::Relaxed);
     }
 
     /// A warning.

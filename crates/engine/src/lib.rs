@@ -21,6 +21,7 @@ mod entries;
 mod error;
 mod found;
 mod gpg;
+mod guarded;
 mod identity;
 mod listing;
 mod losses;
@@ -62,6 +63,7 @@ pub use context::{Event, Level, Message, Monitor, Phase, Progress, Silent, Trans
 pub use error::{Error, Fault, Result};
 // Time and randomness, as every part takes them.
 pub use found::FoundFiles;
+pub use guarded::{GuardReason, GuardedSource};
 pub use larder_destination::{Clock, FixedClock, Random, SystemClock, SystemRandom};
 pub use listing::ListRequest;
 pub use pages::{Change, FoundEntries, FoundEntry, Page};

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::found::FoundFiles;
+use crate::guarded::GuardedSource;
 use crate::pages::FoundEntries;
 use crate::run::iso_time;
 
@@ -137,6 +138,8 @@ pub struct BackupReport {
     pub version_time: Option<String>,
     /// True when the run was stopped after the version list was begun to be sent: the version may exist.
     pub version_may_exist: bool,
+    /// Sources that look lost, of which what the previous version has was kept.
+    pub guarded_sources: Vec<GuardedSource>,
     /// Sample test after the backup.
     pub test_results: Option<TestReport>,
 }

@@ -65,6 +65,8 @@ const SHORT_FINDINGS: usize = 10;
 /// Exit codes of a backup that was stopped: with something stored for the next run, and without.
 const STOPPED: i32 = 50;
 const STOPPED_EMPTY: i32 = 100;
+/// Exit code of a backup that kept what was known of a source, since that looks lost.
+const GUARDED: i32 = 51;
 
 /// The closing block of a backup.
 #[must_use]
@@ -108,6 +110,10 @@ pub fn backup(report: &BackupReport) -> Told {
         "Backup stopped; a partial version was written"
     } else if report.common.interrupted {
         "Backup stopped; no new version was written"
+    } else if !report.guarded_sources.is_empty() && report.version_time.is_none() {
+        "Backup finished without a new version, since nothing else changed; a source looks lost, and what was known of it is kept"
+    } else if !report.guarded_sources.is_empty() {
+        "Backup finished; a source looks lost, and what was known of it is kept"
     } else if report.common.parsed_result == Outcome::Error {
         "Backup finished with errors"
     } else {
@@ -123,6 +129,9 @@ fn backup_code(report: &BackupReport) -> i32 {
         } else {
             STOPPED_EMPTY
         };
+    }
+    if !report.guarded_sources.is_empty() {
+        return GUARDED;
     }
     let uploaded = report.common.backend_statistics.bytes_uploaded;
     match report.common.parsed_result {
@@ -701,7 +710,7 @@ pub fn repair_log(report: &RepairReport) -> String {
 
 #[cfg(test)]
 mod tests {
-    use larder_engine::{Finding, Verification};
+    use larder_engine::{Finding, GuardReason, GuardedSource, Verification};
 
     use super::*;
 
@@ -731,6 +740,17 @@ mod tests {
             }),
             50
         );
+        let guarded = |r: &mut BackupReport| {
+            r.guarded_sources.push(GuardedSource {
+                path: "/disk".into(),
+                reason: GuardReason::Missing,
+                files_before: 3,
+                files_lost: 3,
+                files_changed: 0,
+            });
+            r.common.parsed_result = Outcome::Error;
+        };
+        assert_eq!(code(guarded), 51);
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub struct Sources {
     /// Sources that do not exist, as they were given. One that cannot be looked at is a root all the same: the walk
     /// reports it, and what an earlier version has of it stays.
     pub missing: Vec<PathBuf>,
+    /// Absolute paths of the sources that are no roots: missing ones, and those that lie in another one.
+    pub no_roots: Vec<PathBuf>,
     /// Stored paths of sources that lie in another one.
     pub nested: Vec<Vec<u8>>,
     /// Those of them that will not be reached because a filter excludes a folder on the way; worth a
@@ -32,7 +34,7 @@ pub struct Sources {
 /// dropped; it is put in front of the filters as an include if there are excludes
 /// (docs/guide/filters.md).
 pub fn prepare_sources(sources: &[PathBuf], folder: &Path, filter: &Filter) -> Sources {
-    let mut missing = Vec::new();
+    let (mut missing, mut no_roots) = (Vec::new(), Vec::new());
     let mut found: Vec<(Vec<u8>, PathBuf, bool)> = Vec::new();
     for source in sources {
         let path = absolute(source, folder);
@@ -40,6 +42,7 @@ pub fn prepare_sources(sources: &[PathBuf], folder: &Path, filter: &Filter) -> S
         let is_folder = std::fs::metadata(&path).is_ok_and(|facts| facts.is_dir());
         if !is_folder && std::fs::symlink_metadata(&path).is_err_and(|error| is_missing(&error)) {
             missing.push(source.clone());
+            no_roots.push(path);
             continue;
         }
         let mut stored = path.as_os_str().as_bytes().to_vec();
@@ -60,6 +63,7 @@ pub fn prepare_sources(sources: &[PathBuf], folder: &Path, filter: &Filter) -> S
                 unreachable.push(stored.clone());
             }
             nested.push(stored);
+            no_roots.push(path);
             continue;
         }
         if is_folder {
@@ -75,9 +79,44 @@ pub fn prepare_sources(sources: &[PathBuf], folder: &Path, filter: &Filter) -> S
     Sources {
         roots,
         missing,
+        no_roots,
         nested,
         unreachable,
         filter,
+    }
+}
+
+/// What is found at the path of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// A folder with nothing in it.
+    EmptyFolder,
+    /// A folder with something in it.
+    Folder,
+    /// A file, or a link that leads to no folder.
+    NoFolder,
+    /// It cannot be told now: a disk that fails, a mount that hangs, a folder that may not be read.
+    Unknown,
+}
+
+impl Found {
+    /// Looks at a path; a link to a folder counts as that folder.
+    pub fn at(path: &Path) -> Self {
+        match std::fs::metadata(path) {
+            Ok(facts) if facts.is_dir() => match is_empty_folder(path) {
+                Ok(true) => Self::EmptyFolder,
+                Ok(false) => Self::Folder,
+                Err(_) => Self::Unknown,
+            },
+            Ok(_) => Self::NoFolder,
+            Err(_) => match std::fs::symlink_metadata(path) {
+                Ok(_) => Self::NoFolder,
+                Err(error) if is_missing(&error) => Self::Nothing,
+                Err(_) => Self::Unknown,
+            },
+        }
     }
 }
 
@@ -184,6 +223,8 @@ mod tests {
         let sources = prepare_sources(&given, &root, &filter);
         assert_eq!(sources.roots, [root.join("data"), root.join("database")]);
         assert_eq!(sources.missing, [PathBuf::from("nothing")]);
+        let no_roots = ["nothing", "data/file", "data/sub"].map(|path| root.join(path));
+        assert_eq!(sources.no_roots, no_roots);
         let sub = [root.join("data/sub/").as_os_str().as_bytes(), b""].concat();
         assert_eq!(sources.nested.len(), 2);
         assert_eq!(sources.filter.first_match(&sub), Some((Action::Include, 1)));
@@ -200,6 +241,15 @@ mod tests {
             sources.unreachable,
             [[root.as_os_str().as_bytes(), b"/data/cut/off/"].concat()]
         );
+        for (path, expected) in [
+            ("database", Found::EmptyFolder),
+            ("data", Found::Folder),
+            ("data/file", Found::NoFolder),
+            ("nothing", Found::Nothing),
+            ("data/file/below", Found::Nothing),
+        ] {
+            assert_eq!(Found::at(&root.join(path)), expected, "{path}");
+        }
         assert!(is_empty_folder(&root.join("database"))?);
         assert!(!is_empty_folder(&root.join("data"))?);
         assert!(!is_empty_folder(&root.join("data/file"))?);

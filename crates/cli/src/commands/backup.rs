@@ -156,6 +156,7 @@ pub fn sources(call: &Invocation, told: &dyn Monitor) -> Result<BackupRequest, F
     snapshot(values, told)?;
     Ok(BackupRequest {
         sources: prepared.roots,
+        no_roots: prepared.no_roots,
         options: walk_options(values, prepared.filter)?,
     })
 }

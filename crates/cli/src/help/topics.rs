@@ -171,6 +171,7 @@ const EXIT_CODES: &str = "
   2    backup, restore: finished, with warnings (restore: or with files that could not be restored)
   3    backup: finished, with errors; test: damaged volumes were found
   50   backup: stopped on request after something was uploaded
+  51   backup: a source is missing, empty, or lost or changed most of its files; what was known of it is kept
   100  failure: nothing was done, or not all of it
   130  ended at once: Ctrl-C once more while it was stopping
   200  the command line is wrong

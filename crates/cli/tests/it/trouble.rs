@@ -265,6 +265,48 @@ fn missing_sources() {
 }
 
 #[test]
+fn a_source_that_looks_lost() {
+    let place = Place::with_source();
+    place.write("disk/photo.jpg", b"a picture");
+    let both = |more: &[&str]| place.on("backup", [&["source", "disk"], more].concat());
+    both(&[]).code(0);
+    std::fs::rename(place.path("disk"), place.path("away")).expect("moved");
+    place.write("source/letter.txt", b"changed");
+    // Whoever wants to hear of it beforehand.
+    both(&["--dry-run"])
+        .code(51)
+        .complains("Warning [SourceGuarded]")
+        .complains("would be kept");
+    let ran = both(&["--keep-versions=1", "--json"]).code(51);
+    let guarded = &ran.json()["GuardedSources"];
+    let expected = serde_json::json!([{
+        "Path": place.text("disk"), "Reason": "Missing",
+        "FilesBefore": 1, "FilesLost": 1, "FilesChanged": 0,
+    }]);
+    assert_eq!(guarded, &expected);
+    assert_eq!(place.stored_with("dlist").len(), 2, "nothing is deleted");
+    both(&["--keep-versions=1"])
+        .code(51)
+        .says("Backup finished without a new version, since nothing else changed; a source looks lost")
+        .complains(&format!(
+            "Warning [SourceGuarded]: the source {} is missing, which had 1 file",
+            place.text("disk")
+        ))
+        .complains("--accept-source-changes")
+        .complains("no old version is deleted and no space is freed");
+    place.restore("out", &[]).code(0);
+    let kept = std::fs::read(place.path("out/disk/photo.jpg"));
+    assert_eq!(kept.expect("it is kept"), b"a picture");
+    // One that may be missing.
+    let ran = both(&["--allow-missing-source"]).code(1);
+    assert_eq!(ran.err, "");
+    // It is gone for good.
+    both(&["--accept-source-changes", "--keep-versions=1"]).code(2);
+    assert_eq!(place.stored_with("dlist").len(), 1);
+    place.on("backup", ["source"]).code(1);
+}
+
+#[test]
 fn a_disk_that_is_not_mounted() {
     let place = Place::with_backup();
     std::fs::rename(place.path("destination"), place.path("elsewhere")).expect("moved");

@@ -11,7 +11,7 @@ fn with_room() -> Place {
     }
     place.backup(&["--blocksize=1kb"]).code(0);
     std::fs::remove_dir_all(place.path("source/many")).expect("removed");
-    place.backup(&[]).code(0);
+    place.backup(&["--accept-source-changes"]).code(0);
     place.on("delete", ["--version=1"]).code(0);
     place
 }
@@ -110,7 +110,9 @@ fn a_backup_makes_the_catalog_smaller_when_it_is_due() {
         }
         place.backup(options).code(0);
         std::fs::remove_dir_all(place.path("source/many")).expect("removed");
-        place.backup(options).code(0);
+        place
+            .backup(&[options, &["--accept-source-changes"]].concat())
+            .code(0);
         place.on("delete", ["--version=1"]).code(0);
         place.backup(options).code(1);
         catalog_len(place)

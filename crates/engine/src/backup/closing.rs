@@ -105,6 +105,7 @@ impl Ready<'_> {
             dryrun: self.settings.dry_run,
             version_time: version.map(|t| t.to_string()),
             version_may_exist: false,
+            guarded_sources: Vec::new(),
             test_results: test,
             common: self.common("Backup", interrupted),
         };

@@ -6,12 +6,14 @@ use std::thread::ScopedJoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use larder_catalog::EntryWriter;
-use larder_source::{FileKind, Root, Walk, WalkOptions};
+use larder_source::{FileKind, Walk, WalkOptions};
 use larder_volume::VolumeTime;
 
 use super::checkpoints::{Checkpoint, Checkpoints, Due, Step, Times};
 use super::counters::{Counters, bump};
 use super::future::StoredMetadata;
+use super::guard::Guard;
+use super::guarding::Asked;
 use super::handing::{Handing, Visited};
 use super::reader::{Shared, Worker};
 use super::store::BlockStore;
@@ -36,8 +38,8 @@ impl Ready<'_> {
     /// that there is in the end, however it ends.
     pub(super) fn gather(
         &self,
-        roots: &[Root],
-        options: &WalkOptions,
+        asked: &Asked<'_>,
+        guard: &Guard,
         time: VolumeTime,
         counters: &Counters,
         checkpoint: &mut Option<Checkpoint>,
@@ -52,7 +54,7 @@ impl Ready<'_> {
             sealed_out,
         )?;
         let previous = self.catalog(|c| c.previous())?;
-        let shared = self.shared(&store, counters, options, previous)?;
+        let shared = self.shared(&store, (counters, guard), asked.options, previous)?;
         let cursor = shared.previous_entries()?;
         let _heeding = match self.settings.dry_run || !self.may_be_partial()? {
             true => None,
@@ -83,7 +85,8 @@ impl Ready<'_> {
                 let (steps, done) = (steps_out.clone(), &done);
                 scope.spawn(move || {
                     let _alarm = store.alarm();
-                    let walk = Walk::with_roots(roots.to_vec(), options.clone());
+                    let roots = asked.roots.iter().filter(|root| !guard.keeps(&root.stored));
+                    let walk = Walk::with_roots(roots.cloned().collect(), asked.options.clone());
                     let look = || {
                         shared.due.pause_if_due(self);
                     };
@@ -185,7 +188,7 @@ impl Ready<'_> {
     fn shared<'a>(
         &'a self,
         store: &'a BlockStore<'a>,
-        counters: &'a Counters,
+        (counters, guard): (&'a Counters, &'a Guard),
         options: &WalkOptions,
         previous: Option<i64>,
     ) -> Result<Shared<'a>> {
@@ -202,6 +205,7 @@ impl Ready<'_> {
             run: self,
             store,
             counters,
+            guard,
             stored_metadata: StoredMetadata::new(self),
             jobs,
             waiting,

@@ -3,22 +3,25 @@
 use larder_catalog::{EntryCursor, StoredEntry};
 
 use super::counters::{Counters, bump, slot};
+use super::guard::Guard;
 use super::handing::{Handing, Visited};
 use crate::Result;
 
 /// The previous version's entries, read in step with the walk.
-pub(super) struct Previous {
+pub(super) struct Previous<'g> {
+    guard: &'g Guard,
     cursor: Option<EntryCursor>,
     next: Option<StoredEntry>,
     kept: Vec<Vec<u8>>,
 }
 
-impl Previous {
-    pub(super) fn new(cursor: Option<EntryCursor>) -> Result<Self> {
+impl<'g> Previous<'g> {
+    pub(super) fn new(cursor: Option<EntryCursor>, guard: &'g Guard) -> Result<Self> {
         let mut previous = Self {
+            guard,
             cursor,
             next: None,
-            kept: Vec::new(),
+            kept: guard.kept_tops(),
         };
         previous.advance()?;
         Ok(previous)
@@ -67,6 +70,7 @@ impl Previous {
 
     fn pass(&mut self, counters: &Counters, handing: &mut Handing<'_>) -> Result<()> {
         if let Some(StoredEntry { entry, .. }) = self.next.take() {
+            self.guard.had(&entry);
             // What comes before this path and is none of its folders concerns nothing that follows.
             self.kept
                 .retain(|kept| entry.path < *kept || entry.path.starts_with(kept));
@@ -75,6 +79,7 @@ impl Previous {
                 handing.hand(Visited::Carried(entry))?;
             } else if let Some(counter) = counters.deleted.get(slot(entry.kind)) {
                 bump(counter, 1);
+                self.guard.lost(&entry);
             }
         }
         self.advance()
@@ -84,6 +89,7 @@ impl Previous {
     pub(super) fn take(&mut self, path: &[u8]) -> Result<Option<StoredEntry>> {
         if self.next.as_ref().is_some_and(|n| n.entry.path == path) {
             let entry = self.next.take();
+            entry.iter().for_each(|old| self.guard.had(&old.entry));
             self.advance()?;
             return Ok(entry);
         }

@@ -24,6 +24,7 @@ use self::known::Stored;
 use super::checkpoints::Due;
 use super::counters::{Counters, bump, slot};
 use super::future::StoredMetadata;
+use super::guard::Guard;
 use super::store::BlockStore;
 use crate::notes::Presence;
 use crate::phases::Ready;
@@ -36,6 +37,7 @@ pub(crate) struct Shared<'e> {
     pub(crate) run: &'e Ready<'e>,
     pub(crate) store: &'e BlockStore<'e>,
     pub(crate) counters: &'e Counters,
+    pub(crate) guard: &'e Guard,
     pub(crate) stored_metadata: StoredMetadata<'e>,
     pub(crate) jobs: Sender<BlockJob>,
     pub(crate) waiting: Receiver<BlockJob>,
@@ -161,6 +163,7 @@ impl<'s, 'e> Worker<'s, 'e> {
                         .warn("PathProcessingErrorNotFound", format!("{path} vanished"));
                     if let Some(previous) = previous {
                         self.count_deleted(previous.entry.kind);
+                        self.shared.guard.lost(&previous.entry);
                     }
                     return Ok(None);
                 }
@@ -284,7 +287,8 @@ impl<'s, 'e> Worker<'s, 'e> {
         match previous {
             // Without metadata a new time alone makes no new version, as in Duplicati (format spec 9.1).
             Some(previous) if same_but_time(previous, &done) => {}
-            Some(_) => {
+            Some(previous) => {
+                self.shared.guard.changed(previous, &done);
                 if let Some(counter) = counters.modified.get(slot(kind)) {
                     bump(counter, 1);
                 }

@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// The walk with what it works beside.
 pub(super) struct Walking<'w, 'e> {
     shared: &'w Shared<'e>,
-    previous: Previous,
+    previous: Previous<'e>,
     handing: Handing<'w>,
     /// To where the list is written.
     steps: Sender<Step>,
@@ -41,7 +41,7 @@ impl<'w, 'e> Walking<'w, 'e> {
     ) -> Result<Self> {
         Ok(Self {
             shared,
-            previous: Previous::new(previous)?,
+            previous: Previous::new(previous, shared.guard)?,
             handing,
             steps,
             own_told: false,
@@ -54,7 +54,8 @@ impl<'w, 'e> Walking<'w, 'e> {
 
     /// Walks to the end, or until the run is asked to end.
     pub(super) fn walk(mut self, mut walk: Walk) -> Result<()> {
-        for item in walk.by_ref() {
+        let guard = self.shared.guard;
+        for item in walk.by_ref().filter(|item| guard.lets_pass(item)) {
             self.run().cancel.check()?;
             if self.shared.store.failed.load(Ordering::Relaxed) {
                 return Ok(());
@@ -96,7 +97,7 @@ impl<'w, 'e> Walking<'w, 'e> {
     fn checkpoint(&mut self) -> Result<()> {
         self.shared.due.begin();
         self.let_end()?;
-        match self.shared.counters.any_change() {
+        match self.is_worth_a_version() {
             true => self.ask()?,
             false => self.shared.due.begin_interval(self.run(), 0),
         }
@@ -113,10 +114,16 @@ impl<'w, 'e> Walking<'w, 'e> {
         if !self.shared.take_back().is_empty() {
             self.shared.leave_out();
         }
-        match self.shared.has_left_out() && self.shared.counters.any_change() {
+        match self.shared.has_left_out() && self.is_worth_a_version() {
             true => self.ask(),
             false => Ok(()),
         }
+    }
+
+    /// Whether a partial version makes sense. One with other content of most files of a source would be what the next run
+    /// compares that source with.
+    fn is_worth_a_version(&self) -> bool {
+        self.shared.counters.any_change() && !self.shared.guard.is_changing()
     }
 
     /// Waits until the workers are done with what they were handed, or have handed it back.

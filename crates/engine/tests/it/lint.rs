@@ -126,6 +126,7 @@ impl Written {
         self.journal.clear();
         let request = BackupRequest {
             sources: vec![self.source.path().to_owned()],
+            no_roots: Vec::new(),
             options: WalkOptions::default(),
         };
         let report = self

@@ -16,6 +16,7 @@ mod errors;
 mod faults;
 mod forge;
 mod golden;
+mod guard;
 mod hostile;
 mod inodes;
 mod lint;

@@ -285,6 +285,7 @@ fn lost_blocks_come_from_files_that_still_exist() {
     let values = rig.values.clone();
     let request = larder_engine::BackupRequest {
         sources: vec![rig.source().join("small")],
+        no_roots: Vec::new(),
         options: larder_engine::source::WalkOptions::default(),
     };
     let run = rig.open().unwrap();

@@ -298,6 +298,7 @@ impl Rig {
     pub fn request(&self) -> BackupRequest {
         BackupRequest {
             sources: vec![self.source()],
+            no_roots: Vec::new(),
             options: WalkOptions::default(),
         }
     }

@@ -53,13 +53,29 @@ table! { Group::Sources;
                out.";
     ALLOW_MISSING_SOURCE: bool = "allow-missing-source", Kind::Bool,
         "Says nothing when a source is missing.",
-        long: "Normally there is a warning and the backup goes on with the others.";
+        long: "Normally there is a warning and the backup goes on with the others. What the version before has of it stays \
+               in the new one in any case; with this option that is no reason for another exit code, and old versions are \
+               deleted as usual.";
     ABORT_IF_SOURCE_MISSING: bool = "abort-if-source-missing", Kind::Bool,
         "Stops the backup when a source is missing.",
         long: "Stronger than allow-missing-source.";
     PREVENT_EMPTY_SOURCE: bool = "prevent-empty-source", Kind::Bool,
         "Stops the backup when a source folder is empty.",
         long: "Protects against a disk that is not mounted.";
+    MAX_SOURCE_LOSS: i64 = "max-source-loss", Kind::Integer { min: 0, max: 99 },
+        "Keeps what is known of a source of which more than this share of the files is gone, in percent.",
+        default: Some("90"),
+        long: "It holds for sources that had 100 files or more. The list of the version before is kept for that source, the \
+               exit code is 51, and no old version is deleted. 0 switches it off. Not an option of Duplicati.";
+    MAX_SOURCE_CHANGE: i64 = "max-source-change", Kind::Integer { min: 0, max: 99 },
+        "Keeps what is known of a source of which more than this share of the files has other content, in percent.",
+        default: Some("0"),
+        long: "Against programs that encrypt all files. It holds for sources that had 100 files or more, in the same way as \
+               max-source-loss. 0 switches it off. Not an option of Duplicati.";
+    ACCEPT_SOURCE_CHANGES: bool = "accept-source-changes", Kind::Bool,
+        "Takes the sources as they are, also when one is missing, empty, or has lost or changed most of its files.",
+        long: "To be given once, after a look at the source. Normally what is known of such a source is kept. Not an option \
+               of Duplicati.";
     CHANGED_FILES: Vec<String> = "changed-files", Kind::PathList,
         "Looks only at these files for changes.",
         advanced: true,

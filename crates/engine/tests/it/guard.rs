@@ -1,0 +1,507 @@
+//! Sources that look lost: what is known of them stays in the new version, and nothing is deleted after it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use larder_destination::{ErrorKind, Operation};
+use larder_engine::source::{Action, Filter, WalkOptions};
+use larder_engine::{BackupReport, BackupRequest, Clock, Error, GuardReason, GuardedSource};
+use larder_testkit::Failure;
+use larder_testkit::tree::Manifest;
+use larder_volume::VolumeKind::List;
+
+use crate::rig::{Rig, differences_of};
+
+/// A rig with two sources: `disk`, and `home` with a folder in it.
+struct Two {
+    rig: Rig,
+    /// What `disk` held when all was well.
+    held: Manifest,
+}
+
+impl Two {
+    /// With so many files on the disk, backed up twice.
+    fn new(files: usize) -> Self {
+        let mut rig = Rig::new();
+        for number in 0..files {
+            rig.write(&format!("disk/in/{number:04}"), format!("{number}"));
+        }
+        rig.write("home/letter", "dear");
+        rig.set("keep-versions", "2");
+        let held = Manifest::of(&rig.source().join("disk")).unwrap();
+        let mut two = Self { rig, held };
+        for round in 0..2 {
+            two.rig.write("home/letter", format!("dear {round}"));
+            assert!(two.backup().guarded_sources.is_empty());
+        }
+        two.rig.log.clear();
+        two
+    }
+
+    fn disk(&self) -> PathBuf {
+        self.rig.source().join("disk")
+    }
+
+    /// Backs both sources up as the program asks for it.
+    fn try_backup(&mut self) -> Result<BackupReport, Error> {
+        self.try_backup_of(&["disk", "home"])
+    }
+
+    fn try_backup_of(&mut self, sources: &[&str]) -> Result<BackupReport, Error> {
+        let all = sources.iter().map(|name| self.rig.source().join(name));
+        let (sources, no_roots) = all.partition(|path: &PathBuf| path.exists());
+        let request = BackupRequest {
+            sources,
+            no_roots,
+            ..self.rig.request()
+        };
+        run(&mut self.rig, &request)
+    }
+
+    fn backup(&mut self) -> BackupReport {
+        self.try_backup().unwrap()
+    }
+
+    /// A run that has to guard the disk for this reason; retention is held back.
+    fn guarded(&mut self, reason: GuardReason) -> GuardedSource {
+        self.rig.log.clear();
+        let before = self.rig.names(List);
+        self.rig.journal.clear();
+        let report = self.backup();
+        let [guarded] = report.guarded_sources.as_slice() else {
+            panic!("{:?}", report.guarded_sources);
+        };
+        assert_eq!(guarded.path, self.disk().to_str().unwrap());
+        assert_eq!(guarded.reason, reason);
+        let complaints = self.rig.log.complaints();
+        assert_eq!(self.rig.log.count("SourceGuarded"), 1, "{complaints:?}");
+        assert_eq!(self.rig.log.count("RetentionHeldBack"), 1, "{complaints:?}");
+        assert_eq!(complaints.len(), 2, "{complaints:?}");
+        assert!(complaints[0].contains("--accept-source-changes"));
+        assert!(report.deleted_sets.is_empty() && report.compact_results.is_none());
+        let mut lists = self.rig.names(List);
+        lists.retain(|list| before.contains(list));
+        assert_eq!(lists, before, "old versions went");
+        let deleted = self.rig.journal.names(Operation::Delete);
+        assert!(deleted.is_empty(), "{deleted:?}");
+        guarded.clone()
+    }
+
+    /// What the newest version has of the disk is what it was when all was well.
+    fn has_disk(&mut self, when: &str) {
+        let disk = self.restored("disk").expect(when);
+        let differences = differences_of(&self.held, &Manifest::of(&disk).unwrap());
+        assert!(differences.is_empty(), "{when}: {differences:#?}");
+    }
+
+    /// What the newest version has of this name, restored.
+    fn restored(&mut self, name: &str) -> Option<PathBuf> {
+        let (target, report) = self.rig.try_restore(0).unwrap();
+        assert!(report.common.warnings.is_empty() && report.common.errors.is_empty());
+        find(&target, name)
+    }
+}
+
+fn run(rig: &mut Rig, request: &BackupRequest) -> Result<BackupReport, Error> {
+    rig.clock.pause(std::time::Duration::from_secs(1));
+    let run = rig.open()?;
+    let report = run.backup(request);
+    run.repository().close().unwrap();
+    report
+}
+
+/// The folder of this name below another.
+fn find(top: &Path, name: &str) -> Option<PathBuf> {
+    let mut open = vec![top.to_owned()];
+    while let Some(folder) = open.pop() {
+        for item in std::fs::read_dir(folder).unwrap() {
+            let path = item.unwrap().path();
+            if path.file_name().is_some_and(|found| found == name) {
+                return Some(path);
+            }
+            if path.is_dir() && !path.is_symlink() {
+                open.push(path);
+            }
+        }
+    }
+    None
+}
+
+fn empty(folder: &Path) {
+    std::fs::remove_dir_all(folder).unwrap();
+    std::fs::create_dir(folder).unwrap();
+}
+
+#[test]
+fn a_disk_that_is_not_mounted_keeps_its_list() {
+    for reason in [GuardReason::Missing, GuardReason::Empty] {
+        let mut two = Two::new(3);
+        let away = two.rig.temp.path().join("away");
+        std::fs::rename(two.disk(), &away).unwrap();
+        if reason == GuardReason::Empty {
+            std::fs::create_dir(two.disk()).unwrap();
+        }
+        two.rig.write("home/letter", "dear 3");
+        let guarded = two.guarded(reason);
+        assert_eq!((guarded.files_before, guarded.files_lost), (3, 3));
+        two.has_disk("with another source changed");
+        assert_eq!(two.rig.names(List).len(), 3);
+        // Nothing but the disk is another one: no version, and all is said again.
+        for _ in 0..2 {
+            two.guarded(reason);
+            assert_eq!(two.rig.names(List).len(), 3);
+            assert_eq!(two.rig.log.count("NoNewVersion"), 1);
+        }
+        // The disk is back: nothing is new, and what was held back is made up for.
+        if reason == GuardReason::Empty {
+            std::fs::remove_dir(two.disk()).unwrap();
+        }
+        std::fs::rename(&away, two.disk()).unwrap();
+        let report = two.backup();
+        assert!(report.guarded_sources.is_empty());
+        assert_eq!((report.added_files, report.deleted_files), (0, 0));
+        assert_eq!(two.rig.names(List).len(), 2);
+        two.has_disk("with the disk back");
+    }
+}
+
+#[test]
+fn a_lost_source_is_accepted_when_the_user_says_so() {
+    let mut two = Two::new(3);
+    empty(&two.disk());
+    two.guarded(GuardReason::Empty);
+    two.rig.set("accept-source-changes", "true");
+    let report = two.backup();
+    assert!(report.guarded_sources.is_empty());
+    assert_eq!(report.deleted_files, 3);
+    assert_eq!(two.rig.names(List).len(), 2, "old versions go again");
+    two.rig.set("accept-source-changes", "false");
+    // It is empty, and was.
+    assert!(two.backup().guarded_sources.is_empty());
+    std::fs::remove_dir(two.disk()).unwrap();
+    assert!(two.backup().guarded_sources.is_empty());
+}
+
+#[test]
+fn a_source_that_is_not_asked_for_any_more_goes() {
+    let mut two = Two::new(3);
+    std::fs::remove_dir_all(two.disk()).unwrap();
+    let report = two.try_backup_of(&["home"]).unwrap();
+    assert!(report.guarded_sources.is_empty());
+    assert_eq!(report.deleted_files, 3);
+    assert_eq!(two.restored("disk"), None);
+    // A source that was never there is none that is lost.
+    let report = two.try_backup_of(&["home", "nowhere"]).unwrap();
+    assert!(report.guarded_sources.is_empty());
+}
+
+#[test]
+fn all_sources_are_missing() {
+    let mut two = Two::new(3);
+    std::fs::rename(two.rig.source(), two.rig.temp.path().join("away")).unwrap();
+    let report = two.backup();
+    assert_eq!(report.guarded_sources.len(), 2);
+    assert_eq!(report.version_time, None);
+    assert_eq!(two.rig.names(List).len(), 2);
+    two.has_disk("all missing");
+    let none = two.try_backup_of(&["nowhere"]).unwrap_err();
+    assert_eq!(none.id(), Some("NoSources"));
+    two.rig.set("accept-source-changes", "true");
+    assert_eq!(two.try_backup().unwrap_err().id(), Some("NoSources"));
+}
+
+#[test]
+fn a_source_that_may_be_missing_is_kept_without_a_fuss() {
+    let mut two = Two::new(3);
+    two.rig.set("allow-missing-source", "true");
+    std::fs::remove_dir_all(two.disk()).unwrap();
+    two.rig.write("home/letter", "dear 3");
+    let report = two.backup();
+    assert!(report.guarded_sources.is_empty());
+    assert_eq!(two.rig.log.count("SourceKept"), 1);
+    assert!(two.rig.log.complaints().is_empty());
+    assert_eq!(two.rig.names(List).len(), 2, "old versions go");
+    two.has_disk("missing as expected");
+    // Empty is another matter.
+    std::fs::create_dir(two.disk()).unwrap();
+    two.guarded(GuardReason::Empty);
+}
+
+#[test]
+fn one_file_as_a_source() {
+    let mut two = Two::new(3);
+    let both = ["disk", "home/letter"];
+    assert!(two.try_backup_of(&both).unwrap().guarded_sources.is_empty());
+    std::fs::remove_file(two.rig.source().join("home/letter")).unwrap();
+    let report = two.try_backup_of(&both).unwrap();
+    let [guarded] = report.guarded_sources.as_slice() else {
+        panic!("{:?}", report.guarded_sources);
+    };
+    assert!(guarded.path.ends_with("home/letter"));
+    assert_eq!(
+        (guarded.reason, guarded.files_before),
+        (GuardReason::Missing, 1)
+    );
+    two.rig.write("disk/more", "more");
+    assert_eq!(two.try_backup_of(&both).unwrap().guarded_sources.len(), 1);
+    assert!(two.restored("letter").is_some());
+}
+
+#[test]
+fn a_folder_that_became_a_file() {
+    let mut two = Two::new(3);
+    std::fs::remove_dir_all(two.disk()).unwrap();
+    two.rig.write("disk", "not mounted");
+    two.guarded(GuardReason::NoFolder);
+    two.has_disk("a file in its place");
+}
+
+/// The mount point lies in another source.
+#[test]
+fn a_source_in_another_one() {
+    let mut two = Two::new(3);
+    let backup = |two: &mut Two| {
+        let request = BackupRequest {
+            no_roots: vec![two.disk()],
+            ..two.rig.request()
+        };
+        run(&mut two.rig, &request).unwrap()
+    };
+    assert!(backup(&mut two).guarded_sources.is_empty());
+    empty(&two.disk());
+    two.rig.write("home/more", "more");
+    let report = backup(&mut two);
+    assert_eq!(report.guarded_sources.len(), 1);
+    assert_eq!((report.added_files, report.deleted_files), (1, 0));
+    two.has_disk("in another source");
+}
+
+#[test]
+fn a_source_that_lost_most_of_its_files() {
+    let mut two = Two::new(100);
+    for number in 0..90 {
+        std::fs::remove_file(two.disk().join(format!("in/{number:04}"))).unwrap();
+    }
+    let both = BackupRequest {
+        sources: ["disk", "home"]
+            .map(|name| two.rig.source().join(name))
+            .to_vec(),
+        ..two.rig.request()
+    };
+    let ninety = run(&mut two.rig.fork(), &both).unwrap();
+    assert!(ninety.guarded_sources.is_empty(), "90 of 100");
+    assert_eq!(ninety.deleted_files, 90);
+    std::fs::remove_file(two.disk().join("in/0090")).unwrap();
+    two.rig.write("disk/new", "new");
+    two.rig.write("home/new", "new");
+    for when in ["at first", "and again"] {
+        let guarded = two.guarded(GuardReason::Lost);
+        assert_eq!(
+            (guarded.files_before, guarded.files_lost),
+            (100, 91),
+            "{when}"
+        );
+        two.has_disk(when);
+    }
+    assert!(two.restored("home").unwrap().join("new").exists());
+    // A dry run says the same.
+    two.rig.set("dry-run", "true");
+    two.rig.log.clear();
+    let report = two.backup();
+    assert_eq!(report.guarded_sources.len(), 1);
+    assert!(two.rig.log.complaints()[0].contains("would be kept"));
+    two.rig.set("dry-run", "false");
+    two.rig.set("accept-source-changes", "true");
+    let report = two.backup();
+    assert_eq!((report.deleted_files, report.added_files), (91, 1));
+    assert!(report.guarded_sources.is_empty());
+}
+
+#[test]
+fn the_share_can_be_chosen() {
+    let mut two = Two::new(100);
+    for number in 0..20 {
+        std::fs::remove_file(two.disk().join(format!("in/{number:04}"))).unwrap();
+    }
+    two.rig.set("max-source-loss", "10");
+    two.guarded(GuardReason::Lost);
+    std::fs::remove_dir_all(two.disk().join("in")).unwrap();
+    two.rig.write("disk/other", "other");
+    two.rig.set("max-source-loss", "0");
+    let report = two.backup();
+    assert!(report.guarded_sources.is_empty());
+    assert_eq!(report.deleted_files, 100);
+}
+
+/// As a mount point with a forgotten folder in it.
+#[test]
+fn a_source_with_nothing_but_folders() {
+    let mut two = Two::new(3);
+    empty(&two.disk());
+    std::fs::create_dir(two.disk().join("lost+found")).unwrap();
+    let guarded = two.guarded(GuardReason::Lost);
+    assert_eq!((guarded.files_before, guarded.files_lost), (3, 3));
+    two.has_disk("only folders");
+    // Few files may all be replaced by others.
+    two.rig.write("disk/other", "other");
+    assert!(two.backup().guarded_sources.is_empty());
+}
+
+#[test]
+fn files_that_other_filters_leave_out_are_no_loss() {
+    let filters = |two: &mut Two, exclude: &str| {
+        let filter = Filter::parse(&[(Action::Exclude, exclude.to_owned())], true).unwrap();
+        let request = BackupRequest {
+            sources: ["disk", "home"]
+                .map(|name| two.rig.source().join(name))
+                .to_vec(),
+            no_roots: Vec::new(),
+            options: WalkOptions {
+                filter,
+                ..two.rig.request().options
+            },
+        };
+        run(&mut two.rig, &request).unwrap()
+    };
+    let mut two = Two::new(100);
+    let report = filters(&mut two, "*/00*");
+    assert!(report.guarded_sources.is_empty(), "{report:?}");
+    assert_eq!(report.deleted_files, 100);
+    // The same filters as in the last run: a loss is one again.
+    let mut two = Two::new(100);
+    assert!(filters(&mut two, "*/none").guarded_sources.is_empty());
+    std::fs::remove_dir_all(two.disk().join("in")).unwrap();
+    two.rig.write("disk/other", "other");
+    assert_eq!(filters(&mut two, "*/none").guarded_sources.len(), 1);
+    // Other filters do not hide that a source is empty.
+    empty(&two.disk());
+    assert_eq!(filters(&mut two, "*/another").guarded_sources.len(), 1);
+}
+
+#[test]
+fn a_source_whose_files_all_changed() {
+    let mut two = Two::new(100);
+    let change = |two: &Two, text: &str| {
+        for number in 0..100 {
+            two.rig
+                .write(&format!("disk/in/{number:04}"), format!("{text} {number}"));
+        }
+    };
+    change(&two, "new");
+    assert!(
+        two.backup().guarded_sources.is_empty(),
+        "off when not asked for"
+    );
+    two.held = Manifest::of(&two.disk()).unwrap();
+    two.rig.set("max-source-change", "50");
+    change(&two, "encrypted");
+    let guarded = two.guarded(GuardReason::Changed);
+    assert_eq!((guarded.files_before, guarded.files_changed), (100, 100));
+    two.has_disk("all changed");
+    two.rig.set("accept-source-changes", "true");
+    assert_eq!(two.backup().modified_files, 100);
+}
+
+/// A run that stores partial versions all the time, and is asked to end or cut off at any call.
+#[test]
+fn a_partial_version_does_not_hide_a_loss() {
+    for reason in [GuardReason::Lost, GuardReason::Changed] {
+        let mut base = Two::new(100);
+        base.rig.ticking = 1;
+        base.rig.set("checkpoint-interval", "5s");
+        base.rig.set("concurrency-max-threads", "1");
+        base.rig.set("max-source-change", "50");
+        if reason == GuardReason::Lost {
+            std::fs::remove_dir_all(base.disk().join("in")).unwrap();
+        }
+        for number in 0..100 {
+            let name = match reason {
+                GuardReason::Lost => "disk/other".to_owned(),
+                _ => format!("disk/in/{number:04}"),
+            };
+            base.rig.write(&name, format!("encrypted {number}"));
+        }
+        for number in 0..60 {
+            let content = larder_testkit::Rng::new(number).bytes(30_000);
+            base.rig.write(&format!("home/{number:03}"), content);
+        }
+        let stored: usize = [true, false]
+            .map(|is_asked| end_at_any_call(&base, reason, is_asked))
+            .into_iter()
+            .sum();
+        assert!(stored > 0, "there were partial versions");
+    }
+}
+
+/// Each run that was not through keeps the disk, and so does the next, which guards it. How many partial versions there
+/// were.
+fn end_at_any_call(base: &Two, reason: GuardReason, is_asked: bool) -> usize {
+    let mut partial = 0;
+    for call in (1..).step_by(3) {
+        let mut two = Two {
+            rig: base.rig.fork(),
+            held: base.held.clone(),
+        };
+        let both = BackupRequest {
+            sources: ["disk", "home"]
+                .map(|name| two.rig.source().join(name))
+                .to_vec(),
+            ..two.rig.request()
+        };
+        two.rig.clock.pause(std::time::Duration::from_secs(1));
+        let engine = two.rig.open().unwrap();
+        let token = two.rig.cancel.clone();
+        let ask = move |_: Operation, _: &str| {
+            token.stop();
+        };
+        match is_asked {
+            true => two.rig.plan.fail_at(call, Failure::Watch(Arc::new(ask))),
+            false => {
+                let broken = Failure::Before(ErrorKind::Network);
+                two.rig.plan.fail_after(call, broken);
+            }
+        }
+        let outcome = engine.backup(&both);
+        engine.repository().close().unwrap();
+        partial += two.rig.log.count("CheckpointStored");
+        let is_over = two.rig.plan.calls() < call;
+        two.rig.plan.clear();
+        let when = format!("{is_asked} {call}: {:?}", outcome.map(|d| d.version_time));
+        let guarded = two.backup().guarded_sources;
+        assert!(
+            guarded.iter().any(|source| source.reason == reason),
+            "{when}"
+        );
+        // A partial version may have the new file besides.
+        let disk = two.restored("disk").expect(&when);
+        assert_eq!(
+            std::fs::read_dir(disk.join("in")).unwrap().count(),
+            100,
+            "{when}"
+        );
+        if is_over {
+            break;
+        }
+    }
+    partial
+}
+
+/// What is wrong with another source is told once, though that is read twice.
+#[test]
+fn nothing_is_told_twice() {
+    let mut two = Two::new(100);
+    std::fs::remove_dir_all(two.disk().join("in")).unwrap();
+    two.rig.write("disk/other", "other");
+    // No list can hold it.
+    let huge = two.rig.source().join("home/huge");
+    std::fs::File::create(huge)
+        .unwrap()
+        .set_len(64 << 30)
+        .unwrap();
+    let report = two.backup();
+    assert_eq!(report.guarded_sources.len(), 1);
+    assert_eq!(report.files_with_error, 1);
+    let told = &report.common.warnings;
+    let about_it = told.iter().filter(|text| text.contains("huge"));
+    assert_eq!(about_it.count(), 1, "{told:?}");
+}
