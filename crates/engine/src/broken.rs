@@ -77,6 +77,7 @@ impl Run {
         self.with_healing(|| {
             let (ready, losses) = self.ready_with_losses(Mode::Writing, Need::Blocks)?;
             drop(losses);
+            ready.check_not_in_doubt()?;
             ready.purge_broken()
         })
     }

@@ -509,6 +509,9 @@ impl Ready<'_> {
                     .to_owned(),
             ));
         }
+        if let Some(why) = self.why_in_doubt()? {
+            return Ok(Some(why));
+        }
         if self.others_write {
             return Ok(Some(
                 "another machine stored volumes meanwhile, which may use what was there before"

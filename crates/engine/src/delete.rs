@@ -40,6 +40,14 @@ impl Run {
         self.with_healing(|| {
             // What is lost shows when lists, indexes and data files are compared.
             let mut ready = self.ready(Mode::Writing, Need::Blocks)?;
+            ready.check_not_in_doubt()?;
+            if let (Some(_), Some(why)) = (&rule, ready.why_in_doubt()?) {
+                return Err(Error::data(
+                    "RetentionHeldBack",
+                    format!("no version is deleted by a rule, since {why}"),
+                    "check the storage URL and --prefix; if the files are lost, run `larder repair`",
+                ));
+            }
             let going = match &mut going {
                 Some(going) => going,
                 unread => {
@@ -113,6 +121,9 @@ impl Ready<'_> {
             );
             Ok(Vec::new())
         };
+        if let Some(why) = self.why_in_doubt()? {
+            return hold_back(&why);
+        }
         if self.reporter.errors().1 > 0 {
             return hold_back("this run ended with errors");
         }

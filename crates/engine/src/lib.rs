@@ -17,6 +17,7 @@ mod control_files;
 mod crypt;
 mod data;
 mod delete;
+mod doubt;
 mod entries;
 mod error;
 mod found;

@@ -13,6 +13,7 @@ use larder_destination::ErrorKind;
 use larder_volume::{Format, VolumeKind, VolumeName};
 
 use crate::context::Phase;
+use crate::doubt::Doubt;
 use crate::losses::BadCopies;
 use crate::repository::locked;
 use crate::run::Run;
@@ -50,6 +51,8 @@ pub(crate) struct Settled<'a> {
     pub(crate) dropped_lists: Mutex<HashSet<String>>,
     /// Volumes came since this run began that it did not store.
     pub(crate) others_write: bool,
+    /// What a listing of this run lacked, and lacked again: nothing is removed by this run.
+    pub(crate) doubt: Option<Doubt>,
     /// Copies of blocks that were known to be damaged.
     pub(crate) bad_copies: OnceLock<BadCopies>,
 }
@@ -77,8 +80,11 @@ impl Run {
         need: Need,
     ) -> Result<(Ready<'_>, Vec<Loss>)> {
         let (mut ready, losses) = self.listed()?.settle(mode, need)?.ready(need)?;
-        if mode == Mode::Writing && !self.settings.dry_run {
-            ready.end_replacing()?;
+        if mode == Mode::Writing {
+            ready.tell_doubt();
+            if ready.doubt.is_none() && !self.settings.dry_run {
+                ready.end_replacing()?;
+            }
         }
         Ok((ready, losses))
     }
@@ -94,7 +100,10 @@ impl Run {
         } else {
             Ok(())
         };
-        let view = match (self.list_volumes(creates && format.is_ok()), format) {
+        let view = match (
+            self.list_with_care(creates && format.is_ok(), |_| true),
+            format,
+        ) {
             (Err(Error::Destination(error)), Err(wrong))
                 if *error.kind() == ErrorKind::FolderMissing =>
             {
@@ -125,9 +134,11 @@ impl<'a> Listed<'a> {
         let (leftovers, rows) = split_leftovers(&mut self.view, self.rows);
         let (format, opened) = self.run.find_format(&self.view, need)?;
         self.run.check_passphrase(&self.view)?;
+        let doubt = self.view.doubt;
         let mut settled = Settled {
             run: self.run,
             format,
+            doubt,
             view: self.view,
             known: HashSet::new(),
             opened,
@@ -186,13 +197,26 @@ impl Ready<'_> {
         }
         self.settled.vanished_lists.append(&mut vanished);
         self.settled.others_write |= others_write;
+        self.settled.doubt = self.settled.doubt.or(view.doubt);
         self.settled.view = view;
         Ok(())
     }
 
-    /// Lists the destination once more.
+    /// Lists the destination once more, without going by it. Listings of some services lag behind what was stored since.
+    pub(crate) fn list_once_more(&self) -> Result<View> {
+        // It was waited for once, and nothing is removed by this run.
+        if self.doubt.is_some() {
+            return self.list_volumes(false);
+        }
+        let shows_all = self.remote.lists_at_once();
+        self.list_with_care(false, |row| {
+            shows_all || self.view.find(&row.name).is_some()
+        })
+    }
+
+    /// Goes by one more listing of the destination.
     pub(crate) fn relist(&mut self) -> Result<()> {
-        let view = self.list_volumes(false)?;
+        let view = self.list_once_more()?;
         let mut rows = self.catalog(|c| c.volumes())?;
         self.follow_case(&view, &mut rows)?;
         self.list_again(view)

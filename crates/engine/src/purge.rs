@@ -61,6 +61,7 @@ impl Run {
         let mut chosen: Option<BTreeSet<String>> = None;
         self.with_healing(|| {
             let ready = self.ready(Mode::Writing, Need::Blocks)?;
+            ready.check_not_in_doubt()?;
             let chosen = match &mut chosen {
                 Some(chosen) => chosen,
                 unread => unread.insert(ready.versions_to_purge()?),

@@ -116,7 +116,7 @@ impl Ready<'_> {
         let name = VolumeName::parse(&loss.name, self.settings.case_insensitive);
         let listed = self.view.find(&loss.name).cloned();
         let (Some((row, fileset)), Some(name)) = (known, name) else {
-            if listed.is_some() {
+            if listed.is_some() || self.doubt.is_some() {
                 return Ok(());
             }
             report.versions_given_up += 1;
@@ -176,6 +176,7 @@ impl Ready<'_> {
             ),
         );
         match listed {
+            Some(_) if self.doubt.is_some() => {}
             Some(volume) => {
                 let number = 0;
                 let damaged = Version {

@@ -84,6 +84,9 @@ impl Settled<'_> {
             return Ok(());
         }
         for (row, size) in leftovers {
+            if self.may_be_needed(&row) {
+                continue;
+            }
             if row.kind == VolumeKind::List
                 && !self.catalog(|c| is_dropped(c, &row.name))?
                 && let Some(volume) = self.list_of_another_run(&row, size)?
@@ -122,6 +125,11 @@ impl Settled<'_> {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Whether a volume was going when an earlier run ended, and what took its place may not be there.
+    fn may_be_needed(&self, row: &VolumeRow) -> bool {
+        self.doubt.is_some() && row.state == VolumeState::Deleting
     }
 
     /// The list that another machine stored under a name at which a put of this machine failed. Names of lists are seconds,
@@ -199,7 +207,7 @@ impl Settled<'_> {
                     self.known.insert(row.name);
                 }
                 (VolumeState::Uploading | VolumeState::Temporary | VolumeState::Deleting, _) => {
-                    if mode == Mode::Writing {
+                    if mode == Mode::Writing && !self.may_be_needed(&row) {
                         self.catalog(|c| c.batch(|c| forget_dropped(c, &row)))?;
                     }
                 }

@@ -20,6 +20,7 @@ pub(crate) use self::lists::not_whole;
 pub(crate) use self::search::Searched;
 pub(crate) use self::sorting::{named, not_encrypted};
 use crate::context::Level;
+use crate::doubt::Doubt;
 use crate::run::Run;
 use crate::settle::is_stored;
 use crate::{Error, Result};
@@ -55,6 +56,8 @@ pub(crate) struct View {
     pub(crate) written_by_others: bool,
     /// Volumes that have another length than when they were stored: name, bytes now, bytes then.
     pub(crate) resized: Vec<(String, u64, u64)>,
+    /// It lacks much of what is known to be stored.
+    pub(crate) doubt: Option<Doubt>,
     /// Names of the volumes by their lower-case form, with `--case-insensitive-remote`.
     folded: HashMap<String, String>,
 }
@@ -67,6 +70,18 @@ impl View {
                 .get(self.folded.get(&name.to_ascii_lowercase())?)
         };
         self.volumes.get(name).or_else(folded)
+    }
+
+    /// Adds the volumes of a listing before this one that this one lacks.
+    pub(crate) fn add_missed(&mut self, before: Self) {
+        for (name, volume) in before.volumes {
+            if self.find(&name).is_none() {
+                if !before.folded.is_empty() {
+                    self.folded.insert(name.to_ascii_lowercase(), name.clone());
+                }
+                self.volumes.insert(name, volume);
+            }
+        }
     }
 
     /// The versions' list volumes, newest first.

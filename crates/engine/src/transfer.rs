@@ -399,6 +399,13 @@ impl Remote {
         Ok(true)
     }
 
+    /// Waits as before a repetition; cancellation ends it.
+    pub(crate) fn wait_before(&self, attempt: u32) -> Result<()> {
+        self.counts.retries.fetch_add(1, Ordering::Relaxed);
+        let wait = self.retry.pause(attempt, RetryClass::Backoff);
+        self.runtime.block_on(pause(&self.cancel, wait))
+    }
+
     /// Removes a file, or moves it aside; one that is not there counts as removed.
     pub(crate) fn delete(&self, name: &str, size: u64) -> Result<()> {
         let Some(aside) = &self.aside else {

@@ -97,7 +97,7 @@ impl Ready<'_> {
         }
         self.reporter.phase(Phase::Verifying);
         if wrote || !stored.is_empty() {
-            let view = self.list_volumes(false)?;
+            let view = self.list_once_more()?;
             for volume in stored {
                 match view.find(&volume.name) {
                     Some(found) if found.size.is_none_or(|size| size == volume.size) => {}

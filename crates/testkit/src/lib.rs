@@ -17,7 +17,8 @@ mod skipping;
 pub mod tree;
 
 pub use larder_destination::wrap::{
-    Call, Failure, FaultPlan, Faults, Journal, Outcome, RateLimit, ReadOnly, Recorder, Throttle,
+    Call, Failure, FaultPlan, Faults, Hook, Journal, Outcome, RateLimit, ReadOnly, Recorder,
+    Throttle,
 };
 pub use memory::{Listing, MemoryDestination, MemoryOptions};
 pub use rng::Rng;

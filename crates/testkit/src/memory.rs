@@ -1,6 +1,6 @@
 //! A destination in memory, with the habits of remote ones.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -67,6 +67,8 @@ struct State {
     /// Changes that listings do not show yet, with the number of the call from which they do.
     late: VecDeque<(u64, String, Option<File>)>,
     calls: u64,
+    /// Names that listings leave out.
+    hidden: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -165,6 +167,12 @@ impl MemoryDestination {
         })
     }
 
+    /// Lets listings leave these names out, and no others, as a service does that loses a page. They are there all the same.
+    pub fn hide(&self, names: impl IntoIterator<Item = String>) {
+        let hidden = names.into_iter().collect();
+        self.with(|state| state.hidden = hidden);
+    }
+
     /// Flips the lowest bit of the byte at `offset`, counted around when the file is shorter; false without the file
     /// or for an empty one.
     #[must_use = "a name that was not there is a mistake in the test"]
@@ -229,7 +237,7 @@ impl MemoryDestination {
         self.begin(Operation::List).await?;
         Ok(self.with(|state| {
             let from = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-            let page: Vec<_> = state
+            let mut page: Vec<_> = state
                 .listed
                 .range::<String, _>((from, Bound::Unbounded))
                 .take(self.options.page.max(1))
@@ -242,6 +250,7 @@ impl MemoryDestination {
                 })
                 .collect();
             let last = page.last().map(|file| file.name.clone());
+            page.retain(|file| !state.hidden.contains(&file.name));
             (page, last)
         }))
     }

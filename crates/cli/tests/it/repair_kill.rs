@@ -13,6 +13,8 @@ use larder_testkit::tree::{CompareOptions, Manifest, build_random, compare_manif
 use super::support::{Place, seed};
 
 const OPTIONS: [&str; 3] = ["--no-encryption", "--dblock-size=1mb", "--blocksize=50kb"];
+/// Many missing files are asked for again, without a pause.
+const REPAIR: [&str; 2] = ["--no-encryption", "--retry-delay=0s"];
 /// Everything is checked and a version restored after so many kills.
 const CHECK_EVERY: u64 = 20;
 /// Each kind of landing is met at least so often in 200 kills.
@@ -56,14 +58,14 @@ fn no_version_is_lost_by_kills_of_a_repair() {
         let missing = data.len() - of_kind(&place, ".dindex.").len();
         assert!(missing > 0, "nothing to repair");
         if !killed(&place, &mut rng, missing, &mut landings) {
-            place.on("repair", ["--no-encryption"]);
+            place.on("repair", REPAIR);
             continue;
         }
         done += 1;
         assert_eq!(of_kind(&place, ".dblock."), data, "data volumes changed");
         assert_eq!(of_kind(&place, ".dlist."), lists, "version lists changed");
         if done % CHECK_EVERY == 0 {
-            place.on("repair", ["--no-encryption"]).code(0);
+            place.on("repair", REPAIR).code(0);
             place.on("test", ["all", "--no-encryption"]).code(0);
             assert_eq!(
                 of_kind(&place, ".dindex.").len(),
@@ -121,7 +123,7 @@ fn killed(place: &Place, rng: &mut Rng, missing: usize, landings: &mut Landings)
     let delay = Duration::from_micros(rng.below(20_000));
     let url = place.url();
     let mut child = place
-        .command(["repair", url.as_str(), "--no-encryption"])
+        .command(["repair", url.as_str(), REPAIR[0], REPAIR[1]])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

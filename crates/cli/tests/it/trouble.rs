@@ -321,9 +321,13 @@ fn a_disk_that_is_not_mounted() {
     );
     // The mount point is there, the disk is not.
     std::fs::create_dir(place.path("destination")).expect("a folder");
-    place.backup(&[]).code(100).fails_with("MissingRemoteFiles");
+    let at_once = "--retry-delay=0s";
+    place
+        .backup(&[at_once])
+        .code(100)
+        .fails_with("MissingRemoteFiles");
     assert!(place.stored().is_empty());
-    place.on("list", [""; 0]).code(100);
+    place.on("list", [at_once]).code(100);
     std::fs::remove_dir(place.path("destination")).expect("removed");
     std::fs::rename(place.path("elsewhere"), place.path("destination")).expect("moved");
     place.backup(&[]).code(1);

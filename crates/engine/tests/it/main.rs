@@ -12,6 +12,7 @@ mod damage;
 mod damaged_and_tidied;
 mod deletion;
 mod doom;
+mod doubt;
 mod errors;
 mod faults;
 mod forge;

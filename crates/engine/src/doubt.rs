@@ -1,0 +1,183 @@
+//! Listings that lack much of what is known to be stored.
+//!
+//! A page that a service left out, a mount that is half there, the wrong folder or another prefix look like a loss. So the
+//! destination is listed again before that is believed, and while it stays so, nothing is removed: what is missing may be
+//! there, and what is seen may be needed by it (docs/decisions/0027).
+
+use std::collections::HashSet;
+
+use larder_catalog::{LossKind, VolumeRow};
+
+use crate::context::Level;
+use crate::phases::{Ready, Settled};
+use crate::run::Run;
+use crate::settle::is_stored;
+use crate::sync::View;
+use crate::words::{counted, verb};
+use crate::{Error, Result};
+
+/// Times that the destination is listed again, no more than `--number-of-retries`.
+const AGAIN: u32 = 3;
+/// A listing is in doubt when it lacks more than this share of the known files, in percent,
+const MOST_MISSING_PERCENT: u64 = 5;
+/// and so many of them.
+const LEAST_MISSING: u64 = 3;
+
+/// What a listing lacks, when that is too much to be believed at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Doubt {
+    /// Files that are known to be stored and are not listed.
+    missing: u64,
+    /// Files that are known to be stored.
+    known: u64,
+}
+
+impl Doubt {
+    /// The doubt about a listing that lacks so many of so many known files.
+    fn about(missing: u64, known: u64) -> Option<Self> {
+        let is_many = missing >= LEAST_MISSING
+            && missing.saturating_mul(100) > known.saturating_mul(MOST_MISSING_PERCENT);
+        is_many.then_some(Self { missing, known })
+    }
+
+    /// `7 of 20 known files are not in the listing`.
+    fn text(self) -> String {
+        format!(
+            "{} of {} {} not in the listing of the destination",
+            self.missing,
+            counted(self.known, "known file"),
+            verb(self.missing, "is", "are")
+        )
+    }
+}
+
+impl Run {
+    /// Lists the destination; again when much is missing of what `counts` among the stored volumes. What one of the
+    /// listings shows is there.
+    pub(crate) fn list_with_care(
+        &self,
+        create_folder: bool,
+        counts: impl Fn(&VolumeRow) -> bool,
+    ) -> Result<View> {
+        let mut view = self.list_volumes(create_folder)?;
+        let rows = self.catalog(|c| c.volumes())?;
+        let rows = rows.into_iter().filter(|row| is_stored(row) && counts(row));
+        let known: Vec<String> = rows.map(|row| row.name).collect();
+        let missing_in = |view: &View| {
+            let missing = known.iter().filter(|name| view.find(name).is_none());
+            missing.count() as u64
+        };
+        let first = missing_in(&view);
+        view.doubt = Doubt::about(first, known.len() as u64);
+        for attempt in 1..=AGAIN.min(self.settings.retry.retries) {
+            let Some(doubt) = view.doubt else {
+                break;
+            };
+            self.reporter.say(
+                Level::Retry,
+                "ListingRepeated",
+                format!("{}; it is listed again", doubt.text()),
+            );
+            self.remote.wait_before(attempt)?;
+            let mut again = self.list_volumes(false)?;
+            again.add_missed(view);
+            view = again;
+            view.doubt = Doubt::about(missing_in(&view), known.len() as u64);
+        }
+        let last = missing_in(&view);
+        if last < first {
+            self.reporter.info(
+                "ListingIncomplete",
+                format!(
+                    "the destination gave an incomplete listing: it lacked {} that {} in a later one",
+                    counted(first - last, "file"),
+                    verb(first - last, "is", "are")
+                ),
+            );
+        }
+        Ok(view)
+    }
+}
+
+impl Settled<'_> {
+    /// Says once that a listing of this run is in doubt.
+    pub(crate) fn tell_doubt(&self) {
+        if let Some(doubt) = self.doubt {
+            self.reporter.warn(
+                "ListingInDoubt",
+                format!(
+                    "{}, however often it was listed: this may be a fault of the listing, the wrong folder or another prefix; nothing is deleted by this run",
+                    doubt.text()
+                ),
+            );
+        }
+    }
+
+    /// Refuses to remove what a user named while a listing of this run is in doubt.
+    ///
+    /// # Errors
+    /// `ListingInDoubt`.
+    pub(crate) fn check_not_in_doubt(&self) -> Result<()> {
+        let Some(doubt) = self.doubt else {
+            return Ok(());
+        };
+        Err(Error::data(
+            "ListingInDoubt",
+            format!(
+                "{}, so nothing is deleted: this may be a fault of the listing, the wrong folder or another prefix",
+                doubt.text()
+            ),
+            "check the storage URL and --prefix, then run `larder list` to see what is there",
+        ))
+    }
+}
+
+impl Ready<'_> {
+    /// Why nothing may be removed by a rule: a listing of this run is in doubt, or one of an earlier run was, and what it
+    /// lacked is still not there.
+    pub(crate) fn why_in_doubt(&self) -> Result<Option<String>> {
+        let standing = match self.doubt {
+            Some(doubt) => Some(doubt),
+            None => self.standing_doubt()?,
+        };
+        Ok(standing.map(|doubt| {
+            format!(
+                "{}: what is missing may be there, and may need what is seen",
+                doubt.text()
+            )
+        }))
+    }
+
+    fn standing_doubt(&self) -> Result<Option<Doubt>> {
+        let losses = self.catalog(|c| c.losses())?;
+        let gone = losses.iter().filter(|loss| {
+            matches!(loss.what, LossKind::Gone) && self.view.find(&loss.name).is_none()
+        });
+        let gone: HashSet<&str> = gone.map(|loss| loss.name.as_str()).collect();
+        let rows = self.catalog(|c| c.volumes())?;
+        let stored = rows.iter().filter(|row| is_stored(row)).count() as u64;
+        let missing = gone.len() as u64;
+        Ok(Doubt::about(missing, stored + missing))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Doubt;
+
+    #[test]
+    fn few_files_or_a_small_share_are_believed() {
+        for (missing, known, expected) in [
+            (0, 0, false),
+            (2, 2, false),
+            (3, 3, true),
+            (3, 59, true),
+            (3, 60, false),
+            (50, 1000, false),
+            (51, 1000, true),
+        ] {
+            let doubt = Doubt::about(missing, known);
+            assert_eq!(doubt.is_some(), expected, "{missing} of {known}");
+        }
+    }
+}
