@@ -202,6 +202,7 @@ pub struct Error {
     message: Box<str>,
     request_id: Option<Box<str>>,
     advice: Option<&'static Advice>,
+    is_unanswered: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -222,6 +223,7 @@ impl Error {
             message: message.into().into_boxed_str(),
             request_id: None,
             advice: None,
+            is_unanswered: false,
             source: None,
         }
     }
@@ -257,6 +259,13 @@ impl Error {
         self
     }
 
+    /// Nothing was heard of the server, or not all that it had to say: the way to it may be gone.
+    #[must_use]
+    pub fn unanswered(mut self) -> Self {
+        self.is_unanswered = true;
+        self
+    }
+
     /// The provider does not offer `operation`.
     #[must_use]
     pub fn unsupported(provider: &'static str, operation: Operation) -> Self {
@@ -284,6 +293,20 @@ impl Error {
     #[must_use]
     pub fn retry_class(&self) -> RetryClass {
         self.kind.retry_class()
+    }
+
+    /// True when the way to the server may be gone: it is trouble of the network, and either the provider says that no
+    /// answer came, or the system's own error is the cause. What a server answered is none, whatever it says.
+    #[must_use]
+    pub fn is_unanswered(&self) -> bool {
+        let mut cause = std::error::Error::source(self);
+        let mut of_system = false;
+        while let Some(error) = cause {
+            let of_io = error.downcast_ref().map(ErrorKind::of_io);
+            of_system |= of_io == Some(ErrorKind::Network);
+            cause = error.source();
+        }
+        self.kind == ErrorKind::Network && (self.is_unanswered || of_system)
     }
 
     /// What helps, when the provider knows better than the kind tells.
@@ -334,5 +357,28 @@ impl std::fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_was_answered_is_no_outage() {
+        let error = |kind| Error::new(kind, "test", Operation::Get, "x");
+        let lost = || io::Error::from(io::ErrorKind::ConnectionReset);
+        let strange = || io::Error::from(io::ErrorKind::InvalidData);
+        for (error, is_unanswered) in [
+            (error(ErrorKind::Network), false),
+            (error(ErrorKind::Network).unanswered(), true),
+            (error(ErrorKind::Network).caused_by(lost()), true),
+            (error(ErrorKind::Network).caused_by(strange()), false),
+            (error(ErrorKind::Other).caused_by(lost()), false),
+        ] {
+            assert_eq!(error.is_unanswered(), is_unanswered, "{error:?}");
+        }
     }
 }

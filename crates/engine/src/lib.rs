@@ -29,6 +29,7 @@ mod losses;
 mod missing;
 mod named;
 mod notes;
+mod outage;
 mod pages;
 mod phases;
 mod purge;

@@ -152,6 +152,9 @@ impl Settings {
                     u64::try_from(values.get(opt::RETRY_DELAY)?).unwrap_or(0),
                 ),
                 exponential: values.get(opt::RETRY_WITH_EXPONENTIAL_BACKOFF)?,
+                outage_limit: Duration::from_secs(
+                    u64::try_from(values.get(opt::NETWORK_OUTAGE_LIMIT)?).unwrap_or(0),
+                ),
             },
             uploads: uploads(values)?,
             create_folder: !values.get(opt::DISABLE_AUTOCREATE_FOLDER)?,

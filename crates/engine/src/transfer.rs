@@ -22,8 +22,9 @@ use crate::cancel::{Cancel, pause};
 use crate::context::{Level, Progress, Reporter, Transfer};
 use crate::crypt::IN_MEMORY_BYTES;
 use crate::data::{LIST_MEMORY_BYTES, Sink, VolumeData};
+use crate::outage::Outage;
 use crate::temporary::{TempFolder, temporary_error};
-use crate::{Error, Result};
+use crate::{Error, Result, words};
 
 /// How often and after which pause a failed call is repeated (commands spec 3.4).
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,17 @@ pub(crate) struct RetrySettings {
     pub(crate) retries: u32,
     pub(crate) delay: Duration,
     pub(crate) exponential: bool,
+    /// How long the network may be gone once the destination was reached; 0 for not at all.
+    pub(crate) outage_limit: Duration,
+}
+
+/// How often one call was tried in vain.
+#[derive(Debug, Default)]
+pub(crate) struct Attempts {
+    /// Those that count for `--number-of-retries`.
+    counted: u32,
+    /// Those in a row that met a network that was gone.
+    unanswered: u32,
 }
 
 impl RetrySettings {
@@ -100,6 +112,7 @@ pub(crate) struct Remote {
     aside: Option<Aside>,
     /// Some of the smallest files listed, to find out whether any is given.
     smallest: Mutex<Vec<(String, u64)>>,
+    outage: Outage,
 }
 
 impl Remote {
@@ -125,6 +138,7 @@ impl Remote {
             spare: Mutex::default(),
             smallest: Mutex::default(),
             aside: None,
+            outage: Outage::new(retry.outage_limit),
         }
     }
 
@@ -370,6 +384,7 @@ impl Remote {
                 .inspect_err(|_| sent.take_back())?;
         }
         result.inspect_err(|_| sent.take_back())?;
+        self.heard();
         self.folder_seen.store(true, Ordering::SeqCst);
         // What was not streamed.
         sent.add(data.len());
@@ -381,7 +396,17 @@ impl Remote {
     }
 
     /// Says that an attempt failed and waits before the next; false when there is none left.
-    pub(crate) fn wait_for_retry(&self, what: &str, attempt: u32, error: &Error) -> Result<bool> {
+    pub(crate) fn wait_for_retry(
+        &self,
+        what: &str,
+        attempts: &mut Attempts,
+        error: &Error,
+    ) -> Result<bool> {
+        if self.wait_for_network(attempts, error)? {
+            return Ok(true);
+        }
+        attempts.counted += 1;
+        let attempt = attempts.counted;
         let Some(wait) = self.retry.next(attempt, retry_class(error)) else {
             return Ok(false);
         };
@@ -404,6 +429,56 @@ impl Remote {
         self.counts.retries.fetch_add(1, Ordering::Relaxed);
         let wait = self.retry.pause(attempt, RetryClass::Backoff);
         self.runtime.block_on(pause(&self.cancel, wait))
+    }
+
+    /// Waits when the network is gone, as long as the user allows; false when it is not, or for too long.
+    fn wait_for_network(&self, attempts: &mut Attempts, error: &Error) -> Result<bool> {
+        let is_unanswered = matches!(error, Error::Destination(error) if error.is_unanswered());
+        if !is_unanswered {
+            attempts.unanswered = 0;
+            self.heard();
+            return Ok(false);
+        }
+        attempts.unanswered += 1;
+        let Some(wait) = self.outage.failed(self.now(), attempts.unanswered) else {
+            return Ok(false);
+        };
+        self.counts.retries.fetch_add(1, Ordering::Relaxed);
+        if let Some(lasted) = wait.tell {
+            let gone = match lasted.as_secs() {
+                0 => "the destination cannot be reached any more".to_owned(),
+                seconds => format!(
+                    "the destination has not been reached for {}",
+                    words::duration(seconds)
+                ),
+            };
+            let limit = words::duration(self.outage.limit().as_secs());
+            self.reporter.notice(
+                "NetworkOutage",
+                format!("{gone}; it is tried for {limit} (--network-outage-limit): {error}"),
+            );
+        }
+        self.runtime.block_on(pause(&self.cancel, wait.pause))?;
+        Ok(true)
+    }
+
+    /// The destination answered.
+    fn heard(&self) {
+        if let Some(lasted) = self.outage.answered(|| self.now()) {
+            self.reporter.notice(
+                "NetworkBack",
+                format!(
+                    "the destination is reached again after {}; the run goes on",
+                    words::duration(lasted.as_secs())
+                ),
+            );
+        }
+    }
+
+    /// A time that only grows.
+    fn now(&self) -> tokio::time::Instant {
+        let _runtime = self.runtime.enter();
+        tokio::time::Instant::now()
     }
 
     /// Removes a file, or moves it aside; one that is not there counts as removed.
@@ -450,12 +525,15 @@ impl Remote {
         Fut: std::future::Future<Output = std::result::Result<T, E>>,
         E: Into<Error>,
     {
-        let mut attempt = 0;
+        let mut attempts = Attempts::default();
         loop {
             self.cancel.check()?;
             self.counts.calls.fetch_add(1, Ordering::Relaxed);
             let error = match self.runtime.block_on(self.cancel.race(call()))? {
-                Ok(value) => return Ok(value),
+                Ok(value) => {
+                    self.heard();
+                    return Ok(value);
+                }
                 Err(error) => error.into(),
             };
             if retry_class(&error) == RetryClass::CreateFolder && create && self.may_create_folder()
@@ -463,8 +541,7 @@ impl Remote {
                 self.make_folder()?;
                 continue;
             }
-            attempt += 1;
-            if !self.wait_for_retry("a remote call", attempt, &error)? {
+            if !self.wait_for_retry("a remote call", &mut attempts, &error)? {
                 return Err(error);
             }
         }
@@ -654,6 +731,7 @@ mod tests {
                 retries: 0,
                 delay: Duration::ZERO,
                 exponential: false,
+                outage_limit: Duration::ZERO,
             };
             let remote = Remote::new(
                 Arc::new(destination),
@@ -695,6 +773,7 @@ mod tests {
                 retries: 0,
                 delay: Duration::ZERO,
                 exponential: false,
+                outage_limit: Duration::ZERO,
             };
             let remote = Remote::new(
                 Arc::new(destination),
@@ -718,6 +797,7 @@ mod tests {
                 retries: 2,
                 delay: Duration::from_secs(delay),
                 exponential: false,
+                outage_limit: Duration::ZERO,
             };
             settings.next(attempt, class).map(|wait| wait.as_secs())
         };
@@ -740,6 +820,7 @@ mod tests {
                 retries: 5,
                 delay: Duration::from_secs(delay),
                 exponential,
+                outage_limit: Duration::ZERO,
             };
             [1, 2, 5, 6, 11, 40, u32::MAX].map(|n| settings.pause(n, class).as_secs())
         };

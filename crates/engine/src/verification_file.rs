@@ -13,6 +13,7 @@ use crate::data::VolumeData;
 use crate::phases::Ready;
 use crate::report::TestReport;
 use crate::sync::describe;
+use crate::transfer::Attempts;
 use crate::volumes::StoredVolume;
 use crate::{Error, Result};
 
@@ -102,15 +103,14 @@ impl Ready<'_> {
         let text = serde_json::to_vec(&rows).map_err(|e| Error::Bug(e.to_string()))?;
         let name = format!("{}-{VERIFICATION}", self.settings.prefix);
         let data = VolumeData::Memory(Bytes::from(text));
-        let mut attempt = 0;
+        let mut attempts = Attempts::default();
         loop {
             self.cancel.check()?;
             // Replacing is what a put of the same name does, so a repetition needs no new name.
             let Err(error) = self.remote.put_once(&name, &data, Existing::Replace) else {
                 return Ok(());
             };
-            attempt += 1;
-            if !self.remote.wait_for_retry(&name, attempt, &error)? {
+            if !self.remote.wait_for_retry(&name, &mut attempts, &error)? {
                 return Err(error);
             }
         }

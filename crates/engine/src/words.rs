@@ -7,6 +7,16 @@ pub fn counted(number: u64, noun: &str) -> String {
     format!("{number} {}", self::noun(number, noun))
 }
 
+/// A time in the largest unit that leaves nothing worth naming: `45 seconds`, `12 minutes`, `1 hour`.
+#[must_use]
+pub fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => counted(seconds, "second"),
+        _ if seconds.is_multiple_of(3600) => counted(seconds / 3600, "hour"),
+        _ => counted(seconds / 60, "minute"),
+    }
+}
+
 /// The noun of a number without the number.
 #[must_use]
 pub fn noun(number: u64, noun: &str) -> String {
@@ -42,6 +52,16 @@ mod tests {
         assert_eq!(counted(2, "day"), "2 days");
         assert_eq!(counted(1, "file or folder"), "1 file or folder");
         assert_eq!(counted(0, "file or folder"), "0 files or folders");
+        assert_eq!(
+            [45, 60, 3599, 3600, 5400].map(duration),
+            [
+                "45 seconds",
+                "1 minute",
+                "59 minutes",
+                "1 hour",
+                "90 minutes"
+            ]
+        );
         assert_eq!(noun(1, "error"), "error");
         assert_eq!(noun(5, "index file"), "index files");
         assert_eq!(verb(1, "is", "are"), "is");

@@ -117,6 +117,7 @@ pub(crate) fn timeout_error(call: &Call, what: &str, waited: Duration) -> Error 
     let text = format!("{what} for {} seconds", waited.as_secs_f64());
     call.error(ErrorKind::Network, text)
         .advice(Trouble::Time.advice())
+        .unanswered()
 }
 
 /// What keeps an exchange from coming to an end.
@@ -195,7 +196,12 @@ impl Trouble {
                 ErrorKind::Network
             }
         };
-        call.error(kind, self.words()).advice(self.advice())
+        let error = call.error(kind, self.words()).advice(self.advice());
+        match self {
+            // A server that cannot agree on an encryption is there.
+            Self::Address | Self::Tls => error,
+            Self::Name | Self::Connection | Self::Time | Self::Broken => error.unanswered(),
+        }
     }
 }
 
@@ -335,5 +341,6 @@ mod tests {
             error.to_string(),
             "s3 get a.zip: the server answered 500 Internal Server Error"
         );
+        assert!(!error.is_unanswered());
     }
 }

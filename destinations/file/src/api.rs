@@ -57,6 +57,11 @@ impl Subject {
             .call
             .error(kind, message)
             .object(object.to_string_lossy());
+        let explained = match explained.kind() {
+            // A mounted server that is not there.
+            ErrorKind::Network => explained.unanswered(),
+            _ => explained,
+        };
         explained.caused_by(error)
     }
 

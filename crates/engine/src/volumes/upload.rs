@@ -12,6 +12,7 @@ use crate::data::{Sink, VolumeData};
 use crate::error::VolumeContext;
 use crate::phases::Ready;
 use crate::settings::IndexPolicy;
+use crate::transfer::Attempts;
 use crate::{Error, Result};
 
 /// A stored volume, as the final check expects it.
@@ -139,7 +140,7 @@ impl Ready<'_> {
         data: &VolumeData,
         mut next: impl FnMut(&VolumeName) -> Result<VolumeName>,
     ) -> Result<()> {
-        let mut attempt = 0;
+        let mut attempts = Attempts::default();
         let mut clashes = 0;
         loop {
             self.cancel.check()?;
@@ -152,11 +153,11 @@ impl Ready<'_> {
             let is_clash = is_clash(&error);
             if is_clash && clashes < MOST_CLASHES {
                 clashes += 1;
-            } else {
-                attempt += 1;
-                if !self.remote.wait_for_retry(name.as_str(), attempt, &error)? {
-                    return Err(error);
-                }
+            } else if !self
+                .remote
+                .wait_for_retry(name.as_str(), &mut attempts, &error)?
+            {
+                return Err(error);
             }
             let fresh = next(name)?;
             self.durable(|c| {

@@ -25,6 +25,7 @@ mod lone_indexes;
 mod losses;
 mod model;
 mod options;
+mod outages;
 mod purging;
 mod recovery;
 mod repairs;

@@ -84,6 +84,8 @@ pub struct Rig {
     pub cancel: Cancel,
     /// Whenever somebody asks for the time so many seconds pass.
     pub ticking: u64,
+    /// Where remote calls run.
+    pub runtime: tokio::runtime::Handle,
     way: Arc<Recorder>,
     source: PathBuf,
     state: PathBuf,
@@ -155,6 +157,7 @@ impl Rig {
             written: Vec::new(),
             cancel: Cancel::new(),
             ticking: 0,
+            runtime: runtime(),
             restores: 0,
         };
         for (name, value) in [
@@ -289,7 +292,7 @@ impl Rig {
             },
             random: Arc::new(SystemRandom),
             writes,
-            runtime: crate::rig::runtime(),
+            runtime: self.runtime.clone(),
             foreign_database: None,
         })?
         .run(self.log.clone(), self.cancel.clone())

@@ -183,6 +183,7 @@ async fn secrets_in_addresses_stay_secret() -> Test {
     );
     let id = error.advised().map(|advice| advice.id);
     assert_eq!(id, Some("HostUnreachable"));
+    assert!(error.is_unanswered());
     let mut next: Option<&dyn std::error::Error> = Some(&error);
     while let Some(cause) = next {
         assert!(

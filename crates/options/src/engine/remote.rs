@@ -12,6 +12,12 @@ table! { Group::Remote;
         default: Some("10s");
     RETRY_WITH_EXPONENTIAL_BACKOFF: bool = "retry-with-exponential-backoff", Kind::Bool,
         "Doubles the wait after each failure.";
+    NETWORK_OUTAGE_LIMIT: i64 = "network-outage-limit", Kind::Timespan,
+        "Sets how long the network may be gone before a run gives up.",
+        default: Some("0s"),
+        long: "Once the destination was reached, calls that get no answer are tried again for so long in each outage, after \
+               pauses of a second up to a minute, without counting for number-of-retries. What a server answers is no \
+               outage. 0 leaves it to number-of-retries.";
     NO_CONNECTION_REUSE: bool = "no-connection-reuse", Kind::Bool,
         "Opens a new connection for each transfer.",
         advanced: true,
