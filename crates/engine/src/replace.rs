@@ -6,11 +6,12 @@
 
 use std::collections::HashSet;
 
-use larder_catalog::{EntryWriter, StoredEntry, VolumeState};
+use larder_catalog::{EntryWriter, StoredEntry};
 use larder_volume::{Hash, VolumeKind, VolumeName, VolumeTime};
 
 use crate::delete::Dropped;
 use crate::error::Reach;
+use crate::losses::own_name;
 use crate::phases::Ready;
 use crate::sync::RemoteVolume;
 use crate::versions::Version;
@@ -205,7 +206,8 @@ impl Ready<'_> {
     fn free_times(&self, of: VolumeTime) -> Result<impl Iterator<Item = VolumeTime> + use<>> {
         let mut taken: HashSet<i64> = self.view.lists().iter().map(|(time, _)| time.0).collect();
         for row in self.catalog(|c| c.volumes())? {
-            if row.kind == VolumeKind::List && row.state != VolumeState::Deleted {
+            // The name of one that was lost is its own until it is set aside.
+            if row.kind == VolumeKind::List && own_name(&row.name) == row.name {
                 taken.extend(row.time);
             }
         }

@@ -301,6 +301,22 @@ fn versions_a_second_apart_find_their_places() {
     assert_eq!(rig.names(List), lists);
 }
 
+/// Its name was chosen for the list of the version before it, which ended the purge with an error of the catalog.
+#[test]
+fn the_second_of_a_lost_list_is_not_free() {
+    let mut rig = apart(1, 3);
+    let lost = rig.names(List)[1].clone();
+    let bytes = rig.store.remove(&lost).unwrap();
+    let report = purge(&mut rig, &["*/secret.txt"]);
+    assert_eq!(report.rewritten_file_lists, 2);
+    assert!(!rig.names(List).contains(&lost));
+    without(&mut rig, "secret.txt", &[0, 2]);
+    // It comes back, and is a version again.
+    rig.store.insert(&lost, bytes);
+    rig.check_all("the lost list came back");
+    rig.check_all_elsewhere("the lost list came back");
+}
+
 /// All versions are there, each with or without the file, and a further purge takes it out of all.
 fn check_after(mut rig: Rig, when: &str) {
     rig.plan.clear();
