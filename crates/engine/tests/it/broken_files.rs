@@ -1,8 +1,8 @@
 //! Naming the files of which something is lost, and taking them out of the versions.
 
-use larder_destination::{Clock as _, ErrorKind};
+use larder_destination::Clock as _;
 use larder_engine::{BrokenFilesReport, Error, PurgeReport};
-use larder_testkit::{Failure, Rng};
+use larder_testkit::Rng;
 use larder_volume::VolumeKind::{Blocks, List};
 
 use crate::rig::{Rig, chain, differences_of};
@@ -248,39 +248,6 @@ fn a_version_of_which_nothing_is_left_is_deleted() {
     let error = try_purge(&mut rig).unwrap_err();
     assert_eq!(error.id(), Some("AllFilesetsBroken"), "{}", chain(&error));
     assert_eq!(rig.names(List).len(), 1);
-}
-
-#[test]
-fn a_call_of_the_purge_fails() {
-    let mut base = three_versions();
-    let lost = base.written_by(1, Blocks);
-    let _ = base.store.remove(&lost).unwrap();
-    let mut rig = base.fork();
-    purge(&mut rig);
-    let calls = rig.plan.calls();
-    base.set("number-of-retries", "0");
-    for failure in [
-        Failure::Before(ErrorKind::Network),
-        Failure::After(ErrorKind::Network),
-        Failure::Cut(100),
-    ] {
-        for n in 1..=calls {
-            let mut rig = base.fork();
-            rig.plan.fail_at(n, failure.clone());
-            let _ = try_purge(&mut rig);
-            rig.plan.clear();
-            let when = format!("call {n} of {calls}, {failure:?}");
-            purge(&mut rig);
-            assert_eq!(rig.names(List).len(), 3, "{when}");
-            rig.versions[1]
-                .entries
-                .remove(b"only in the second".as_slice());
-            check_but_root(&mut rig, &when);
-            let mut other = rig.fork_at(&rig.store, None);
-            check_but_root(&mut other, &when);
-            assert!(list(&mut other).broken_files.is_empty(), "{when}");
-        }
-    }
 }
 
 /// What an index leaves out is in the data file all the same.

@@ -1,4 +1,4 @@
-//! Getting space back: what goes, what stays, and trouble at every call.
+//! Getting space back: what goes and what stays. Trouble at every call is met in the matrix.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -15,7 +15,6 @@ use larder_testkit::{Failure, MemoryDestination, Rng};
 use larder_volume::VolumeKind::{Blocks, Index, List};
 use larder_volume::{Compression, Packed};
 
-use crate::doom::{Doom, Reach};
 use crate::rig::{Rig, chain};
 
 type Change = Box<dyn Fn(&MemoryDestination) + Send + Sync>;
@@ -527,107 +526,6 @@ fn all_goes_with_the_last_version() {
     rig.versions.clear();
     rig.backup();
     check(&mut rig, "a new beginning");
-}
-
-/// Of a set with much to do, and so many calls.
-fn much_to_do(keep_state: bool) -> (Rig, u64) {
-    let mut base = with_versions(6);
-    base.write("once", Rng::new(7).bytes(50_000));
-    base.backup();
-    std::fs::remove_file(base.source().join("once")).unwrap();
-    base.backup();
-    delete(&mut base, "1-5");
-    base.set("threshold", "10");
-    if !keep_state {
-        base.lose_state();
-        a_day_later(&base);
-    }
-    let mut rig = base.fork();
-    let report = compacted(&mut rig);
-    assert!(report.results.downloaded_file_count > 1, "{report:?}");
-    (base, rig.plan.calls())
-}
-
-/// What is left serves a backup, a further compaction and every restore.
-fn check_after(mut rig: Rig, is_torn: bool, when: &str) {
-    rig.plan.clear();
-    rig.check_all_elsewhere(when);
-    rig.log.clear();
-    rig.write("changes", "x");
-    if let Err(error) = rig.try_backup() {
-        panic!("{when}: the next backup failed: {}", chain(&error));
-    }
-    assert_eq!(
-        rig.log.count("MissingDataFile"),
-        0,
-        "{when}: {:#?}",
-        rig.log.texts()
-    );
-    for _ in 0..2 {
-        if let Err(error) = compact(&mut rig) {
-            panic!("{when}: the next compaction failed: {}", chain(&error));
-        }
-    }
-    rig.check_set(when);
-    rig.check_all(when);
-    rig.check_all_elsewhere(when);
-    // Half a file whose name nobody remembers is named by every test.
-    let damaged = rig.test_all().damaged();
-    assert!(damaged <= usize::from(is_torn), "{when}: {damaged}");
-}
-
-#[test]
-fn a_call_of_a_compaction_fails() {
-    for keep_state in [true, false] {
-        let (base, calls) = much_to_do(keep_state);
-        assert!(calls >= 10, "{calls}");
-        for failure in [
-            Failure::Before(ErrorKind::Network),
-            Failure::After(ErrorKind::Network),
-            Failure::Cut(100),
-        ] {
-            for n in 1..=calls {
-                let mut rig = base.fork();
-                rig.set("number-of-retries", "0");
-                rig.plan.fail_at(n, failure.clone());
-                let outcome = compact(&mut rig).map(|_| ());
-                let when = format!(
-                    "call {n} of {calls}, {failure:?}, state kept: {keep_state}, then {outcome:?}"
-                );
-                check_after(rig, false, &when);
-            }
-        }
-    }
-}
-
-#[test]
-fn a_compaction_is_killed_at_any_call() {
-    for keep_state in [true, false] {
-        let (base, calls) = much_to_do(keep_state);
-        for reach in [Reach::Not, Reach::Half, Reach::Whole] {
-            for n in 1..=calls {
-                let mut rig = base.fork();
-                let saved = rig.fast.path().join("saved");
-                let doom = Arc::new(Doom::new(&rig, n, reach, saved.clone()));
-                let run = rig.open_over(doom.clone(), true).expect("it opens");
-                let _ = run.compact();
-                drop(run);
-                let Some(store) = doom.what_is_left() else {
-                    // Workers take volumes in their own order.
-                    assert!(n + 3 > calls, "call {n} of {calls} did not come");
-                    continue;
-                };
-                for lose in [false, true] {
-                    let state = Some(saved.as_path()).filter(|_| !lose);
-                    let after = rig.fork_at(&store, state);
-                    a_day_later(&after);
-                    let when =
-                        format!("killed at call {n} of {calls}, {reach:?}, state lost: {lose}");
-                    check_after(after, lose && reach == Reach::Half, &when);
-                }
-            }
-        }
-    }
 }
 
 /// Encrypted data must not go out in clear in the place of what is removed.

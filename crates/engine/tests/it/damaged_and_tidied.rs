@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use larder_destination::Clock as _;
 use larder_engine::{Error, PurgeRequest};
 use larder_testkit::Rng;
 use larder_testkit::tree::Manifest;
@@ -11,7 +10,7 @@ use larder_volume::VolumeKind::{self, Blocks, Index, List};
 use larder_volume::VolumeName;
 
 use crate::damage::{Damage, silent_differences};
-use crate::rig::{Rig, chain, differences_of};
+use crate::rig::{Rig, chain, differences_of, later};
 
 /// Who tidies up.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,11 +25,6 @@ enum Tidying {
 /// What each version gives, by its place: the paths that a restore does not give right. Nothing for a version of which
 /// nothing is to be had.
 type Given = BTreeMap<usize, Option<BTreeSet<String>>>;
-
-fn later(rig: &Rig, seconds: u64) {
-    let now = u64::try_from(rig.clock.seconds()).expect("a time after 1970");
-    rig.clock.set(now + seconds);
-}
 
 /// Four versions an hour apart: blocks of all ages are used, and some of each age are not.
 fn four_versions(mut rig: Rig) -> Rig {

@@ -1,4 +1,4 @@
-//! Deleting versions: by name and by rule, on its own and after a backup, and with trouble at every call.
+//! Deleting versions: by name and by rule, on its own and after a backup. Trouble at every call is met in the matrix.
 
 use std::sync::Arc;
 
@@ -460,75 +460,4 @@ fn other_ways_to_name_versions_delete_nothing() {
     rig.set("retention-policy", ",");
     assert_eq!(deleted(&mut rig), [0; 0]);
     assert_eq!(rig.names(List).len(), 2);
-}
-
-/// Two versions that stay, and two that go when it is done.
-fn check_after(mut rig: Rig, when: &str) {
-    rig.plan.clear();
-    let lists = rig.names(List);
-    assert!(lists.len() >= 2, "{when}: {lists:?}");
-    if let Err(error) = delete(&mut rig) {
-        panic!("{when}: the next deletion failed: {}", chain(&error));
-    }
-    assert_eq!(rig.names(List).len(), 2, "{when}");
-    without(&mut rig, &[0, 1]);
-    rig.check_set(when);
-    rig.check_all(when);
-    rig.check_all_elsewhere(when);
-}
-
-fn thinning(keep_state: bool) -> (Rig, u64) {
-    let mut base = with_versions(4);
-    base.set("keep-versions", "2");
-    if !keep_state {
-        base.lose_state();
-    }
-    let mut rig = base.fork();
-    delete(&mut rig).expect("a deletion");
-    (base, rig.plan.calls())
-}
-
-#[test]
-fn a_call_of_a_deletion_fails() {
-    for keep_state in [true, false] {
-        let (base, calls) = thinning(keep_state);
-        assert!(calls >= 3, "{calls}");
-        for failure in [
-            Failure::Before(ErrorKind::Network),
-            Failure::After(ErrorKind::Network),
-            Failure::Cut(100),
-        ] {
-            for n in 1..=calls {
-                let mut rig = base.fork();
-                rig.set("number-of-retries", "0");
-                rig.plan.fail_at(n, failure.clone());
-                let outcome = delete(&mut rig).map(|_| ());
-                let when = format!(
-                    "call {n} of {calls}, {failure:?}, state kept: {keep_state}, then {outcome:?}"
-                );
-                check_after(rig, &when);
-            }
-        }
-    }
-}
-
-#[test]
-fn a_deletion_is_killed_at_any_call() {
-    for keep_state in [true, false] {
-        let (base, calls) = thinning(keep_state);
-        for reach in [Reach::Not, Reach::Half, Reach::Whole] {
-            for n in 1..=calls {
-                let mut rig = base.fork();
-                let saved = rig.fast.path().join("saved");
-                let doom = Arc::new(Doom::new(&rig, n, reach, saved.clone()));
-                let run = rig.open_over(doom.clone(), true).expect("it opens");
-                let _ = run.delete();
-                drop(run);
-                let store = doom.what_is_left();
-                let store = store.unwrap_or_else(|| panic!("call {n} of {calls} did not come"));
-                let after = rig.fork_at(&store, Some(saved.as_path()));
-                check_after(after, &format!("killed at call {n} of {calls}, {reach:?}"));
-            }
-        }
-    }
 }

@@ -1,14 +1,13 @@
-//! Every remote call of every operation fails once, in every way, or is the last one before the process dies;
-//! afterwards nothing is lost and nobody has to repair anything.
+//! Calls that fail in ways of their own: what becomes of the file of a failed put, of a listing that ends too early, of a
+//! deletion that is refused. That each call of each operation may fail or be the last one is shown by the matrix.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use larder_destination::{ErrorKind, Operation};
-use larder_engine::{BackupReport, Cancel, Error};
+use larder_engine::Error;
 use larder_testkit::Failure;
 use larder_volume::VolumeKind;
 
-use crate::doom::{Doom, Reach};
 use crate::rig::{Rig, chain};
 
 /// A source that was never backed up.
@@ -25,242 +24,6 @@ fn changed() -> Rig {
     rig.edit(12, 6);
     rig.write("new folder/new file", vec![7; 5000]);
     rig
-}
-
-/// A changed source with several volumes to come.
-fn several_volumes() -> Rig {
-    let mut rig = changed();
-    rig.set("synchronous-upload", "true");
-    rig.fill_more(13, 12, 2_600_000);
-    rig
-}
-
-/// Calls of an undisturbed backup.
-fn calls_of_a_backup(base: &Rig) -> u64 {
-    let mut rig = base.fork();
-    rig.backup();
-    let calls = rig.plan.calls();
-    assert!(calls >= 5, "{calls}");
-    calls
-}
-
-/// What must hold after a disturbed run, whatever it said. `whole`: the local state was kept and nothing was torn, so
-/// that the set is free of leftovers after the next run.
-fn check_after(mut rig: Rig, known: usize, whole: bool, when: &str) {
-    rig.plan.clear();
-    rig.log.clear();
-    // Every earlier version is there, and so is a new one whose list arrived.
-    let mut elsewhere = rig.fork_at(&rig.store, None);
-    elsewhere.expect_present_source_since(known);
-    elsewhere.check_all(&format!("{when}: right after it"));
-    // The next backup needs nobody's help.
-    if let Err(error) = rig.try_backup() {
-        panic!(
-            "{when}: the next backup failed: {}\nfiles: {:#?}",
-            chain(&error),
-            rig.store.names()
-        );
-    }
-    let new = rig.expect_present_source_since(known);
-    assert!((1..=2).contains(&new), "{when}: {new} new versions");
-    if whole {
-        rig.check_set(when);
-        rig.check_nothing_twice(when);
-        assert_eq!(rig.log.complaints(), Vec::<String>::new(), "{when}");
-    }
-    rig.check_all(when);
-    rig.check_all_elsewhere(when);
-    // And then all is quiet.
-    let again = rig.backup();
-    assert_eq!(again.version_time, None, "{when}: a third run");
-}
-
-fn each_call_fails(base: &Rig, retries: &str, failure: impl Fn() -> Failure) {
-    let calls = calls_of_a_backup(base);
-    let known = base.versions.len();
-    for n in 1..=calls {
-        let mut rig = base.fork();
-        rig.set("number-of-retries", retries);
-        rig.plan.fail_at(n, failure());
-        let outcome = rig.try_backup();
-        let when = format!(
-            "call {n} of {calls}, {:?}, retries {retries}, then {}",
-            rig.plan.injected(),
-            said(&outcome)
-        );
-        if retries != "0" {
-            assert!(outcome.is_ok(), "{when}");
-        }
-        check_after(rig, known, true, &when);
-    }
-}
-
-fn said(outcome: &Result<BackupReport, Error>) -> String {
-    match outcome {
-        Ok(report) => format!("{:?}", report.common.parsed_result),
-        Err(error) => chain(error),
-    }
-}
-
-#[test]
-fn a_call_of_the_first_backup_fails_without_effect() {
-    each_call_fails(&untouched(), "0", || Failure::Before(ErrorKind::Network));
-    each_call_fails(&untouched(), "2", || Failure::Before(ErrorKind::Network));
-}
-
-#[test]
-fn a_call_of_a_changed_backup_fails_without_effect() {
-    each_call_fails(&changed(), "0", || Failure::Before(ErrorKind::Busy(None)));
-    each_call_fails(&changed(), "2", || Failure::Before(ErrorKind::Network));
-}
-
-#[test]
-fn the_reply_to_a_call_of_the_first_backup_is_lost() {
-    each_call_fails(&untouched(), "0", || Failure::After(ErrorKind::Network));
-    each_call_fails(&untouched(), "2", || Failure::After(ErrorKind::Network));
-}
-
-#[test]
-fn the_reply_to_a_call_of_a_changed_backup_is_lost() {
-    each_call_fails(&changed(), "0", || Failure::After(ErrorKind::Other));
-    each_call_fails(&changed(), "2", || Failure::After(ErrorKind::Other));
-}
-
-#[test]
-fn a_call_breaks_off_in_the_middle() {
-    each_call_fails(&untouched(), "0", || Failure::Cut(100));
-    each_call_fails(&changed(), "2", || Failure::Cut(1));
-}
-
-#[test]
-fn a_call_is_refused_for_good() {
-    each_call_fails(&changed(), "0", || Failure::Before(ErrorKind::Quota));
-    each_call_fails(&untouched(), "0", || Failure::Before(ErrorKind::Denied));
-}
-
-#[test]
-fn the_folder_is_missing_at_one_call() {
-    each_call_fails(&untouched(), "0", || {
-        Failure::Before(ErrorKind::FolderMissing)
-    });
-    each_call_fails(&changed(), "0", || {
-        Failure::Before(ErrorKind::FolderMissing)
-    });
-}
-
-#[test]
-fn the_connection_is_gone_from_one_call_on() {
-    for base in [untouched(), changed()] {
-        let calls = calls_of_a_backup(&base);
-        for n in 0..calls {
-            let mut rig = base.fork();
-            rig.plan.fail_after(n, Failure::After(ErrorKind::Network));
-            let outcome = rig.try_backup();
-            let when = format!("connection lost after call {n}: {}", said(&outcome));
-            assert!(outcome.is_err() || n + 1 >= calls, "{when}");
-            check_after(rig, base.versions.len(), true, &when);
-        }
-    }
-}
-
-#[test]
-fn a_run_is_stopped_at_any_call() {
-    for base in [untouched(), several_volumes()] {
-        let calls = calls_of_a_backup(&base);
-        for n in 1..=calls {
-            let mut rig = base.fork();
-            let cancel: Arc<Mutex<Cancel>> = Arc::default();
-            let token = cancel.clone();
-            rig.plan.fail_at(
-                n,
-                Failure::Watch(Arc::new(move |_, _| token.lock().unwrap().cancel())),
-            );
-            let engine = rig.open().unwrap();
-            *cancel.lock().unwrap() = rig.cancel.clone();
-            let outcome = engine.backup(&rig.request());
-            engine.repository().close().unwrap();
-            if let Ok(report) = &outcome {
-                let version = &report.version_time;
-                assert!(report.common.interrupted == version.is_none(), "call {n}");
-            }
-            let when = format!("stopped at call {n} of {calls}: {}", said(&outcome));
-            check_after(rig, base.versions.len(), true, &when);
-        }
-    }
-}
-
-/// Ends the world at each call of a backup and goes on with the local state or without it.
-fn killed_at_any_call(base: &Rig, reach: Reach, keep_state: bool) {
-    let calls = calls_of_a_backup(base);
-    for n in 1..=calls {
-        let mut rig = base.fork();
-        let saved = rig.fast.path().join("saved");
-        let doom = Arc::new(Doom::new(&rig, n, reach, saved.clone()));
-        rig.clock.set(crate::rig::START + 1000);
-        let engine = rig.open_over(doom.clone(), true).unwrap();
-        let _ = engine.backup(&rig.request());
-        drop(engine);
-        let Some(store) = doom.what_is_left() else {
-            // How blocks spread over volumes depends on which worker is quicker.
-            assert!(n + 2 >= calls, "call {n} of {calls} did not come");
-            break;
-        };
-        let after = rig.fork_at(&store, keep_state.then_some(saved.as_path()));
-        let when = format!("killed at call {n} of {calls}, {reach:?}, state kept: {keep_state}");
-        let whole = keep_state || reach != Reach::Half;
-        check_after(after, base.versions.len(), whole, &when);
-    }
-}
-
-#[test]
-fn killed_in_the_first_backup_before_a_call_arrives() {
-    killed_at_any_call(&untouched(), Reach::Not, true);
-    killed_at_any_call(&untouched(), Reach::Not, false);
-}
-
-#[test]
-fn killed_in_the_first_backup_after_a_call_was_done() {
-    killed_at_any_call(&untouched(), Reach::Whole, true);
-    killed_at_any_call(&untouched(), Reach::Whole, false);
-}
-
-#[test]
-fn killed_in_the_first_backup_while_a_file_is_sent() {
-    killed_at_any_call(&untouched(), Reach::Half, true);
-    killed_at_any_call(&untouched(), Reach::Half, false);
-}
-
-#[test]
-fn killed_in_a_changed_backup_before_a_call_arrives() {
-    killed_at_any_call(&changed(), Reach::Not, true);
-    killed_at_any_call(&changed(), Reach::Not, false);
-}
-
-#[test]
-fn killed_in_a_changed_backup_after_a_call_was_done() {
-    killed_at_any_call(&changed(), Reach::Whole, true);
-    killed_at_any_call(&changed(), Reach::Whole, false);
-}
-
-#[test]
-fn killed_in_a_changed_backup_while_a_file_is_sent() {
-    killed_at_any_call(&changed(), Reach::Half, true);
-    killed_at_any_call(&changed(), Reach::Half, false);
-}
-
-#[test]
-fn killed_after_one_of_several_volumes_was_stored() {
-    killed_at_any_call(&several_volumes(), Reach::Whole, true);
-}
-
-#[test]
-fn killed_while_one_of_several_volumes_is_sent() {
-    killed_at_any_call(&several_volumes(), Reach::Half, true);
-}
-
-#[test]
-fn killed_before_one_of_several_volumes_and_the_local_state_is_lost() {
-    killed_at_any_call(&several_volumes(), Reach::Not, false);
 }
 
 #[test]
@@ -320,38 +83,12 @@ fn all_attempts_of_a_put_fail() {
         }
         let error = rig.try_backup().unwrap_err();
         assert!(matches!(error, Error::Destination(_)), "{error}");
-        check_after(rig, 1, true, &format!("{kind:?}: three puts failed"));
-    }
-}
-
-#[test]
-fn a_call_fails_while_the_local_state_is_rebuilt() {
-    let mut base = changed();
-    base.backup();
-    let calls = {
-        let mut rig = base.fork_at(&base.store, None);
-        rig.check_all("undisturbed");
-        let mut rig = base.fork_at(&base.store, None);
-        assert_eq!(rig.differences(0), Vec::<String>::new());
-        rig.plan.calls()
-    };
-    for n in 1..=calls {
-        for failure in [
-            Failure::Before(ErrorKind::Network),
-            Failure::Cut(50),
-            Failure::Before(ErrorKind::Cancelled),
-        ] {
-            let mut rig = base.fork_at(&base.store, None);
-            rig.set("number-of-retries", "0");
-            rig.plan.fail_at(n, failure);
-            let _ = rig.try_restore(0);
-            let when = format!("rebuilding, call {n} of {calls}: {:?}", rig.plan.injected());
-            rig.plan.clear();
-            rig.check_all(&when);
-            rig.journal.clear();
-            assert_eq!(rig.backup().version_time, None, "{when}");
-            assert_eq!(rig.puts(), [], "{when}");
-        }
+        let when = format!("{kind:?}: three puts failed");
+        rig.plan.clear();
+        rig.check_all_elsewhere(&when);
+        rig.backup();
+        rig.check_set(&when);
+        rig.check_all(&when);
     }
 }
 

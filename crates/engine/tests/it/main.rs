@@ -23,6 +23,7 @@ mod inodes;
 mod lint;
 mod lone_indexes;
 mod losses;
+mod matrix;
 mod model;
 mod options;
 mod outages;

@@ -1,103 +1,11 @@
-//! Every remote call of a repair fails once, or is the last one before the process dies: no version is lost, and the next
-//! repair ends right.
-
-use std::sync::Arc;
+//! What a repair brings back, and what it leaves alone. Trouble at every call is met in the matrix.
 
 use larder_destination::{Clock as _, ErrorKind};
 use larder_engine::{Cancel, Error};
 use larder_testkit::Failure;
-use larder_volume::VolumeKind::{Blocks, Index, List};
+use larder_volume::VolumeKind::{Blocks, List};
 
-use crate::doom::{Doom, Reach};
 use crate::rig::{Rig, chain};
-
-/// Two versions of which all index files are gone.
-fn without_indexes(keep_state: bool) -> Rig {
-    let mut rig = Rig::new();
-    rig.fill(21, 12, 30_000);
-    rig.backup();
-    rig.edit(22, 6);
-    rig.backup();
-    for name in rig.names(Index) {
-        let _ = rig.store.remove(&name).expect("it was listed");
-    }
-    if !keep_state {
-        rig.lose_state();
-    }
-    rig
-}
-
-fn repair(rig: &mut Rig) -> Result<u64, Error> {
-    let run = rig.open()?;
-    let outcome = run.repair();
-    run.repository().close().expect("the catalog closes");
-    outcome.map(|report| report.indexes_written)
-}
-
-fn calls_of_a_repair(base: &Rig) -> u64 {
-    let mut rig = base.fork();
-    repair(&mut rig).expect("a repair");
-    let calls = rig.plan.calls();
-    assert!(calls >= 2, "{calls}");
-    calls
-}
-
-fn check_after(mut rig: Rig, when: &str) {
-    rig.plan.clear();
-    rig.check_all_elsewhere(&format!("{when}: right after it"));
-    if let Err(error) = repair(&mut rig) {
-        panic!("{when}: the next repair failed: {}", chain(&error));
-    }
-    assert_eq!(repair(&mut rig).expect("a third repair"), 0, "{when}");
-    rig.check_set(when);
-    rig.check_all(when);
-}
-
-#[test]
-fn a_call_of_a_repair_fails() {
-    for keep_state in [true, false] {
-        let base = without_indexes(keep_state);
-        let calls = calls_of_a_repair(&base);
-        for failure in [
-            Failure::Before(ErrorKind::Network),
-            Failure::After(ErrorKind::Network),
-            Failure::Cut(100),
-        ] {
-            for n in 1..=calls {
-                let mut rig = base.fork();
-                rig.set("number-of-retries", "0");
-                rig.plan.fail_at(n, failure.clone());
-                let outcome = repair(&mut rig);
-                let when = format!(
-                    "call {n} of {calls}, {failure:?}, state kept: {keep_state}, then {outcome:?}"
-                );
-                check_after(rig, &when);
-            }
-        }
-    }
-}
-
-#[test]
-fn a_repair_is_killed_at_any_call() {
-    for keep_state in [true, false] {
-        let base = without_indexes(keep_state);
-        let calls = calls_of_a_repair(&base);
-        for reach in [Reach::Not, Reach::Half, Reach::Whole] {
-            for n in 1..=calls {
-                let mut rig = base.fork();
-                let saved = rig.fast.path().join("saved");
-                let doom = Arc::new(Doom::new(&rig, n, reach, saved.clone()));
-                let run = rig.open_over(doom.clone(), true).expect("it opens");
-                let _ = run.repair();
-                drop(run);
-                let store = doom.what_is_left();
-                let store = store.unwrap_or_else(|| panic!("call {n} of {calls} did not come"));
-                let after = rig.fork_at(&store, Some(saved.as_path()));
-                check_after(after, &format!("killed at call {n} of {calls}, {reach:?}"));
-            }
-        }
-    }
-}
 
 #[test]
 fn trouble_on_the_way_is_not_called_damage() {
@@ -318,59 +226,6 @@ fn lost_blocks_come_from_files_that_still_exist() {
     let (target, _) = rig.try_restore(1).unwrap();
     let restored = std::fs::read(target.join("moved away")).unwrap();
     assert!(restored == larder_testkit::Rng::new(1).bytes(50_000));
-}
-
-#[test]
-fn a_repair_of_a_list_fails_or_is_killed_at_any_call() {
-    for damage in ["gone", "cut"] {
-        let mut base = three_versions();
-        base.set("number-of-retries", "0");
-        let list = base.names(List)[1].clone();
-        match damage {
-            "gone" => drop(base.store.remove(&list).unwrap()),
-            _ => assert!(base.store.truncate(&list, 100)),
-        }
-        let calls = calls_of_a_repair(&base);
-        let check = |mut rig: Rig, when: &str| {
-            rig.plan.clear();
-            assert_eq!(report_of(&mut rig).lasting_losses, 0, "{when}");
-            assert_eq!(rig.names(List).len(), 3, "{when}");
-            rig.check_set(when);
-            rig.check_all(when);
-            rig.check_all_elsewhere(when);
-        };
-        for failure in [
-            Failure::Before(ErrorKind::Network),
-            Failure::After(ErrorKind::Network),
-        ] {
-            for n in 1..=calls {
-                let mut rig = base.fork();
-                rig.plan.fail_at(n, failure.clone());
-                let outcome = repair(&mut rig);
-                check(
-                    rig,
-                    &format!("{damage}: call {n}, {failure:?}, then {outcome:?}"),
-                );
-            }
-        }
-        for reach in [Reach::Not, Reach::Half, Reach::Whole] {
-            for n in 1..=calls {
-                let mut rig = base.fork();
-                let saved = rig.fast.path().join("saved");
-                let doom = Arc::new(Doom::new(&rig, n, reach, saved.clone()));
-                let run = rig.open_over(doom.clone(), true).expect("it opens");
-                let _ = run.repair();
-                drop(run);
-                let store = doom.what_is_left();
-                let store = store.unwrap_or_else(|| panic!("call {n} of {calls} did not come"));
-                let after = rig.fork_at(&store, Some(saved.as_path()));
-                check(
-                    after,
-                    &format!("{damage}: killed at call {n} of {calls}, {reach:?}"),
-                );
-            }
-        }
-    }
 }
 
 /// Another program stored the list again under its name: it is a list like any other, and nothing removes it.

@@ -249,12 +249,6 @@ impl Rig {
         std::os::unix::fs::symlink("/nowhere/at/all", source.join("dangling")).expect("a link");
     }
 
-    /// Adds a folder of files.
-    pub fn fill_more(&self, seed: u64, files: usize, bytes: u64) {
-        let folder = self.source().join(format!("more {seed}"));
-        tree::build_random(&folder, seed, files, bytes).expect("a source");
-    }
-
     pub fn edit(&self, seed: u64, edits: usize) {
         tree::edit_random(&self.source(), seed, edits).expect("edits");
     }
@@ -664,6 +658,12 @@ fn open(name: &str, content: &[u8]) -> ArchiveReader<Vec<u8>> {
         Ok(archive) => archive,
         Err(error) => panic!("{name}: {error}"),
     }
+}
+
+/// Lets time pass.
+pub fn later(rig: &Rig, seconds: u64) {
+    let now = u64::try_from(rig.clock.seconds()).expect("a time after 1970");
+    rig.clock.set(now + seconds);
 }
 
 /// Copies the files of a folder.
