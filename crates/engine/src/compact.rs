@@ -556,8 +556,13 @@ impl Ready<'_> {
                     other => drop(other?),
                 }
             }
-            match self.fileset_with_entries(&version.volume)? {
+            match self.fileset_just_read(&version.volume)? {
                 Some(fileset) => filesets.push(fileset),
+                None if self.is_listed_twice(&version.volume) => {
+                    return Ok(Err(format!(
+                        "the version list {name} is listed twice, with different sizes, and what both use must stay"
+                    )));
+                }
                 None => {
                     return Ok(Err(format!(
                         "some entries of the version list {name} are wrong, so what it uses is not known; `larder test {name}` says more"

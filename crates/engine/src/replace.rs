@@ -180,7 +180,16 @@ impl Ready<'_> {
         }
         self.read_list(&version.volume, version.time, |_| Ok(()))?;
         let name = version.volume.name.as_str();
-        self.fileset_with_entries(&version.volume)?.ok_or_else(|| {
+        if self.is_listed_twice(&version.volume) {
+            return Err(Error::data(
+                "DuplicateRemoteFiles",
+                format!(
+                    "the destination lists {name} twice, with different sizes: which of them is the version is not known"
+                ),
+                "remove the one that is not wanted with the service's own tools, or give the version up with `larder delete`",
+            ));
+        }
+        self.fileset_just_read(&version.volume)?.ok_or_else(|| {
             Error::data(
                 "DamagedList",
                 format!("some entries of {name} are wrong, or it is not what its name says"),

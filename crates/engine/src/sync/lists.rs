@@ -112,6 +112,29 @@ impl Settled<'_> {
 
     /// The number of a version in the catalog when that has its entries, of the list that is listed.
     pub(crate) fn fileset_with_entries(&self, volume: &RemoteVolume) -> Result<Option<i64>> {
+        self.whole_fileset(volume, |size| size.is_none() || size == volume.size)
+    }
+
+    /// The same of a list that was just read, whose size need not be listed. Not of one that is listed twice with two
+    /// sizes: they may be two versions, and which of them was read is not known.
+    pub(crate) fn fileset_just_read(&self, volume: &RemoteVolume) -> Result<Option<i64>> {
+        let is_one = !self.is_listed_twice(volume);
+        self.whole_fileset(volume, |size| {
+            size.is_none() || size == volume.size || (volume.size.is_none() && is_one)
+        })
+    }
+
+    /// Whether there are two files of this name, with different sizes.
+    pub(crate) fn is_listed_twice(&self, volume: &RemoteVolume) -> bool {
+        let mut twice = self.view.duplicate_names.iter();
+        twice.any(|name| name == volume.name.as_str())
+    }
+
+    fn whole_fileset(
+        &self,
+        volume: &RemoteVolume,
+        is_size: impl FnOnce(Option<u64>) -> bool,
+    ) -> Result<Option<i64>> {
         self.catalog(|c| {
             let Some(row) = c.volume_named(volume.name.as_str())? else {
                 return Ok(None);
@@ -120,9 +143,9 @@ impl Settled<'_> {
             let Some(fileset) = filesets.iter().find(|f| f.volume == row.id) else {
                 return Ok(None);
             };
-            let same_size = row.size.is_none() || row.size == volume.size;
             let is_whole = c.param(&not_whole(fileset.id))?.is_none();
-            let is_there = same_size && is_whole && c.has_entries(fileset.id, row.hash.as_ref())?;
+            let is_there =
+                is_size(row.size) && is_whole && c.has_entries(fileset.id, row.hash.as_ref())?;
             Ok(is_there.then_some(fileset.id))
         })
     }

@@ -10,6 +10,7 @@ use larder_testkit::{Failure, Rng};
 use larder_volume::VolumeKind::{Blocks, List};
 
 use crate::doom::{Doom, Reach};
+use crate::matrix::way::{Habit, Listing, Way, World};
 use crate::rig::{Rig, chain, later};
 
 /// Versions with a file of a secret, one in a folder, and others.
@@ -34,11 +35,14 @@ fn apart(seconds: u64, count: u64) -> Rig {
 }
 
 fn try_purge(rig: &mut Rig, patterns: &[&str]) -> Result<PurgeReport, Error> {
-    let request = PurgeRequest {
+    purge_by(rig, &of_patterns(patterns))
+}
+
+fn of_patterns(patterns: &[&str]) -> PurgeRequest {
+    PurgeRequest {
         patterns: patterns.iter().map(|p| (*p).to_owned()).collect(),
         filters: Vec::new(),
-    };
-    purge_by(rig, &request)
+    }
 }
 
 fn purge_by(rig: &mut Rig, request: &PurgeRequest) -> Result<PurgeReport, Error> {
@@ -294,6 +298,54 @@ fn versions_a_second_apart_find_their_places() {
     assert_eq!(report.rewritten_file_lists, 0);
     assert_eq!(rig.log.count("NoFreeTime"), 1);
     assert_eq!(rig.names(List), lists);
+}
+
+/// Purges and compacts over a destination with a habit.
+fn purge_over(rig: &mut Rig, habit: Habit) -> (Result<PurgeReport, Error>, Option<String>) {
+    later(rig, 100);
+    rig.set("no-auto-compact", "true");
+    rig.set("threshold", "0");
+    let world = World::new(habit, &Listing::new(), rig, 0);
+    let way = Way::new(rig, habit, None, &world);
+    let run = rig.open_over(way, true).unwrap();
+    let purged = run.purge(&of_patterns(&["*/secret.txt"]));
+    let held_back = run.compact().unwrap().results.held_back;
+    run.repository().close().unwrap();
+    (purged, held_back)
+}
+
+/// A size that is not listed was taken for another one: no list was written anew, and no space freed.
+#[test]
+fn lists_whose_sizes_are_not_listed_are_written_anew() {
+    for keep_state in [true, false] {
+        let mut rig = with_versions(4);
+        if !keep_state {
+            rig.lose_state();
+        }
+        let (purged, held_back) = purge_over(&mut rig, Habit::Unsized);
+        match purged {
+            Ok(report) => assert_eq!(report.rewritten_file_lists, 4, "{keep_state}"),
+            Err(error) => panic!("state kept: {keep_state}: {}", chain(&error)),
+        }
+        assert_eq!(held_back, None, "{keep_state}");
+        without(&mut rig, "secret.txt", &[0, 1, 2, 3]);
+        rig.check_all("without sizes");
+        rig.check_all_elsewhere("without sizes");
+    }
+}
+
+/// They may be the versions of two machines that began in the same second.
+#[test]
+fn two_lists_of_one_name_are_left_alone() {
+    let mut rig = with_versions(2);
+    let files = rig.store.names();
+    let (purged, held_back) = purge_over(&mut rig, Habit::AllTwice);
+    let error = purged.unwrap_err();
+    let id = "DuplicateRemoteFiles";
+    assert_eq!(error.id(), Some(id), "{}", chain(&error));
+    let why = held_back.expect("a reason");
+    assert!(why.contains("listed twice"), "{why}");
+    assert_eq!(rig.store.names(), files);
 }
 
 /// Its name was chosen for the list of the version before it, which ended the purge with an error of the catalog.

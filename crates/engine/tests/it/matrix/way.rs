@@ -76,15 +76,20 @@ pub enum Habit {
     Twice,
     /// A put that fails leaves half a file.
     Half,
+    /// Listings show no sizes.
+    Unsized,
+    /// Listings show all names twice with two sizes. Not in the matrix: two lists of one name are for the user to decide.
+    AllTwice,
 }
 
 impl Habit {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Right,
         Self::Late,
         Self::Stale,
         Self::Twice,
         Self::Half,
+        Self::Unsized,
     ];
 }
 
@@ -209,7 +214,7 @@ impl Way {
     ) -> Arc<Self> {
         let mut about = rig.store.about().clone();
         about.abilities.consistent_list = habit != Habit::Late;
-        about.abilities.unique_names = habit != Habit::Twice;
+        about.abilities.unique_names = !matches!(habit, Habit::Twice | Habit::AllTwice);
         about.abilities.atomic_put = habit != Habit::Half;
         let own = Own {
             mark: log::mark(rig.state()),
@@ -354,7 +359,7 @@ impl Way {
         let shown = &world.past[last.saturating_sub(age)];
         let file = |name: &String, size: u64, modified| RemoteFile {
             name: name.clone(),
-            size: Some(size),
+            size: Some(size).filter(|_| self.habit != Habit::Unsized),
             modified: Some(modified),
             is_folder: false,
             is_archived: false,
@@ -362,9 +367,10 @@ impl Way {
         let mut files = Vec::new();
         for (name, size) in shown {
             files.push(Ok(file(name, *size, MODIFIED)));
-            if self.habit == Habit::Twice {
+            let is_twice = matches!(self.habit, Habit::Twice | Habit::AllTwice);
+            if is_twice {
                 let is_some = name.bytes().map(u64::from).sum::<u64>() % 3 == 0;
-                let other = is_some && !name.contains("dlist");
+                let other = self.habit == Habit::AllTwice || (is_some && !name.contains("dlist"));
                 files.push(Ok(file(name, size + u64::from(other), MODIFIED - 10)));
             }
         }
