@@ -1,7 +1,8 @@
 //! Random lives of a backup against a naive model: after each version a copy of what the source held is kept, and
 //! every version restores equal to its copy whatever happened in between.
 //!
-//! Versions are dropped, thinned out and compacted in between, by either of two machines.
+//! Versions are dropped, thinned out and compacted in between, by either of two machines; catalogs, indexes and lists are
+//! lost, and repaired.
 //!
 //! A failure names its seed; `LARDER_MODEL_SEED=<seed>` repeats that life alone, `LARDER_MODEL_LIVES=<n>` asks for more.
 
@@ -100,7 +101,7 @@ impl Life {
         }
         self.backup();
         for _ in 0..12 + self.rng.below(10) {
-            match self.rng.below(22) {
+            match self.rng.below(24) {
                 0..=4 => {
                     for _ in 0..=self.rng.below(12) {
                         self.edit();
@@ -127,7 +128,8 @@ impl Life {
                 18 => self.compact(),
                 19 => self.purge(),
                 20 => self.a_day_passes(),
-                _ => self.repair(),
+                21 => self.repair(),
+                _ => self.lose_and_repair(),
             }
         }
         self.acknowledge();
@@ -143,13 +145,18 @@ impl Life {
         }
     }
 
-    fn other_machine(&mut self) {
+    /// The catalog of the machine whose turn it is not.
+    fn other_state(&self) -> PathBuf {
         let folder = self.rig.fast.path().join("another machine/catalog.sqlite");
-        let here = self.rig.state().to_owned();
-        let other = self.rig.fast.path().join("state/catalog.sqlite");
+        match self.rig.state() == folder {
+            true => self.rig.fast.path().join("state/catalog.sqlite"),
+            false => folder,
+        }
+    }
+
+    fn other_machine(&mut self) {
         self.say("the other machine's turn".into());
-        self.rig
-            .use_state(if here == folder { other } else { folder });
+        self.rig.use_state(self.other_state());
         std::mem::swap(&mut self.gone_elsewhere, &mut self.other_gone);
     }
 

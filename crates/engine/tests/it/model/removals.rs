@@ -10,7 +10,7 @@ use larder_engine::source::Action;
 use larder_engine::{Error, PurgeRequest, Run};
 use larder_testkit::Failure;
 use larder_testkit::tree::{Kind, Manifest};
-use larder_volume::VolumeKind::List;
+use larder_volume::VolumeKind::{Index, List};
 
 use super::Life;
 use crate::doom::{Doom, Reach};
@@ -212,6 +212,31 @@ impl Life {
         assert_eq!(self.rig.names(List), lists, "lists after a repair");
         self.gone_elsewhere = false;
         self.rig.log.clear();
+    }
+
+    /// Something is lost that this machine can store again, and it does, also when the repair meets trouble.
+    pub(super) fn lose_and_repair(&mut self) {
+        self.acknowledge();
+        // Another machine that knows the list would find another one under its name.
+        let lost = if self.rng.below(2) == 0 && !self.other_state().exists() {
+            self.backup();
+            self.rig.newest_list()
+        } else {
+            let indexes = self.rig.names(Index);
+            match indexes.is_empty() {
+                true => return,
+                false => indexes[self.rng.index(indexes.len())].clone(),
+            }
+        };
+        drop(self.rig.store.remove(&lost).expect("it was there"));
+        let trouble = self.trouble();
+        self.say(format!("{lost} is lost, and repaired, {trouble:?}"));
+        if self.run(trouble, &Vec::new(), |run| run.repair()).is_none() {
+            self.run(Trouble::None, &Vec::new(), |run| run.repair());
+        }
+        self.rig.log.clear();
+        assert_eq!(self.rig.names(List).len(), self.rig.versions.len());
+        self.check("after something was lost and repaired");
     }
 
     pub(super) fn delete(&mut self) {
