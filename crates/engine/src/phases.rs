@@ -250,10 +250,12 @@ impl<'a> Settled<'a> {
         let rows = self.catalog(|c| c.volumes())?;
         let rows: HashSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
         let lists = self.view.lists().into_iter().map(|(_, list)| list);
-        *locked(&self.unread_lists) = lists
+        let unread: Vec<(String, u64)> = lists
             .filter(|list| !rows.contains(list.name.as_str()))
             .map(|list| (list.name.as_str().to_owned(), list.size.unwrap_or(0)))
             .collect();
+        self.note_unread(&unread)?;
+        *locked(&self.unread_lists) = unread;
         let losses = self.lasting_losses()?;
         Ok((Ready { settled: self }, losses))
     }

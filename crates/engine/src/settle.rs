@@ -237,6 +237,19 @@ impl Settled<'_> {
         Ok(())
     }
 
+    /// Notes the lists that are there and were not read: when they are still there later, they are no news.
+    pub(crate) fn note_unread(&self, unread: &[(String, u64)]) -> Result<()> {
+        let mut names: Vec<&str> = unread.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        let names = names.join("\n");
+        self.catalog(
+            |c| match c.param(UNREAD_LISTS)?.unwrap_or_default() == names {
+                true => Ok(()),
+                false => c.set_param(UNREAD_LISTS, &names),
+            },
+        )
+    }
+
     /// Whether another program wrote here since, so that versions may have been deleted on purpose: the destination
     /// holds a list or an index that this machine did not write and that opens. A file with the name of a volume is
     /// none yet, anybody can put one there. `None` while that cannot be told for want of a passphrase.
@@ -248,7 +261,9 @@ impl Settled<'_> {
         if !rows.iter().any(|row| matters(&row)) {
             return Ok(Some(false));
         }
-        let own: HashSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+        let seen = self.catalog(|c| c.param(UNREAD_LISTS))?.unwrap_or_default();
+        let own = rows.iter().map(|row| row.name.as_str());
+        let own: HashSet<&str> = own.chain(seen.lines()).collect();
         let mut unknown: Vec<&RemoteVolume> = view
             .volumes
             .values()
@@ -305,6 +320,8 @@ impl Settled<'_> {
     }
 }
 
+/// Catalog parameter: names of version lists that were listed and never read, one a line.
+const UNREAD_LISTS: &str = "unread-lists";
 /// Unknown volumes that are opened to find out whether another program writes here.
 const ASKED: usize = 10;
 

@@ -163,6 +163,22 @@ fn a_list_that_came_back_is_a_version_again() {
     rig.check_all_elsewhere("it came back");
 }
 
+/// The catalog was built anew and knows the newest version from its list. The older lists, which it never read, were taken
+/// for news of another program, and the loss for its deletion: nobody was told, and nothing was stored again.
+#[test]
+fn a_list_that_was_read_is_stored_again_when_it_is_lost() {
+    let mut rig = three_versions();
+    rig.lose_state();
+    assert_eq!(rig.backup().version_time, None);
+    let _ = rig.store.remove(&rig.newest_list()).unwrap();
+    rig.log.clear();
+    rig.try_restore(0).unwrap();
+    assert!(rig.log.count("MissingVersion") > 0);
+    assert_eq!(report_of(&mut rig).lists_written, 1);
+    rig.check_all("after a repair");
+    rig.check_all_elsewhere("after a repair");
+}
+
 #[test]
 fn a_list_that_nobody_knows_is_given_up() {
     let mut rig = three_versions();
