@@ -109,7 +109,7 @@ impl Clock for Ticking {
 }
 
 /// What a backup keeps of a tree: times in units of 100 ns, as Duplicati does.
-fn as_stored() -> CompareOptions {
+pub fn as_stored() -> CompareOptions {
     CompareOptions {
         mtime_unit_ns: 100,
         ..CompareOptions::backed_up()

@@ -1,13 +1,15 @@
 //! The operations of the matrix: what is there before each, what it does, what must be there whatever befell it, and which
 //! commands may come next.
 
+use std::collections::BTreeSet;
+
 use larder_engine::{Error, PurgeRequest, Run, Samples};
 use larder_testkit::Rng;
-use larder_testkit::tree::Manifest;
+use larder_testkit::tree::{Manifest, compare_manifests};
 use larder_volume::VolumeKind::{Blocks, Index, List};
 
 use super::way::{Fault, Listing, listing_of};
-use crate::rig::{Rig, later};
+use crate::rig::{Rig, as_stored, differences_of, later};
 
 /// A version that there has to be or may be: how it may look.
 #[derive(Clone)]
@@ -15,6 +17,8 @@ pub struct Version {
     pub forms: Vec<Manifest>,
     /// Whether it has to be there.
     pub must: bool,
+    /// Of a run that stores partial versions: the version before it.
+    pub after: Option<Manifest>,
 }
 
 impl Version {
@@ -22,7 +26,26 @@ impl Version {
         Self {
             forms: vec![held],
             must,
+            after: None,
         }
+    }
+
+    /// Whether a restored tree is this version.
+    pub fn is(&self, tree: &Manifest) -> bool {
+        let mut forms = self.forms.iter();
+        forms.any(|form| differences_of(form, tree).is_empty())
+    }
+
+    /// Whether a restored tree is a partial version on the way to this one: everything is as it was before or as it is.
+    pub fn is_partly(&self, tree: &Manifest) -> bool {
+        let Some(before) = &self.after else {
+            return false;
+        };
+        let differs = |held| -> BTreeSet<Vec<u8>> {
+            let differences = compare_manifests(held, tree, &as_stored());
+            differences.into_iter().map(|found| found.path).collect()
+        };
+        differs(before).is_disjoint(&differs(&self.forms[0]))
     }
 }
 
@@ -106,6 +129,23 @@ pub const JOBS: &[Job] = &[
         options: &[NO_COMPACT],
         run: backup,
         changes: adds,
+        ends: |_| {},
+        next: ANY,
+        mends: false,
+        is_local: false,
+    },
+    Job {
+        name: "backup with partial versions",
+        base: long_runs,
+        options: &[NO_COMPACT, ("checkpoint-interval", "5s")],
+        run: backup,
+        changes: |versions, now| {
+            let before = versions.last().expect("a version").forms[0].clone();
+            versions.push(Version {
+                after: Some(before),
+                ..Version::new(now, false)
+            });
+        },
         ends: |_| {},
         next: ANY,
         mends: false,
@@ -327,6 +367,23 @@ fn of_versions(count: u64) -> Base {
         rig.backup();
     }
     rig.write("changes", Rng::new(9).bytes(9000));
+    Base::of(rig, earlier)
+}
+
+/// A source of which each file takes a second, and half of them have changed.
+fn long_runs() -> Base {
+    let mut rig = source();
+    for round in 0..2 {
+        for number in (0..16).step_by(1 + round) {
+            let content = Rng::new(100 + 16 * round as u64 + number).bytes(1500);
+            rig.write(&format!("long/{number:02}"), content);
+        }
+        if round == 0 {
+            rig.backup();
+        }
+    }
+    rig.ticking = true;
+    let earlier = listing_of(&rig.store);
     Base::of(rig, earlier)
 }
 
