@@ -491,6 +491,7 @@ fn cases() -> Vec<Case> {
         .collect()
 }
 
+#[expect(clippy::print_stdout, reason = "the table of a long run is published")]
 #[test]
 fn no_version_is_lost_whatever_befalls_an_operation() {
     let (cases, next) = (cases(), AtomicUsize::new(0));
@@ -512,6 +513,7 @@ fn no_version_is_lost_whatever_befalls_an_operation() {
     );
 }
 
+#[expect(clippy::print_stderr, reason = "a long run is not waited for")]
 fn run_cases(cases: &[Case], next: &AtomicUsize, tally: &Mutex<Tally>) {
     // Cases come by operations, so one base at a time is enough.
     let mut measured: Option<(usize, Measured)> = None;
@@ -536,7 +538,6 @@ fn run_cases(cases: &[Case], next: &AtomicUsize, tally: &Mutex<Tally>) {
                 let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
                 let text = text.unwrap_or_default();
                 let text = format!("LARDER_MATRIX_ONLY='{case}': {text}");
-                // A long run is not waited for.
                 eprintln!("{text}");
                 tally.failures.push(text);
             }
