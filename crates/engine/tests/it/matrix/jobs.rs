@@ -382,7 +382,7 @@ fn long_runs() -> Base {
             rig.backup();
         }
     }
-    rig.ticking = true;
+    rig.ticking = 1;
     let earlier = listing_of(&rig.store);
     Base::of(rig, earlier)
 }
