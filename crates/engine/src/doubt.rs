@@ -61,6 +61,15 @@ impl Run {
     ) -> Result<View> {
         let mut view = self.list_volumes(create_folder)?;
         let rows = self.catalog(|c| c.volumes())?;
+        // A compaction of another machine puts other volumes in the place of those that it removes.
+        let names: HashSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+        let news = view
+            .volumes
+            .keys()
+            .any(|name| !names.contains(name.as_str()));
+        if news && !rows.is_empty() {
+            return Ok(view);
+        }
         let rows = rows.into_iter().filter(|row| is_stored(row) && counts(row));
         let known: Vec<String> = rows.map(|row| row.name).collect();
         let missing_in = |view: &View| {

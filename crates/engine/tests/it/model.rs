@@ -45,6 +45,8 @@ impl Life {
             0 => Rig::new(),
             _ => Rig::encrypted("a passphrase"),
         };
+        // A life may empty its source, and means it.
+        rig.set("accept-source-changes", "true");
         let mut log = Vec::new();
         let mut choose = |rig: &mut Rig, name: &str, choices: &[&str]| {
             let choice = *rng.choose(choices).expect("a choice");
