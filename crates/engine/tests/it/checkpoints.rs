@@ -121,6 +121,7 @@ fn lists_put(rig: &Rig, since: usize) -> usize {
 #[test]
 fn a_long_run_leaves_one_version_and_nothing_else() {
     let mut rig = long_runs();
+    rig.log.slow_down();
     let first = backup(&mut rig);
     let put = lists_put(&rig, 0);
     assert!(put >= 2, "{put} lists");
@@ -131,6 +132,9 @@ fn a_long_run_leaves_one_version_and_nothing_else() {
     assert!(restored(&mut rig, 0, "first") == files(&rig.source()));
     // A run that changes something, with a version before it.
     change(&rig);
+    for n in 0..40 {
+        rig.write(&format!("later {n:02}"), noise(n + 4000, 1000));
+    }
     let since = rig.puts().len();
     backup(&mut rig);
     assert!(lists_put(&rig, since) >= 2);
@@ -156,6 +160,7 @@ fn the_last_files_are_waited_for_with_partial_versions() {
     for n in 0..30 {
         rig.write(&format!("{n:02}"), noise(n, 30_000));
     }
+    rig.log.slow_down();
     backup(&mut rig);
     // The walk is over at once.
     assert!(lists_put(&rig, 0) >= 2, "{}", lists_put(&rig, 0));
@@ -191,6 +196,7 @@ fn a_whole_version_that_is_damaged_on_its_way_replaces_nothing() {
     for n in 0..120 {
         rig.write(&format!("x/{n:03}"), noise(n, 30_000));
     }
+    rig.log.slow_down();
     // An hour passes with the first volume: one partial version. Then the whole one is read back.
     let clock = rig.clock.clone();
     let hour = move |_: Operation, _: &str| clock.set(rig::START + 5000);
@@ -345,6 +351,7 @@ fn a_run_that_is_asked_to_end_stores_what_it_read() {
         loop {
             n += 1;
             let mut rig = base.fork();
+            rig.log.slow_down();
             let run = rig.open().unwrap();
             let asked = rig.cancel.clone();
             let ask = move |_: Operation, _: &str| {
@@ -404,6 +411,7 @@ fn who_asks_twice_gets_no_version() {
 #[test]
 fn a_destination_that_keeps_everything_gets_one_partial_version() {
     let mut rig = long_runs();
+    rig.log.slow_down();
     for _ in 0..9 {
         rig.plan
             .push(Operation::Delete, Failure::Before(ErrorKind::Locked));
@@ -432,10 +440,14 @@ fn what_is_lost_is_in_no_partial_version() {
         std::fs::remove_file(rig.source().join(format!("{n:02}"))).unwrap();
     }
     rig.write("00", noise(77, 100));
+    for n in 0..30 {
+        rig.write(&format!("new {n:02}"), noise(n + 6000, 100));
+    }
     let (mut n, mut partial) = (0, 0);
     loop {
         n += 1;
         let mut rig = rig.fork();
+        rig.log.slow_down();
         rig.plan.fail_at(n, Failure::Before(ErrorKind::Locked));
         let outcome = try_backup(&mut rig);
         if rig.plan.calls() < n {

@@ -2,6 +2,7 @@
 //! lost, and copies of what each version has to hold.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use larder_destination::{Destination, Operation};
@@ -19,7 +20,7 @@ use larder_volume::{
 
 /// Keeps all messages of the runs.
 #[derive(Default)]
-pub struct Log(Mutex<Vec<Message>>);
+pub struct Log(Mutex<Vec<Message>>, AtomicBool);
 
 impl Log {
     /// Messages with this id so far.
@@ -43,6 +44,11 @@ impl Log {
             .collect()
     }
 
+    /// From now on a new file takes its reader a few milliseconds, so that others come to look meanwhile.
+    pub fn slow_down(&self) {
+        self.1.store(true, Ordering::SeqCst);
+    }
+
     /// Forgets everything.
     pub fn clear(&self) {
         self.0.lock().expect("no test panicked in here").clear();
@@ -54,6 +60,9 @@ impl Monitor for Log {
         let Event::Message(message) = event else {
             return;
         };
+        if message.id == "PathAdded" && self.1.load(Ordering::SeqCst) {
+            std::thread::sleep(std::time::Duration::from_millis(3));
+        }
         self.0
             .lock()
             .expect("no test panicked in here")
