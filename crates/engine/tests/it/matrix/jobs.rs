@@ -245,7 +245,8 @@ pub const JOBS: &[Job] = &[
         run: repair,
         changes: |_, _| {},
         ends: |_| {},
-        next: ANY,
+        // Others wait while so many files are gone.
+        next: &[Next::Repair],
         mends: false,
         is_local: false,
     },
