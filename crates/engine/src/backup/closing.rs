@@ -59,7 +59,7 @@ impl Ready<'_> {
                 "stopped on request; what was read until then is a partial version, with the rest as in the version before"
             }
             None => {
-                "stopped on request; nothing was changed until then, and no new version was written"
+                "stopped on request; what was uploaded is kept and used by the next run, no new version was written"
             }
         };
         self.reporter.warn("Stopped", text);

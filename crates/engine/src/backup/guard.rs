@@ -372,18 +372,8 @@ mod tests {
 
     fn file(path: &str) -> FileEntry {
         FileEntry {
-            kind: EntryKind::File,
-            path: path.as_bytes().to_vec(),
-            hash: None,
             size: 1,
-            time: None,
-            metahash: None,
-            metasize: 0,
-            metablockhash: None,
-            metablocklists: Vec::new(),
-            blocklists: Vec::new(),
-            blockhash: None,
-            blocksize: None,
+            ..FileEntry::new(EntryKind::File, path)
         }
     }
 

@@ -223,6 +223,7 @@ fn no_partial_version_where_none_is_wanted() {
         ("dry-run", "true"),
     ] {
         let mut rig = long_runs();
+        rig.log.slow_down();
         rig.set(option, value);
         backup(&mut rig);
         assert_eq!(rig.log.count("CheckpointStored"), 0, "{option}");
