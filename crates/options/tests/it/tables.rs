@@ -67,12 +67,17 @@ fn the_secrets_are_secret() {
 
 /// Options that Duplicati does not have.
 const OWN: &[&str] = &[
+    "accept-source-changes",
     "allow-unencrypted-volumes",
+    "checkpoint-interval",
     "compact-max-bytes",
     "compact-max-time",
     "device",
     "ignore-inode-changes",
     "json",
+    "max-source-change",
+    "max-source-loss",
+    "network-outage-limit",
     "restore-sync",
 ];
 
