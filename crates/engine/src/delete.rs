@@ -20,6 +20,7 @@ use crate::report::{DeleteReport, DeletedVersion};
 use crate::repository::locked;
 use crate::retention::{Candidate, Rule, let_go};
 use crate::run::Run;
+use crate::settle::forget_unread;
 use crate::sync::{Mode, Need, describe};
 use crate::versions::Version;
 use crate::words::counted;
@@ -45,7 +46,7 @@ impl Run {
                 return Err(Error::data(
                     "RetentionHeldBack",
                     format!("no version is deleted by a rule, since {why}"),
-                    "check the storage URL and --prefix; if the files are lost, run `larder repair`",
+                    "check the storage URL and --prefix",
                 ));
             }
             let going = match &mut going {
@@ -440,6 +441,7 @@ impl Ready<'_> {
         let known = self.catalog(|c| c.volume_named(name))?;
         let row = self.durable(|c| {
             forget_counts(c)?;
+            forget_unread(c, name)?;
             let id = match &known {
                 Some(row) => row.id,
                 None => c.add_volume(name, VolumeKind::List, VolumeState::Deleting, size, None)?,

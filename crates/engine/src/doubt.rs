@@ -4,9 +4,10 @@
 //! destination is listed again before that is believed, and while it stays so, nothing is removed: what is missing may be
 //! there, and what is seen may be needed by it (docs/decisions/0027).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use larder_catalog::{LossKind, VolumeRow};
+use larder_volume::VolumeKind;
 
 use crate::context::Level;
 use crate::phases::{Ready, Settled};
@@ -20,8 +21,10 @@ use crate::{Error, Result};
 const AGAIN: u32 = 3;
 /// A listing is in doubt when it lacks more than this share of the known files, in percent,
 const MOST_MISSING_PERCENT: u64 = 5;
-/// and so many of them.
+/// and so many of them;
 const LEAST_MISSING: u64 = 3;
+/// or so many, whatever their share: the page of a large listing.
+const MANY_MISSING: u64 = 100;
 
 /// What a listing lacks, when that is too much to be believed at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +38,9 @@ pub(crate) struct Doubt {
 impl Doubt {
     /// The doubt about a listing that lacks so many of so many known files.
     fn about(missing: u64, known: u64) -> Option<Self> {
-        let is_many = missing >= LEAST_MISSING
-            && missing.saturating_mul(100) > known.saturating_mul(MOST_MISSING_PERCENT);
+        let is_large_share =
+            missing.saturating_mul(100) > known.saturating_mul(MOST_MISSING_PERCENT);
+        let is_many = missing >= MANY_MISSING || (missing >= LEAST_MISSING && is_large_share);
         is_many.then_some(Self { missing, known })
     }
 
@@ -51,9 +55,36 @@ impl Doubt {
     }
 }
 
+/// Known files that a listing lacks.
+#[derive(Clone, Copy)]
+struct Missing {
+    files: u64,
+    /// How many of them are indexes.
+    indexes: u64,
+}
+
+impl Missing {
+    fn count(kinds: impl Iterator<Item = VolumeKind>) -> Self {
+        let mut missing = Self {
+            files: 0,
+            indexes: 0,
+        };
+        for kind in kinds {
+            missing.files += 1;
+            missing.indexes += u64::from(kind == VolumeKind::Index);
+        }
+        missing
+    }
+
+    /// Whether a version needs one of them. An index only repeats what data files hold, and is written anew from them.
+    const fn is_needed(self) -> bool {
+        self.files > self.indexes
+    }
+}
+
 impl Run {
     /// Lists the destination; again when much is missing of what `counts` among the stored volumes. What one of the
-    /// listings shows is there.
+    /// listings shows is there. When no more than indexes stay missing, the listing is not in doubt.
     pub(crate) fn list_with_care(
         &self,
         create_folder: bool,
@@ -61,25 +92,30 @@ impl Run {
     ) -> Result<View> {
         let mut view = self.list_volumes(create_folder)?;
         let rows = self.catalog(|c| c.volumes())?;
-        // A compaction of another machine puts other volumes in the place of those that it removes.
+        let unread = self.unread_before()?;
+        // A compaction of another machine puts other volumes in the place of those that it removes. Whether there was one
+        // is found out later; until then one more listing is enough.
         let names: HashSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
-        let news = view
-            .volumes
-            .keys()
-            .any(|name| !names.contains(name.as_str()));
-        if news && !rows.is_empty() {
-            return Ok(view);
-        }
+        let names: HashSet<&str> = names.into_iter().chain(unread.lines()).collect();
+        let news = view.volumes.keys();
+        let has_news = news.into_iter().any(|name| !names.contains(name.as_str()));
+        let unread = unread.lines().filter(|name| !name.is_empty());
+        let unread: Vec<(String, VolumeKind)> = unread
+            .map(|name| (name.to_owned(), VolumeKind::List))
+            .collect();
         let rows = rows.into_iter().filter(|row| is_stored(row) && counts(row));
-        let known: Vec<String> = rows.map(|row| row.name).collect();
+        let known: Vec<(String, VolumeKind)> =
+            rows.map(|row| (row.name, row.kind)).chain(unread).collect();
         let missing_in = |view: &View| {
-            let missing = known.iter().filter(|name| view.find(name).is_none());
-            missing.count() as u64
+            let missing = known.iter().filter(|(name, _)| view.find(name).is_none());
+            Missing::count(missing.map(|(_, kind)| *kind))
         };
+        let doubt_about = |missing: Missing| Doubt::about(missing.files, known.len() as u64);
         let first = missing_in(&view);
-        view.doubt = Doubt::about(first, known.len() as u64);
-        for attempt in 1..=AGAIN.min(self.settings.retry.retries) {
-            let Some(doubt) = view.doubt else {
+        let mut last = first;
+        let again = if has_news { 1 } else { AGAIN };
+        for attempt in 1..=again.min(self.settings.retry.retries) {
+            let Some(doubt) = doubt_about(last) else {
                 break;
             };
             self.reporter.say(
@@ -91,16 +127,16 @@ impl Run {
             let mut again = self.list_volumes(false)?;
             again.add_missed(view);
             view = again;
-            view.doubt = Doubt::about(missing_in(&view), known.len() as u64);
+            last = missing_in(&view);
         }
-        let last = missing_in(&view);
-        if last < first {
+        view.doubt = doubt_about(last).filter(|_| last.is_needed());
+        if last.files < first.files {
             self.reporter.info(
                 "ListingIncomplete",
                 format!(
                     "the destination gave an incomplete listing: it lacked {} that {} in a later one",
-                    counted(first - last, "file"),
-                    verb(first - last, "is", "are")
+                    counted(first.files - last.files, "file"),
+                    verb(first.files - last.files, "is", "are")
                 ),
             );
         }
@@ -145,13 +181,15 @@ impl Ready<'_> {
     /// Why nothing may be removed by a rule: a listing of this run is in doubt, or one of an earlier run was, and what it
     /// lacked is still not there.
     pub(crate) fn why_in_doubt(&self) -> Result<Option<String>> {
-        let standing = match self.doubt {
-            Some(doubt) => Some(doubt),
-            None => self.standing_doubt()?,
-        };
-        Ok(standing.map(|doubt| {
-            format!(
+        if let Some(doubt) = self.doubt {
+            return Ok(Some(format!(
                 "{}: what is missing may be there, and may need what is seen",
+                doubt.text()
+            )));
+        }
+        Ok(self.standing_doubt()?.map(|doubt| {
+            format!(
+                "{}, as in an earlier run: bring them back; when they are lost for good, run `larder repair`, and `larder list-broken-files` for what that costs and how to go on",
                 doubt.text()
             )
         }))
@@ -162,11 +200,12 @@ impl Ready<'_> {
         let gone = losses.iter().filter(|loss| {
             matches!(loss.what, LossKind::Gone) && self.view.find(&loss.name).is_none()
         });
-        let gone: HashSet<&str> = gone.map(|loss| loss.name.as_str()).collect();
+        let gone: HashMap<&str, VolumeKind> =
+            gone.map(|loss| (loss.name.as_str(), loss.kind)).collect();
         let rows = self.catalog(|c| c.volumes())?;
         let stored = rows.iter().filter(|row| is_stored(row)).count() as u64;
-        let missing = gone.len() as u64;
-        Ok(Doubt::about(missing, stored + missing))
+        let missing = Missing::count(gone.into_values());
+        Ok(Doubt::about(missing.files, stored + missing.files).filter(|_| missing.is_needed()))
     }
 }
 
@@ -184,6 +223,8 @@ mod tests {
             (3, 60, false),
             (50, 1000, false),
             (51, 1000, true),
+            (99, 100_000, false),
+            (100, 100_000, true),
         ] {
             let doubt = Doubt::about(missing, known);
             assert_eq!(doubt.is_some(), expected, "{missing} of {known}");

@@ -153,6 +153,21 @@ impl Settled<'_> {
         }
     }
 
+    /// A loss of a version list that was never read from here.
+    pub(crate) fn loss_of_unread(&self, list: &VolumeName, what: LossKind) -> Loss {
+        let name = list.as_str();
+        Loss {
+            name: name.to_owned(),
+            kind: VolumeKind::List,
+            what,
+            noticed: self.clock.seconds(),
+            size: self.view.find(name).and_then(|found| found.size),
+            hash: None,
+            version: list.time().map(|time| time.0),
+            files: None,
+        }
+    }
+
     /// Passes on what reading a version list gave, and notes wrong content of it. One that was never read from here may be
     /// no version at all; it is told all the same until it can be read or is gone.
     pub(crate) fn noting_damage<T>(&self, list: &VolumeName, read: Result<T>) -> Result<T> {
@@ -167,16 +182,7 @@ impl Settled<'_> {
         let what = LossKind::Damaged(damage(error));
         let loss = match self.catalog(|c| c.volume_named(name))? {
             Some(row) => self.loss(&row, what)?,
-            None => Loss {
-                name: name.to_owned(),
-                kind: VolumeKind::List,
-                what,
-                noticed: self.clock.seconds(),
-                size: self.view.find(name).and_then(|found| found.size),
-                hash: None,
-                version: list.time().map(|time| time.0),
-                files: None,
-            },
+            None => self.loss_of_unread(list, what),
         };
         self.note_damage(loss, &[])?;
         read

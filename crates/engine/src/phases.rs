@@ -150,8 +150,12 @@ impl<'a> Listed<'a> {
             others_write: false,
             bad_copies: OnceLock::new(),
         };
+        let by_others = settled.others_wrote(&rows)?;
+        if by_others == Some(true) {
+            settled.doubt = None;
+        }
         settled.remove_leftovers(leftovers, mode)?;
-        settled.settle_known(rows, mode)?;
+        settled.settle_known(rows, mode, by_others)?;
         let vanished = settled.view.vanished.iter();
         settled.vanished_lists = vanished
             .filter(|(_, kind)| *kind == VolumeKind::List)

@@ -115,8 +115,12 @@ impl Ready<'_> {
         let time = VolumeTime(loss.version.unwrap_or_default());
         let name = VolumeName::parse(&loss.name, self.settings.case_insensitive);
         let listed = self.view.find(&loss.name).cloned();
+        let is_unlisted = match &name {
+            Some(name) if listed.is_none() => self.is_there_unlisted(name, time)?,
+            _ => false,
+        };
         let (Some((row, fileset)), Some(name)) = (known, name) else {
-            if listed.is_some() || self.doubt.is_some() {
+            if listed.is_some() || self.doubt.is_some() || is_unlisted {
                 return Ok(());
             }
             report.versions_given_up += 1;
@@ -140,6 +144,9 @@ impl Ready<'_> {
                 true => Ok(()),
                 false => self.forget_lost_list(&loss.name),
             };
+        }
+        if is_unlisted {
+            return Ok(());
         }
         report.lists_written += 1;
         if self.settings.dry_run {
@@ -191,6 +198,20 @@ impl Ready<'_> {
             None => self.forget_lost_list(&loss.name)?,
         }
         self.end_of_replacing()
+    }
+
+    /// Whether the list can be had although no listing shows it. A second one beside it would be a version too many.
+    fn is_there_unlisted(&self, name: &VolumeName, time: VolumeTime) -> Result<bool> {
+        let is_there = self.remote.exists(name.as_str())?;
+        if is_there {
+            self.reporter.warn(
+                "ListNotListed",
+                format!(
+                    "the list of the version of {time} is there, but the destination does not list it: it is not stored again; run `larder repair` once more when the listing is whole"
+                ),
+            );
+        }
+        Ok(is_there)
     }
 
     fn tell_missing_indexes(&self) -> Result<()> {

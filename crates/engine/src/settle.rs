@@ -1,9 +1,9 @@
 //! What becomes of the volumes that the catalog knows when the destination was listed (format spec 8.4).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
-use larder_catalog::{LossKind, VolumeRow, VolumeState};
+use larder_catalog::{Catalog, LossKind, VolumeRow, VolumeState};
 use larder_destination::ErrorKind;
 use larder_volume::{VolumeKind, VolumeName};
 
@@ -18,6 +18,11 @@ use crate::sync::{Mode, RemoteVolume, View};
 use crate::{Error, Level, Result};
 
 impl Run {
+    /// Names of the version lists that the run before listed and did not read, one a line.
+    pub(crate) fn unread_before(&self) -> Result<String> {
+        Ok(self.catalog(|c| c.param(UNREAD_LISTS))?.unwrap_or_default())
+    }
+
     /// A folder that held a backup and now holds none of it is a lost mount far more often than a wish.
     pub(crate) fn check_not_emptied(&self, view: &View, rows: &[VolumeRow]) -> Result<()> {
         let stored = rows.iter().filter(|row| is_stored(row)).count();
@@ -164,8 +169,14 @@ impl Settled<'_> {
     }
 
     /// Deals with every volume the catalog knows, and notes those that need no reading.
-    pub(crate) fn settle_known(&mut self, rows: Vec<VolumeRow>, mode: Mode) -> Result<()> {
-        let by_others = self.others_wrote(&rows)?;
+    /// `by_others`: [`Settled::others_wrote`].
+    pub(crate) fn settle_known(
+        &mut self,
+        rows: Vec<VolumeRow>,
+        mode: Mode,
+        by_others: Option<bool>,
+    ) -> Result<()> {
+        self.settle_unread(&rows, by_others)?;
         self.view.written_by_others = by_others == Some(true);
         for row in rows {
             let found = self.view.find(&row.name).map(|v| v.size);
@@ -217,6 +228,26 @@ impl Settled<'_> {
         Ok(())
     }
 
+    /// A list that was listed and never read is a version like any other when it vanishes.
+    fn settle_unread(&mut self, rows: &[VolumeRow], by_others: Option<bool>) -> Result<()> {
+        for name in self.unread_before()?.lines() {
+            let name = VolumeName::parse(name, self.settings.case_insensitive);
+            let Some(name) = name.filter(|name| self.view.find(name.as_str()).is_none()) else {
+                continue;
+            };
+            if rows.iter().any(|row| row.name == name.as_str()) {
+                continue;
+            }
+            let vanished = (name.as_str().to_owned(), VolumeKind::List);
+            self.view.vanished.push(vanished);
+            if by_others == Some(false) {
+                let loss = self.loss_of_unread(&name, LossKind::Gone);
+                self.durable(|c| c.add_loss(&loss, &[]))?;
+            }
+        }
+        Ok(())
+    }
+
     /// What is known of a version list that was lost stays as long as that is told. When it is back as it was, it is a
     /// version again.
     fn settle_gone(&mut self, row: VolumeRow, found: Option<Option<u64>>) -> Result<()> {
@@ -237,33 +268,46 @@ impl Settled<'_> {
         Ok(())
     }
 
-    /// Notes the lists that are there and were not read: when they are still there later, they are no news.
+    /// Notes the lists that are there and were not read: when they are still there later, they are no news, and when they
+    /// are not, they are missed.
     pub(crate) fn note_unread(&self, unread: &[(String, u64)]) -> Result<()> {
-        let mut names: Vec<&str> = unread.iter().map(|(name, _)| name.as_str()).collect();
-        names.sort_unstable();
+        let before = self.unread_before()?;
+        let mut names: BTreeSet<&str> = unread.iter().map(|(name, _)| name.as_str()).collect();
+        if !self.can_decrypt() {
+            // Whether those that vanished are a loss is for a run with the passphrase to find out.
+            names.extend(before.lines());
+        }
+        let names: Vec<&str> = names.into_iter().collect();
         let names = names.join("\n");
-        self.catalog(
-            |c| match c.param(UNREAD_LISTS)?.unwrap_or_default() == names {
-                true => Ok(()),
-                false => c.set_param(UNREAD_LISTS, &names),
-            },
-        )
+        self.catalog(|c| match before == names {
+            true => Ok(()),
+            false => c.set_param(UNREAD_LISTS, &names),
+        })
     }
 
     /// Whether another program wrote here since, so that versions may have been deleted on purpose: the destination
     /// holds a list or an index that this machine did not write and that opens. A file with the name of a volume is
     /// none yet, anybody can put one there. `None` while that cannot be told for want of a passphrase.
-    fn others_wrote(&self, rows: &[VolumeRow]) -> Result<Option<bool>> {
+    pub(crate) fn others_wrote(&self, rows: &[VolumeRow]) -> Result<Option<bool>> {
         let view = &self.view;
-        let matters = |row: &&VolumeRow| {
-            is_stored(row) && row.kind != VolumeKind::Index && view.find(&row.name).is_none()
+        let is_missing = |name: &str| !name.is_empty() && view.find(name).is_none();
+        let matters = |row: &VolumeRow| {
+            is_stored(row) && row.kind != VolumeKind::Index && is_missing(&row.name)
         };
-        if !rows.iter().any(|row| matters(&row)) {
+        let seen = self.unread_before()?;
+        if !rows.iter().any(matters) && !seen.lines().any(is_missing) {
             return Ok(Some(false));
         }
-        let seen = self.catalog(|c| c.param(UNREAD_LISTS))?.unwrap_or_default();
+        // What was missing in an earlier listing is no news when it is back.
+        let gone = self.catalog(|c| c.param(GONE_INDEXES))?.unwrap_or_default();
+        let losses = self.catalog(|c| c.losses())?;
         let own = rows.iter().map(|row| row.name.as_str());
-        let own: HashSet<&str> = own.chain(seen.lines()).collect();
+        let lost = losses.iter().map(|loss| loss.name.as_str());
+        let own: HashSet<&str> = own
+            .chain(lost)
+            .chain(seen.lines())
+            .chain(gone.lines())
+            .collect();
         let mut unknown: Vec<&RemoteVolume> = view
             .volumes
             .values()
@@ -311,6 +355,14 @@ impl Settled<'_> {
             } else {
                 self.note_loss(c, row, what.clone())?;
             }
+            if row.kind == VolumeKind::Index && what == LossKind::Gone {
+                let gone = c.param(GONE_INDEXES)?.unwrap_or_default();
+                let latest = gone.lines().rev().take(MOST_GONE_INDEXES - 1);
+                let mut names: Vec<&str> = latest.filter(|name| *name != row.name).collect();
+                names.reverse();
+                names.push(&row.name);
+                c.set_param(GONE_INDEXES, &names.join("\n"))?;
+            }
             if row.kind == VolumeKind::List && is_loss && !is_back {
                 // What is known of it stays: a repair stores it again, and nothing else is ever taken for this version.
                 return c.set_volume(row.id, VolumeState::Deleted, None, None);
@@ -322,8 +374,21 @@ impl Settled<'_> {
 
 /// Catalog parameter: names of version lists that were listed and never read, one a line.
 const UNREAD_LISTS: &str = "unread-lists";
+/// Catalog parameter: names of indexes that were missing in a listing, the latest last, one a line.
+const GONE_INDEXES: &str = "gone-indexes";
+/// How many of them are remembered.
+const MOST_GONE_INDEXES: usize = 2000;
 /// Unknown volumes that are opened to find out whether another program writes here.
 const ASKED: usize = 10;
+
+/// A list that this machine removes is not missed.
+pub(crate) fn forget_unread(catalog: &Catalog, name: &str) -> larder_catalog::Result<()> {
+    let Some(names) = catalog.param(UNREAD_LISTS)? else {
+        return Ok(());
+    };
+    let left: Vec<&str> = names.lines().filter(|unread| *unread != name).collect();
+    catalog.set_param(UNREAD_LISTS, &left.join("\n"))
+}
 
 /// True for volumes that are known to be in the destination.
 pub(crate) fn is_stored(row: &VolumeRow) -> bool {

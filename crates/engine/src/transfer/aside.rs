@@ -80,8 +80,8 @@ impl Remote {
         ))
     }
 
-    /// Whether there is a file of this name.
-    fn exists(&self, name: &str) -> Result<bool> {
+    /// Whether there is a file of this name, listed or not.
+    pub(crate) fn exists(&self, name: &str) -> Result<bool> {
         match self.repeat(false, || self.destination.get(name)) {
             Ok(_) => Ok(true),
             Err(error) if is_missing(&error) => Ok(false),

@@ -245,8 +245,7 @@ pub const JOBS: &[Job] = &[
         run: repair,
         changes: |_, _| {},
         ends: |_| {},
-        // Others wait while so many files are gone.
-        next: &[Next::Repair],
+        next: ANY,
         mends: false,
         is_local: false,
     },
