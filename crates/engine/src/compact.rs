@@ -328,8 +328,7 @@ impl Ready<'_> {
         }
         later.extend(of(&plan.redundant));
         let (_, redundant) = self.split_needed(later.clone(), survey, &fresh)?;
-        let checked = self.check_homes(&redundant, survey, rules, &allowed, results)?;
-        fresh.checked = checked.checked;
+        fresh.checked = self.check_homes(&redundant, survey, rules, &allowed, results)?;
         let (done, _) = self.split_needed(later, survey, &fresh)?;
         if !self.remove_confirmed(&done, &[], results)? {
             return Ok(false);
@@ -397,9 +396,7 @@ impl Ready<'_> {
             self.cancel.check()?;
             let blocks = self.good_used_blocks(volume, &survey.used, &bad)?;
             let is_good = |holder: i64, block: &(Hash, u64)| {
-                holder != volume.row.id
-                    && fresh.holds(holder, &block.0)
-                    && !bad.holds(holder, block)
+                holder != volume.row.id && fresh.holds(holder) && !bad.holds(holder, block)
             };
             match self.catalog(|c| c.are_held(&blocks, is_good))? {
                 true => done.push(volume),

@@ -81,15 +81,14 @@ impl Drop for Permit {
 pub(super) struct Fresh {
     /// New volumes.
     pub(super) stored: HashSet<i64>,
-    /// Blocks that were found right in old volumes.
-    pub(super) checked: HashMap<i64, HashSet<Hash>>,
+    /// Old volumes in which every block in use was found right.
+    pub(super) checked: HashSet<i64>,
 }
 
 impl Fresh {
-    /// Whether the copy of a block in a volume is one of them.
-    pub(super) fn holds(&self, volume: i64, hash: &Hash) -> bool {
-        let is_checked = |blocks: &HashSet<Hash>| blocks.contains(hash);
-        self.stored.contains(&volume) || self.checked.get(&volume).is_some_and(is_checked)
+    /// Whether the copies in a volume are among them.
+    pub(super) fn holds(&self, volume: i64) -> bool {
+        self.stored.contains(&volume) || self.checked.contains(&volume)
     }
 }
 
@@ -160,8 +159,8 @@ impl Ready<'_> {
         Ok(mover.moved)
     }
 
-    /// Checks what redundant volumes hold in the volumes where it is read from, as far as that is worth the download. Gives
-    /// what is right, by volume.
+    /// Checks the volumes from which the blocks of redundant ones are read, as far as that is worth the download. Gives
+    /// those in which every block in use is right.
     pub(super) fn check_homes(
         &self,
         redundant: &[&Volume],
@@ -169,26 +168,21 @@ impl Ready<'_> {
         rules: &Rules,
         allowed: &Allowed,
         results: &mut CompactResults,
-    ) -> Result<Fresh> {
+    ) -> Result<HashSet<i64>> {
         let bad = self.bad_copies()?;
-        let mut homes: HashMap<i64, (u64, HashSet<Hash>)> = HashMap::new();
+        // What could go when a volume was checked, in bytes.
+        let mut gains: HashMap<i64, u64> = HashMap::new();
         for volume in redundant {
-            let mut of_it = HashSet::new();
             let blocks = self.good_used_blocks(volume, &survey.used, &bad)?;
-            let found = self.catalog(|c| c.find_blocks(&blocks))?;
-            for ((hash, _), home) in blocks.iter().zip(found) {
-                if let Some(home) = home {
-                    homes.entry(home).or_default().1.insert(hash);
-                    of_it.insert(home);
-                }
-            }
-            for home in of_it {
-                homes.entry(home).or_default().0 += volume.held.stored;
+            let homes = self.catalog(|c| c.find_blocks(&blocks))?;
+            let homes: HashSet<i64> = homes.into_iter().flatten().collect();
+            for home in homes {
+                *gains.entry(home).or_default() += volume.held.stored;
             }
         }
-        let mut checked = Fresh::default();
+        let mut checked = HashSet::new();
         for home in &survey.volumes {
-            let Some((gain, blocks)) = homes.get(&home.row.id) else {
+            let Some(gain) = gains.get(&home.row.id) else {
                 continue;
             };
             let is_worth =
@@ -207,9 +201,11 @@ impl Ready<'_> {
             };
             results.downloaded_file_count += 1;
             results.downloaded_file_size += home.held.stored;
-            let bad = self.bad_of(home, &archive, blocks.iter().copied())?;
-            let good = blocks.difference(&bad).copied().collect();
-            checked.checked.insert(home.row.id, good);
+            let blocks = self.good_used_blocks(home, &survey.used, &bad)?;
+            let hashes = blocks.iter().map(|(hash, _)| hash);
+            if self.bad_of(home, &archive, hashes)?.is_empty() {
+                checked.insert(row.id);
+            }
         }
         Ok(checked)
     }

@@ -53,6 +53,11 @@ impl Ready<'_> {
                     .to_owned(),
             ));
         };
+        if let Some(list) = self.young_partial_version(filesets)? {
+            return Ok(Err(format!(
+                "the partial version {list} was stored less than a day ago and not from here: another machine may be at work on the whole one, which uses what was there before as well"
+            )));
+        }
         self.prefer_good_copies()?;
         let usages = self.catalog(|c| c.volume_usage(&used))?;
         let found: u64 = usages.iter().map(|usage| usage.used_blocks).sum();
@@ -128,6 +133,22 @@ impl Ready<'_> {
         let is_good =
             |block: &(Hash, u64)| used.contains(&block.0, block.1) && !bad.holds(id, block);
         Ok(blocks.iter().filter(is_good).collect())
+    }
+
+    /// The list of a partial version that another machine stored just now. What it is at work on is not known from that.
+    fn young_partial_version(&self, filesets: &[i64]) -> Result<Option<String>> {
+        for fileset in self.catalog(|c| c.filesets())? {
+            if fileset.is_full || !filesets.contains(&fileset.id) {
+                continue;
+            }
+            if let Some(row) = self.catalog(|c| c.volume(fileset.volume))?
+                && let Some(listed) = self.view.find(&row.name)
+                && self.may_belong_to_others(&row, listed.modified)?
+            {
+                return Ok(Some(row.name));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether another machine may have stored a volume just now, for a version that is not there yet.

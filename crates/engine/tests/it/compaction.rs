@@ -416,6 +416,30 @@ fn nothing_goes_while_another_machine_may_be_at_work() {
     rig.check_all_elsewhere("a day later");
 }
 
+/// It stores partial versions on its way, so that all its volumes are in use. What it goes on with may be in old ones.
+#[test]
+fn nothing_goes_while_the_partial_version_of_another_machine_is_young() {
+    let mut rig = with_versions(6);
+    delete(&mut rig, "1-4");
+    let (list, data) = (rig.newest_list(), rig.names(Blocks));
+    let partial = crate::forge::as_partial(&rig.store.files()[&list]);
+    rig.store.insert(&list, partial);
+    let mut other = rig.other_machine();
+    other.set("threshold", "1");
+    other.clock.set(1_700_000_100);
+    let report = compacted(&mut other);
+    let why = report.results.held_back.expect("a reason");
+    assert!(
+        why.contains(&list) && why.contains("another machine may be at work"),
+        "{why}"
+    );
+    assert_eq!(other.names(Blocks), data);
+    other.clock.set(1_700_000_100 + 90_000);
+    compacted(&mut other);
+    assert!(other.names(Blocks).len() < data.len());
+    rig.check_all_elsewhere("a day later");
+}
+
 /// An index that does not tell all that is in its data file.
 #[test]
 fn blocks_that_no_index_knows_of_are_not_lost() {

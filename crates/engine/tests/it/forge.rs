@@ -162,14 +162,27 @@ pub fn with_fewer_blocks(name: &str, bytes: &[u8]) -> Vec<u8> {
 
 /// The same archive without compression, so that it has another length.
 pub fn repacked(bytes: &[u8]) -> Vec<u8> {
+    let repacked = edited(bytes, |_, content| content);
+    assert_ne!(repacked.len(), bytes.len());
+    repacked
+}
+
+/// A list without encryption, marked as one of a run that did not come to its end.
+pub fn as_partial(bytes: &[u8]) -> Vec<u8> {
+    edited(bytes, |name, content| match name {
+        "fileset" => br#"{"IsFullBackup":false}"#.to_vec(),
+        _ => content,
+    })
+}
+
+fn edited(bytes: &[u8], edit: impl Fn(&str, Vec<u8>) -> Vec<u8>) -> Vec<u8> {
     let archive = larder_volume::ArchiveReader::open(bytes.to_vec(), Compression::Zip).unwrap();
     let mut out = ArchiveWriter::create(Vec::new(), Compression::Zip, None, TIME).unwrap();
     let mut packer = Packer::new(PackMethod::Stored);
     for entry in archive.entries() {
         let content = archive.read(entry, 1 << 30).unwrap();
+        let content = edit(&entry.name, content);
         out.add(&entry.name, &content, &mut packer).unwrap();
     }
-    let repacked = out.finish().unwrap();
-    assert_ne!(repacked.len(), bytes.len());
-    repacked
+    out.finish().unwrap()
 }
