@@ -29,6 +29,7 @@ use larder_volume::{
     BlockVolume, Compression, EncryptionKind, PackMethod, VolumeKind, VolumeName, VolumeTime,
 };
 
+use self::checkpoints::{Sent, Times};
 use self::closing::ListSent;
 use self::counters::Counters;
 use self::guarding::{Asked, no_sources};
@@ -137,11 +138,11 @@ impl Ready<'_> {
         }
         let mut counters = Counters::default();
         self.reporter.phase(Phase::Backup);
-        let mut checkpoint = None;
+        let mut partial = Sent::default();
         let counting = (&mut counters, &mut guard);
-        let gathered = match self.gather_guarded(asked, time, counting, &mut checkpoint) {
+        let gathered = match self.gather_guarded(asked, time, counting, &mut partial) {
             Err(Error::Cancelled) => {
-                return Ok(self.stopped(&counters, ListSent::No, checkpoint));
+                return Ok(self.stopped(&counters, ListSent::No, &partial));
             }
             other => other?,
         };
@@ -150,8 +151,7 @@ impl Ready<'_> {
             if let Some(entries) = gathered.entries {
                 entries.finish_unchanged()?;
             }
-            let version = checkpoint.and_then(|checkpoint| checkpoint.time());
-            return Ok(guard.noted(self.ended_early(&counters, version)));
+            return Ok(guard.noted(self.ended_early(&counters, &partial)));
         }
         let write = !self.settings.dry_run && (counters.any_change() || self.must_write(time)?);
         let mut stored = gathered.stored;
@@ -160,13 +160,13 @@ impl Ready<'_> {
             self.reporter.phase(Phase::Uploading);
             // A run that was stopped before sends nothing more.
             if self.cancel.is_cancelled() {
-                return Ok(self.stopped(&counters, ListSent::No, checkpoint));
+                return Ok(self.stopped(&counters, ListSent::No, &partial));
             }
-            let later = |time: VolumeTime| Ok(VolumeTime(time.0 + 1));
-            let sent = self.send_in_place(checkpoint.as_ref(), gathered.time, gathered.list, later);
+            let later = |failed: VolumeTime| Times::after_failure(time, failed);
+            let sent = self.send_in_place(partial.newest(), gathered.time, gathered.list, later);
             let sent = match sent {
                 Err(Error::Cancelled) => {
-                    return Ok(self.stopped(&counters, ListSent::Perhaps, checkpoint));
+                    return Ok(self.stopped(&counters, ListSent::Perhaps, &partial));
                 }
                 other => other?,
             };
@@ -185,9 +185,7 @@ impl Ready<'_> {
                     ),
                 );
             }
-            if let Some(checkpoint) = &checkpoint {
-                self.end_checkpoints(checkpoint, &sent);
-            }
+            self.end_checkpoints(&partial, &sent);
         } else if let Some(entries) = gathered.entries {
             entries.finish_unchanged()?;
         } else {

@@ -28,7 +28,7 @@ const TRIES: usize = 10;
 const ENOUGH_VOTES: usize = 2;
 /// How much earlier than its name says a list may have been made. After a failed upload a program takes the next
 /// second, up to about a hundred times.
-const RENAMING_SECONDS: i64 = 120;
+pub(crate) const RENAMING_SECONDS: i64 = 120;
 /// Catalog parameter with the salted hash of the passphrase.
 const PASSPHRASE_CHECK: &str = "passphrase-check";
 /// Rounds of that hash: some milliseconds.

@@ -2,7 +2,7 @@
 //!
 //! What is to be replaced is on disk before the new list is sent, with the hash of the new one. So a run after a kill reads
 //! the new one, and removes the old one only when it is what was sent. Before an old list goes in any run, the new one is
-//! read back. Both are whole versions; whoever loses the local state has both.
+//! read back. Both can be restored; whoever loses the local state has both.
 
 use std::collections::HashSet;
 

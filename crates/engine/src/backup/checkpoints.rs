@@ -5,7 +5,7 @@
 //! stored.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use larder_catalog::{EntryCursor, EntryWriter, StoredEntry};
@@ -14,6 +14,7 @@ use larder_volume::{EntryKind, Error as Format, Hash, VolumeName, VolumeTime};
 
 use super::reader::Shared;
 use crate::delete::Dropped;
+use crate::identity::RENAMING_SECONDS;
 use crate::phases::Ready;
 use crate::replace::{no_free_time, version_of};
 use crate::sync::{RemoteVolume, describe};
@@ -23,10 +24,13 @@ use crate::{Error, Result};
 /// Entries handed on at a time.
 const BATCH: usize = 256;
 /// Partial versions after the time of the run. A list that is much older than its name is no version, and the list of the
-/// whole version is as old as the run, so further ones take the seconds before it.
-const AFTER: i64 = 100;
+/// whole version is as old as the run, so further ones take the seconds before it, and the whole one has some left for
+/// failed attempts.
+pub(super) const AFTER: i64 = 40;
 /// A partial version is begun at the earliest after this many times what the last one took.
 const PAUSE_FACTOR: i64 = 10;
+/// And after this many times what the workers waited for each other, who may have had other disks to read from.
+const WAIT_FACTOR: i64 = 4;
 
 /// What comes to where the version list is written.
 pub(super) enum Step {
@@ -47,6 +51,8 @@ pub(super) struct Due {
     told: AtomicU64,
     /// The workers begin nothing more until it is stored.
     pausing: AtomicBool,
+    /// How long it took until every worker had ended what it was reading, in seconds.
+    waited: AtomicI64,
 }
 
 impl Due {
@@ -62,6 +68,7 @@ impl Due {
             done: AtomicU64::new(0),
             told: AtomicU64::new(0),
             pausing: AtomicBool::new(false),
+            waited: AtomicI64::new(0),
         })
     }
 
@@ -101,9 +108,22 @@ impl Due {
         self.at.store(i64::MAX, Ordering::SeqCst);
     }
 
+    /// How long the workers wait for those that are still reading.
+    pub(super) fn patience(&self) -> Duration {
+        Duration::from_secs(u64::try_from(self.interval).unwrap_or(0))
+    }
+
+    /// The workers waited so long for each other.
+    pub(super) fn note_waited(&self, time: Duration) {
+        let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        self.waited.store(seconds, Ordering::SeqCst);
+    }
+
     /// The next one is due an interval from now, but not soon after one that took long.
     pub(super) fn begin_interval(&self, run: &Ready<'_>, took: i64) {
+        let waited = self.waited.swap(0, Ordering::SeqCst);
         let wait = self.interval.max(took.saturating_mul(PAUSE_FACTOR));
+        let wait = wait.max(waited.saturating_mul(WAIT_FACTOR));
         let at = run.clock.seconds().saturating_add(wait);
         self.at.store(at, Ordering::SeqCst);
     }
@@ -143,6 +163,14 @@ impl Times {
     pub(super) fn of_whole(&self) -> VolumeTime {
         VolumeTime(self.run.0 + self.given.min(AFTER))
     }
+
+    /// The time after a failed attempt to store the whole version.
+    pub(super) fn after_failure(run: VolumeTime, failed: VolumeTime) -> Result<VolumeTime> {
+        match failed.0 - run.0 < RENAMING_SECONDS {
+            true => Ok(VolumeTime(failed.0 + 1)),
+            false => Err(no_free_time(run)),
+        }
+    }
 }
 
 impl Ready<'_> {
@@ -174,12 +202,34 @@ impl Checkpoint {
     }
 }
 
+/// The partial versions of a run that are stored.
+#[derive(Default)]
+pub(super) struct Sent {
+    /// The newest last. More than one when the destination did not let one go, or something failed.
+    lists: Vec<Checkpoint>,
+    /// The newest holds all that was done when the run was asked to end.
+    pub(super) is_last_word: bool,
+}
+
+impl Sent {
+    pub(super) fn newest(&self) -> Option<&Checkpoint> {
+        self.lists.last()
+    }
+
+    /// The time of the newest.
+    pub(super) fn time(&self) -> Option<VolumeTime> {
+        self.newest().and_then(Checkpoint::time)
+    }
+}
+
 /// What became of a partial version in whose place another list came.
 enum Replaced {
     /// It is gone.
     Yes,
-    /// The destination keeps it, or cannot say what it has of the new one.
+    /// The destination keeps it.
     Stays,
+    /// The new list is not to be had, so the old one stays.
+    Unclear,
     /// The new list is not what was sent, so the old one stays.
     Damaged,
 }
@@ -191,8 +241,8 @@ pub(super) struct Checkpoints<'c, 'e> {
     /// Beside the list of each.
     pub(super) extras: Vec<(String, Vec<u8>)>,
     pub(super) times: Times,
-    pub(super) last: &'c mut Option<Checkpoint>,
-    /// There are no more of them in this run.
+    pub(super) sent: &'c mut Sent,
+    /// There are no more of them on the way in this run.
     pub(super) given_up: bool,
 }
 
@@ -202,8 +252,8 @@ impl ListSource for Checkpoints<'_, '_> {
         while let Ok(step) = self.steps.recv() {
             match (step, taken_in.as_deref_mut()) {
                 (Step::Entries(entries), _) => return Ok(Some(entries)),
-                (Step::Checkpoint, Some(taken_in)) if !self.given_up => self.store(taken_in)?,
-                (Step::Checkpoint, _) => {}
+                (Step::Checkpoint, Some(taken_in)) => self.store(taken_in)?,
+                (Step::Checkpoint, None) => {}
             }
         }
         Ok(None)
@@ -218,9 +268,14 @@ impl Checkpoints<'_, '_> {
     /// Stores a partial version in the place of the last one. What the destination does not take costs no more than that.
     fn store(&mut self, taken_in: &mut EntryWriter) -> Result<()> {
         let run = self.shared.run;
+        let is_last_word = run.cancel.is_ending();
+        // At the end one more is tried: it has what was done since.
+        if self.given_up && !is_last_word {
+            return Ok(());
+        }
         let begun = Instant::now();
         match self.try_store(taken_in) {
-            Ok(()) => {}
+            Ok(()) => self.sent.is_last_word = is_last_word,
             Err(
                 error @ (Error::Cancelled | Error::Catalog(_) | Error::Bug(_) | Error::Io { .. }),
             ) => {
@@ -263,30 +318,34 @@ impl Checkpoints<'_, '_> {
         };
         let list = run.write_list(&about, &mut source, None)?;
         let times = &mut self.times;
-        let next = run.send_in_place(self.last.as_ref(), time, list, |_| times.next())?;
+        let next = run.send_in_place(self.sent.newest(), time, list, |_| times.next())?;
         run.note_first_reading(self.shared.last_read)?;
-        let Some(last) = self.last.take() else {
-            *self.last = Some(next);
+        // From here on it is one, whatever fails.
+        let lists = &mut self.sent.lists;
+        lists.push(next);
+        let [.., last, next] = lists.as_slice() else {
             self.tell();
             return Ok(());
         };
-        match run.replace_checkpoint(&last, &next)? {
+        match run.replace_checkpoint(last, next)? {
             Replaced::Yes => {
-                *self.last = Some(next);
+                lists.remove(lists.len() - 2);
                 self.tell();
             }
             Replaced::Stays => {
-                *self.last = Some(next);
                 self.given_up = true;
                 run.reporter.info(
                     "CheckpointStays",
-                    "the destination does not let partial versions go, so this run stores no more of them",
+                    "the destination does not let partial versions go, so this run stores no more of them on the way",
                 );
             }
+            Replaced::Unclear => return Err(not_to_be_had(&next.name)),
             Replaced::Damaged => {
-                *self.last = Some(last);
-                run.drop_partial_version(&version_of(next.listed(run))?)?;
-                return Err(damaged(&next.name));
+                let next = version_of(next.listed(run))?;
+                let name = next.volume.name.clone();
+                lists.pop();
+                run.drop_partial_version(&next)?;
+                return Err(damaged(&name));
             }
         }
         Ok(())
@@ -302,6 +361,11 @@ impl Checkpoints<'_, '_> {
 
 fn damaged(name: &VolumeName) -> Error {
     let what = "it is not what was sent";
+    Error::volume(name.as_str(), Format::Tampered(what.to_owned()))
+}
+
+fn not_to_be_had(name: &VolumeName) -> Error {
+    let what = "it was stored and cannot be read back";
     Error::volume(name.as_str(), Format::Tampered(what.to_owned()))
 }
 
@@ -338,33 +402,42 @@ impl Ready<'_> {
                 Dropped::Refused(_) => Replaced::Stays,
             },
             Some(false) => Replaced::Damaged,
-            None => Replaced::Stays,
+            None => Replaced::Unclear,
         };
         self.end_of_replacing()?;
         Ok(replaced)
     }
 
-    /// The whole version takes the place of the last partial one; it is stored, whatever happens here.
-    pub(super) fn end_checkpoints(&self, last: &Checkpoint, whole: &Checkpoint) {
-        let name = last.name.as_str();
-        let why = match self.replace_checkpoint(last, whole) {
-            Ok(Replaced::Yes) => return,
-            Ok(Replaced::Stays) => String::new(),
-            Ok(Replaced::Damaged) => {
-                let damage = Err::<(), _>(damaged(&whole.name));
-                if let Err(error) = self.noting_damage(&whole.name, damage) {
-                    let text = format!("{}; the next run stores another one", describe(&error));
-                    self.reporter.error("DamagedList", text);
+    /// The whole version takes the place of the partial ones; it is stored, whatever happens here.
+    pub(super) fn end_checkpoints(&self, sent: &Sent, whole: &Checkpoint) {
+        // The newest is the one whose place was noted.
+        for last in sent.lists.iter().rev() {
+            let name = last.name.as_str();
+            let why = match self.replace_checkpoint(last, whole) {
+                Ok(Replaced::Yes) => continue,
+                Ok(Replaced::Stays) => String::new(),
+                Ok(Replaced::Unclear) => {
+                    let text = describe(&not_to_be_had(&whole.name));
+                    self.reporter.warn("ListNotReadBack", text);
+                    String::new()
                 }
-                String::new()
-            }
-            // The next run that writes does it.
-            Err(error) => format!(": {}", describe(&error)),
-        };
-        self.reporter.info(
-            "CheckpointStays",
-            format!("the partial version {name} was not removed{why}"),
-        );
+                Ok(Replaced::Damaged) => {
+                    let damage = Err::<(), _>(damaged(&whole.name));
+                    if let Err(error) = self.noting_damage(&whole.name, damage) {
+                        let text = format!("{}; the next run stores another one", describe(&error));
+                        self.reporter.error("DamagedList", text);
+                    }
+                    String::new()
+                }
+                // The next run that writes does it.
+                Err(error) => format!(": {}", describe(&error)),
+            };
+            self.reporter.info(
+                "CheckpointStays",
+                format!("the partial version {name} was not removed{why}"),
+            );
+            break;
+        }
     }
 }
 
@@ -412,15 +485,8 @@ impl<I: Iterator<Item = larder_catalog::Result<Vec<StoredEntry>>>> SoFar<'_, '_,
     /// Moves on to a path; gives those held back that are no folders now.
     fn come_to(&mut self, path: &[u8], is_taken_in: bool, ready: &mut Vec<StoredEntry>) {
         self.others.retain(|other| path.starts_with(other));
-        let mut at = 0;
-        while let Some(held) = self.held.get(at) {
-            let top = held.entry.path.as_slice();
-            match path.strip_prefix(top) {
-                Some(b"/") if is_taken_in => drop(self.held.remove(at)),
-                Some(_) => at += 1,
-                None => ready.push(self.held.remove(at)),
-            }
-        }
+        let path_of = |held: &StoredEntry| held.entry.path.clone();
+        release(&mut self.held, path_of, path, is_taken_in, ready);
     }
 
     /// Whether an entry of the version before lies below what is no folder now.
@@ -475,6 +541,24 @@ impl<I: Iterator<Item = larder_catalog::Result<Vec<StoredEntry>>>> SoFar<'_, '_,
     }
 }
 
+/// Of what is held back, in path order: what no later path lies below is `ready`, and what has become a folder goes. Its own
+/// entry, or one below it, may be the first that was taken in.
+fn release<T>(
+    held: &mut Vec<T>,
+    path_of: impl Fn(&T) -> Vec<u8>,
+    path: &[u8],
+    is_taken_in: bool,
+    ready: &mut Vec<T>,
+) {
+    for one in std::mem::take(held) {
+        match path.strip_prefix(path_of(&one).as_slice()) {
+            Some(rest) if is_taken_in && rest.starts_with(b"/") => {}
+            Some(_) => held.push(one),
+            None => ready.push(one),
+        }
+    }
+}
+
 impl<I: Iterator<Item = larder_catalog::Result<Vec<StoredEntry>>>> ListSource for SoFar<'_, '_, I> {
     fn next(&mut self, _: Option<&mut EntryWriter>) -> Result<Option<Vec<StoredEntry>>> {
         self.shared.run.cancel.check()?;
@@ -499,12 +583,44 @@ mod tests {
         while let Ok(time) = times.next() {
             assert!(given.insert(time.0) && time.0 > 9_000);
             let whole = times.of_whole().0;
-            assert!(given.iter().all(|given| *given < whole) && whole <= 10_000 + 100);
+            assert!(given.iter().all(|given| *given < whole) && whole <= 10_000 + AFTER);
         }
         assert_eq!(
             given.len(),
-            1099,
+            usize::try_from(999 + AFTER).unwrap(),
             "each second between the version before and the run"
         );
+    }
+
+    #[test]
+    fn the_whole_version_gets_no_name_that_is_too_late() {
+        let run = VolumeTime(10_000);
+        let mut time = VolumeTime(run.0 + AFTER);
+        let mut attempts = 0;
+        while let Ok(next) = Times::after_failure(run, time) {
+            time = next;
+            attempts += 1;
+        }
+        assert_eq!(time.0, run.0 + RENAMING_SECONDS);
+        assert_eq!(attempts, 80, "attempts are left for it");
+    }
+
+    #[test]
+    fn a_file_that_is_a_folder_now_goes_also_before_the_folder_came() {
+        let release_at = |path: &str, is_taken_in| {
+            let (mut held, mut ready) = (vec!["/a", "/a/b"], Vec::new());
+            let path_of = |held: &&str| held.as_bytes().to_vec();
+            release(&mut held, path_of, path.as_bytes(), is_taken_in, &mut ready);
+            (held, ready)
+        };
+        let none: [&str; 0] = [];
+        assert_eq!(release_at("/a/b/", true), (none.to_vec(), none.to_vec()));
+        assert_eq!(release_at("/a/b/40", true), (none.to_vec(), none.to_vec()));
+        assert_eq!(release_at("/a/b-", true), (vec!["/a/b"], none.to_vec()));
+        assert_eq!(
+            release_at("/a/b/40", false),
+            (vec!["/a", "/a/b"], none.to_vec())
+        );
+        assert_eq!(release_at("/c", true), (none.to_vec(), vec!["/a", "/a/b"]));
     }
 }

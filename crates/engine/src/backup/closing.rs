@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use larder_volume::{EntryKind, VolumeTime};
 
-use super::checkpoints::Checkpoint;
+use super::checkpoints::Sent;
 use super::counters::{Counters, slot};
 use crate::phases::Ready;
 use crate::report::{BackupReport, Outcome, TestReport};
@@ -19,13 +19,8 @@ pub(super) enum ListSent {
 
 impl Ready<'_> {
     /// The report of a run that the user stopped.
-    pub(super) fn stopped(
-        &self,
-        counters: &Counters,
-        list: ListSent,
-        checkpoint: Option<Checkpoint>,
-    ) -> BackupReport {
-        let partial = checkpoint.and_then(|checkpoint| checkpoint.time());
+    pub(super) fn stopped(&self, counters: &Counters, list: ListSent, sent: &Sent) -> BackupReport {
+        let partial = sent.time();
         let version = match (list, partial) {
             (ListSent::Perhaps, _) => {
                 "the new version may exist: its list was being sent".to_owned()
@@ -49,17 +44,17 @@ impl Ready<'_> {
     }
 
     /// The report of a run that was asked to end: what it read is a version, unless nothing was changed.
-    pub(super) fn ended_early(
-        &self,
-        counters: &Counters,
-        version: Option<VolumeTime>,
-    ) -> BackupReport {
+    pub(super) fn ended_early(&self, counters: &Counters, sent: &Sent) -> BackupReport {
+        let version = sent.time();
         let text = match version {
-            Some(_) => {
-                "stopped on request; what was read until then is a partial version, with the rest as in the version before"
+            Some(_) if sent.is_last_word => {
+                "stopped on request; what was read until then is a partial version, with the rest as in the version before".to_owned()
             }
+            Some(time) => format!(
+                "stopped on request; what was uploaded is kept and used by the next run, the partial version of {time} has a part of it"
+            ),
             None => {
-                "stopped on request; what was uploaded is kept and used by the next run, no new version was written"
+                "stopped on request; what was uploaded is kept and used by the next run, no new version was written".to_owned()
             }
         };
         self.reporter.warn("Stopped", text);

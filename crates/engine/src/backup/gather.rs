@@ -9,7 +9,7 @@ use larder_catalog::EntryWriter;
 use larder_source::{FileKind, Walk, WalkOptions};
 use larder_volume::VolumeTime;
 
-use super::checkpoints::{Checkpoint, Checkpoints, Due, Step, Times};
+use super::checkpoints::{AFTER, Checkpoints, Due, Sent, Step, Times};
 use super::counters::{Counters, bump};
 use super::future::StoredMetadata;
 use super::guard::Guard;
@@ -42,7 +42,7 @@ impl Ready<'_> {
         guard: &Guard,
         time: VolumeTime,
         counters: &Counters,
-        checkpoint: &mut Option<Checkpoint>,
+        sent: &mut Sent,
     ) -> Result<Gathered> {
         let threads = self.settings.threads;
         let (sealed_out, sealed_in) = bounded(1);
@@ -120,7 +120,7 @@ impl Ready<'_> {
             drop(sealed_in);
             // Told before the workers find nobody to take their results, which alone would look like a stop.
             let list = self
-                .list_of(&shared, steps_in, time, entries.as_mut(), checkpoint)
+                .list_of(&shared, steps_in, time, entries.as_mut(), sent)
                 .map_err(&fail)
                 .ok();
             join([walker], "the walk", &fail);
@@ -160,7 +160,7 @@ impl Ready<'_> {
         steps: Receiver<Step>,
         time: VolumeTime,
         entries: Option<&mut EntryWriter>,
-        checkpoint: &mut Option<Checkpoint>,
+        sent: &mut Sent,
     ) -> Result<(WrittenList, VolumeTime)> {
         let extras = self.own_control_files()?;
         let about = AboutList {
@@ -177,7 +177,7 @@ impl Ready<'_> {
                 time,
                 newest.filter(|listed| *listed < time.0).max().unwrap_or(0),
             ),
-            last: checkpoint,
+            sent,
             given_up: false,
         };
         let list = self.write_list(&about, &mut source, entries)?;
@@ -198,8 +198,9 @@ impl Ready<'_> {
         let last_read = last_read.and_then(|seconds| seconds.parse().ok());
         let before = || filesets.iter().skip_while(|f| Some(f.id) != previous);
         // A partial version may hold what was read for any of those before it.
-        let whole = || before().find(|f| f.is_full).map(|f| f.time);
-        let oldest = || self.view.lists().last().map(|(time, _)| time.0);
+        // Its name may be later than its run by the partial ones before it.
+        let whole = || before().find(|f| f.is_full).map(|f| f.time - AFTER);
+        let oldest = || self.view.lists().last().map(|(time, _)| time.0 - AFTER);
         let begun = previous.and_then(|_| whole().or_else(oldest));
         Ok(Shared {
             run: self,

@@ -4,7 +4,7 @@ use larder_options::engine as opt;
 use larder_source::{Root, WalkOptions};
 use larder_volume::{HashAlgorithm, VolumeTime};
 
-use super::checkpoints::Checkpoint;
+use super::checkpoints::Sent;
 use super::counters::Counters;
 use super::gather::Gathered;
 use super::guard::{Guard, Limits};
@@ -86,12 +86,12 @@ impl Ready<'_> {
         asked: &Asked<'_>,
         mut time: VolumeTime,
         (counters, guard): (&mut Counters, &mut Guard),
-        checkpoint: &mut Option<Checkpoint>,
+        sent: &mut Sent,
     ) -> Result<Gathered> {
         let mut stored = Vec::new();
         loop {
             guard.count_anew();
-            let mut gathered = self.gather(asked, guard, time, counters, checkpoint)?;
+            let mut gathered = self.gather(asked, guard, time, counters, sent)?;
             let lost = match gathered.list.is_full {
                 true => guard.keep_lost(),
                 // The user does not wait for the sources to be read once more.

@@ -1,11 +1,11 @@
 //! Walking the source beside the previous version's entries, both in path order.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use larder_catalog::EntryCursor;
-use larder_source::{FileKind, SkipReason, Walk, WalkItem};
+use larder_catalog::{EntryCursor, StoredEntry};
+use larder_source::{FileKind, SkipReason, Walk, WalkEntry, WalkItem};
 
 use super::checkpoints::Step;
 use super::counters::bump;
@@ -80,9 +80,17 @@ impl<'w, 'e> Walking<'w, 'e> {
             let is_done = self.handing.is_all_done();
             if due.pauses() || (!is_done && due.pause_if_due(self.run())) {
                 self.checkpoint()?;
-                self.handing.flush()?;
             } else if is_done {
-                break;
+                // Also what was handed back after a pause had ended.
+                let back = self.shared.take_back();
+                if back.is_empty() {
+                    break;
+                }
+                if self.run().cancel.is_ending() {
+                    self.shared.leave_out();
+                    break;
+                }
+                self.hand_again(back)?;
             }
             self.sleep()?;
         }
@@ -95,17 +103,30 @@ impl<'w, 'e> Walking<'w, 'e> {
     /// Lets the workers end what they are reading, and asks for a version of what is done when anything was changed. What
     /// they had not begun is handed to them once more.
     fn checkpoint(&mut self) -> Result<()> {
-        self.shared.due.begin();
-        self.let_end()?;
-        match self.is_worth_a_version() {
+        let (run, due) = (self.run(), &self.shared.due);
+        due.begin();
+        self.handing.flush()?;
+        // A file that takes long must not keep the others waiting for as long.
+        let (begun, patience) = (Instant::now(), due.patience());
+        self.wait_until(|walking| {
+            let is_over = run.cancel.is_ending() || begun.elapsed() > patience;
+            is_over || walking.handing.is_all_done()
+        })?;
+        due.note_waited(begun.elapsed());
+        match self.handing.is_all_done() && self.is_worth_a_version() {
             true => self.ask()?,
-            false => self.shared.due.begin_interval(self.run(), 0),
+            false => due.begin_interval(run, 0),
         }
-        self.shared.due.go_on();
-        for (entry, old) in self.shared.take_back() {
+        due.go_on();
+        let back = self.shared.take_back();
+        self.hand_again(back)
+    }
+
+    fn hand_again(&mut self, back: Vec<(WalkEntry, Option<StoredEntry>)>) -> Result<()> {
+        for (entry, old) in back {
             self.handing.hand(Visited::Present(entry, old))?;
         }
-        Ok(())
+        self.handing.flush()
     }
 
     /// The run was asked to end: what is done becomes a version, unless everything is.

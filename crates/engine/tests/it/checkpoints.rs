@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use larder_destination::{ErrorKind, Operation};
 use larder_engine::{BackupReport, Cancel, Error, RestoreReport, Stopping};
@@ -173,12 +174,14 @@ fn a_partial_version_that_fails_does_not_end_the_run() {
     for kind in [ErrorKind::Denied, ErrorKind::Other] {
         let mut rig = long_runs();
         rig.set("number-of-retries", "0");
-        for _ in 0..9 {
-            rig.plan.push(Operation::Get, Failure::Before(kind.clone()));
-        }
+        rig.log.slow_down();
+        // The partial ones are read back, then the whole one.
+        rig.plan.push(Operation::Get, Failure::Before(kind.clone()));
         let report = backup(&mut rig);
         rig.plan.clear();
         assert!(report.version_time.is_some(), "{kind:?}");
+        assert_eq!(rig.log.count("CheckpointFailed"), 1, "{kind:?}");
+        assert_eq!(rig.names(List).len(), 1, "{kind:?}: all partial ones go");
         assert!(restored(&mut rig, 0, "whole") == files(&rig.source()));
     }
 }
@@ -234,6 +237,7 @@ fn no_partial_version_where_none_is_wanted() {
 /// A kill at any call: what the newest list names is there, and the next run ends the work and tidies up.
 #[test]
 fn a_long_run_is_killed_at_any_call() {
+    let (mut partial, mut both) = (0, 0);
     for keeps_state in [true, false] {
         for reach in [Reach::Not, Reach::Half, Reach::Whole] {
             // Without the local state half a list is what `hostile` and `unfinished` are about, and a call that did not
@@ -252,6 +256,7 @@ fn a_long_run_is_killed_at_any_call() {
             for n in 1..=calls {
                 let when = format!("killed at {n} of {calls}, {reach:?}, state {keeps_state}");
                 let mut rig = base.fork();
+                rig.log.slow_down();
                 let saved = rig.fast.path().join("saved");
                 let doom = Arc::new(Doom::new(&rig, n, reach, saved.clone()));
                 let run = rig.open_over(doom.clone(), true).unwrap();
@@ -268,6 +273,8 @@ fn a_long_run_is_killed_at_any_call() {
                 let mut elsewhere = after.other_machine();
                 let newest = content_of(elsewhere.restore_unasked(), &when);
                 check_partial(&newest, &old, &new, &when);
+                partial += usize::from(newest != old && newest != new);
+                both += usize::from(lists == 3);
                 backup(&mut after);
                 assert!(restored(&mut after, 0, &when) == new, "{when}");
                 // Newest first; half a list is no version.
@@ -292,6 +299,7 @@ fn a_long_run_is_killed_at_any_call() {
             }
         }
     }
+    assert!(partial > 0 && both > 0, "{partial} and {both}");
 }
 
 /// Makes the first version and changes the source. Gives what the version holds.
@@ -313,12 +321,14 @@ fn a_long_run_fails_at_any_call() {
         Failure::Before(ErrorKind::Network),
         Failure::After(ErrorKind::Network),
     ] {
-        let mut n = 0;
+        let (mut n, mut partial) = (0, 0);
         loop {
             n += 1;
             let mut rig = base.fork();
+            rig.log.slow_down();
             rig.plan.fail_at(n, failure.clone());
             let outcome = try_backup(&mut rig);
+            partial += rig.log.count("CheckpointStored");
             if rig.plan.calls() < n {
                 break;
             }
@@ -329,6 +339,7 @@ fn a_long_run_fails_at_any_call() {
             assert!(restored(&mut rig, 0, &when) == new, "{when}");
             assert!(rig.names(List).len() <= 3, "{when}");
         }
+        assert!(partial > 0, "{failure:?}");
     }
 }
 
@@ -427,6 +438,77 @@ fn a_destination_that_keeps_everything_gets_one_partial_version() {
     backup(&mut rig);
     assert_eq!(rig.log.complaints(), [""; 0]);
     assert!(restored(&mut rig, 0, "next") == files(&rig.source()));
+}
+
+/// Who asks for an end after that gets what was read, beside what stays.
+#[test]
+fn a_destination_that_keeps_everything_gets_one_more_at_the_end() {
+    let mut base = long_runs();
+    base.set("concurrency-max-threads", "1");
+    for n in 0..300 {
+        base.write(&format!("x/{n:03}"), noise(n + 5000, 8000));
+    }
+    let new = files(&base.source());
+    let mut ended = 0;
+    for n in (4..).step_by(2) {
+        let mut rig = base.fork();
+        rig.log.slow_down();
+        for _ in 0..9 {
+            rig.plan
+                .push(Operation::Delete, Failure::Before(ErrorKind::Locked));
+        }
+        let run = rig.open().unwrap();
+        let token = rig.cancel.clone();
+        let ask = move |_: Operation, _: &str| {
+            let _ = token.stop();
+        };
+        rig.plan.fail_at(n, Failure::Watch(Arc::new(ask)));
+        let report = run.backup(&rig.request()).unwrap();
+        run.repository().close().unwrap();
+        if rig.plan.calls() < n {
+            break;
+        }
+        rig.plan.clear();
+        if rig.log.count("CheckpointStays") == 0 || !report.common.interrupted {
+            continue;
+        }
+        let before = restored(&mut rig, 1, "the one before");
+        let held = restored(&mut rig, 0, "the last word");
+        check_partial(&held, &Files::new(), &new, "the last word");
+        let told = rig.log.complaints().join(" ");
+        assert!(held.len() >= before.len(), "{n}: {told}");
+        assert!(
+            told.contains("what was read until then is a partial version"),
+            "{n}: {told}"
+        );
+        // Nothing came to it when the end was asked for while the one before was sent.
+        ended += usize::from(held.len() > before.len());
+    }
+    assert!(ended > 0);
+}
+
+/// A file that takes longer to read than the interval: the others go on, and none of them is forgotten.
+#[test]
+fn a_long_file_keeps_the_others_waiting_only_for_a_while() {
+    let mut rig = Rig::new();
+    rig.set("checkpoint-interval", "1s");
+    rig.set("concurrency-max-threads", "3");
+    rig.write("a long one", noise(1, 12 << 20));
+    for n in 0..400 {
+        rig.write(&format!("b/{n:03}"), noise(n + 10, 8000));
+    }
+    rig.ticking = 1;
+    rig.log.slow_down();
+    // Its volumes wait for the destination.
+    for _ in 0..6 {
+        let slow = |_: Operation, _: &str| std::thread::sleep(Duration::from_millis(700));
+        rig.plan
+            .push(Operation::Put, Failure::Watch(Arc::new(slow)));
+    }
+    let report = backup(&mut rig);
+    assert!(report.version_time.is_some() && !report.partial_backup);
+    assert_eq!(rig.log.complaints(), [""; 0]);
+    assert!(restored(&mut rig, 0, "whole") == files(&rig.source()));
 }
 
 /// A partial version does not name what is nowhere, though the version before does.
