@@ -28,6 +28,10 @@ pub enum Operation {
     Rename,
     /// Removing pieces of unfinished uploads.
     RemoveLeftovers,
+    /// Locking a file against deletion.
+    Lock,
+    /// Asking until when a file is locked.
+    LockedUntil,
     /// See [`SignIn`](crate::SignIn).
     SignIn,
 }
@@ -44,6 +48,8 @@ impl std::fmt::Display for Operation {
             Self::Space => "space",
             Self::Rename => "rename",
             Self::RemoveLeftovers => "remove-leftovers",
+            Self::Lock => "lock",
+            Self::LockedUntil => "locked-until",
             Self::SignIn => "sign-in",
         })
     }

@@ -16,6 +16,8 @@ pub struct Extra<'d> {
     pub rename: Option<&'d dyn Rename>,
     /// It may hold pieces of uploads that were never finished.
     pub leftovers: Option<&'d dyn Leftovers>,
+    /// It can lock files against deletion.
+    pub lock: Option<&'d dyn Lock>,
 }
 
 /// Total and free bytes as the service reports them.
@@ -64,6 +66,33 @@ pub trait Leftovers: Send + Sync {
     /// Those of the calls needed. Nothing that could be a finished file is ever touched (`removes leftovers and nothing
     /// else`).
     async fn remove_leftovers(&self, ours: Ours<'_>) -> Result<u64>;
+}
+
+/// A store that keeps files until a time, whoever wants them to go.
+///
+/// * A locked file is neither deleted, nor replaced by a put or a rename, nor renamed itself: each gives
+///   [`ErrorKind::Locked`](crate::ErrorKind::Locked) and leaves all files as they were (`keeps a locked file`). That holds
+///   also where the service would hide it behind a marker or a newer version and keep the old one (`keeps a locked file`).
+/// * It is read and listed as any other (`keeps a locked file`).
+/// * Once the time is over it goes as any other (`lets a file go whose lock is over`).
+#[async_trait]
+pub trait Lock: Send + Sync {
+    /// Locks a file until `until`, in seconds since 1970, or a little longer (`keeps a locked file`). A lock that lasts longer
+    /// stays (`never makes a lock shorter`). May be repeated (`never makes a lock shorter`).
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when there is no such file (`keeps a locked file`),
+    /// [`ErrorKind::FolderMissing`](crate::ErrorKind::FolderMissing) when the folder does not exist (`tells a missing folder
+    /// from missing files`), [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when this folder of a kind that may have
+    /// locks has none, such as a bucket that was made without them (`keeps a locked file`).
+    async fn lock(&self, name: &str, until: i64) -> Result<()>;
+
+    /// Until when a file is locked, in seconds since 1970; `None`, or a time that is over, when it is not (`keeps a locked
+    /// file`). A hold without an end is [`i64::MAX`].
+    ///
+    /// # Errors
+    /// Those of [`Lock::lock`] (`keeps a locked file`).
+    async fn locked_until(&self, name: &str) -> Result<Option<i64>>;
 }
 
 /// Tells whether a file of this name would belong to the caller.

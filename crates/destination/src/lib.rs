@@ -20,7 +20,7 @@ pub use about::{Abilities, About, Limits, NameRules};
 pub use body::{Body, Download};
 pub use call::Call;
 pub use error::{Advice, Error, ErrorKind, Fault, Operation, Result, RetryClass};
-pub use extra::{Capacity, Extra, Leftovers, Ours, Rename, Space};
+pub use extra::{Capacity, Extra, Leftovers, Lock, Ours, Rename, Space};
 pub use place::Place;
 pub use provider::{Config, Opened, Provider, UrlForm};
 pub use sign_in::{AskConsent, Consent, SignIn, SignInWay, SignedIn};
@@ -130,7 +130,8 @@ pub trait Destination: Send + Sync {
     /// # Errors
     /// [`ErrorKind::Exists`] for a name that is taken, with [`Existing::Refuse`]: the other file is untouched (`refuses a
     /// name that is taken`). [`ErrorKind::FolderMissing`] when the folder does not exist (`tells a missing folder from missing
-    /// files`), [`ErrorKind::Quota`] when it is full (`put: full`).
+    /// files`), [`ErrorKind::Quota`] when it is full (`put: full`), [`ErrorKind::Locked`] instead of replacing a file that the
+    /// service keeps (`keeps a locked file`).
     async fn put(&self, name: &str, body: Body, existing: Existing) -> Result<()>;
 
     /// Removes a file for good (`deletes`). May be repeated (`delete: 500 once`); after a failure the file is there, or gone
@@ -152,7 +153,8 @@ pub trait Destination: Send + Sync {
     /// belongs to somebody else (`create-folder: taken by another`).
     async fn create_folder(&self) -> Result<()>;
 
-    /// The further verbs that it has (`renames`; `tells its space`; `removes leftovers and nothing else`).
+    /// The further verbs that it has (`renames`; `tells its space`; `removes leftovers and nothing else`; `keeps a locked
+    /// file`).
     fn extra(&self) -> Extra<'_> {
         Extra::default()
     }

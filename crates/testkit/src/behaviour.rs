@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
-use larder_destination::{Body, Destination, Error, ErrorKind, Existing, Place, RemoteFile};
+use larder_destination::{
+    Body, Clock, Destination, Error, ErrorKind, Existing, Place, RemoteFile, SystemClock,
+};
 
 pub use summary::Summary;
 
@@ -46,6 +48,15 @@ pub trait Folders: Send + Sync {
     /// The places of several spellings of one folder, and those of other folders; the reason when it has no URLs.
     fn places(&self) -> Result<Places, &'static str> {
         Err("it has no URLs")
+    }
+
+    /// Lets it become later than `time` for the locks of the destination, in seconds since 1970.
+    async fn pass(&self, time: i64) {
+        while SystemClock.seconds() <= time {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        // The clock of a service may be behind.
+        tokio::time::sleep(CLOCKS_DIFFER).await;
     }
 
     /// What must never show, such as the password in the URL.
@@ -320,6 +331,8 @@ fn expect_error<T>(what: &str, result: Result<T, Error>, kinds: &[ErrorKind]) ->
 
 /// Files that are put or deleted at the same time, at most.
 const AT_ONCE: usize = 16;
+/// How far the clock of a service may be behind.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(3);
 const LONGEST_CASE: Duration = Duration::from_secs(180);
 /// Words in a reason.
 const SHORTEST_REASON: usize = 4;

@@ -1,6 +1,7 @@
 //! A destination in memory, with the habits of remote ones.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,8 +11,8 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 use larder_destination::{
-    Abilities, About, Body, Capacity, Destination, Download, Error, ErrorKind, Existing, Extra,
-    Operation, RemoteFile, Rename, Result, Space,
+    Abilities, About, Body, Capacity, Clock, Destination, Download, Error, ErrorKind, Existing,
+    Extra, Lock, Operation, RemoteFile, Rename, Result, Space, SystemClock,
 };
 
 /// How soon changes show in listings.
@@ -36,6 +37,8 @@ pub struct MemoryOptions {
     pub capacity: Option<u64>,
     /// Whether files can be renamed.
     pub renames: bool,
+    /// Whether files can be locked.
+    pub locks: bool,
 }
 
 impl Default for MemoryOptions {
@@ -46,16 +49,28 @@ impl Default for MemoryOptions {
             listing: Listing::Current,
             capacity: None,
             renames: true,
+            locks: false,
         }
     }
 }
 
 /// A destination in memory; clones share the same files.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct MemoryDestination {
     state: Arc<Mutex<State>>,
     options: MemoryOptions,
     about: About,
+    /// By which locks end.
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for MemoryDestination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryDestination")
+            .field("state", &self.state)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +90,7 @@ struct State {
 struct File {
     content: Bytes,
     modified: i64,
+    locked_until: Option<i64>,
 }
 
 impl Default for MemoryDestination {
@@ -112,7 +128,15 @@ impl MemoryDestination {
             state: Arc::default(),
             options,
             about: About::new(SCHEME, "memory://").with_abilities(abilities),
+            clock: Arc::new(SystemClock),
         }
+    }
+
+    /// With another clock than the system's, by which its locks end.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
     }
 
     /// This destination as the engine takes it.
@@ -149,10 +173,7 @@ impl MemoryDestination {
     pub fn insert(&self, name: &str, content: impl Into<Bytes>) {
         let content = content.into();
         self.with(|state| {
-            let file = File {
-                content,
-                modified: state.modified(),
-            };
+            let file = File::new(content, state.modified());
             state.files.insert(name.to_owned(), file.clone());
             state.listed.insert(name.to_owned(), file);
         });
@@ -164,6 +185,29 @@ impl MemoryDestination {
         self.with(|state| {
             state.listed.remove(name);
             state.files.remove(name).map(|file| file.content)
+        })
+    }
+
+    /// Until when files are locked, those that never were left out.
+    #[must_use]
+    pub fn locks(&self) -> BTreeMap<String, i64> {
+        self.with(|state| {
+            let files = state.files.iter();
+            files
+                .filter_map(|(name, file)| Some((name.clone(), file.locked_until?)))
+                .collect()
+        })
+    }
+
+    /// Locks a file, or takes its lock away, whatever lock it has; false without the file.
+    #[must_use = "a name that was not there is a mistake in the test"]
+    pub fn set_lock(&self, name: &str, until: Option<i64>) -> bool {
+        self.with(|state| match state.files.get_mut(name) {
+            Some(file) => {
+                file.locked_until = until;
+                true
+            }
+            None => false,
         })
     }
 
@@ -205,10 +249,17 @@ impl MemoryDestination {
     /// A copy of the present state that changes on its own from now on.
     #[must_use]
     pub fn snapshot(&self) -> Self {
-        let copy = Self::with_options(self.options);
+        let copy = Self::with_options(self.options).with_clock(Arc::clone(&self.clock));
         for (name, content) in self.files() {
             copy.insert(&name, content);
         }
+        copy.with(|state| {
+            for (name, until) in self.locks() {
+                if let Some(file) = state.files.get_mut(&name) {
+                    file.locked_until = Some(until);
+                }
+            }
+        });
         copy
     }
 
@@ -259,6 +310,21 @@ impl MemoryDestination {
         f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Refuses to do anything to a file whose lock is not over.
+    fn check_lock(&self, state: &State, operation: Operation, name: &str) -> Result<()> {
+        let until = state.files.get(name).and_then(|file| file.locked_until);
+        match until.filter(|until| *until > self.clock.seconds()) {
+            Some(until) => Err(Error::new(
+                ErrorKind::Locked,
+                SCHEME,
+                operation,
+                format!("the file is locked until {until}"),
+            )
+            .object(name)),
+            None => Ok(()),
+        }
+    }
+
     fn change(&self, state: &mut State, name: &str, file: Option<File>) {
         match &file {
             Some(file) => state.files.insert(name.to_owned(), file.clone()),
@@ -270,6 +336,16 @@ impl MemoryDestination {
         };
         state.late.push_back((due, name.to_owned(), file));
         state.show_late();
+    }
+}
+
+impl File {
+    fn new(content: Bytes, modified: i64) -> Self {
+        Self {
+            content,
+            modified,
+            locked_until: None,
+        }
     }
 }
 
@@ -362,6 +438,7 @@ impl Destination for MemoryDestination {
                     "a file of this name is there already".to_owned(),
                 );
             }
+            self.check_lock(state, Operation::Put, name)?;
             let replaced = state
                 .files
                 .get(name)
@@ -374,10 +451,7 @@ impl Destination for MemoryDestination {
             {
                 return fail(ErrorKind::Quota, "the destination is full".to_owned());
             }
-            let file = File {
-                content,
-                modified: state.modified(),
-            };
+            let file = File::new(content, state.modified());
             self.change(state, name, Some(file));
             Ok(())
         })
@@ -390,6 +464,7 @@ impl Destination for MemoryDestination {
             if !state.files.contains_key(name) {
                 return Err(not_found(Operation::Delete, name));
             }
+            self.check_lock(state, Operation::Delete, name)?;
             self.change(state, name, None);
             Ok(())
         })
@@ -405,6 +480,7 @@ impl Destination for MemoryDestination {
             space: self.options.capacity.map(|_| self as &dyn Space),
             rename: self.options.renames.then_some(self as &dyn Rename),
             leftovers: None,
+            lock: self.options.locks.then_some(self as &dyn Lock),
         }
     }
 }
@@ -431,9 +507,35 @@ impl Rename for MemoryDestination {
                 .get(from)
                 .cloned()
                 .ok_or_else(|| not_found(Operation::Rename, from))?;
+            self.check_lock(state, Operation::Rename, from)?;
+            self.check_lock(state, Operation::Rename, to)?;
             self.change(state, from, None);
             self.change(state, to, Some(file));
             Ok(())
+        })
+    }
+}
+
+#[async_trait]
+impl Lock for MemoryDestination {
+    async fn lock(&self, name: &str, until: i64) -> Result<()> {
+        check(Operation::Lock, name)?;
+        self.begin(Operation::Lock).await?;
+        self.with(|state| {
+            let file = state.files.get_mut(name);
+            let file = file.ok_or_else(|| not_found(Operation::Lock, name))?;
+            file.locked_until = file.locked_until.max(Some(until));
+            Ok(())
+        })
+    }
+
+    async fn locked_until(&self, name: &str) -> Result<Option<i64>> {
+        check(Operation::LockedUntil, name)?;
+        self.begin(Operation::LockedUntil).await?;
+        self.with(|state| {
+            let file = state.files.get(name);
+            let file = file.ok_or_else(|| not_found(Operation::LockedUntil, name))?;
+            Ok(file.locked_until)
         })
     }
 }

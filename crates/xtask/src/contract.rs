@@ -48,6 +48,10 @@ const WITHOUT: &[(&str, &str)] = &[
         "no case can make an upload old on a real server: each provider tests its own",
     ),
     ("Those of the calls needed", "it names no kind"),
+    (
+        "A hold without an end is",
+        "no case can set one, since it would never go: each provider tests its own",
+    ),
 ];
 
 /// Runs the check on the workspace at `root`.

@@ -198,6 +198,7 @@ impl Destination for Folder {
             space: Some(self),
             rename: Some(self),
             leftovers: Some(self),
+            ..Extra::default()
         }
     }
 }

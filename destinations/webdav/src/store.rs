@@ -241,6 +241,7 @@ impl Destination for Store {
             space: Some(self),
             rename: Some(self),
             leftovers: Some(self),
+            ..Extra::default()
         }
     }
 }

@@ -11,7 +11,7 @@ use futures_util::stream::{self, BoxStream};
 
 use crate::{
     About, Body, Capacity, Destination, Download, Error, ErrorKind, Existing, Extra, Leftovers,
-    Operation, Ours, RemoteFile, Rename, Result, Space,
+    Lock, Operation, Ours, RemoteFile, Rename, Result, Space,
 };
 
 /// One way for a call to go wrong.
@@ -352,6 +352,7 @@ impl Destination for Faults {
             space: inner.space.map(|_| self as &dyn Space),
             rename: inner.rename.map(|_| self as &dyn Rename),
             leftovers: inner.leftovers.map(|_| self as &dyn Leftovers),
+            lock: inner.lock.map(|_| self as &dyn Lock),
         }
     }
 }
@@ -381,6 +382,23 @@ impl Leftovers for Faults {
         let verb = self.inner.extra().leftovers;
         let verb = verb.ok_or_else(|| self.lacking(Operation::RemoveLeftovers))?;
         self.simple(Operation::RemoveLeftovers, "", verb.remove_leftovers(ours))
+            .await
+    }
+}
+
+#[async_trait]
+impl Lock for Faults {
+    async fn lock(&self, name: &str, until: i64) -> Result<()> {
+        let verb = self.inner.extra().lock;
+        let verb = verb.ok_or_else(|| self.lacking(Operation::Lock))?;
+        self.simple(Operation::Lock, name, verb.lock(name, until))
+            .await
+    }
+
+    async fn locked_until(&self, name: &str) -> Result<Option<i64>> {
+        let verb = self.inner.extra().lock;
+        let verb = verb.ok_or_else(|| self.lacking(Operation::LockedUntil))?;
+        self.simple(Operation::LockedUntil, name, verb.locked_until(name))
             .await
     }
 }

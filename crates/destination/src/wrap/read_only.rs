@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use crate::{
-    About, Body, Destination, Download, Error, ErrorKind, Existing, Extra, Operation, RemoteFile,
-    Result,
+    About, Body, Destination, Download, Error, ErrorKind, Existing, Extra, Lock, Operation,
+    RemoteFile, Result,
 };
 
 /// Lets reading through and refuses everything else with [`ErrorKind::Denied`].
@@ -62,9 +62,26 @@ impl Destination for ReadOnly {
     }
 
     fn extra(&self) -> Extra<'_> {
+        let inner = self.inner.extra();
         Extra {
-            space: self.inner.extra().space,
+            space: inner.space,
+            lock: inner.lock.map(|_| self as &dyn Lock),
             ..Extra::default()
         }
+    }
+}
+
+/// Tells of locks and makes none.
+#[async_trait]
+impl Lock for ReadOnly {
+    async fn lock(&self, name: &str, _until: i64) -> Result<()> {
+        Err(self.refuse(Operation::Lock, name))
+    }
+
+    async fn locked_until(&self, name: &str) -> Result<Option<i64>> {
+        let scheme = self.inner.about().scheme;
+        let verb = self.inner.extra().lock;
+        let verb = verb.ok_or_else(|| Error::unsupported(scheme, Operation::LockedUntil))?;
+        verb.locked_until(name).await
     }
 }

@@ -9,7 +9,7 @@ use futures_util::stream::{self, BoxStream};
 
 use crate::{
     About, Body, Capacity, Destination, Download, Error, ErrorKind, Existing, Extra, Leftovers,
-    Operation, Ours, RemoteFile, Rename, Result, Space,
+    Lock, Operation, Ours, RemoteFile, Rename, Result, Space,
 };
 
 /// How a recorded call ended.
@@ -285,6 +285,7 @@ impl Destination for Recorder {
             space: inner.space.map(|_| self as &dyn Space),
             rename: inner.rename.map(|_| self as &dyn Rename),
             leftovers: inner.leftovers.map(|_| self as &dyn Leftovers),
+            lock: inner.lock.map(|_| self as &dyn Lock),
         }
     }
 }
@@ -314,6 +315,23 @@ impl Leftovers for Recorder {
         let verb = self.inner.extra().leftovers;
         let verb = verb.ok_or_else(|| self.lacking(Operation::RemoveLeftovers))?;
         self.record(Operation::RemoveLeftovers, "", verb.remove_leftovers(ours))
+            .await
+    }
+}
+
+#[async_trait]
+impl Lock for Recorder {
+    async fn lock(&self, name: &str, until: i64) -> Result<()> {
+        let verb = self.inner.extra().lock;
+        let verb = verb.ok_or_else(|| self.lacking(Operation::Lock))?;
+        self.record(Operation::Lock, name, verb.lock(name, until))
+            .await
+    }
+
+    async fn locked_until(&self, name: &str) -> Result<Option<i64>> {
+        let verb = self.inner.extra().lock;
+        let verb = verb.ok_or_else(|| self.lacking(Operation::LockedUntil))?;
+        self.record(Operation::LockedUntil, name, verb.locked_until(name))
             .await
     }
 }

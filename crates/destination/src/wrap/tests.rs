@@ -12,14 +12,15 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use super::*;
 use crate::{
-    About, Body, Destination, Download, Error, ErrorKind, Existing, Extra, Operation, RemoteFile,
-    Rename, Result,
+    About, Body, Destination, Download, Error, ErrorKind, Existing, Extra, Lock, Operation,
+    RemoteFile, Rename, Result,
 };
 
 /// The simplest destination that keeps the contract.
 struct Shelf {
     about: About,
     files: Mutex<BTreeMap<String, Bytes>>,
+    locks: Mutex<BTreeMap<String, i64>>,
 }
 
 impl Default for Shelf {
@@ -27,6 +28,7 @@ impl Default for Shelf {
         Self {
             about: About::new("shelf", "shelf://"),
             files: Mutex::default(),
+            locks: Mutex::default(),
         }
     }
 }
@@ -77,6 +79,7 @@ impl Destination for Shelf {
     fn extra(&self) -> Extra<'_> {
         Extra {
             rename: Some(self),
+            lock: Some(self),
             ..Extra::default()
         }
     }
@@ -89,6 +92,18 @@ impl Rename for Shelf {
         let bytes = shelf.remove(from).unwrap_or_default();
         shelf.insert(to.to_owned(), bytes);
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Lock for Shelf {
+    async fn lock(&self, name: &str, until: i64) -> Result<()> {
+        self.locks.lock().unwrap().insert(name.to_owned(), until);
+        Ok(())
+    }
+
+    async fn locked_until(&self, name: &str) -> Result<Option<i64>> {
+        Ok(self.locks.lock().unwrap().get(name).copied())
     }
 }
 
@@ -135,6 +150,12 @@ async fn a_read_only_destination_cannot_be_changed() {
     assert_eq!(content(&safe, "a").await.unwrap(), b"abc");
     assert_eq!(names(&safe).await.unwrap(), ["a"]);
     assert!(safe.extra().rename.is_none());
+    // Locks are told of and not made.
+    shelf.lock("a", 7).await.unwrap();
+    let verb = safe.extra().lock.unwrap();
+    assert_eq!(verb.locked_until("a").await.unwrap(), Some(7));
+    assert_eq!(kind(verb.lock("a", 8).await), ErrorKind::Denied);
+    assert_eq!(shelf.locked_until("a").await.unwrap(), Some(7));
     assert_eq!(
         kind(
             safe.put("b", Body::from_bytes("x"), Existing::Replace)
@@ -175,10 +196,13 @@ async fn the_journal_tells_what_was_called() {
         .rename("a", "z")
         .await
         .unwrap();
+    let lock = recorder.extra().lock.unwrap();
+    lock.lock("z", 7).await.unwrap();
+    assert_eq!(lock.locked_until("z").await.unwrap(), Some(7));
     recorder.delete("z").await.unwrap();
     assert_eq!(
         journal.to_string(),
-        "put a 4\nput b 0 (Other)\nget a 4\nget c 0 (NotFound)\nget a 0 (open)\nlist 1\nrename a\ndelete z\n"
+        "put a 4\nput b 0 (Other)\nget a 4\nget c 0 (NotFound)\nget a 0 (open)\nlist 1\nrename a\nlock z\nlocked-until z\ndelete z\n"
     );
     assert_eq!(
         (
@@ -256,7 +280,13 @@ async fn queued_faults_hit_their_operation() {
     plan.push(Operation::List, Failure::EndEarly(1));
     assert_eq!(kind(names(&faults).await), ErrorKind::Network);
     assert_eq!(names(&faults).await.unwrap(), ["a"]);
-    assert_eq!(plan.injected().len(), 8);
+    plan.push(Operation::Lock, Failure::Before(ErrorKind::Unsupported));
+    plan.push(Operation::LockedUntil, Failure::After(ErrorKind::Network));
+    let lock = faults.extra().lock.unwrap();
+    assert_eq!(kind(lock.lock("a", 7).await), ErrorKind::Unsupported);
+    assert_eq!(kind(lock.locked_until("a").await), ErrorKind::Network);
+    assert_eq!(lock.locked_until("a").await.unwrap(), None);
+    assert_eq!(plan.injected().len(), 10);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Folders, names and errors.
 
 use futures_util::TryStreamExt;
-use larder_destination::{Body, ErrorKind, Existing};
+use larder_destination::{Body, Clock, Destination, ErrorKind, Existing, Lock, SystemClock};
 
 use super::*;
 
@@ -26,6 +26,9 @@ pub(super) const CASES: &[Case] = &[
     case!("tells its space", tells_space),
     case!("removes leftovers and nothing else", removes_leftovers),
     case!("knows one folder by one place", one_place),
+    case!("keeps a locked file", keeps_locked),
+    case!("never makes a lock shorter", keeps_longer_lock),
+    case!("lets a file go whose lock is over", lock_ends),
 ];
 
 async fn empty_folder(bench: Bench) -> Outcome {
@@ -68,6 +71,10 @@ async fn missing_folder(bench: Bench) -> Outcome {
     }
     if let Some(verb) = extra.rename {
         expect_error("rename", verb.rename("a", "b").await, missing)?;
+    }
+    if let Some(verb) = extra.lock {
+        expect_error("lock", verb.lock("a", later(LOCKED_SECONDS)).await, missing)?;
+        expect_error("locked-until", verb.locked_until("a").await, missing)?;
     }
     Ok(())
 }
@@ -388,6 +395,93 @@ async fn removes_leftovers(bench: Bench) -> Outcome {
     expect_names(destination.as_ref(), &["a"]).await?;
     expect_content(destination.as_ref(), "a", b"a").await
 }
+
+/// The verb for locks, and a locked file `a` beside an unlocked one; the reason when this folder has no locks.
+async fn with_lock(destination: &dyn Destination, until: i64) -> Result<&dyn Lock, Stop> {
+    let Some(verb) = destination.extra().lock else {
+        return Err(Stop::LeftOut("it cannot lock files"));
+    };
+    put(destination, "a", b"locked").await?;
+    put(destination, "b", b"other").await?;
+    match verb.lock("a", until).await {
+        // Whether a bucket has locks shows only when it is asked.
+        Err(error) if *error.kind() == ErrorKind::Unsupported => {
+            Err(Stop::LeftOut("this folder has no locks"))
+        }
+        other => Ok(other.map(|()| verb)?),
+    }
+}
+
+async fn keeps_locked(bench: Bench) -> Outcome {
+    let destination = bench.empty().await?;
+    let until = later(LOCKED_SECONDS);
+    let verb = with_lock(destination.as_ref(), until).await?;
+    let locked = &[ErrorKind::Locked];
+    expect_error("delete", destination.delete("a").await, locked)?;
+    let replaced = put(destination.as_ref(), "a", b"another").await;
+    expect_error("put", replaced, locked)?;
+    if let Some(rename) = destination.extra().rename {
+        expect_error("rename of it", rename.rename("a", "c").await, locked)?;
+        expect_error("rename over it", rename.rename("b", "a").await, locked)?;
+    }
+    expect_names(destination.as_ref(), &["a", "b"]).await?;
+    expect_content(destination.as_ref(), "a", b"locked").await?;
+    expect_content(destination.as_ref(), "b", b"other").await?;
+    let found = verb.locked_until("a").await?;
+    check!(
+        found.is_some_and(|found| found >= until),
+        "it is locked until {found:?} instead of {until}"
+    );
+    let found = verb.locked_until("b").await?;
+    check!(found.is_none(), "what was never locked is until {found:?}");
+    let missing = &[ErrorKind::NotFound];
+    expect_error("lock", verb.lock("c", until).await, missing)?;
+    expect_error("locked-until", verb.locked_until("c").await, missing)?;
+    destination.delete("b").await?;
+    // So that nothing is left behind.
+    bench.folders.pass(until).await;
+    Ok(())
+}
+
+async fn keeps_longer_lock(bench: Bench) -> Outcome {
+    let destination = bench.empty().await?;
+    let (short, long) = (later(LOCKED_SECONDS), later(2 * LOCKED_SECONDS));
+    let verb = with_lock(destination.as_ref(), long).await?;
+    for until in [short, long] {
+        verb.lock("a", until).await?;
+        let found = verb.locked_until("a").await?;
+        check!(
+            found.is_some_and(|found| found >= long),
+            "it is locked until {found:?} instead of {long}"
+        );
+    }
+    bench.folders.pass(long).await;
+    Ok(())
+}
+
+async fn lock_ends(bench: Bench) -> Outcome {
+    let destination = bench.empty().await?;
+    let until = later(LOCKED_SECONDS);
+    with_lock(destination.as_ref(), until).await?;
+    expect_error(
+        "delete",
+        destination.delete("a").await,
+        &[ErrorKind::Locked],
+    )?;
+    bench.folders.pass(until).await;
+    put(destination.as_ref(), "a", b"another").await?;
+    expect_content(destination.as_ref(), "a", b"another").await?;
+    destination.delete("a").await?;
+    expect_names(destination.as_ref(), &["b"]).await
+}
+
+/// So many seconds from now, in seconds since 1970.
+fn later(seconds: i64) -> i64 {
+    SystemClock.seconds() + seconds
+}
+
+/// How long files are locked: longer than the calls of a case take, and no longer than one waits for.
+const LOCKED_SECONDS: i64 = 6;
 
 /// Local state is kept by the place: two spellings must not have two, and two folders must not share one.
 async fn one_place(bench: Bench) -> Outcome {

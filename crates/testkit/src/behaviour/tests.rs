@@ -3,22 +3,45 @@
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use larder_destination::wrap::{Failure, FaultPlan, Faults};
-use larder_destination::{About, Download, Existing, Extra, Operation};
+use larder_destination::{About, Download, Existing, Extra, FixedClock, Lock, Operation, Rename};
 
 use super::*;
 use crate::{Listing, MemoryDestination, MemoryOptions};
 
-struct Memory(MemoryOptions);
+struct Memory(MemoryOptions, Arc<FixedClock>);
+
+impl Memory {
+    fn new(options: MemoryOptions) -> Self {
+        Self(options, Arc::default())
+    }
+}
 
 #[async_trait]
 impl Folders for Memory {
     async fn empty(&self) -> Result<Arc<dyn Destination>, Error> {
-        Ok(MemoryDestination::with_options(self.0).shared())
+        let clock = begun(&self.1);
+        Ok(MemoryDestination::with_options(self.0)
+            .with_clock(clock)
+            .shared())
     }
 
     async fn missing(&self) -> Result<Arc<dyn Destination>, &'static str> {
         Ok(MemoryDestination::without_folder(self.0).shared())
     }
+
+    async fn pass(&self, time: i64) {
+        set_past(&self.1, time);
+    }
+}
+
+/// A case begins: its locks hold until somebody lets time pass.
+fn begun(clock: &Arc<FixedClock>) -> Arc<FixedClock> {
+    clock.set(0);
+    Arc::clone(clock)
+}
+
+fn set_past(clock: &FixedClock, time: i64) {
+    clock.set(u64::try_from(time).unwrap_or(0) + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,6 +53,11 @@ async fn the_memory_destination_passes() {
             page: 7,
             renames: false,
             capacity: Some(1 << 40),
+            locks: true,
+            ..plain
+        },
+        MemoryOptions {
+            locks: true,
             ..plain
         },
         MemoryOptions {
@@ -37,11 +65,15 @@ async fn the_memory_destination_passes() {
             ..plain
         },
     ] {
-        let summary = run(Arc::new(Memory(options)), &[]).await;
+        let summary = run(Arc::new(Memory::new(options)), &[]).await;
         assert!(summary.failed.is_empty(), "{summary}");
         assert_eq!(summary.passed.len() + summary.skipped.len(), cases().len());
-        // It has no URLs, no folders in folders, no leftovers, and not always space and renames.
-        assert!(summary.passed.len() >= cases().len() - 5, "{summary}");
+        // It has no URLs, no folders in folders, no leftovers, and not always space, renames and the three of locks.
+        let locks = if options.locks { 0 } else { 3 };
+        assert!(
+            summary.passed.len() >= cases().len() - 5 - locks,
+            "{summary}"
+        );
     }
 }
 
@@ -69,6 +101,14 @@ enum Habit {
     ReplacesAll,
     /// Empties a file before it removes it.
     DeletesInTwoSteps,
+    /// Hides a locked file behind a marker.
+    HidesLocked,
+    /// Lets a locked file be renamed.
+    RenamesLocked,
+    /// Takes the newest lock for the one that counts.
+    ShortensLocks,
+    /// Keeps files longer than it was asked to.
+    KeepsForEver,
 }
 
 #[async_trait]
@@ -134,6 +174,9 @@ impl Destination for Bad {
             }
             return Ok(());
         }
+        if self.habit == Habit::HidesLocked {
+            let _ = self.inner.set_lock(name, None);
+        }
         if self.habit == Habit::DeletesInTwoSteps && self.inner.names().iter().any(|n| n == name) {
             self.inner.insert(name, Vec::new());
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -146,27 +189,73 @@ impl Destination for Bad {
     }
 
     fn extra(&self) -> Extra<'_> {
-        self.inner.extra()
+        Extra {
+            rename: Some(self),
+            lock: Some(self),
+            ..self.inner.extra()
+        }
     }
 }
 
-struct BadSite(Habit);
+#[async_trait]
+impl Rename for Bad {
+    async fn rename(&self, from: &str, to: &str) -> Result<(), Error> {
+        if self.habit == Habit::RenamesLocked {
+            let _ = self.inner.set_lock(from, None);
+        }
+        let verb = self.inner.extra().rename.unwrap();
+        verb.rename(from, to).await
+    }
+}
+
+#[async_trait]
+impl Lock for Bad {
+    async fn lock(&self, name: &str, until: i64) -> Result<(), Error> {
+        let until = match self.habit {
+            Habit::KeepsForEver => i64::MAX,
+            _ => until,
+        };
+        if self.habit == Habit::ShortensLocks && self.inner.set_lock(name, Some(until)) {
+            return Ok(());
+        }
+        self.inner.extra().lock.unwrap().lock(name, until).await
+    }
+
+    async fn locked_until(&self, name: &str) -> Result<Option<i64>, Error> {
+        self.inner.extra().lock.unwrap().locked_until(name).await
+    }
+}
+
+struct BadSite(Habit, Arc<FixedClock>);
 
 #[async_trait]
 impl Folders for BadSite {
     async fn empty(&self) -> Result<Arc<dyn Destination>, Error> {
+        let options = MemoryOptions {
+            locks: true,
+            ..MemoryOptions::default()
+        };
+        let clock = begun(&self.1);
         Ok(Arc::new(Bad {
-            inner: MemoryDestination::new(),
+            inner: MemoryDestination::with_options(options).with_clock(clock),
             habit: self.0,
         }))
     }
 
     async fn missing(&self) -> Result<Arc<dyn Destination>, &'static str> {
-        let inner = MemoryDestination::without_folder(MemoryOptions::default());
+        let options = MemoryOptions {
+            locks: true,
+            ..MemoryOptions::default()
+        };
+        let inner = MemoryDestination::without_folder(options);
         Ok(Arc::new(Bad {
             inner,
             habit: self.0,
         }))
+    }
+
+    async fn pass(&self, time: i64) {
+        set_past(&self.1, time);
     }
 }
 
@@ -200,13 +289,22 @@ async fn bad_habits_are_found() {
             Habit::DeletesByPrefix,
             "does not lose other files when deleting what is not there",
         ),
+        (Habit::HidesLocked, "keeps a locked file"),
+        (Habit::RenamesLocked, "keeps a locked file"),
+        (Habit::ShortensLocks, "never makes a lock shorter"),
+        (Habit::KeepsForEver, "lets a file go whose lock is over"),
     ] {
         let found = cases()
             .into_iter()
             .find(|found| found.name == case)
             .unwrap();
         let mut summary = Summary::default();
-        run_case(found, Arc::new(BadSite(habit)), &mut summary).await;
+        run_case(
+            found,
+            Arc::new(BadSite(habit, Arc::default())),
+            &mut summary,
+        )
+        .await;
         assert_eq!(
             summary.failed.len(),
             1,
