@@ -193,6 +193,7 @@ impl Ready<'_> {
                 .say(Level::DryRun, "DryRun", "a dry run: nothing was stored");
         }
         if self.settings.dry_run {
+            self.tell_locking();
             let report = self.backup_report(&counters, None, None, false);
             return Ok(guard.noted(report));
         }
@@ -215,10 +216,12 @@ impl Ready<'_> {
         }
         let test = self.after_backup(&stored, write);
         let (deleted_sets, compact_results) = self.tidy(&guard, version, &stored);
+        let lock_results = self.lock_newest(version);
         self.vacuum_if_due();
         let report = BackupReport {
             deleted_sets,
             compact_results,
+            lock_results,
             ..self.backup_report(&counters, version, test, false)
         };
         Ok(guard.noted(report))

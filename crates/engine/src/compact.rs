@@ -21,7 +21,7 @@ use larder_options::value::format_size;
 use larder_volume::{Hash, VolumeKind};
 
 use self::copy::{Allowed, Fresh};
-use self::plan::{Plan, Rules, is_many, plan};
+use self::plan::{Plan, Rules, State, is_many, plan};
 use self::survey::{Survey, Volume};
 use crate::context::{Level, Phase};
 use crate::notes::VOLUME_SIZE;
@@ -33,7 +33,7 @@ use crate::settle::is_stored;
 use crate::sync::{Mode, Need, describe};
 use crate::versions::Version;
 use crate::volumes::StoredVolume;
-use crate::words::counted;
+use crate::words::{counted, verb};
 use crate::{Error, Result};
 
 /// Catalog parameter: when volumes were last compacted, in seconds since 1970.
@@ -232,24 +232,20 @@ impl Ready<'_> {
             Ok(filesets) => filesets,
             Err(why) => return held_back(why),
         };
-        let survey = match self.survey_volumes(&filesets)? {
+        let mut survey = match self.survey_volumes(&filesets)? {
             Ok(survey) => survey,
             Err(why) => return held_back(why),
         };
         let sizes: Vec<u64> = survey.volumes.iter().map(|v| v.held.stored).collect();
         let rules = self.compact_rules(&sizes)?;
-        let held: Vec<_> = survey.volumes.iter().map(|volume| volume.held).collect();
-        let mut plan = plan(&held, &rules);
-        if survey.is_doubtful {
-            // Some volume may hold what no index says, so each is read before it goes.
-            plan.rewrite.append(&mut plan.unused);
-        }
+        let (plan, files_locked) = self.plan_without_locked(&mut survey, &rules)?;
         let mut results = CompactResults {
             dryrun: self.settings.dry_run,
             data_files: survey.volumes.len() as u64,
             data_size: plan.blocks,
             wasted_size: plan.wasted,
             small_files: plan.small,
+            files_locked,
             ..CompactResults::default()
         };
         if self.settings.dry_run {
@@ -290,6 +286,52 @@ impl Ready<'_> {
             self.catalog(|c| c.set_param(LAST_COMPACT, &now))?;
         }
         Ok(results)
+    }
+
+    /// Decides what is done, and with how many volumes nothing because they are locked: they could not go, and what is used
+    /// of them would be copied in vain.
+    fn plan_without_locked(&self, survey: &mut Survey, rules: &Rules) -> Result<(Plan, u64)> {
+        let mut asked = BTreeSet::new();
+        let mut count = 0;
+        let plan = loop {
+            let held: Vec<_> = survey.volumes.iter().map(|volume| volume.held).collect();
+            let mut plan = plan(&held, rules);
+            if survey.is_doubtful {
+                // Some volume may hold what no index says, so each is read before it goes.
+                plan.rewrite.append(&mut plan.unused);
+            }
+            if !self.remote.may_have_locks() {
+                break plan;
+            }
+            let mut places = self.with_homes(survey, &plan.rewrite)?;
+            places.extend(plan.unused.iter().chain(&plan.redundant));
+            places.retain(|place| asked.insert(*place));
+            let named = places.into_iter().filter_map(|place| {
+                let volume = survey.volumes.get(place)?;
+                Some((place, volume.row.name.clone()))
+            });
+            let locked = self.locked_among(named.collect())?;
+            if locked.is_empty() {
+                break plan;
+            }
+            count += locked.len() as u64;
+            for place in locked {
+                if let Some(volume) = survey.volumes.get_mut(place) {
+                    volume.held.state = State::Fixed;
+                }
+            }
+        };
+        if count > 0 {
+            self.reporter.info(
+                "VolumesLocked",
+                format!(
+                    "{} {} locked by the destination and left alone",
+                    counted(count, "data file"),
+                    verb(count, "is", "are")
+                ),
+            );
+        }
+        Ok((plan, count))
     }
 
     /// Does what was planned; false when something of it is left for the next run.
@@ -538,7 +580,10 @@ impl Ready<'_> {
     }
 
     /// The versions in the catalog with all their entries, or why that is not to be had.
-    fn filesets_of(&self, versions: &[Version]) -> Result<std::result::Result<Vec<i64>, String>> {
+    pub(crate) fn filesets_of(
+        &self,
+        versions: &[Version],
+    ) -> Result<std::result::Result<Vec<i64>, String>> {
         let mut filesets = Vec::with_capacity(versions.len());
         for version in versions {
             let name = version.volume.name.as_str();

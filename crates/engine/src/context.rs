@@ -53,6 +53,8 @@ pub enum Phase {
     Verifying,
     /// Moving blocks and removing volumes that nobody needs.
     Compacting,
+    /// Locking files against deletion, or asking for their locks.
+    Locking,
     /// Reading version lists.
     ReadingLists,
     /// Looking at the files that exist in the target.

@@ -368,6 +368,7 @@ impl Ready<'_> {
 
     /// Drops versions, the oldest first; gives those that are none any more.
     pub(crate) fn drop_versions(&self, going: &[Version]) -> Result<Vec<DeletedVersion>> {
+        let going = &self.without_locked(going)?;
         let told: Vec<DeletedVersion> = going
             .iter()
             .map(|version| DeletedVersion {

@@ -25,6 +25,7 @@ mod gpg;
 mod guarded;
 mod identity;
 mod listing;
+mod locks;
 mod losses;
 mod missing;
 mod named;
@@ -75,8 +76,8 @@ pub use report::{
     AffectedFile, AffectedReport, AffectedVersion, AffectedVolume, BackendStatistics, BackupReport,
     BrokenFile, BrokenFilesReport, BrokenVersion, ChangeDetail, Common, CompactReport,
     CompactResults, CompareReport, DeleteReport, DeletedVersion, FileVersionsReport, Finding,
-    FolderReport, Harm, ListReport, ListedFile, Outcome, PurgeReport, RepairReport, RestoreReport,
-    TestReport, VacuumReport, Verification, VersionInfo,
+    FolderReport, Harm, ListReport, ListedFile, LockResults, LocksReport, Outcome, PurgeReport,
+    RepairReport, RestoreReport, TestReport, VacuumReport, Verification, VersionInfo,
 };
 pub use repository::{Repository, Setup, network_runtime};
 pub use restore::RestoreRequest;

@@ -11,6 +11,7 @@ use larder_volume::{Hash, VolumeKind, VolumeName, VolumeTime};
 
 use crate::delete::Dropped;
 use crate::error::Reach;
+use crate::locks::until_text;
 use crate::losses::own_name;
 use crate::phases::Ready;
 use crate::sync::RemoteVolume;
@@ -31,7 +32,7 @@ pub(crate) struct Replaced {
     pub(crate) old: VolumeName,
     /// Its new list; in a dry run the one it would have.
     pub(crate) new: VolumeName,
-    /// False when the old one may not be removed, so that it stays and the new one went.
+    /// False when the old one may not be removed, so that it stays: then there is no new one, or it went.
     pub(crate) is_done: bool,
 }
 
@@ -47,6 +48,19 @@ impl Ready<'_> {
         edit: impl FnMut(StoredEntry) -> Result<Option<StoredEntry>>,
     ) -> Result<Replaced> {
         let name = version.volume.name.as_str();
+        let old = version.volume.name.clone();
+        if let Some(until) = self.lock_of(name)? {
+            let until = until_text(until);
+            self.reporter.error(
+                "ListNotReplaced",
+                format!("{name} is locked {until}, so it stays as it is"),
+            );
+            return Ok(Replaced {
+                new: old.clone(),
+                old,
+                is_done: false,
+            });
+        }
         let archive = self.fetch_list(&version.volume)?;
         let about = AboutList {
             created: VolumeTime(self.clock.seconds()),
@@ -55,7 +69,6 @@ impl Ready<'_> {
         };
         drop(archive);
         let fileset = self.entries_of_version(version)?;
-        let old = version.volume.name.clone();
         if self.settings.dry_run {
             let time = self
                 .free_times(version.time)?

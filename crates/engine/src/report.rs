@@ -142,6 +142,18 @@ pub struct BackupReport {
     pub guarded_sources: Vec<GuardedSource>,
     /// Sample test after the backup.
     pub test_results: Option<TestReport>,
+    /// What of the newest version was locked; null when nothing was to be.
+    pub lock_results: Option<LockResults>,
+}
+
+/// How many files were locked. A part of the results of what locks.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct LockResults {
+    /// Files that were to be locked, or whose locks were asked for.
+    pub volumes_read: u64,
+    /// Those that are locked for the time that was asked for, or would be.
+    pub volumes_updated: u64,
 }
 
 /// Result of `restore`.
@@ -547,6 +559,8 @@ pub struct CompactResults {
     pub small_files: u64,
     /// Data files that should have moved and cannot be read.
     pub files_left_alone: u64,
+    /// Data files that should have gone or moved and are locked.
+    pub files_locked: u64,
     /// Why nothing was done, when there is a reason other than that there is nothing to do.
     pub held_back: Option<String>,
 }
@@ -561,6 +575,28 @@ pub struct CompactReport {
     /// What was done.
     #[serde(flatten)]
     pub results: CompactResults,
+}
+
+/// Result of `set-locks` and `read-lock-info`.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct LocksReport {
+    /// Common part.
+    #[serde(flatten)]
+    pub common: Common,
+    /// Figures.
+    #[serde(flatten)]
+    pub results: LockResults,
+    /// `read-lock-info`: those of the files that are locked now.
+    pub locked_volumes: u64,
+    /// When the first of these locks ends, in seconds since 1970 UTC, ISO 8601 in JSON; null when there is none.
+    #[serde(serialize_with = "as_iso_time_if_known")]
+    pub first_end: Option<i64>,
+    /// When the last of them ends.
+    #[serde(serialize_with = "as_iso_time_if_known")]
+    pub last_end: Option<i64>,
+    /// True when nothing was changed.
+    pub dryrun: bool,
 }
 
 /// Result of `vacuum`; sizes in bytes.

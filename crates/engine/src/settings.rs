@@ -87,12 +87,17 @@ pub(crate) struct Settings {
     pub(crate) quota_disabled: bool,
     pub(crate) quota_warning_percent: u64,
     pub(crate) upload_verification_file: bool,
+    /// How long the files of a new version are locked.
+    pub(crate) lock_seconds: Option<i64>,
 }
 
 /// Zstandard level of new volumes; measured in docs/decisions/0004-compression.md.
 const ZSTD_LEVEL: i32 = 2;
 /// Smallest allowed volume; a smaller wish means this.
 pub const MIN_DBLOCK_BYTES: u64 = 1 << 20;
+
+/// Shortest lock of a file (format spec 1.5).
+const SHORTEST_LOCK_SECONDS: i64 = 5;
 
 impl Settings {
     /// True for two remote names that mean the same file.
@@ -189,6 +194,7 @@ impl Settings {
             quota_warning_percent: u64::try_from(values.get(opt::QUOTA_WARNING_THRESHOLD)?)
                 .unwrap_or(0),
             upload_verification_file: values.get(opt::UPLOAD_VERIFICATION_FILE)?,
+            lock_seconds: lock_seconds(values)?,
         })
     }
 }
@@ -353,6 +359,24 @@ fn verification(values: &Values) -> Result<VerifyDepth> {
         RemoteVerification::ListAndIndexes => VerifyDepth::ListAndIndexes,
         RemoteVerification::IndexesOnly => VerifyDepth::IndexesOnly,
     })
+}
+
+/// The duration of locks.
+fn lock_seconds(values: &Values) -> Result<Option<i64>> {
+    if !values.is_set(opt::REMOTE_FILE_LOCK_DURATION) {
+        return Ok(None);
+    }
+    let seconds = values.find(opt::REMOTE_FILE_LOCK_DURATION)?.unwrap_or(0);
+    if seconds < SHORTEST_LOCK_SECONDS {
+        return Err(Error::user(
+            "OptionValidationError",
+            format!(
+                "--remote-file-lock-duration: a lock of {seconds} seconds is shorter than {SHORTEST_LOCK_SECONDS}"
+            ),
+            "give a longer time, such as 30D, or leave the option out",
+        ));
+    }
+    Ok(Some(seconds))
 }
 
 fn stored_extensions(values: &Values) -> Result<Vec<String>> {

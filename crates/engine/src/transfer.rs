@@ -481,6 +481,32 @@ impl Remote {
         tokio::time::Instant::now()
     }
 
+    /// True when files of the destination may have locks.
+    pub(crate) fn may_have_locks(&self) -> bool {
+        self.destination.extra().lock.is_some()
+    }
+
+    /// Locks a file until a time in seconds since 1970; a longer lock stays.
+    ///
+    /// # Errors
+    /// The destination's, after all attempts: [`ErrorKind::Unsupported`] where there are no locks.
+    pub(crate) fn lock(&self, name: &str, until: i64) -> Result<()> {
+        let verb = self.destination.extra().lock;
+        let verb = verb.ok_or_else(|| self.without(Operation::Lock))?;
+        self.repeat(false, || verb.lock(name, until))
+    }
+
+    /// Until when a file is locked, as the destination says; see [`Remote::lock`].
+    pub(crate) fn locked_until(&self, name: &str) -> Result<Option<i64>> {
+        let verb = self.destination.extra().lock;
+        let verb = verb.ok_or_else(|| self.without(Operation::LockedUntil))?;
+        self.repeat(false, || verb.locked_until(name))
+    }
+
+    fn without(&self, operation: Operation) -> RemoteError {
+        RemoteError::unsupported(self.destination.about().scheme, operation)
+    }
+
     /// Removes a file, or moves it aside; one that is not there counts as removed.
     pub(crate) fn delete(&self, name: &str, size: u64) -> Result<()> {
         let Some(aside) = &self.aside else {

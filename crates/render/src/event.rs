@@ -28,6 +28,7 @@ pub fn phase(phase: Phase, is_backup: bool) -> (Work, Option<&'static str>) {
         Phase::Verifying if is_backup => (Work::None, "Verifying remote backup ..."),
         Phase::Verifying => (Work::None, "Verifying volumes ..."),
         Phase::Compacting => (Work::None, "Compacting remote backup ..."),
+        Phase::Locking => (Work::None, "Locking remote files ..."),
         Phase::ReadingLists => (Work::None, "Reading version lists ..."),
         Phase::CheckingTargets => (Work::Restore, "Checking existing target files ..."),
         Phase::Restoring => (Work::Restore, "Restoring files ..."),

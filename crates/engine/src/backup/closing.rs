@@ -102,6 +102,7 @@ impl Ready<'_> {
             version_may_exist: false,
             guarded_sources: Vec::new(),
             test_results: test,
+            lock_results: None,
             common: self.common("Backup", interrupted),
         };
         space.note(&mut report.common.backend_statistics);

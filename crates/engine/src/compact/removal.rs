@@ -140,7 +140,7 @@ impl Ready<'_> {
     }
 
     /// The stored indexes by the data volume that they describe.
-    pub(super) fn indexes_by_volume(&self) -> Result<HashMap<i64, Vec<VolumeRow>>> {
+    pub(crate) fn indexes_by_volume(&self) -> Result<HashMap<i64, Vec<VolumeRow>>> {
         let rows: HashMap<i64, VolumeRow> = self
             .catalog(|c| c.volumes())?
             .into_iter()

@@ -187,7 +187,7 @@ impl Ready<'_> {
     }
 
     /// Every block that the versions use; `None` when that cannot be found out.
-    fn all_used_blocks(&self, filesets: &[i64]) -> Result<Option<UsedBlocks>> {
+    pub(crate) fn all_used_blocks(&self, filesets: &[i64]) -> Result<Option<UsedBlocks>> {
         let rules = self.block_rules();
         let mut tried: HashSet<Hash> = HashSet::new();
         loop {
@@ -224,7 +224,7 @@ impl Ready<'_> {
     }
 
     /// How many used blocks are in no volume, as far as that is noted.
-    fn lost_and_used(&self, used: &UsedBlocks) -> Result<u64> {
+    pub(crate) fn lost_and_used(&self, used: &UsedBlocks) -> Result<u64> {
         let mut lost = HashSet::new();
         for loss in self.catalog(|c| c.losses())? {
             if loss.kind == VolumeKind::Blocks {

@@ -21,6 +21,7 @@ mod guard;
 mod hostile;
 mod inodes;
 mod lint;
+mod locks;
 mod lone_indexes;
 mod losses;
 mod matrix;

@@ -140,8 +140,14 @@ impl Rig {
         Self::over(MemoryDestination::new())
     }
 
-    /// The same over a given destination.
+    /// The same over a given destination, whose locks end by the clock of the rig.
     pub fn over(store: MemoryDestination) -> Self {
+        Self::at(store, Arc::new(FixedClock::new(START)))
+    }
+
+    /// The same with a given clock.
+    fn at(store: MemoryDestination, clock: Arc<FixedClock>) -> Self {
+        let store = store.with_clock(clock.clone());
         let temp = tempfile::tempdir().expect("a temporary folder");
         // The state is small and flushed often; in memory that costs nothing.
         let fast = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
@@ -154,7 +160,7 @@ impl Rig {
             plan,
             journal: way.journal(),
             way: Arc::new(way),
-            clock: Arc::new(FixedClock::new(START)),
+            clock,
             log: Arc::default(),
             values: Values::new(),
             passphrase: None,
@@ -196,10 +202,9 @@ impl Rig {
 
     /// Another machine with a state of its own and the same destination, clock and options.
     pub fn other_machine(&self) -> Self {
-        let mut other = Self::over(self.store.clone());
+        let mut other = Self::at(self.store.clone(), self.clock.clone());
         other.values = self.values.clone();
         other.passphrase.clone_from(&self.passphrase);
-        other.clock = self.clock.clone();
         other.versions.clone_from(&self.versions);
         other.written.clone_from(&self.written);
         other.source.clone_from(&self.source);

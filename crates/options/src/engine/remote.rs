@@ -82,20 +82,17 @@ table! { Group::Remote;
     REMOTE_FILE_LOCK_DURATION: i64 = "remote-file-lock-duration", Kind::Timespan,
         "Locks uploaded volumes against deletion for this time.",
         advanced: true,
-        long: "After a backup all volumes of the new version are locked from then on. Needs a destination with object \
-               locks.",
-        status: Status::Refused {
-            why: "new volumes could be deleted at once",
-            reading: false,
-        };
+        long: "At the end of each backup all files that the newest version needs are locked from then on, also when nothing \
+               was stored: whoever has the keys cannot delete them, and neither can Larder. Needs a destination with object \
+               locks; others give a warning. 5 seconds at least. The command set-locks locks older versions.";
     REPAIR_REFRESH_LOCK_INFO: bool = "repair-refresh-lock-info", Kind::Bool,
         "Asks the destination for locks during repair.",
         advanced: true,
-        status: Status::NotYet;
+        status: Status::NotNeeded { why: "locks are asked of the destination where they matter, and not kept here" };
     REFRESH_LOCK_INFO_COMPLETE: bool = "refresh-lock-info-complete", Kind::Bool,
         "Asks for the locks of all volumes, also of those whose lock is known.",
         advanced: true,
-        status: Status::NotYet;
+        status: Status::NotNeeded { why: "read-lock-info always asks for all" };
     SHORT_TIMEOUT: i64 = "short-timeout", Kind::Timespan,
         "Sets how long a small request to the destination may take.",
         default: Some("30s"),
