@@ -27,10 +27,12 @@ fn commands(decl: &OptionDecl) -> Option<&'static [&'static str]> {
             "list-folder-content",
             "purge",
             "purge-broken-files",
+            "read-lock-info",
             "recovery",
             "repair",
             "restore",
             "search-files",
+            "set-locks",
             "sign-in",
             "test",
             "test-filters",
@@ -46,6 +48,7 @@ fn commands(decl: &OptionDecl) -> Option<&'static [&'static str]> {
             "purge",
             "restore",
             "search-files",
+            "set-locks",
             "test",
         ]),
         "time" => Some(&[
@@ -57,6 +60,7 @@ fn commands(decl: &OptionDecl) -> Option<&'static [&'static str]> {
             "purge",
             "restore",
             "search-files",
+            "set-locks",
             "test",
         ]),
         "all-versions" => Some(&[
@@ -67,6 +71,7 @@ fn commands(decl: &OptionDecl) -> Option<&'static [&'static str]> {
             "list-folder-content",
             "restore",
             "search-files",
+            "set-locks",
             "test",
         ]),
         "no-local-db" => Some(&[

@@ -131,7 +131,7 @@ fn execute(call: &mut Invocation) -> Result<i32, Failure> {
     }
     if matches!(
         call.verb.as_str(),
-        "repair" | "delete" | "compact" | "purge" | "purge-broken-files"
+        "repair" | "delete" | "compact" | "purge" | "purge-broken-files" | "set-locks"
     ) {
         // The folder of a mistyped URL must not come into being; only a backup makes one.
         let option = opt::DISABLE_AUTOCREATE_FOLDER.decl.name;
@@ -198,6 +198,7 @@ fn code_after_output(call: &Invocation, code: i32) -> i32 {
             | "compact"
             | "purge"
             | "purge-broken-files"
+            | "set-locks"
             | "recovery"
             | "aescrypt"
     );
@@ -225,6 +226,8 @@ fn dispatch(call: &Invocation) -> Result<i32, Failure> {
         "delete" => upkeep::delete(call),
         "compact" => upkeep::compact(call),
         "vacuum" => upkeep::vacuum(call),
+        "set-locks" => upkeep::set_locks(call),
+        "read-lock-info" => upkeep::read_lock_info(call),
         "purge" => upkeep::purge(call),
         "list-broken-files" => listing::list_broken_files(call),
         "purge-broken-files" => upkeep::purge_broken_files(call),
@@ -265,6 +268,8 @@ fn operation(verb: &str) -> &'static str {
         "delete" => "Delete",
         "compact" => "Compact",
         "vacuum" => "Vacuum",
+        "set-locks" => "SetLocks",
+        "read-lock-info" => "ReadLockInfo",
         "purge" => "PurgeFiles",
         "list-broken-files" => "ListBrokenFiles",
         "purge-broken-files" => "PurgeBrokenFiles",

@@ -373,6 +373,42 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         verb: Verb {
+            name: "set-locks",
+            arguments: "<storage-URL>",
+            help: "Locks the files of versions against deletion for a time.",
+        },
+        aliases: &["setlocks"],
+        has_url: true,
+        changes_files: true,
+        about: "All files that the versions need which --version, --time or --all-versions=true name are locked from now on, for \
+                --remote-file-lock-duration; a lock that lasts longer stays. Until then nobody can delete or replace them, and \
+                delete, compact and purge leave them alone. backup does the same for its newest version when the option is given. \
+                Needs a destination with object locks.",
+        options: &[
+            "remote-file-lock-duration",
+            "version",
+            "time",
+            "all-versions",
+            "passphrase",
+            "dry-run",
+            "json",
+        ],
+    },
+    Command {
+        verb: Verb {
+            name: "read-lock-info",
+            arguments: "<storage-URL>",
+            help: "Tells how many files are locked, and until when.",
+        },
+        aliases: &["readlockinfo"],
+        has_url: true,
+        changes_files: false,
+        about: "The destination is asked for each file of the backup. With --console-log-level=Verbose each locked one is named. \
+                Needs a destination with object locks.",
+        options: &["passphrase", "json"],
+    },
+    Command {
+        verb: Verb {
             name: "test-filters",
             arguments: "<source>…",
             help: "Shows what the filters let through.",
@@ -526,11 +562,7 @@ pub const NOT_YET: &[&str] = &[
     "changelog",
     "controller-server",
     "create-report",
-    "read-lock-info",
-    "readlockinfo",
     "send-mail",
-    "set-locks",
-    "setlocks",
     "sync",
     "system-info",
     "systeminfo",

@@ -6,8 +6,8 @@ use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 use larder_engine::{
     AffectedReport, BackupReport, BrokenFilesReport, CompactReport, CompareReport, DeleteReport,
-    FileVersionsReport, FolderReport, ListReport, PurgeReport, RecoveryReport, RepairReport,
-    RestoreReport, TestReport, VacuumReport,
+    FileVersionsReport, FolderReport, ListReport, LocksReport, PurgeReport, RecoveryReport,
+    RepairReport, RestoreReport, TestReport, VacuumReport,
 };
 use larder_options::engine as opt;
 use larder_render::{Detail, Line, Told};
@@ -90,6 +90,20 @@ pub fn compact(report: &CompactReport, call: &Invocation) -> Result<i32, Failure
 pub fn vacuum(report: &VacuumReport, call: &Invocation) -> Result<i32, Failure> {
     call.log_result(&larder_render::vacuum_log(report));
     show(report, &larder_render::vacuum(report), call)
+}
+
+/// What `set-locks` locked.
+pub fn set_locks(report: &LocksReport, call: &Invocation) -> Result<i32, Failure> {
+    call.log_result(&larder_render::set_locks_log(report));
+    let zone = jiff::tz::TimeZone::system();
+    show(report, &larder_render::set_locks(report, &zone), call)
+}
+
+/// Which locks there are.
+pub fn read_lock_info(report: &LocksReport, call: &Invocation) -> Result<i32, Failure> {
+    call.log_result(&larder_render::read_lock_info_log(report));
+    let zone = jiff::tz::TimeZone::system();
+    show(report, &larder_render::read_lock_info(report, &zone), call)
 }
 
 /// What `purge` or `purge-broken-files` did.

@@ -9,6 +9,7 @@ mod browse;
 mod event;
 mod full;
 mod listing;
+mod locks;
 mod recovery;
 mod reports;
 mod time;
@@ -18,6 +19,7 @@ pub use browse::{file_versions_code, write_file_versions, write_folder};
 pub use event::{Work, message, phase, transfer};
 pub use full::full_result;
 pub use listing::{Count, listing_code, versions, write_files};
+pub use locks::{read_lock_info, read_lock_info_log, set_locks, set_locks_log};
 pub use recovery::{recovery, recovery_log};
 pub use reports::{
     Detail, Told, backup, backup_log, broken_files, broken_files_log, compact, compact_log,

@@ -398,7 +398,7 @@ pub fn compare_log(report: &CompareReport) -> String {
 }
 
 /// The code of what changes versions: warnings are told, and the work is done.
-fn code_of(outcome: Outcome) -> i32 {
+pub(crate) fn code_of(outcome: Outcome) -> i32 {
     match outcome {
         Outcome::Success | Outcome::Warning => 0,
         Outcome::Error => 3,

@@ -1,4 +1,4 @@
-//! `test`, `repair`, `delete`, `compact`, `purge`, `purge-broken-files` and `vacuum`.
+//! `test`, `repair`, `delete`, `compact`, `purge`, `purge-broken-files`, `vacuum`, `set-locks` and `read-lock-info`.
 
 use larder_engine::{PurgeRequest, Run, Samples};
 use larder_options::engine as opt;
@@ -53,6 +53,36 @@ pub fn vacuum(call: &Invocation) -> Result<i32, Failure> {
         (report.size_before, report.size_after) = (0, 0);
     }
     output::vacuum(&report, call)
+}
+
+/// Runs `set-locks`; gives the exit code.
+pub fn set_locks(call: &Invocation) -> Result<i32, Failure> {
+    call.need_url()?;
+    call.at_most(0)?;
+    let is_set = |decl| call.values.setting(decl).is_some();
+    if !is_set(opt::REMOTE_FILE_LOCK_DURATION.decl) {
+        return Err(Failure::usage(
+            "set-locks needs --remote-file-lock-duration, such as 30D",
+        ));
+    }
+    let names_versions = is_set(opt::VERSION.decl) || is_set(opt::TIME.decl);
+    if !names_versions && !call.values.get(opt::ALL_VERSIONS)? {
+        return Err(Failure::usage(
+            "set-locks needs one of --version, --time and --all-versions=true",
+        ));
+    }
+    let session = Session::new(call, RunKind::Other)?;
+    let report = session.reading(Access::Writes, Run::set_locks)?;
+    output::set_locks(&report, call)
+}
+
+/// Runs `read-lock-info`; gives the exit code.
+pub fn read_lock_info(call: &Invocation) -> Result<i32, Failure> {
+    call.need_url()?;
+    call.at_most(0)?;
+    let session = Session::new(call, RunKind::Other)?;
+    let report = session.reading(Access::Reads, Run::read_lock_info)?;
+    output::read_lock_info(&report, call)
 }
 
 /// Runs `delete`; gives the exit code.

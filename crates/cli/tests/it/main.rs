@@ -25,6 +25,7 @@ mod json;
 mod kill;
 mod listing;
 mod local_state;
+mod locks;
 mod output;
 mod purge;
 mod recovery;
