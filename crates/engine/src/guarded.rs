@@ -11,9 +11,10 @@ pub enum GuardReason {
     NoFolder,
     /// It is a folder with nothing in it.
     Empty,
-    /// More of its files are gone than `--max-source-loss` allows.
+    /// It has no file any more, or more of them are gone than `--max-source-loss` allows, counted without those in whose place
+    /// new ones came.
     Lost,
-    /// More of its files have other content than `--max-source-change` allows.
+    /// More of its files have other content, or gave place to new ones, than `--max-source-change` allows.
     Changed,
 }
 
@@ -31,4 +32,6 @@ pub struct GuardedSource {
     pub files_lost: u64,
     /// Those of them that have other content.
     pub files_changed: u64,
+    /// Files there that the previous version does not have.
+    pub files_new: u64,
 }

@@ -281,7 +281,7 @@ fn a_source_that_looks_lost() {
     let guarded = &ran.json()["GuardedSources"];
     let expected = serde_json::json!([{
         "Path": place.text("disk"), "Reason": "Missing",
-        "FilesBefore": 1, "FilesLost": 1, "FilesChanged": 0,
+        "FilesBefore": 1, "FilesLost": 1, "FilesChanged": 0, "FilesNew": 0,
     }]);
     assert_eq!(guarded, &expected);
     assert_eq!(place.stored_with("dlist").len(), 2, "nothing is deleted");

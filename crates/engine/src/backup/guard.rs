@@ -14,7 +14,7 @@ use crate::report::BackupReport;
 
 /// Files that a source must have had for shares to be looked at: of a few, many may change at once for good reasons.
 const LEAST_FILES: u64 = 100;
-/// Files that a source must have had for it to count as emptied when it has others now.
+/// Files that must be other ones for no version to be made in the midst of a walk.
 const LEAST_REPLACED: u64 = 10;
 
 /// From which shares on a source is guarded, in percent; 0 is never.
@@ -32,15 +32,19 @@ pub(super) struct Source {
     /// The source that it lies in.
     outer: Option<usize>,
     found: Found,
-    /// Files of the previous version in it.
+    /// Files of the previous version in it, counted before the walk; only when it matters.
+    known: AtomicU64,
+    /// Files of the previous version in it, as far as the walk came.
     had: AtomicU64,
     /// Those of them that are gone.
     lost: AtomicU64,
+    /// Files that the previous version does not have.
+    new: AtomicU64,
     /// Those of them that have other content.
     changed: AtomicU64,
     /// What the walk met in it now that is no folder and no link.
     met: AtomicU64,
-    /// Entries of the previous version that cannot be in what is found at its path.
+    /// Files and links of the previous version that cannot be in what is found at its path.
     missed: AtomicU64,
     /// Why what the previous version has of it stays.
     kept: Option<GuardReason>,
@@ -58,8 +62,10 @@ impl Source {
             key,
             outer: None,
             found: Found::at(&root.os_path),
+            known: AtomicU64::new(0),
             had: AtomicU64::new(0),
             lost: AtomicU64::new(0),
+            new: AtomicU64::new(0),
             changed: AtomicU64::new(0),
             met: AtomicU64::new(0),
             missed: AtomicU64::new(0),
@@ -89,12 +95,14 @@ impl Source {
         }
     }
 
-    /// Notes an entry of the previous version, when it is of this source and cannot be in what is found at its path.
+    /// Notes an entry of the previous version, when it is of this source. A folder is nothing that could be missed.
     pub(super) fn look_at(&self, entry: &FileEntry) {
-        if self.misses(&entry.path) {
-            bump(&self.missed, 1);
-            bump(&self.lost, u64::from(entry.kind == EntryKind::File));
+        let is_file = u64::from(entry.kind == EntryKind::File);
+        if self.is_suspect() && self.misses(&entry.path) {
+            bump(&self.missed, u64::from(entry.kind != EntryKind::Folder));
+            bump(&self.lost, is_file);
         }
+        bump(&self.known, is_file);
     }
 
     /// Whether an entry of the previous version is of this source and cannot be in what is found at its path.
@@ -115,15 +123,17 @@ impl Source {
             reason: self.kept?,
             files_before: get(&self.had),
             files_lost: get(&self.lost),
+
             files_changed: get(&self.changed),
+            files_new: get(&self.new),
         })
     }
 
-    /// Why it looks lost now that all of it was walked.
+    /// Why it looks lost now that all of it was walked. A file that is gone is no loss when a new one came in its place: most
+    /// often it is the same under another name.
     fn reason(&self, limits: Limits) -> Option<GuardReason> {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let had = get(&self.had);
-        let (lost, changed) = (get(&self.lost), get(&self.changed));
+        let (had, lost, new) = (get(&self.had), get(&self.lost), get(&self.new));
         let exceeds = |part: u64, limit: u64| {
             limit > 0 && had >= LEAST_FILES && part.saturating_mul(100) > had.saturating_mul(limit)
         };
@@ -131,11 +141,24 @@ impl Source {
             && self.found == Found::Folder
             && had > 0
             && lost == had
-            && (get(&self.met) == 0 || had >= LEAST_REPLACED);
-        if has_none || exceeds(lost, limits.lost) {
+            && get(&self.met) == 0;
+        if has_none || exceeds(lost.saturating_sub(new), limits.lost) {
             return Some(GuardReason::Lost);
         }
+        // A program that encrypts files may give them other names.
+        let changed = get(&self.changed) + lost.min(new);
         exceeds(changed, limits.changed).then_some(GuardReason::Changed)
+    }
+
+    /// Whether so much of what was met so far is not as it was that it may be guarded for that in the end. What is gone may
+    /// be met later under another name, and what is new may be what will be gone.
+    fn is_changing(&self, limit: u64) -> bool {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let other = get(&self.changed) + get(&self.lost).max(get(&self.new));
+        limit > 0
+            && get(&self.known) >= LEAST_FILES
+            && other >= LEAST_REPLACED
+            && other.saturating_mul(100) > get(&self.had).saturating_mul(limit)
     }
 }
 
@@ -213,6 +236,13 @@ impl Guard {
         }
     }
 
+    /// An entry is in the source that the previous version does not have.
+    pub(super) fn added(&self, now: &FileEntry) {
+        if now.kind == EntryKind::File {
+            self.each_of(&now.path, |source| bump(&source.new, 1));
+        }
+    }
+
     /// An entry is another one than in the previous version.
     pub(super) fn changed(&self, before: &FileEntry, now: &FileEntry) {
         let content = |entry: &FileEntry| (entry.size, entry.hash);
@@ -252,9 +282,11 @@ impl Guard {
         kept.map(|source| source.top().to_vec()).collect()
     }
 
-    /// The sources of which something else is found than what the previous version may have of them.
-    pub(super) fn suspects(&self) -> impl Iterator<Item = &Source> {
-        self.sources.iter().filter(|source| source.is_suspect())
+    /// The sources of which has to be known before the walk what the previous version has of them: something else is found
+    /// at their paths, or it matters how many files they had.
+    pub(super) fn to_look_at(&self) -> impl Iterator<Item = &Source> {
+        let counts = self.limits.changed > 0;
+        (self.sources.iter()).filter(move |source| counts || source.is_suspect())
     }
 
     /// Keeps the sources of which something was missed, and gives what is told of them. One that is missing may have been
@@ -285,13 +317,19 @@ impl Guard {
             None => source.reason(self.limits),
         });
         let mut reasons: Vec<Option<GuardReason>> = reasons.collect();
-        for place in (0..reasons.len()).rev() {
-            let inner = (place + 1..reasons.len()).any(|inner| {
-                let lies_in = self.sources.get(inner).and_then(|source| source.outer);
-                lies_in == Some(place) && reasons.get(inner).is_some_and(Option::is_some)
-            });
-            if inner && let Some(reason) = reasons.get_mut(place) {
+        let mut holds_lost = vec![false; reasons.len()];
+        for (place, source) in self.sources.iter().enumerate().rev() {
+            let Some(reason) = reasons.get_mut(place) else {
+                continue;
+            };
+            let holds = holds_lost.get(place).copied().unwrap_or_default();
+            if holds {
                 *reason = None;
+            }
+            let is_lost = holds || reason.is_some();
+            let outer = source.outer.and_then(|outer| holds_lost.get_mut(outer));
+            if let Some(outer) = outer.filter(|_| is_lost) {
+                *outer = true;
             }
         }
         let mut told = Vec::new();
@@ -307,14 +345,9 @@ impl Guard {
     /// Whether a source has lost its content so far, so that a version that is made in the midst of a walk had less to
     /// compare the next run with. What is gone stays in such a version.
     pub(super) fn is_changing(&self) -> bool {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let limit = self.limits.changed;
         let mut open = self.sources.iter().filter(|source| source.kept.is_none());
-        open.any(|source| {
-            let changed = get(&source.changed);
-            // The others of its files were not met yet.
-            limit > 0 && changed >= LEAST_REPLACED && changed * 100 > get(&source.had) * limit
-        })
+        open.any(|source| source.is_changing(limit))
     }
 
     /// Counts from the beginning, for another walk.
@@ -324,6 +357,7 @@ impl Guard {
             source.met = AtomicU64::new(0);
             if source.kept.is_none() {
                 source.lost = AtomicU64::new(0);
+                source.new = AtomicU64::new(0);
                 source.changed = AtomicU64::new(0);
             }
         }
@@ -377,8 +411,8 @@ mod tests {
         }
     }
 
-    /// The files that a source had, those lost of them and changed, and what was met.
-    fn reason(had: u64, lost: u64, changed: u64, met: u64) -> Option<GuardReason> {
+    /// The files that a source had, those lost of them and changed, the new ones, and what was met.
+    fn reason([had, lost, changed, new, met]: [u64; 5]) -> Option<GuardReason> {
         let mut guard = guard(&["/a"]);
         (0..had).for_each(|_| guard.had(&file("/a/file")));
         (0..lost).for_each(|_| guard.lost(&file("/a/file")));
@@ -387,6 +421,7 @@ mod tests {
             ..file("/a/file")
         };
         (0..changed).for_each(|_| guard.changed(&file("/a/file"), &other));
+        (0..new).for_each(|_| guard.added(&file("/a/file")));
         let path = b"/a/file".to_vec();
         let item = WalkItem::Skipped {
             path,
@@ -401,23 +436,30 @@ mod tests {
     fn shares_and_numbers_decide() {
         use GuardReason::{Changed, Lost};
         for (counts, expected) in [
-            ((0, 0, 0, 0), None),
-            ((100, 90, 0, 10), None),
-            ((100, 91, 0, 9), Some(Lost)),
-            ((99, 91, 0, 8), None),
-            ((100, 0, 50, 100), None),
-            ((100, 0, 51, 100), Some(Changed)),
-            ((99, 0, 99, 99), None),
+            ([0, 0, 0, 0, 0], None),
+            ([100, 90, 0, 0, 10], None),
+            ([100, 91, 0, 0, 9], Some(Lost)),
+            ([99, 91, 0, 0, 8], None),
+            ([100, 0, 50, 0, 100], None),
+            ([100, 0, 51, 0, 100], Some(Changed)),
+            ([99, 0, 99, 0, 99], None),
+            // Others came in their place: so many, too many, or as many.
+            ([100, 92, 0, 1, 9], Some(Lost)),
+            ([100, 92, 0, 2, 10], None),
+            ([1000, 1000, 0, 50, 50], Some(Lost)),
+            ([100, 50, 0, 200, 250], None),
+            // All have other names, and perhaps other content.
+            ([100, 100, 0, 100, 100], Some(Changed)),
+            ([100, 40, 11, 40, 100], Some(Changed)),
+            ([100, 40, 10, 40, 100], None),
             // None of what it had, and nothing else.
-            ((1, 1, 0, 0), Some(Lost)),
-            // Others came in the place of few, or of many.
-            ((9, 9, 0, 1), None),
-            ((10, 10, 0, 1), Some(Lost)),
+            ([1, 1, 0, 0, 0], Some(Lost)),
+            ([1, 1, 0, 1, 1], None),
+            ([99, 99, 0, 1, 1], None),
             // One that cannot be read is not lost.
-            ((2, 1, 0, 0), None),
+            ([2, 1, 0, 0, 0], None),
         ] {
-            let (had, lost, changed, met) = counts;
-            assert_eq!(reason(had, lost, changed, met), expected, "{counts:?}");
+            assert_eq!(reason(counts), expected, "{counts:?}");
         }
     }
 
@@ -459,5 +501,17 @@ mod tests {
         assert_eq!(guard.kept_tops(), [b"/mnt/disk"]);
         guard.count_anew();
         assert!(guard.keep_lost().is_empty());
+    }
+    /// Each of them lost nearly all, and only the innermost is to be kept.
+    #[test]
+    fn what_is_lost_in_the_innermost_source_is_none_of_all_around_it() {
+        let mut guard = guard(&["/", "/mnt", "/mnt/disk"]);
+        for number in 0..2000 {
+            let path = format!("/mnt/disk/{number}");
+            guard.had(&file(&path));
+            guard.lost(&file(&path));
+        }
+        guard.keep_lost();
+        assert_eq!(guard.kept_tops(), [b"/mnt/disk"]);
     }
 }

@@ -52,7 +52,7 @@ impl Ready<'_> {
             false => Guard::new(asked.roots.iter().chain(asked.no_roots), limits),
         };
         let previous = self.catalog(|c| c.previous())?;
-        for source in guard.suspects() {
+        for source in guard.to_look_at() {
             self.cancel.check()?;
             self.catalog(|c| {
                 c.each_entry_from(previous.as_slice(), source.prefix(), &mut |stored, _| {

@@ -296,6 +296,7 @@ impl<'s, 'e> Worker<'s, 'e> {
                 tell("PathChanged", "changed:", "would store the changed");
             }
             None => {
+                self.shared.guard.added(&done);
                 if let Some(counter) = counters.added.get(slot(kind)) {
                     bump(counter, 1);
                 }

@@ -23,6 +23,7 @@ impl Two {
     /// With so many files on the disk, backed up twice.
     fn new(files: usize) -> Self {
         let mut rig = Rig::new();
+        std::fs::create_dir(rig.source().join("disk")).unwrap();
         for number in 0..files {
             rig.write(&format!("disk/in/{number:04}"), format!("{number}"));
         }
@@ -291,14 +292,16 @@ fn a_source_that_lost_most_of_its_files() {
     let ninety = run(&mut two.rig.fork(), &both).unwrap();
     assert!(ninety.guarded_sources.is_empty(), "90 of 100");
     assert_eq!(ninety.deleted_files, 90);
-    std::fs::remove_file(two.disk().join("in/0090")).unwrap();
+    for number in [90, 91] {
+        std::fs::remove_file(two.disk().join(format!("in/{number:04}"))).unwrap();
+    }
     two.rig.write("disk/new", "new");
     two.rig.write("home/new", "new");
     for when in ["at first", "and again"] {
         let guarded = two.guarded(GuardReason::Lost);
         assert_eq!(
-            (guarded.files_before, guarded.files_lost),
-            (100, 91),
+            (guarded.files_before, guarded.files_lost, guarded.files_new),
+            (100, 92, 1),
             "{when}"
         );
         two.has_disk(when);
@@ -313,7 +316,7 @@ fn a_source_that_lost_most_of_its_files() {
     two.rig.set("dry-run", "false");
     two.rig.set("accept-source-changes", "true");
     let report = two.backup();
-    assert_eq!((report.deleted_files, report.added_files), (91, 1));
+    assert_eq!((report.deleted_files, report.added_files), (92, 1));
     assert!(report.guarded_sources.is_empty());
 }
 
@@ -331,6 +334,53 @@ fn the_share_can_be_chosen() {
     let report = two.backup();
     assert!(report.guarded_sources.is_empty());
     assert_eq!(report.deleted_files, 100);
+}
+
+/// A folder that was given another name, and one whose files have dates in their names.
+#[test]
+fn files_under_new_names_are_no_loss() {
+    let mut two = Two::new(100);
+    two.rig.write("disk/note", "stays");
+    two.backup();
+    let disk = two.disk();
+    std::fs::rename(disk.join("in"), disk.join("photos")).unwrap();
+    std::fs::write(disk.join("photos/new"), "new").unwrap();
+    let report = two.backup();
+    assert!(report.guarded_sources.is_empty(), "{report:?}");
+    assert_eq!((report.added_files, report.deleted_files), (101, 100));
+    let mut two = Two::new(12);
+    std::fs::remove_dir_all(two.disk().join("in")).unwrap();
+    for number in 0..12 {
+        two.rig.write(&format!("disk/today/{number}"), "dump");
+    }
+    assert!(two.backup().guarded_sources.is_empty());
+}
+
+/// Whoever wants to hear of changes hears of those of a program that gives the files other names.
+#[test]
+fn a_source_whose_files_were_all_renamed_is_a_changed_one() {
+    let mut two = Two::new(100);
+    two.rig.set("max-source-change", "50");
+    for number in 0..60 {
+        let path = two.disk().join(format!("in/{number:04}"));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(path.with_extension("locked"), "encrypted").unwrap();
+    }
+    let guarded = two.guarded(GuardReason::Changed);
+    assert_eq!(guarded.files_changed, 0);
+    assert_eq!((guarded.files_lost, guarded.files_new), (60, 60));
+    two.has_disk("renamed");
+}
+
+#[test]
+fn a_source_that_held_nothing_but_an_empty_folder_lost_nothing() {
+    let mut two = Two::new(0);
+    std::fs::create_dir_all(two.disk().join("inbox/deep")).unwrap();
+    two.backup();
+    two.rig.log.clear();
+    std::fs::remove_dir_all(two.disk().join("inbox")).unwrap();
+    assert!(two.backup().guarded_sources.is_empty());
+    assert!(two.rig.log.complaints().is_empty());
 }
 
 /// As a mount point with a forgotten folder in it.
@@ -405,20 +455,24 @@ fn a_source_whose_files_all_changed() {
 /// A run that stores partial versions all the time, and is asked to end or cut off at any call.
 #[test]
 fn a_partial_version_does_not_hide_a_loss() {
-    for reason in [GuardReason::Lost, GuardReason::Changed] {
+    // Where the other files are, all of them or one, and whether those that were there are gone.
+    let cases = [
+        (GuardReason::Lost, "disk/other", true),
+        (GuardReason::Changed, "disk/in/#", false),
+        (GuardReason::Changed, "disk/in/#.x", true),
+        (GuardReason::Changed, "disk/first/#", true),
+    ];
+    for (reason, name, are_gone) in cases {
         let mut base = Two::new(100);
         base.rig.ticking = 1;
         base.rig.set("checkpoint-interval", "5s");
         base.rig.set("concurrency-max-threads", "1");
         base.rig.set("max-source-change", "50");
-        if reason == GuardReason::Lost {
+        if are_gone {
             std::fs::remove_dir_all(base.disk().join("in")).unwrap();
         }
         for number in 0..100 {
-            let name = match reason {
-                GuardReason::Lost => "disk/other".to_owned(),
-                _ => format!("disk/in/{number:04}"),
-            };
+            let name = name.replace('#', &format!("{number:04}"));
             base.rig.write(&name, format!("encrypted {number}"));
         }
         for number in 0..60 {
@@ -437,7 +491,7 @@ fn a_partial_version_does_not_hide_a_loss() {
 /// were.
 fn end_at_any_call(base: &Two, reason: GuardReason, is_asked: bool) -> usize {
     let mut partial = 0;
-    for call in (1..).step_by(3) {
+    for call in (1..).step_by(5) {
         let mut two = Two {
             rig: base.rig.fork(),
             held: base.held.clone(),
@@ -472,13 +526,11 @@ fn end_at_any_call(base: &Two, reason: GuardReason, is_asked: bool) -> usize {
             guarded.iter().any(|source| source.reason == reason),
             "{when}"
         );
-        // A partial version may have the new file besides.
+        // A partial version may have some new files besides.
         let disk = two.restored("disk").expect(&when);
-        assert_eq!(
-            std::fs::read_dir(disk.join("in")).unwrap().count(),
-            100,
-            "{when}"
-        );
+        for number in 0..100 {
+            assert!(disk.join(format!("in/{number:04}")).exists(), "{when}");
+        }
         if is_over {
             break;
         }

@@ -65,13 +65,15 @@ table! { Group::Sources;
     MAX_SOURCE_LOSS: i64 = "max-source-loss", Kind::Integer { min: 0, max: 99 },
         "Keeps what is known of a source of which more than this share of the files is gone, in percent.",
         default: Some("90"),
-        long: "It holds for sources that had 100 files or more. The list of the version before is kept for that source, the \
-               exit code is 51, and no old version is deleted. 0 switches it off. Not an option of Duplicati.";
+        long: "It holds for sources that had 100 files or more. A file that is gone does not count when the source has a new \
+               one instead, since most often it has only another name. The list of the version before is kept for that \
+               source, the exit code is 51, and no old version is deleted. 0 switches it off. Not an option of Duplicati.";
     MAX_SOURCE_CHANGE: i64 = "max-source-change", Kind::Integer { min: 0, max: 99 },
         "Keeps what is known of a source of which more than this share of the files has other content, in percent.",
         default: Some("0"),
-        long: "Against programs that encrypt all files. It holds for sources that had 100 files or more, in the same way as \
-               max-source-loss. 0 switches it off. Not an option of Duplicati.";
+        long: "Against programs that encrypt all files. A file that is gone counts as well when the source has a new one \
+               instead. It holds for sources that had 100 files or more, in the same way as max-source-loss. While so much \
+               is new or gone, no partial versions are made. 0 switches it off. Not an option of Duplicati.";
     ACCEPT_SOURCE_CHANGES: bool = "accept-source-changes", Kind::Bool,
         "Takes the sources as they are, also when one is missing, empty, or has lost or changed most of its files.",
         long: "To be given once, after a look at the source. Normally what is known of such a source is kept. Not an option \

@@ -35,6 +35,7 @@ fn a_backup_ends_with_the_code_of_its_outcome() {
             files_before: 3,
             files_lost: 3,
             files_changed: 0,
+            files_new: 0,
         });
         r.common.parsed_result = Outcome::Error;
     };
