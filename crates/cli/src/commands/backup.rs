@@ -106,6 +106,16 @@ pub fn sources(call: &Invocation, told: &dyn Monitor) -> Result<BackupRequest, F
     }
     let prepared = prepare_sources(&places, Path::new("/"), &filter);
     let allowed = values.get(opt::ALLOW_MISSING_SOURCE)?;
+    let kept = match values.get(opt::ACCEPT_SOURCE_CHANGES)? {
+        true => format!(
+            "the new version is without it, as --{} says",
+            opt::ACCEPT_SOURCE_CHANGES.decl.name
+        ),
+        false => format!(
+            "what the last version has of it, if anything, is kept; --{} says that it may be away",
+            opt::ALLOW_MISSING_SOURCE.decl.name
+        ),
+    };
     for missing in &prepared.missing {
         // As it was typed, not as it was resolved.
         let at = places.iter().position(|place| place == missing);
@@ -125,7 +135,7 @@ pub fn sources(call: &Invocation, told: &dyn Monitor) -> Result<BackupRequest, F
             warn(
                 "SourceIsMissing",
                 format!(
-                    "the source {} does not exist and is passed over{hint}",
+                    "the source {} does not exist{hint}; {kept}",
                     shown(missing.as_os_str())
                 ),
             );

@@ -292,7 +292,8 @@ fn a_source_that_looks_lost() {
             "Warning [SourceGuarded]: the source {} is missing, which had 1 file",
             place.text("disk")
         ))
-        .complains("--accept-source-changes")
+        .complains("if it may be away at times, --allow-missing-source keeps")
+        .complains("does not exist; what the last version has of it, if anything, is kept")
         .complains("no old version is deleted and no space is freed");
     place.restore("out", &[]).code(0);
     let kept = std::fs::read(place.path("out/disk/photo.jpg"));
@@ -301,7 +302,9 @@ fn a_source_that_looks_lost() {
     let ran = both(&["--allow-missing-source"]).code(1);
     assert_eq!(ran.err, "");
     // It is gone for good.
-    both(&["--accept-source-changes", "--keep-versions=1"]).code(2);
+    both(&["--accept-source-changes", "--keep-versions=1"])
+        .code(2)
+        .complains("does not exist; the new version is without it");
     assert_eq!(place.stored_with("dlist").len(), 1);
     place.on("backup", ["source"]).code(1);
 }

@@ -117,34 +117,22 @@ impl Ready<'_> {
     }
 
     fn tell_guarded(&self, source: &GuardedSource) {
-        let had = counted(source.files_before, "file");
-        let path = &source.path;
-        let what = match source.reason {
-            GuardReason::Missing => format!("the source {path} is missing, which had {had}"),
-            GuardReason::NoFolder => {
-                format!("the source {path} was a folder with {had} and is none any more")
-            }
-            GuardReason::Empty => format!("the source {path} is empty, which had {had}"),
-            GuardReason::Lost => format!(
-                "the source {path} had {had}, of which {} gone",
-                are(source.files_lost)
-            ),
-            GuardReason::Changed => format!(
-                "the source {path} had {had}, of which {} of other content now",
-                are(source.files_changed)
-            ),
+        let would = match self.settings.dry_run {
+            true => "would be",
+            false => "is",
         };
-        let stays = match self.settings.dry_run {
-            true => "what the last version has of it would be kept",
-            false => {
-                "what the last version has of it is kept, and nothing of what is there now is in the new one"
+        let left_out = match source.reason {
+            GuardReason::Missing | GuardReason::Empty => String::new(),
+            GuardReason::NoFolder | GuardReason::Lost | GuardReason::Changed => {
+                format!(", and nothing of what is there now {would} in the new one")
             }
         };
         self.reporter.warn(
             "SourceGuarded",
             format!(
-                "{what}: {stays}; mount it or bring it back, or give --{} once when it is as it should be",
-                opt::ACCEPT_SOURCE_CHANGES.decl.name
+                "{}: what the last version has of it {would} kept{left_out}; {}",
+                what_happened(source),
+                what_helps(source.reason)
             ),
         );
     }
@@ -215,6 +203,51 @@ fn hash_of_filters(options: &WalkOptions) -> String {
     );
     let text = format!("{rules:?} {others:?}");
     HashAlgorithm::Sha256.digest(text.as_bytes()).to_string()
+}
+
+/// What is told of a source that looks lost.
+fn what_happened(source: &GuardedSource) -> String {
+    let had = counted(source.files_before, "file");
+    let path = &source.path;
+    let gone = || format!("{} gone, {} new", are(source.files_lost), source.files_new);
+    match source.reason {
+        GuardReason::Missing => format!("the source {path} is missing, which had {had}"),
+        GuardReason::NoFolder => {
+            format!("the source {path} was a folder with {had} and is none any more")
+        }
+        GuardReason::Empty => format!("the source {path} is empty, which had {had}"),
+        GuardReason::Lost => format!("the source {path} had {had}: {}", gone()),
+        GuardReason::Changed => format!(
+            "the source {path} had {had}: {} of other content now, {}",
+            are(source.files_changed),
+            gone()
+        ),
+    }
+}
+
+/// What the user can do about it.
+fn what_helps(reason: GuardReason) -> String {
+    let accept = format!("give --{} once", opt::ACCEPT_SOURCE_CHANGES.decl.name);
+    match reason {
+        GuardReason::Missing => format!(
+            "mount it or bring it back; if it may be away at times, --{} keeps what was backed up of it and goes on; if it is no longer wanted, take it off the sources",
+            opt::ALLOW_MISSING_SOURCE.decl.name
+        ),
+        GuardReason::Empty => {
+            format!("mount it or bring its files back, or {accept} if it is to be empty")
+        }
+        GuardReason::NoFolder => {
+            format!("mount it or bring the folder back, or {accept} if it is as it should be")
+        }
+        GuardReason::Lost => format!(
+            "mount it or bring the files back, or {accept} if they are to be gone; --{} says how many may go",
+            opt::MAX_SOURCE_LOSS.decl.name
+        ),
+        GuardReason::Changed => format!(
+            "look whether a program has spoilt them, or {accept} if they are as they should be; --{} says how many may change",
+            opt::MAX_SOURCE_CHANGE.decl.name
+        ),
+    }
 }
 
 /// `1 is`, `2 are`.

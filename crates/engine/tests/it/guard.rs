@@ -78,7 +78,21 @@ impl Two {
         assert_eq!(self.rig.log.count("SourceGuarded"), 1, "{complaints:?}");
         assert_eq!(self.rig.log.count("RetentionHeldBack"), 1, "{complaints:?}");
         assert_eq!(complaints.len(), 2, "{complaints:?}");
-        assert!(complaints[0].contains("--accept-source-changes"));
+        let helps = match reason {
+            GuardReason::Missing => ["--allow-missing-source", "take it off the sources"],
+            GuardReason::Empty => ["--accept-source-changes", "is empty"],
+            GuardReason::NoFolder => ["--accept-source-changes", "folder back"],
+            GuardReason::Lost => ["--accept-source-changes", "--max-source-loss"],
+            GuardReason::Changed => ["--accept-source-changes", "--max-source-change"],
+        };
+        let told = &complaints[0];
+        assert!(helps.iter().all(|help| told.contains(help)), "{told}");
+        let may_be_there = ![GuardReason::Missing, GuardReason::Empty].contains(&reason);
+        assert_eq!(
+            told.contains("of what is there now"),
+            may_be_there,
+            "{told}"
+        );
         assert!(report.deleted_sets.is_empty() && report.compact_results.is_none());
         let mut lists = self.rig.names(List);
         lists.retain(|list| before.contains(list));
