@@ -612,7 +612,6 @@ const ASKED_FILES: usize = 4;
 const SPARE_WORTH_BYTES: u64 = 1 << 20;
 /// Pieces of memory kept for reuse.
 const SPARE_BUFFERS: usize = 4;
-/// Whether and how the call that gave an error may be tried again.
 /// How much of a fetched volume lies in memory.
 pub(crate) fn fetched_memory(name: &VolumeName) -> u64 {
     match name.kind() {
@@ -621,6 +620,7 @@ pub(crate) fn fetched_memory(name: &VolumeName) -> u64 {
     }
 }
 
+/// Whether and how the call that gave an error may be tried again.
 fn retry_class(error: &Error) -> RetryClass {
     match error {
         Error::Destination(error) => error.retry_class(),
