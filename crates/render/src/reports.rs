@@ -102,6 +102,8 @@ pub fn backup(report: &BackupReport) -> Told {
     fact("Files changed", &report.modified_files);
     fact("Data uploaded", &format_size(statistics.bytes_uploaded));
     fact("Data downloaded", &format_size(statistics.bytes_downloaded));
+    let is_guarded = !report.guarded_sources.is_empty();
+    let has_errors = report.common.parsed_result == Outcome::Error;
     told.say(if report.dryrun {
         "Dry run completed; nothing was stored"
     } else if report.version_may_exist {
@@ -110,11 +112,13 @@ pub fn backup(report: &BackupReport) -> Told {
         "Backup stopped; a partial version was written"
     } else if report.common.interrupted {
         "Backup stopped; no new version was written"
-    } else if !report.guarded_sources.is_empty() && report.version_time.is_none() {
+    } else if is_guarded && has_errors {
+        "Backup finished with errors; besides, a source looks lost, and what was known of it is kept"
+    } else if is_guarded && report.version_time.is_none() {
         "Backup finished without a new version, since nothing else changed; a source looks lost, and what was known of it is kept"
-    } else if !report.guarded_sources.is_empty() {
+    } else if is_guarded {
         "Backup finished; a source looks lost, and what was known of it is kept"
-    } else if report.common.parsed_result == Outcome::Error {
+    } else if has_errors {
         "Backup finished with errors"
     } else {
         "Backup completed successfully!"
@@ -130,12 +134,10 @@ fn backup_code(report: &BackupReport) -> i32 {
             STOPPED_EMPTY
         };
     }
-    if !report.guarded_sources.is_empty() {
-        return GUARDED;
-    }
     let uploaded = report.common.backend_statistics.bytes_uploaded;
     match report.common.parsed_result {
         Outcome::Error => 3,
+        _ if !report.guarded_sources.is_empty() => GUARDED,
         Outcome::Warning => 2,
         Outcome::Success if uploaded == 0 => 1,
         Outcome::Success => 0,

@@ -37,9 +37,20 @@ fn a_backup_ends_with_the_code_of_its_outcome() {
             files_changed: 0,
             files_new: 0,
         });
-        r.common.parsed_result = Outcome::Error;
+        r.common.parsed_result = Outcome::Warning;
     };
     assert_eq!(code(guarded), 51);
+    // As a damaged volume that the check after the backup found.
+    let mut report = BackupReport::default();
+    guarded(&mut report);
+    report.common.parsed_result = Outcome::Error;
+    let told = backup(&report);
+    assert_eq!(told.code, 3);
+    let last = words(&told.lines).last().copied().unwrap_or_default();
+    assert!(
+        last.contains("errors") && last.contains("looks lost"),
+        "{last}"
+    );
 }
 
 #[test]
