@@ -16,6 +16,7 @@ mod handing;
 mod pool;
 mod previous;
 mod reader;
+mod source_notes;
 mod store;
 mod time;
 mod walking;
@@ -197,11 +198,9 @@ impl Ready<'_> {
             let report = self.backup_report(&counters, None, None, false);
             return Ok(guard.noted(report));
         }
-        self.note_filters(asked, &guard)?;
         // Blocks of what could not be read now were not looked up either.
-        if counters.with_error.load(Ordering::Relaxed) == 0
-            && !guard.keeps_any()
-            && let Err(error) = self.all_was_looked_at()
+        let all_was_read = counters.with_error.load(Ordering::Relaxed) == 0;
+        if let Err(error) = self.note_reading(&guard, all_was_read)
             && !write
         {
             return Err(error);
@@ -268,15 +267,6 @@ impl Ready<'_> {
             ),
         );
         self.catalog(|c| c.set_param(TOLD_WRITER, &writer))
-    }
-
-    /// Notes that this run looked at every entry of the sources and found the blocks of all.
-    fn all_was_looked_at(&self) -> Result<()> {
-        let begun = self.started().0.to_string();
-        self.catalog(|c| {
-            Presence::Seen.note(c)?;
-            c.set_param(SOURCES_READ, &begun)
-        })
     }
 
     /// Notes when the reading of what a partial version holds was begun: that of the version before, where there is one.

@@ -16,8 +16,8 @@ pub(crate) const ZIP_METHOD: &str = "zip-method";
 pub(crate) const VOLUME_SIZE: &str = "volume-size";
 /// When volumes of another machine were last taken in, in seconds since 1970.
 pub(crate) const TAKEN_IN: &str = "others-taken-in";
-/// When the last run was begun that could look at every entry of its sources, in seconds since 1970. Before there is one:
-/// when the first reading was begun of what a partial version holds.
+/// When the last run was begun that could look at every entry of its sources but for those that looked lost, in seconds
+/// since 1970. Before there is one: when the first reading was begun of what a partial version holds.
 pub(crate) const SOURCES_READ: &str = "sources-read";
 /// Holds a [`Presence`].
 const PRESENCE: &str = "blocks-may-be-missing";

@@ -82,6 +82,8 @@ struct List {
     case_sensitive: bool,
     index: Index,
     only_includes: bool,
+    /// How many of the rules were put before those that were given.
+    prepended: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -140,12 +142,12 @@ impl Filter {
                 patterns: patterns.into(),
             });
         }
-        Ok(Filter::of_rules(rules, case_sensitive))
+        Ok(Filter::of_rules(rules, case_sensitive, 0))
     }
 
     /// The list without rules: every path is in.
     pub fn empty() -> Filter {
-        Filter::of_rules(Vec::new(), true)
+        Filter::of_rules(Vec::new(), true, 0)
     }
 
     /// A list with rules for exactly these paths put before the rules of this one. Their indices
@@ -162,7 +164,13 @@ impl Filter {
             .map(literal)
             .chain(self.list.rules.iter().cloned())
             .collect();
-        Filter::of_rules(rules, case_sensitive)
+        Filter::of_rules(rules, case_sensitive, self.list.prepended + paths.len())
+    }
+
+    /// Actions and texts of the rules as they were given, without those that were put before them.
+    pub fn given(&self) -> impl Iterator<Item = (Action, &str)> {
+        let given = self.list.rules.iter().skip(self.list.prepended);
+        given.map(|rule| (rule.action, rule.text.as_str()))
     }
 
     /// This list followed by the rules of another.
@@ -174,10 +182,10 @@ impl Filter {
             .chain(&other.list.rules)
             .cloned()
             .collect();
-        Filter::of_rules(rules, self.list.case_sensitive)
+        Filter::of_rules(rules, self.list.case_sensitive, self.list.prepended)
     }
 
-    fn of_rules(rules: Vec<Rule>, case_sensitive: bool) -> Filter {
+    fn of_rules(rules: Vec<Rule>, case_sensitive: bool, prepended: usize) -> Filter {
         let mut counted = rules.iter().filter(|rule| !rule.text.is_empty()).peekable();
         let only_includes =
             counted.peek().is_some() && counted.all(|rule| rule.action == Action::Include);
@@ -188,6 +196,7 @@ impl Filter {
                 case_sensitive,
                 index,
                 only_includes,
+                prepended,
             }),
         }
     }

@@ -228,6 +228,8 @@ mod tests {
         let sub = [root.join("data/sub/").as_os_str().as_bytes(), b""].concat();
         assert_eq!(sources.nested.len(), 2);
         assert_eq!(sources.filter.first_match(&sub), Some((Action::Include, 1)));
+        let rules: Vec<_> = sources.filter.given().collect();
+        assert_eq!(rules, [(Action::Exclude, "*/sub/")]);
         let includes = Filter::parse(&[(Action::Include, "*.txt".to_owned())], true)
             .map_err(io::Error::other)?;
         assert_eq!(prepare_sources(&given, &root, &includes).filter.len(), 1);

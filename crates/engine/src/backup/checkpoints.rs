@@ -319,7 +319,7 @@ impl Checkpoints<'_, '_> {
         let list = run.write_list(&about, &mut source, None)?;
         let times = &mut self.times;
         let next = run.send_in_place(self.sent.newest(), time, list, |_| times.next())?;
-        run.note_first_reading(self.shared.last_read)?;
+        run.note_first_reading(self.shared.guard.last_read_of_most())?;
         // From here on it is one, whatever fails.
         let lists = &mut self.sent.lists;
         lists.push(next);

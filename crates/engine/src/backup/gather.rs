@@ -9,7 +9,7 @@ use larder_catalog::EntryWriter;
 use larder_source::{FileKind, Walk, WalkOptions};
 use larder_volume::VolumeTime;
 
-use super::checkpoints::{AFTER, Checkpoints, Due, Sent, Step, Times};
+use super::checkpoints::{Checkpoints, Due, Sent, Step, Times};
 use super::counters::{Counters, bump};
 use super::future::StoredMetadata;
 use super::guard::Guard;
@@ -18,7 +18,6 @@ use super::handing::{Handing, Visited};
 use super::reader::{Shared, Worker};
 use super::store::BlockStore;
 use super::walking::Walking;
-use crate::notes::SOURCES_READ;
 use crate::phases::Ready;
 use crate::volumes::{AboutList, SealedVolume, StoredVolume, WrittenList};
 use crate::{Error, Result};
@@ -193,15 +192,6 @@ impl Ready<'_> {
         previous: Option<i64>,
     ) -> Result<Shared<'a>> {
         let (jobs, waiting) = bounded(self.settings.threads * 2);
-        let filesets = self.catalog(|c| c.filesets())?;
-        let last_read = self.catalog(|c| c.param(SOURCES_READ))?;
-        let last_read = last_read.and_then(|seconds| seconds.parse().ok());
-        let before = || filesets.iter().skip_while(|f| Some(f.id) != previous);
-        // A partial version may hold what was read for any of those before it.
-        // Its name may be later than its run by the partial ones before it.
-        let whole = || before().find(|f| f.is_full).map(|f| f.time - AFTER);
-        let oldest = || self.view.lists().last().map(|(time, _)| time.0 - AFTER);
-        let begun = previous.and_then(|_| whole().or_else(oldest));
         Ok(Shared {
             run: self,
             store,
@@ -211,7 +201,6 @@ impl Ready<'_> {
             jobs,
             waiting,
             presence: self.presence()?,
-            last_read: last_read.or(begun),
             left_out: AtomicBool::new(false),
             due: Due::new(self)?,
             handed_back: Mutex::default(),

@@ -3,164 +3,18 @@
 //! An unmounted disk, a folder that was emptied by mistake and a program that encrypts all files look like the wish of the
 //! user otherwise, and the versions that still have the files grow old and go (docs/decisions/0026).
 
+mod source;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use larder_source::{FileKind, Found, Root, WalkItem};
+use larder_source::{FileKind, Found, Root, WalkItem, WalkOptions};
 use larder_volume::{EntryKind, FileEntry};
 
+pub(super) use self::source::{Limits, Source};
 use super::counters::bump;
+use super::source_notes::{SourceNote, SourceNotes, hash_of_filters};
 use crate::guarded::{GuardReason, GuardedSource};
 use crate::report::BackupReport;
-
-/// Files that a source must have had for shares to be looked at: of a few, many may change at once for good reasons.
-const LEAST_FILES: u64 = 100;
-/// Files that must be other ones for no version to be made in the midst of a walk.
-const LEAST_REPLACED: u64 = 10;
-
-/// From which shares on a source is guarded, in percent; 0 is never.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) lost: u64,
-    pub(super) changed: u64,
-}
-
-/// A source that the user named.
-#[derive(Debug)]
-pub(super) struct Source {
-    /// Its stored path, with a separator at the end.
-    key: Vec<u8>,
-    /// The source that it lies in.
-    outer: Option<usize>,
-    found: Found,
-    /// Files of the previous version in it, counted before the walk; only when it matters.
-    known: AtomicU64,
-    /// Files of the previous version in it, as far as the walk came.
-    had: AtomicU64,
-    /// Those of them that are gone.
-    lost: AtomicU64,
-    /// Files that the previous version does not have.
-    new: AtomicU64,
-    /// Those of them that have other content.
-    changed: AtomicU64,
-    /// What the walk met in it now that is no folder and no link.
-    met: AtomicU64,
-    /// Files and links of the previous version that cannot be in what is found at its path.
-    missed: AtomicU64,
-    /// Why what the previous version has of it stays.
-    kept: Option<GuardReason>,
-    /// The user said beforehand that it may be missing.
-    is_expected: bool,
-}
-
-impl Source {
-    fn new(root: &Root) -> Self {
-        let mut key = root.stored.clone();
-        if !key.ends_with(b"/") {
-            key.push(b'/');
-        }
-        Self {
-            key,
-            outer: None,
-            found: Found::at(&root.os_path),
-            known: AtomicU64::new(0),
-            had: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
-            new: AtomicU64::new(0),
-            changed: AtomicU64::new(0),
-            met: AtomicU64::new(0),
-            missed: AtomicU64::new(0),
-            kept: None,
-            is_expected: false,
-        }
-    }
-
-    /// Its path without a separator at the end; nothing for the root of the file system.
-    fn top(&self) -> &[u8] {
-        self.key.strip_suffix(b"/").unwrap_or(&self.key)
-    }
-
-    /// Whether what is found at its path cannot be what the previous version has below it.
-    fn is_suspect(&self) -> bool {
-        match self.found {
-            Found::Nothing | Found::EmptyFolder | Found::NoFolder => true,
-            Found::Folder | Found::Unknown => false,
-        }
-    }
-
-    /// What the paths of its entries begin with, those of others perhaps, too.
-    pub(super) fn prefix(&self) -> &[u8] {
-        match self.found {
-            Found::Nothing => self.top(),
-            Found::EmptyFolder | Found::Folder | Found::NoFolder | Found::Unknown => &self.key,
-        }
-    }
-
-    /// Notes an entry of the previous version, when it is of this source. A folder is nothing that could be missed.
-    pub(super) fn look_at(&self, entry: &FileEntry) {
-        let is_file = u64::from(entry.kind == EntryKind::File);
-        if self.is_suspect() && self.misses(&entry.path) {
-            bump(&self.missed, u64::from(entry.kind != EntryKind::Folder));
-            bump(&self.lost, is_file);
-        }
-        bump(&self.known, is_file);
-    }
-
-    /// Whether an entry of the previous version is of this source and cannot be in what is found at its path.
-    fn misses(&self, path: &[u8]) -> bool {
-        let is_below = path.len() > self.key.len() && path.starts_with(&self.key);
-        is_below || (self.found == Found::Nothing && path == self.top())
-    }
-
-    /// What is told of it when it is kept.
-    fn told(&self) -> Option<GuardedSource> {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let path = match self.top() {
-            b"" => b"/",
-            top => top,
-        };
-        Some(GuardedSource {
-            path: String::from_utf8_lossy(path).into_owned(),
-            reason: self.kept?,
-            files_before: get(&self.had),
-            files_lost: get(&self.lost),
-
-            files_changed: get(&self.changed),
-            files_new: get(&self.new),
-        })
-    }
-
-    /// Why it looks lost now that all of it was walked. A file that is gone is no loss when a new one came in its place: most
-    /// often it is the same under another name.
-    fn reason(&self, limits: Limits) -> Option<GuardReason> {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let (had, lost, new) = (get(&self.had), get(&self.lost), get(&self.new));
-        let exceeds = |part: u64, limit: u64| {
-            limit > 0 && had >= LEAST_FILES && part.saturating_mul(100) > had.saturating_mul(limit)
-        };
-        let has_none = limits.lost > 0
-            && self.found == Found::Folder
-            && had > 0
-            && lost == had
-            && get(&self.met) == 0;
-        if has_none || exceeds(lost.saturating_sub(new), limits.lost) {
-            return Some(GuardReason::Lost);
-        }
-        // A program that encrypts files may give them other names.
-        let changed = get(&self.changed) + lost.min(new);
-        exceeds(changed, limits.changed).then_some(GuardReason::Changed)
-    }
-
-    /// Whether so much of what was met so far is not as it was that it may be guarded for that in the end. What is gone may
-    /// be met later under another name, and what is new may be what will be gone.
-    fn is_changing(&self, limit: u64) -> bool {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let other = get(&self.changed) + get(&self.lost).max(get(&self.new));
-        limit > 0
-            && get(&self.known) >= LEAST_FILES
-            && other >= LEAST_REPLACED
-            && other.saturating_mul(100) > get(&self.had).saturating_mul(limit)
-    }
-}
 
 /// Counts what becomes of the previous version's files in each source, and knows whose list is kept.
 #[derive(Debug)]
@@ -168,6 +22,10 @@ pub(crate) struct Guard {
     /// In ascending order of their keys.
     sources: Vec<Source>,
     limits: Limits,
+    /// The user takes all sources as they are.
+    accepts: bool,
+    /// When the sources were read last that have no time of their own.
+    last_read: Option<i64>,
 }
 
 impl Guard {
@@ -175,7 +33,12 @@ impl Guard {
         let mut sources: Vec<Source> = roots.map(Source::new).collect();
         sources.sort_by(|a, b| a.key.cmp(&b.key));
         sources.dedup_by(|later, earlier| later.key == earlier.key);
-        let mut guard = Self { sources, limits };
+        let mut guard = Self {
+            sources,
+            limits,
+            accepts: false,
+            last_read: None,
+        };
         for place in 0..guard.sources.len() {
             let Some(source) = guard.sources.get(place) else {
                 break;
@@ -187,6 +50,71 @@ impl Guard {
             }
         }
         guard
+    }
+
+    /// The same, of a run that takes the sources as they are.
+    pub(super) fn accepting(mut self, accepts: bool) -> Self {
+        if accepts {
+            self.accepts = true;
+            self.limits = Limits::NONE;
+        }
+        self
+    }
+
+    /// The same, with what is known of earlier runs: when the sources were read last, and what was noted of each.
+    pub(super) fn knowing(
+        mut self,
+        last_read: Option<i64>,
+        notes: &SourceNotes,
+        options: &WalkOptions,
+    ) -> Self {
+        self.last_read = last_read;
+        let keys: Vec<Vec<u8>> = self.sources.iter().map(|s| s.key.clone()).collect();
+        for source in &mut self.sources {
+            let keys = keys.iter().map(Vec::as_slice);
+            let inner = keys.filter(|key| key.starts_with(&source.key) && *key != source.key);
+            source.filters = hash_of_filters(options, inner);
+            source.note = notes.find(&source.key);
+        }
+        self
+    }
+
+    /// When the last run was begun that read an entry, in seconds since 1970.
+    pub(super) fn last_read(&self, path: &[u8]) -> Option<i64> {
+        let own = |source: &Source| source.note.as_ref().and_then(|note| note.read);
+        let mut last = self.last_read;
+        if self.sources.iter().any(|source| own(source).is_some()) {
+            self.each_of(path, |source| {
+                last = own(source).into_iter().chain(last).min();
+            });
+        }
+        last
+    }
+
+    /// When the last run was begun that read the sources which have no time of their own.
+    pub(super) fn last_read_of_most(&self) -> Option<i64> {
+        self.last_read
+    }
+
+    /// What the next run has to know of each source; `all_was_read` but for those that are kept.
+    pub(super) fn notes(&self, all_was_read: bool) -> SourceNotes {
+        let mut notes = SourceNotes::default();
+        for source in &self.sources {
+            let before = source.note.as_ref();
+            let read = before.and_then(|note| note.read);
+            let note = match self.keeps(&source.key) {
+                true => SourceNote {
+                    filters: before.map_or(&source.filters, |note| &note.filters).clone(),
+                    read: read.or(self.last_read.filter(|_| all_was_read)),
+                },
+                false => SourceNote {
+                    filters: source.filters.clone(),
+                    read: read.filter(|_| !all_was_read),
+                },
+            };
+            notes.add(&source.key, &note);
+        }
+        notes
     }
 
     /// The innermost source that holds a path with a separator at its end, from one on and the ones around it.
@@ -222,6 +150,16 @@ impl Guard {
         }
     }
 
+    /// The same for what is compared with the previous version: one of a source that was read by other filters then says
+    /// nothing of the sources around it.
+    fn each_compared(&self, path: &[u8], mut with: impl FnMut(&Source)) {
+        let mut place = self.innermost(path);
+        while let Some(source) = place.and_then(|place| self.sources.get(place)) {
+            with(source);
+            place = source.outer.filter(|_| !source.has_other_filters());
+        }
+    }
+
     /// An entry of the previous version was met, whatever became of it.
     pub(super) fn had(&self, entry: &FileEntry) {
         if entry.kind == EntryKind::File {
@@ -232,14 +170,14 @@ impl Guard {
     /// An entry of the previous version is gone.
     pub(super) fn lost(&self, entry: &FileEntry) {
         if entry.kind == EntryKind::File {
-            self.each_of(&entry.path, |source| bump(&source.lost, 1));
+            self.each_compared(&entry.path, |source| bump(&source.lost, 1));
         }
     }
 
     /// An entry is in the source that the previous version does not have.
     pub(super) fn added(&self, now: &FileEntry) {
         if now.kind == EntryKind::File {
-            self.each_of(&now.path, |source| bump(&source.new, 1));
+            self.each_compared(&now.path, |source| bump(&source.new, 1));
         }
     }
 
@@ -286,7 +224,8 @@ impl Guard {
     /// at their paths, or it matters how many files they had.
     pub(super) fn to_look_at(&self) -> impl Iterator<Item = &Source> {
         let counts = self.limits.changed > 0;
-        (self.sources.iter()).filter(move |source| counts || source.is_suspect())
+        let sources = self.sources.iter().filter(|_| !self.accepts);
+        sources.filter(move |source| counts || source.is_suspect())
     }
 
     /// Keeps the sources of which something was missed, and gives what is told of them. One that is missing may have been

@@ -2,13 +2,15 @@
 
 use larder_options::engine as opt;
 use larder_source::{Root, WalkOptions};
-use larder_volume::{HashAlgorithm, VolumeTime};
+use larder_volume::VolumeTime;
 
-use super::checkpoints::Sent;
+use super::checkpoints::{AFTER, Sent};
 use super::counters::Counters;
 use super::gather::Gathered;
 use super::guard::{Guard, Limits};
+use super::source_notes::SourceNotes;
 use crate::guarded::{GuardReason, GuardedSource};
+use crate::notes::{Presence, SOURCES_READ};
 use crate::phases::Ready;
 use crate::report::{CompactResults, DeletedVersion};
 use crate::volumes::StoredVolume;
@@ -25,9 +27,6 @@ pub(super) struct Asked<'a> {
     pub(super) options: &'a WalkOptions,
 }
 
-/// Catalog parameter: a hash of the filters of the last run that kept the list of no source.
-const FILTERS: &str = "source-filters";
-
 impl Ready<'_> {
     /// Looks at the sources before anything is read, and keeps the lists of those that are missing or empty.
     ///
@@ -38,20 +37,16 @@ impl Ready<'_> {
             let share = self.values.get(option)?;
             Ok(u64::try_from(share).unwrap_or(0))
         };
-        let mut limits = Limits {
+        let limits = Limits {
             lost: share(opt::MAX_SOURCE_LOSS)?,
             changed: share(opt::MAX_SOURCE_CHANGE)?,
         };
-        // What other filters leave out is no loss.
-        let before = self.catalog(|c| c.param(FILTERS))?;
-        if before.is_some_and(|before| before != hash_of_filters(asked.options)) {
-            limits.lost = 0;
-        }
-        let mut guard = match self.values.get(opt::ACCEPT_SOURCE_CHANGES)? {
-            true => Guard::new(std::iter::empty(), limits),
-            false => Guard::new(asked.roots.iter().chain(asked.no_roots), limits),
-        };
         let previous = self.catalog(|c| c.previous())?;
+        let last_read = self.last_reading(previous)?;
+        let notes = self.catalog(|c| SourceNotes::of(c))?;
+        let mut guard = Guard::new(asked.roots.iter().chain(asked.no_roots), limits)
+            .accepting(self.values.get(opt::ACCEPT_SOURCE_CHANGES)?)
+            .knowing(last_read, &notes, asked.options);
         for source in guard.to_look_at() {
             self.cancel.check()?;
             self.catalog(|c| {
@@ -137,13 +132,35 @@ impl Ready<'_> {
         );
     }
 
-    /// Notes by which filters the sources were read, for the next run to know whether they are others then.
-    pub(super) fn note_filters(&self, asked: &Asked<'_>, guard: &Guard) -> Result<()> {
-        if guard.keeps_any() {
-            return Ok(());
-        }
-        let filters = hash_of_filters(asked.options);
-        self.catalog(|c| c.set_param(FILTERS, &filters))
+    /// When the last run was begun that looked at every entry, or else the previous version, in seconds since 1970.
+    fn last_reading(&self, previous: Option<i64>) -> Result<Option<i64>> {
+        let noted = self.catalog(|c| c.param(SOURCES_READ))?;
+        let noted = noted.and_then(|seconds| seconds.parse().ok());
+        let filesets = self.catalog(|c| c.filesets())?;
+        let before = || filesets.iter().skip_while(|f| Some(f.id) != previous);
+        // A partial version may hold what was read for any of those before it.
+        // Its name may be later than its run by the partial ones before it.
+        let whole = || before().find(|f| f.is_full).map(|f| f.time - AFTER);
+        let oldest = || self.view.lists().last().map(|(time, _)| time.0 - AFTER);
+        let begun = previous.and_then(|_| whole().or_else(oldest));
+        Ok(noted.or(begun))
+    }
+
+    /// Notes what the next run has to know of this one, which came to the end of its sources; `all_was_read` but for what is
+    /// kept.
+    pub(super) fn note_reading(&self, guard: &Guard, all_was_read: bool) -> Result<()> {
+        let begun = self.started().0.to_string();
+        self.catalog(|c| {
+            guard.notes(all_was_read).store(c)?;
+            if all_was_read {
+                c.set_param(SOURCES_READ, &begun)?;
+            }
+            // Blocks of what is kept were not looked up.
+            match all_was_read && !guard.keeps_any() {
+                true => Presence::Seen.note(c),
+                false => Ok(()),
+            }
+        })
     }
 
     /// Old versions go and space is freed, unless a source looked lost.
@@ -185,24 +202,6 @@ pub(super) fn no_sources() -> Error {
         "none of the source folders exists, so the backup would be empty",
         "check the source paths",
     )
-}
-
-/// All that decides what a walk leaves out.
-fn hash_of_filters(options: &WalkOptions) -> String {
-    let filter = &options.filter;
-    let rules = (0..filter.len()).map(|rule| (filter.action(rule), filter.text(rule)));
-    let rules: Vec<_> = rules.collect();
-    let others = (
-        &options.exclude_attributes,
-        options.max_size,
-        &options.ignore_names,
-        options.symlinks,
-        options.hardlinks,
-        options.exclusion_xattrs,
-        options.exclude_empty_folders,
-    );
-    let text = format!("{rules:?} {others:?}");
-    HashAlgorithm::Sha256.digest(text.as_bytes()).to_string()
 }
 
 /// What is told of a source that looks lost.

@@ -43,8 +43,6 @@ pub(crate) struct Shared<'e> {
     pub(crate) waiting: Receiver<BlockJob>,
     /// The blocks of every unchanged entry are looked up, unless all were seen.
     pub(crate) presence: Presence,
-    /// When the last run was begun that looked at every entry, or else the previous version, in seconds since 1970.
-    pub(crate) last_read: Option<i64>,
     /// `--symlink-policy=Follow`.
     pub(crate) follow_links: bool,
     /// Something was not come to, since the run was asked to end.
@@ -262,7 +260,7 @@ impl<'s, 'e> Worker<'s, 'e> {
                 && !read_anyway
                 && (!self.shared.is_suspect() || self.may_rest_on(previous)?)
             {
-                if !self.may_hide_a_change(last_seen, &entry.facts) {
+                if !self.may_hide_a_change(last_seen, entry) {
                     if kind == EntryKind::File {
                         bump(&run.reporter.progress.bytes_done, entry.facts.size);
                     }
@@ -331,7 +329,7 @@ impl<'s, 'e> Worker<'s, 'e> {
     /// True when a file has the time it had. Lists hold whole seconds: a time within the second in which the last run
     /// was begun, or later, may hide a change that came after the file was read.
     fn surely_same_time(&self, previous: &FileEntry, seconds: VolumeTime) -> bool {
-        let last_read = self.shared.last_read;
+        let last_read = self.shared.guard.last_read(&previous.path);
         previous.time == Some(seconds) && last_read.is_none_or(|begun| seconds.0 < begun)
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use larder_destination::{ErrorKind, Operation};
-use larder_engine::source::{Action, Filter, WalkOptions};
+use larder_engine::source::{Action, Filter, WalkOptions, prepare_sources};
 use larder_engine::{BackupReport, BackupRequest, Clock, Error, GuardReason, GuardedSource};
 use larder_testkit::Failure;
 use larder_testkit::tree::Manifest;
@@ -61,6 +61,38 @@ impl Two {
 
     fn backup(&mut self) -> BackupReport {
         self.try_backup().unwrap()
+    }
+
+    /// A run with a filter.
+    fn backup_without(&mut self, exclude: &str) -> BackupReport {
+        let all = ["disk", "home"].map(|name| self.rig.source().join(name));
+        self.backup_prepared(&all, exclude)
+    }
+
+    /// The same of any sources.
+    fn backup_prepared(&mut self, sources: &[PathBuf], exclude: &str) -> BackupReport {
+        let filter = Filter::parse(&[(Action::Exclude, exclude.to_owned())], true).unwrap();
+        let prepared = prepare_sources(sources, Path::new("/"), &filter);
+        let request = BackupRequest {
+            sources: prepared.roots,
+            no_roots: prepared.no_roots,
+            options: WalkOptions {
+                filter: prepared.filter,
+                ..self.rig.request().options
+            },
+        };
+        run(&mut self.rig, &request).unwrap()
+    }
+
+    /// Writes so many files that their loss is one.
+    fn fill_home(&self) {
+        for number in 0..100 {
+            self.rig.write(&format!("home/many/{number}"), "one");
+        }
+    }
+
+    fn empty_home(&self) {
+        std::fs::remove_dir_all(self.rig.source().join("home/many")).unwrap();
     }
 
     /// A run that has to guard the disk for this reason; retention is held back.
@@ -413,33 +445,98 @@ fn a_source_with_nothing_but_folders() {
 
 #[test]
 fn files_that_other_filters_leave_out_are_no_loss() {
-    let filters = |two: &mut Two, exclude: &str| {
-        let filter = Filter::parse(&[(Action::Exclude, exclude.to_owned())], true).unwrap();
-        let request = BackupRequest {
-            sources: ["disk", "home"]
-                .map(|name| two.rig.source().join(name))
-                .to_vec(),
-            no_roots: Vec::new(),
-            options: WalkOptions {
-                filter,
-                ..two.rig.request().options
-            },
-        };
-        run(&mut two.rig, &request).unwrap()
-    };
     let mut two = Two::new(100);
-    let report = filters(&mut two, "*/00*");
+    let report = two.backup_without("*/00*");
     assert!(report.guarded_sources.is_empty(), "{report:?}");
     assert_eq!(report.deleted_files, 100);
     // The same filters as in the last run: a loss is one again.
     let mut two = Two::new(100);
-    assert!(filters(&mut two, "*/none").guarded_sources.is_empty());
+    assert!(two.backup_without("*/none").guarded_sources.is_empty());
     std::fs::remove_dir_all(two.disk().join("in")).unwrap();
     two.rig.write("disk/other", "other");
-    assert_eq!(filters(&mut two, "*/none").guarded_sources.len(), 1);
+    assert_eq!(two.backup_without("*/none").guarded_sources.len(), 1);
     // Other filters do not hide that a source is empty.
     empty(&two.disk());
-    assert_eq!(filters(&mut two, "*/another").guarded_sources.len(), 1);
+    assert_eq!(two.backup_without("*/another").guarded_sources.len(), 1);
+}
+
+/// A source that may be missing for long does not keep the others from being looked at, and is looked at by the filters that
+/// it was read by.
+#[test]
+fn other_filters_while_a_source_is_missing() {
+    let mut two = Two::new(100);
+    two.fill_home();
+    two.rig.set("allow-missing-source", "true");
+    assert!(two.backup_without("*/none").guarded_sources.is_empty());
+    let away = two.rig.temp.path().join("away");
+    std::fs::rename(two.disk(), &away).unwrap();
+    let excluded = "*/00*";
+    assert!(two.backup_without(excluded).guarded_sources.is_empty());
+    two.empty_home();
+    let report = two.backup_without(excluded);
+    let reasons = report.guarded_sources.iter().map(|source| source.reason);
+    assert_eq!(reasons.collect::<Vec<_>>(), [GuardReason::Lost]);
+    two.fill_home();
+    std::fs::rename(&away, two.disk()).unwrap();
+    let report = two.backup_without(excluded);
+    assert!(report.guarded_sources.is_empty(), "left out by filters");
+    assert_eq!(report.deleted_files, 100);
+}
+
+/// Where there are excludes a source in another one is an include as long as it is there. That makes no other filters.
+#[test]
+fn a_nested_source_that_vanishes_does_not_hide_a_loss() {
+    let mut two = Two::new(3);
+    two.fill_home();
+    let both = [two.rig.source(), two.disk()];
+    two.backup_prepared(&both, "*/none");
+    two.rig.set("allow-missing-source", "true");
+    std::fs::remove_dir_all(two.disk()).unwrap();
+    two.empty_home();
+    let report = two.backup_prepared(&both, "*/none");
+    let [outer] = report.guarded_sources.as_slice() else {
+        panic!("{:?}", report.guarded_sources);
+    };
+    assert_eq!(outer.path, two.rig.source().to_str().unwrap());
+    assert_eq!((outer.reason, outer.files_lost), (GuardReason::Lost, 100));
+}
+
+/// What was changed since the last run is read, but not in each run while another source is missing. Of that source
+/// everything is read that may have changed since it was seen.
+#[test]
+fn files_beside_a_missing_source_are_not_read_again_and_again() {
+    for without_inodes in ["false", "true"] {
+        let mut two = Two::new(3);
+        two.rig.set("allow-missing-source", "true");
+        two.rig.set("ignore-inode-changes", without_inodes);
+        let photo = two.disk().join("in/0000");
+        let now = photo.metadata().unwrap().modified().unwrap();
+        let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let write = |path: &Path, content: &str| {
+            std::fs::write(path, content).unwrap();
+            let file = std::fs::File::options().write(true).open(path).unwrap();
+            // When the backup ran that saw it.
+            let then = std::time::UNIX_EPOCH + std::time::Duration::from_secs(now - 990);
+            file.set_modified(then).unwrap();
+        };
+        write(&photo, "first");
+        two.rig.clock.set(now - 1000);
+        two.backup();
+        let away = two.rig.temp.path().join("away");
+        std::fs::rename(two.disk(), &away).unwrap();
+        two.rig.write("home/letter", "changed");
+        for (after, opened) in [(10, 1), (20, 0), (30, 0)] {
+            two.rig.clock.set(now + after);
+            let report = two.backup();
+            assert_eq!(report.opened_files, opened, "{after}");
+        }
+        write(&away.join("in/0000"), "other");
+        std::fs::rename(&away, two.disk()).unwrap();
+        two.rig.clock.set(now + 40);
+        assert_eq!(two.backup().modified_files, 1);
+        two.rig.clock.set(now + 50);
+        assert_eq!(two.backup().opened_files, 0);
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Changes that a file's time and size do not show: what the file system alone sets.
 
 use larder_catalog::Seen;
-use larder_source::{Facts, FileKind};
+use larder_source::{Facts, FileKind, WalkEntry};
 use larder_volume::ticks_from_unix;
 
 use super::Worker;
@@ -21,16 +21,18 @@ impl Worker<'_, '_> {
     }
 
     /// True when a file may have other content although its time, size and metadata are the same.
-    pub(super) fn may_hide_a_change(&self, last: Option<Seen>, facts: &Facts) -> bool {
+    pub(super) fn may_hide_a_change(&self, last: Option<Seen>, entry: &WalkEntry) -> bool {
+        let facts = &entry.facts;
         self.is_another_inode(last, facts)
-            || facts.kind == FileKind::File && self.is_too_new(last.is_some(), facts)
+            || facts.kind == FileKind::File && self.is_too_new(last.is_some(), entry)
     }
 
     /// True when a file was changed after the last run was begun, so perhaps before it was read and once more after that,
     /// within one step of the file system's clock (two seconds on FAT, one on ext3, some milliseconds on others).
     ///
     /// Where the change time was noted it decides, since no program can set it. Times in the future say nothing.
-    fn is_too_new(&self, was_seen: bool, facts: &Facts) -> bool {
+    fn is_too_new(&self, was_seen: bool, entry: &WalkEntry) -> bool {
+        let facts = &entry.facts;
         let changed = if was_seen { facts.ctime } else { facts.mtime };
         let step = if changed.1 == 0 {
             COARSE_STEP_SECONDS
@@ -38,7 +40,7 @@ impl Worker<'_, '_> {
             0
         };
         let now = self.shared.run.started().0;
-        let last_read = self.shared.last_read;
+        let last_read = self.shared.guard.last_read(&entry.path);
         last_read.is_some_and(|begun| changed.0 >= begun - step && changed.0 <= now)
     }
 
