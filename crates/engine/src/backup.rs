@@ -154,7 +154,10 @@ impl Ready<'_> {
             }
             return Ok(guard.noted(self.ended_early(&counters, &partial)));
         }
-        let write = !self.settings.dry_run && (counters.any_change() || self.must_write(time)?);
+        let write = !self.settings.dry_run
+            && (counters.any_change()
+                || guard.kept_instead().is_some()
+                || self.must_write(time)?);
         let mut stored = gathered.stored;
         let mut version = None;
         if write {

@@ -31,6 +31,7 @@ mod missing;
 mod named;
 mod notes;
 mod outage;
+mod own;
 mod pages;
 mod phases;
 mod purge;

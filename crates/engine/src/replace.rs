@@ -218,6 +218,9 @@ impl Ready<'_> {
         hash: Hash,
         old: &VolumeName,
     ) -> Result<()> {
+        if let (Some(of), Some(time)) = (old.time(), new.time()) {
+            self.note_own_successor(of, time)?;
+        }
         let hash = hash.to_base64();
         let text = format!("{}\n{hash}\n{}", new.as_str(), old.as_str());
         self.durable(|c| c.set_param(REPLACING, &text))

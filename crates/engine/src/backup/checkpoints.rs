@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use larder_catalog::{EntryCursor, EntryWriter, StoredEntry};
+use larder_catalog::{EntryWriter, StoredEntry};
 use larder_options::engine as opt;
 use larder_volume::{EntryKind, Error as Format, Hash, VolumeName, VolumeTime};
 
+use super::previous::Before;
 use super::reader::Shared;
 use crate::delete::Dropped;
 use crate::identity::RENAMING_SECONDS;
@@ -379,9 +380,12 @@ impl Ready<'_> {
         mut next: impl FnMut(VolumeTime) -> Result<VolumeTime>,
     ) -> Result<Checkpoint> {
         let hash = list.hash;
-        let note = |time: VolumeTime| match last {
-            Some(last) => self.note_replacing(&self.list_name(time), hash, &last.name),
-            None => Ok(()),
+        let note = |time: VolumeTime| {
+            self.note_own_version(time)?;
+            match last {
+                Some(last) => self.note_replacing(&self.list_name(time), hash, &last.name),
+                None => Ok(()),
+            }
         };
         note(time)?;
         let mut stored: Vec<StoredVolume> = Vec::new();
@@ -472,7 +476,7 @@ impl<I: Iterator<Item = larder_catalog::Result<Vec<StoredEntry>>>> Entries<I> {
 /// run did not come yet.
 struct SoFar<'s, 'e, I> {
     taken_in: Entries<I>,
-    rest: Option<EntryCursor>,
+    rest: Option<Before<'e>>,
     next_rest: Option<StoredEntry>,
     shared: &'s Shared<'e>,
     /// Files and links that may have been folders: nothing below them stays.

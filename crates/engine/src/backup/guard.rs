@@ -26,6 +26,8 @@ pub(crate) struct Guard {
     accepts: bool,
     /// When the sources were read last that have no time of their own.
     last_read: Option<i64>,
+    /// The version that has what is kept, when that is not the newest, since others made that.
+    own: Option<i64>,
 }
 
 impl Guard {
@@ -38,6 +40,7 @@ impl Guard {
             limits,
             accepts: false,
             last_read: None,
+            own: None,
         };
         for place in 0..guard.sources.len() {
             let Some(source) = guard.sources.get(place) else {
@@ -59,6 +62,19 @@ impl Guard {
             self.limits = Limits::NONE;
         }
         self
+    }
+
+    /// The same beside a newest version that others made: what is kept is that of the last one from here, when it is known, and
+    /// how many files are gone cannot be told.
+    pub(super) fn beside_others(mut self, own: Option<i64>) -> Self {
+        self.limits = Limits::NONE;
+        self.own = own;
+        self
+    }
+
+    /// The version that has what is kept, when that is not the newest.
+    pub(super) fn kept_instead(&self) -> Option<i64> {
+        self.own.filter(|_| self.keeps_any())
     }
 
     /// The same, with what is known of earlier runs: when the sources were read last, and what was noted of each.
@@ -226,6 +242,12 @@ impl Guard {
         let counts = self.limits.changed > 0;
         let sources = self.sources.iter().filter(|_| !self.accepts);
         sources.filter(move |source| counts || source.is_suspect())
+    }
+
+    /// The sources of which something was missed.
+    pub(super) fn missed(&self) -> impl Iterator<Item = String> {
+        let is_missed = |source: &&Source| source.missed.load(Ordering::Relaxed) > 0;
+        self.sources.iter().filter(is_missed).map(Source::shown)
     }
 
     /// Keeps the sources of which something was missed, and gives what is told of them. One that is missing may have been

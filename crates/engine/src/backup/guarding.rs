@@ -47,27 +47,34 @@ impl Ready<'_> {
         let mut guard = Guard::new(asked.roots.iter().chain(asked.no_roots), limits)
             .accepting(self.values.get(opt::ACCEPT_SOURCE_CHANGES)?)
             .knowing(last_read, &notes, asked.options);
+        if !self.settings.dry_run {
+            self.learn_own_versions()?;
+        }
+        // What is missed is what this version has.
+        let (mut of, mut whose) = (previous, "the last version");
+        let mut is_known = true;
+        if !self.is_from_here(previous)? {
+            let own = self.last_own_version()?;
+            guard = guard.beside_others(own);
+            (of, whose) = (own.or(previous), "the last version from here");
+            is_known = own.is_some();
+            self.reporter.info(
+                "SourcesNotCompared",
+                "the last version was not made from here, so how many files of the sources are gone or changed is not looked at",
+            );
+        }
         for source in guard.to_look_at() {
             self.cancel.check()?;
             self.catalog(|c| {
-                c.each_entry_from(previous.as_slice(), source.prefix(), &mut |stored, _| {
+                c.each_entry_from(of.as_slice(), source.prefix(), &mut |stored, _| {
                     source.look_at(&stored.entry);
                     Ok(())
                 })
             })?;
         }
-        let may_be_missing = self.values.get(opt::ALLOW_MISSING_SOURCE)?;
-        for (source, is_expected) in guard.keep_missed(may_be_missing) {
-            match is_expected {
-                true => self.reporter.info(
-                    "SourceKept",
-                    format!(
-                        "the source {} is missing; what the last version has of it is kept",
-                        source.path
-                    ),
-                ),
-                false => self.tell_guarded(&source),
-            }
+        match is_known {
+            true => self.keep_missed(&mut guard, whose)?,
+            false => guard.missed().for_each(|path| self.tell_not_kept(&path)),
         }
         if asked.roots.is_empty() && guard.guarded().is_empty() {
             return Err(no_sources());
@@ -92,7 +99,8 @@ impl Ready<'_> {
                 // The user does not wait for the sources to be read once more.
                 false => Vec::new(),
             };
-            lost.iter().for_each(|source| self.tell_guarded(source));
+            lost.iter()
+                .for_each(|source| self.tell_guarded(source, "the last version"));
             // In a dry run nothing comes of it.
             if lost.is_empty() || self.settings.dry_run {
                 stored.append(&mut gathered.stored);
@@ -111,7 +119,7 @@ impl Ready<'_> {
         }
     }
 
-    fn tell_guarded(&self, source: &GuardedSource) {
+    fn tell_guarded(&self, source: &GuardedSource, whose: &str) {
         let would = match self.settings.dry_run {
             true => "would be",
             false => "is",
@@ -125,9 +133,46 @@ impl Ready<'_> {
         self.reporter.warn(
             "SourceGuarded",
             format!(
-                "{}: what the last version has of it {would} kept{left_out}; {}",
+                "{}: what {whose} has of it {would} kept{left_out}; {}",
                 what_happened(source),
                 what_helps(source.reason)
+            ),
+        );
+    }
+
+    /// Whether a version was made from here, as far as is known.
+    fn is_from_here(&self, version: Option<i64>) -> Result<bool> {
+        let filesets = self.catalog(|c| c.filesets())?;
+        match filesets.iter().find(|row| Some(row.id) == version) {
+            Some(row) => self.is_own_version(row.time),
+            None => Ok(true),
+        }
+    }
+
+    /// Keeps what one version has of the sources that are missing or empty.
+    fn keep_missed(&self, guard: &mut Guard, whose: &str) -> Result<()> {
+        let may_be_missing = self.values.get(opt::ALLOW_MISSING_SOURCE)?;
+        for (source, is_expected) in guard.keep_missed(may_be_missing) {
+            match is_expected {
+                true => self.reporter.info(
+                    "SourceKept",
+                    format!(
+                        "the source {} is missing; what {whose} has of it is kept",
+                        source.path
+                    ),
+                ),
+                false => self.tell_guarded(&source, whose),
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_not_kept(&self, path: &str) {
+        self.reporter.warn(
+            "SourceNotKept",
+            format!(
+                "the source {path} looks lost, and the last version was not made from here: what there was of this source is not known any more, so the new version is without it; older versions keep what they have. A --{} of its own for each machine keeps their versions apart",
+                opt::PREFIX.decl.name
             ),
         );
     }

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
-use larder_catalog::{EntryCursor, Seen, StoredEntry};
+use larder_catalog::{Seen, StoredEntry};
 use larder_source::{
     FactReader, Facts, FileKind, FullFacts, WalkEntry, open_for_read, open_for_read_following,
 };
@@ -25,6 +25,7 @@ use super::checkpoints::Due;
 use super::counters::{Counters, bump, slot};
 use super::future::StoredMetadata;
 use super::guard::Guard;
+use super::previous::{Before, before};
 use super::store::BlockStore;
 use crate::notes::Presence;
 use crate::phases::Ready;
@@ -57,7 +58,7 @@ pub(crate) struct Shared<'e> {
 /// An entry of the source, with the previous version's of the same path.
 pub(super) type HandedBack = (WalkEntry, Option<StoredEntry>);
 
-impl Shared<'_> {
+impl<'e> Shared<'e> {
     fn is_suspect(&self) -> bool {
         self.presence != Presence::Seen
     }
@@ -88,9 +89,13 @@ impl Shared<'_> {
     }
 
     /// The entries of the version that this run compares with.
-    pub(super) fn previous_entries(&self) -> Result<Option<EntryCursor>> {
-        let entries = |previous| self.run.catalog(|c| c.entries(previous));
-        self.previous.map(entries).transpose()
+    pub(super) fn previous_entries(&self) -> Result<Option<Before<'e>>> {
+        let entries = |version| self.run.catalog(|c| c.entries(version));
+        let Some(newest) = self.previous.map(entries).transpose()? else {
+            return Ok(None);
+        };
+        let own = self.guard.kept_instead().map(entries).transpose()?;
+        Ok(Some(before(newest, own, self.guard)))
     }
 
     /// Whether an entry may stay as it was: not when some of it is nowhere.

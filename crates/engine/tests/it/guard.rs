@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use larder_destination::{ErrorKind, Operation};
 use larder_engine::source::{Action, Filter, WalkOptions, prepare_sources};
-use larder_engine::{BackupReport, BackupRequest, Clock, Error, GuardReason, GuardedSource};
+use larder_engine::{
+    BackupReport, BackupRequest, Clock, Error, GuardReason, GuardedSource, PurgeRequest,
+};
 use larder_testkit::Failure;
 use larder_testkit::tree::Manifest;
 use larder_volume::VolumeKind::List;
 
-use crate::rig::{Rig, differences_of};
+use crate::rig::{Rig, differences_of, later};
 
 /// A rig with two sources: `disk`, and `home` with a folder in it.
 struct Two {
@@ -561,6 +563,134 @@ fn a_source_whose_files_all_changed() {
     two.has_disk("all changed");
     two.rig.set("accept-source-changes", "true");
     assert_eq!(two.backup().modified_files, 100);
+}
+
+/// Two machines that have other files at the same path and store into one set.
+struct Machines {
+    a: Two,
+    b: Two,
+    /// Where the sources are of the machine that does not run.
+    away: PathBuf,
+}
+
+impl Machines {
+    /// `a` has 100 files on its disk, `b` has five.
+    fn new() -> Self {
+        let mut a = Two::new(100);
+        let away = a.rig.temp.path().join("away");
+        let b = Two {
+            rig: a.rig.other_machine(),
+            held: a.held.clone(),
+        };
+        a.backup();
+        let mut both = Self { a, b, away };
+        std::fs::create_dir(&both.away).unwrap();
+        both.swap();
+        for number in 0..5 {
+            both.b.rig.write(&format!("disk/own/{number}"), "own");
+        }
+        both.b.rig.write("home/letter", "b");
+        both.b.held = Manifest::of(&both.b.disk()).unwrap();
+        // It cannot know that it never had the files of the other one.
+        both.b.rig.set("accept-source-changes", "true");
+        both.b.backup();
+        both.b.rig.set("accept-source-changes", "false");
+        both
+    }
+
+    /// Lets the other machine have its files at the path.
+    fn swap(&self) {
+        let (here, other) = (self.a.rig.source(), self.a.rig.temp.path().join("other"));
+        std::fs::rename(&here, &other).unwrap();
+        std::fs::rename(&self.away, &here).unwrap();
+        std::fs::rename(&other, &self.away).unwrap();
+    }
+
+    /// Has `a` store versions.
+    fn a_runs(&mut self, times: usize) {
+        self.swap();
+        for time in 0..times {
+            let text = format!("a {time} {}", self.a.rig.clock.seconds());
+            self.a.rig.write("home/letter", text);
+            let report = self.a.backup();
+            assert!(report.guarded_sources.is_empty() && report.version_time.is_some());
+        }
+        self.swap();
+        self.b.rig.log.clear();
+    }
+}
+
+#[test]
+fn what_another_machine_has_at_the_same_path_is_no_loss() {
+    let mut both = Machines::new();
+    both.a_runs(1);
+    assert!(both.b.backup().guarded_sources.is_empty());
+    assert_eq!(both.b.rig.log.count("SourcesNotCompared"), 1);
+    both.b.has_disk("beside the other one");
+    // Its own version is the newest now.
+    std::fs::remove_dir_all(both.b.disk().join("own")).unwrap();
+    std::fs::create_dir(both.b.disk().join("own")).unwrap();
+    both.b.guarded(GuardReason::Lost);
+    both.b.has_disk("a loss of its own");
+}
+
+#[test]
+fn what_another_machine_has_of_a_missing_source_is_not_kept() {
+    for is_empty in [false, true] {
+        let mut both = Machines::new();
+        both.a_runs(1);
+        std::fs::remove_dir_all(both.b.disk()).unwrap();
+        let reason = match is_empty {
+            true => GuardReason::Empty,
+            false => GuardReason::Missing,
+        };
+        if is_empty {
+            std::fs::create_dir(both.b.disk()).unwrap();
+        }
+        let guarded = both.b.guarded(reason);
+        assert_eq!(guarded.files_before, 5);
+        assert!(both.b.rig.log.complaints()[0].contains("the last version from here"));
+        both.b.has_disk("what it had itself");
+        both.b.guarded(reason);
+        // The other one deletes the versions of this one.
+        both.a_runs(2);
+        let report = both.b.backup();
+        assert!(report.guarded_sources.is_empty() && report.version_time.is_some());
+        assert_eq!(both.b.rig.log.count("SourceNotKept"), 1);
+        let disk = both.b.restored("disk");
+        let is_empty_too =
+            disk.is_none_or(|disk| std::fs::read_dir(disk).unwrap().next().is_none());
+        assert!(is_empty_too, "nothing of the other machine");
+    }
+}
+
+/// Its list comes from here, as the one did in whose place it came.
+#[test]
+fn a_version_that_was_written_anew_hides_no_loss() {
+    let mut two = Two::new(100);
+    later(&two.rig, 100);
+    let all = PurgeRequest {
+        patterns: vec!["*/letter".to_owned()],
+        filters: Vec::new(),
+    };
+    let engine = two.rig.open().unwrap();
+    let report = engine.purge(&all).unwrap();
+    engine.repository().close().unwrap();
+    assert_eq!(report.rewritten_file_lists, 2);
+    std::fs::remove_dir_all(two.disk().join("in")).unwrap();
+    two.rig.write("disk/other", "other");
+    two.guarded(GuardReason::Lost);
+}
+
+#[test]
+fn a_lost_local_state_hides_no_loss() {
+    let mut two = Two::new(100);
+    two.rig.lose_state();
+    std::fs::remove_dir_all(two.disk().join("in")).unwrap();
+    two.rig.write("disk/other", "other");
+    two.guarded(GuardReason::Lost);
+    two.rig.lose_state();
+    two.guarded(GuardReason::Lost);
 }
 
 /// A run that stores partial versions all the time, and is asked to end or cut off at any call.

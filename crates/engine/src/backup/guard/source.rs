@@ -105,6 +105,15 @@ impl Source {
         self.key.strip_suffix(b"/").unwrap_or(&self.key)
     }
 
+    /// Its path for people.
+    pub(super) fn shown(&self) -> String {
+        let path = match self.top() {
+            b"" => b"/",
+            top => top,
+        };
+        String::from_utf8_lossy(path).into_owned()
+    }
+
     /// Whether what is found at its path cannot be what the previous version has below it.
     pub(super) fn is_suspect(&self) -> bool {
         match self.found {
@@ -140,12 +149,8 @@ impl Source {
     /// What is told of it when it is kept.
     pub(super) fn told(&self) -> Option<GuardedSource> {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let path = match self.top() {
-            b"" => b"/",
-            top => top,
-        };
         Some(GuardedSource {
-            path: String::from_utf8_lossy(path).into_owned(),
+            path: self.shown(),
             reason: self.kept?,
             files_before: get(&self.had),
             files_lost: get(&self.lost),
