@@ -347,11 +347,13 @@ pub const COMMANDS: &[Command] = &[
         changes_files: true,
         about: "The local catalog is rebuilt and missing index files are written, as other commands do unasked when they have to. Version \
                 lists that are gone or damaged are stored again from what the catalog knows of them, and with \
-                --rebuild-missing-dblock-files lost data from files that still exist. Nothing that another program stored is \
-                removed. The exit code is 3 while something is still missed.",
+                --rebuild-missing-dblock-files lost data from files that still exist. Nothing is removed that is not known; damaged files of no version get other \
+                names with --move-unreadable-aside. The exit code is 3 while something is still missed.",
         options: &[
             "rebuild-missing-dblock-files",
             "disable-partial-dblock-recovery",
+            "move-unreadable-aside",
+            "delete-aside-after",
             "passphrase",
             "dry-run",
             "json",

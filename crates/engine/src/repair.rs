@@ -2,6 +2,7 @@
 //! index files, version lists, and on request data from files that still exist.
 
 mod rebuild;
+mod unreadable;
 
 use larder_catalog::{FilesetRow, Loss, LossKind, VolumeRow};
 use larder_options::engine as opt;
@@ -73,6 +74,7 @@ impl Ready<'_> {
             report.lasting_losses = report.lasting_losses.saturating_sub(mended);
         }
         report.files_not_needed = self.tell_superseded()?;
+        self.tidy_unreadable(&mut report)?;
         let volumes = self.catalog(|c| c.volumes())?;
         let others = volumes.iter().filter(|v| v.kind != VolumeKind::List);
         let lists = self.view.lists().len() as u64;

@@ -708,6 +708,12 @@ pub struct RepairReport {
     pub lasting_losses: u64,
     /// Damaged data files that are not needed any more.
     pub files_not_needed: u64,
+    /// Files with the names of data or index volumes that cannot be read.
+    pub unreadable_files: Vec<String>,
+    /// Those that were such files, and have another name now.
+    pub files_moved_aside: Vec<String>,
+    /// Files that were moved aside earlier and are deleted.
+    pub aside_files_deleted: Vec<String>,
     /// True when nothing was changed.
     pub dryrun: bool,
 }

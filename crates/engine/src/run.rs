@@ -48,13 +48,22 @@ pub struct Run {
 /// Block size of a new backup.
 const DEFAULT_BLOCKSIZE: u64 = 1 << 20;
 
-/// What `--soft-delete-prefix` asks for.
-fn aside(repository: &Repository, own_prefix: &str) -> Result<Option<Aside>> {
+/// What `--soft-delete-prefix` asks for, and how files are moved aside.
+fn aside(repository: &Repository, own_prefix: &str) -> Result<Aside> {
     let values = &repository.values;
     let prefix = values.find(larder_options::engine::SOFT_DELETE_PREFIX)?;
-    let Some(prefix) = prefix.filter(|prefix| !prefix.is_empty()) else {
-        return Ok(None);
-    };
+    let prefix = prefix.filter(|prefix| !prefix.is_empty());
+    if let Some(prefix) = &prefix {
+        check_soft_delete_prefix(prefix, own_prefix)?;
+    }
+    Ok(Aside {
+        prefix,
+        copies: values.get(larder_options::engine::PREVENT_BACKEND_RENAME)?,
+        random: Arc::clone(&repository.random),
+    })
+}
+
+fn check_soft_delete_prefix(prefix: &str, own_prefix: &str) -> Result<()> {
     if prefix.contains(['/', '\\']) {
         return Err(Error::user(
             "OptionValidationError",
@@ -81,11 +90,7 @@ fn aside(repository: &Repository, own_prefix: &str) -> Result<Option<Aside>> {
             "put a hyphen behind it",
         ));
     }
-    Ok(Some(Aside {
-        prefix,
-        copies: values.get(larder_options::engine::PREVENT_BACKEND_RENAME)?,
-        random: Arc::clone(&repository.random),
-    }))
+    Ok(())
 }
 
 impl Run {

@@ -142,9 +142,9 @@ impl Remote {
         }
     }
 
-    /// Files are moved aside instead of being deleted.
-    pub(crate) fn moving_aside(mut self, aside: Option<Aside>) -> Self {
-        self.aside = aside;
+    /// How files are moved aside, and whether that is done instead of deleting them.
+    pub(crate) fn moving_aside(mut self, aside: Aside) -> Self {
+        self.aside = Some(aside);
         self
     }
 
@@ -509,14 +509,18 @@ impl Remote {
 
     /// Removes a file, or moves it aside; one that is not there counts as removed.
     pub(crate) fn delete(&self, name: &str, size: u64) -> Result<()> {
-        let Some(aside) = &self.aside else {
+        let Some(prefix) = self
+            .aside
+            .as_ref()
+            .and_then(|aside| aside.prefix.as_deref())
+        else {
             return self.remove(name, size);
         };
         self.reporter.transfer(Transfer::Delete {
             name: name.to_owned(),
             size,
         });
-        self.move_aside(aside, name)?;
+        self.move_aside(prefix, name)?;
         self.counts.files_deleted.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

@@ -679,6 +679,19 @@ pub fn repair(report: &RepairReport) -> Told {
             told.say(format!("{would} {}", counted(number, what)));
         }
     }
+    let would = if report.dryrun { " (dry run)" } else { "" };
+    for (names, what) in [
+        (
+            &report.unreadable_files,
+            "Cannot be read and belong to no version, see --move-unreadable-aside",
+        ),
+        (&report.files_moved_aside, "Moved aside"),
+        (&report.aside_files_deleted, "Deleted for good"),
+    ] {
+        if !names.is_empty() {
+            told.say(format!("{what}{would}: {}", first_names(names)));
+        }
+    }
     if report.files_not_needed > 0 {
         told.say(format!(
             "{} {} stored elsewhere by now; `larder compact` removes {}",
@@ -708,6 +721,17 @@ pub fn repair_log(report: &RepairReport) -> String {
         counted(report.indexes_written, "index file"),
         counted(report.lasting_losses, "volume")
     )
+}
+
+/// Some names, and how many there are besides.
+fn first_names(names: &[String]) -> String {
+    const NAMED: usize = 5;
+    let first = names.iter().take(NAMED).map(String::as_str);
+    let first = first.collect::<Vec<_>>().join(", ");
+    match names.len().checked_sub(NAMED) {
+        None | Some(0) => first,
+        Some(more) => format!("{first} and {}", counted(more as u64, "other")),
+    }
 }
 
 #[cfg(test)]

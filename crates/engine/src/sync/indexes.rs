@@ -29,11 +29,11 @@ struct IndexContent {
     blocklists: Vec<(Hash, Vec<u8>)>,
 }
 
-/// How a file with the name of an index reads.
+/// How a file with the name of an index or a data file reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IndexState {
     Whole,
-    /// Its content is not that of an index.
+    /// Its content is something else.
     Damaged,
     /// It cannot be had, or the passphrase may be another one.
     Unclear,
@@ -152,6 +152,16 @@ impl Settled<'_> {
     /// Reads an index and takes nothing in.
     pub(crate) fn look_at_index(&self, volume: &RemoteVolume) -> Result<IndexState> {
         match self.read_index(volume) {
+            Ok(_) => Ok(IndexState::Whole),
+            Err(error) if is_damaged(&error) => Ok(IndexState::Damaged),
+            Err(error) if error.reach() == Reach::Volume => Ok(IndexState::Unclear),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a data file and takes nothing in.
+    pub(crate) fn look_at_data(&self, volume: &RemoteVolume) -> Result<IndexState> {
+        match self.read_blocks_volume(volume, Level::Verbose) {
             Ok(_) => Ok(IndexState::Whole),
             Err(error) if is_damaged(&error) => Ok(IndexState::Damaged),
             Err(error) if error.reach() == Reach::Volume => Ok(IndexState::Unclear),

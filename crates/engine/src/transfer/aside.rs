@@ -14,17 +14,19 @@ const TRIED_NAMES: u32 = 8;
 
 /// How files are moved aside.
 pub(crate) struct Aside {
-    /// Put before the name.
-    pub(crate) prefix: String,
+    /// Put before the names of files that would be deleted otherwise.
+    pub(crate) prefix: Option<String>,
     /// Files are copied through this machine, not renamed (`--prevent-backend-rename`).
     pub(crate) copies: bool,
     pub(crate) random: Arc<dyn Random>,
 }
 
 impl Remote {
-    /// Moves a file aside; one that is not there counts as moved.
-    pub(super) fn move_aside(&self, aside: &Aside, name: &str) -> Result<()> {
-        let to = self.free_name(aside, name)?;
+    /// Gives a file another name, with a prefix; one that is not there counts as moved.
+    pub(crate) fn move_aside(&self, prefix: &str, name: &str) -> Result<()> {
+        let aside = self.aside.as_ref();
+        let aside = aside.ok_or_else(|| Error::Bug("nothing says how files are moved".into()))?;
+        let to = self.free_name(aside, prefix, name)?;
         if let Some(verb) = self.destination.extra().rename.filter(|_| !aside.copies) {
             match self.repeat(false, || verb.rename(name, &to)) {
                 // A server of a kind that can, which cannot.
@@ -64,14 +66,14 @@ impl Remote {
     }
 
     /// A name that no file bears: with random digits behind it where one does, since the same list can be deleted twice.
-    fn free_name(&self, aside: &Aside, name: &str) -> Result<String> {
-        let mut free = format!("{}{name}", aside.prefix);
+    fn free_name(&self, aside: &Aside, prefix: &str, name: &str) -> Result<String> {
+        let mut free = format!("{prefix}{name}");
         for _ in 0..TRIED_NAMES {
             if !self.exists(&free)? {
                 return Ok(free);
             }
             let [a, b, c] = random_bytes(aside.random.as_ref())?;
-            free = format!("{}{name}.{a:02x}{b:02x}{c:02x}", aside.prefix);
+            free = format!("{prefix}{name}.{a:02x}{b:02x}{c:02x}");
         }
         Err(Error::data(
             "RemoteFileExists",

@@ -3,7 +3,7 @@
 use larder_destination::{Clock as _, ErrorKind};
 use larder_engine::{Cancel, Error};
 use larder_testkit::Failure;
-use larder_volume::VolumeKind::{Blocks, List};
+use larder_volume::VolumeKind::{Blocks, Index, List};
 
 use crate::rig::{Rig, chain};
 
@@ -279,4 +279,116 @@ fn a_list_that_another_program_stored_again_is_taken_for_what_it_is() {
         rig.backup();
         assert_eq!(rig.log.complaints(), [""; 0], "{was_gone}");
     }
+}
+
+/// A data and an index file that nobody can read, of the day on which files in memory are.
+fn with_unreadable_files() -> (Rig, [String; 2]) {
+    let mut rig = Rig::new();
+    rig.fill(29, 6, 20_000);
+    rig.backup();
+    let unreadable = [Blocks, Index].map(|kind| {
+        let known = rig.names(kind).remove(0);
+        let at = known.rfind(".d").expect("a volume");
+        let name = format!("{}{}{}", &known[..at - 32], "0".repeat(32), &known[at..]);
+        rig.store.insert(&name, "no volume at all");
+        name
+    });
+    (rig, unreadable)
+}
+
+fn repair_at(rig: &mut Rig, seconds: u64) -> larder_engine::RepairReport {
+    rig.clock.set(seconds);
+    let run = rig.open().expect("it opens");
+    let report = run.repair().unwrap_or_else(|e| panic!("{}", chain(&e)));
+    run.repository().close().expect("the catalog closes");
+    report
+}
+
+/// When files in memory are written.
+const WRITTEN: u64 = 1_700_000_000;
+const DAY: u64 = 24 * 3600;
+
+#[test]
+fn what_nobody_can_read_is_named_moved_on_request_and_deleted_after_a_grace() {
+    let (mut rig, unreadable) = with_unreadable_files();
+    let all = rig.store.names();
+    let report = repair_at(&mut rig, crate::rig::START + 2 * DAY);
+    assert_eq!(report.unreadable_files, unreadable);
+    assert_eq!(rig.store.names(), all, "nothing moves unasked");
+    rig.set("move-unreadable-aside", "true");
+    // One that is young may be on its way.
+    let report = repair_at(&mut rig, WRITTEN + DAY / 2);
+    assert_eq!(report.files_moved_aside, [""; 0]);
+    assert_eq!(rig.store.names(), all);
+    rig.set("dry-run", "true");
+    let report = repair_at(&mut rig, crate::rig::START + 2 * DAY);
+    assert_eq!(report.files_moved_aside, unreadable);
+    assert_eq!(rig.store.names(), all, "a dry run");
+    rig.set("dry-run", "false");
+    let report = repair_at(&mut rig, crate::rig::START + 2 * DAY);
+    assert_eq!(report.files_moved_aside, unreadable);
+    assert_eq!(report.unreadable_files, [""; 0]);
+    let moved = unreadable
+        .each_ref()
+        .map(|name| format!("aside-20251011-{name}"));
+    let names = rig.store.names();
+    assert!(moved.iter().all(|name| names.contains(name)), "{names:?}");
+    assert_eq!(names.len(), all.len());
+    // They are no volumes, and no run says anything of them.
+    rig.log.clear();
+    rig.write("later", "more");
+    rig.backup();
+    assert_eq!(rig.log.complaints(), [""; 0]);
+    rig.check_all("with files moved aside");
+    rig.set("delete-aside-after", "7D");
+    let report = repair_at(&mut rig, crate::rig::START + 8 * DAY);
+    assert_eq!(report.aside_files_deleted, [""; 0]);
+    rig.set("dry-run", "true");
+    let report = repair_at(&mut rig, crate::rig::START + 10 * DAY);
+    assert_eq!(report.aside_files_deleted.len(), 2);
+    assert!(rig.store.names().contains(&moved[0]), "a dry run");
+    rig.set("dry-run", "false");
+    let other = "aside-20200101-notes.txt";
+    rig.store.insert(other, "of somebody else");
+    let report = repair_at(&mut rig, crate::rig::START + 10 * DAY);
+    assert_eq!(report.aside_files_deleted, moved);
+    let names = rig.store.names();
+    assert!(names.iter().any(|name| name == other));
+    assert!(!moved.iter().any(|name| names.contains(name)), "{names:?}");
+    rig.check_all("at the end");
+}
+
+/// What is missed may be in it.
+#[test]
+fn nothing_moves_aside_while_something_is_missed() {
+    let (mut rig, unreadable) = with_unreadable_files();
+    rig.set("move-unreadable-aside", "true");
+    let lost = rig.written_by(0, Blocks);
+    let _ = rig.store.remove(&lost).unwrap();
+    let all = rig.store.names();
+    let report = repair_at(&mut rig, crate::rig::START + 2 * DAY);
+    assert!(report.lasting_losses > 0);
+    assert_eq!(report.unreadable_files, unreadable);
+    assert_eq!(rig.store.names(), all);
+}
+
+/// With another passphrase it may be whole.
+#[test]
+fn files_of_another_passphrase_stay() {
+    let mut rig = Rig::encrypted("one");
+    rig.write("a", "letter");
+    rig.backup();
+    let mut other = Rig::encrypted("two");
+    other.fill(31, 3, 9000);
+    other.backup();
+    for kind in [Blocks, Index] {
+        for name in other.names(kind) {
+            rig.store.insert(&name, other.store.files()[&name].clone());
+        }
+    }
+    rig.set("move-unreadable-aside", "true");
+    let all = rig.store.names();
+    let report = repair_at(&mut rig, crate::rig::START + 2 * DAY);
+    assert_eq!(report.files_moved_aside, [""; 0]);
+    assert_eq!(rig.store.names(), all);
 }

@@ -50,6 +50,14 @@ table! { Group::Database;
         advanced: true,
         long: "repair then reads the files of all versions that lost something and still have their length. A backup does the \
                same for the newest version by itself.";
+    MOVE_UNREADABLE_ASIDE: bool = "move-unreadable-aside", Kind::Bool,
+        "Lets repair give damaged files that belong to no version other names.",
+        long: "Data and index volumes that cannot be read are renamed: aside-<day>- is put before their names, so that nothing \
+               is deleted and a hand can bring them back. None is touched while anything of the backup is missed, nor in its \
+               first day. Not an option of Duplicati.";
+    DELETE_ASIDE_AFTER: i64 = "delete-aside-after", Kind::Timespan,
+        "Lets repair delete files that were moved aside so long ago.",
+        long: "What --move-unreadable-aside renamed stays for ever otherwise. Not an option of Duplicati.";
     DISABLE_PARTIAL_DBLOCK_RECOVERY: bool = "disable-partial-dblock-recovery", Kind::Bool,
         "Writes lost data volumes anew only if nothing of them is missing.",
         advanced: true;

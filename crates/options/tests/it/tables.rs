@@ -72,11 +72,13 @@ const OWN: &[&str] = &[
     "checkpoint-interval",
     "compact-max-bytes",
     "compact-max-time",
+    "delete-aside-after",
     "device",
     "ignore-inode-changes",
     "json",
     "max-source-change",
     "max-source-loss",
+    "move-unreadable-aside",
     "network-outage-limit",
     "restore-sync",
 ];
