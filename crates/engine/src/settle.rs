@@ -137,8 +137,8 @@ impl Settled<'_> {
         self.doubt.is_some() && row.state == VolumeState::Deleting
     }
 
-    /// The list that another machine stored under a name at which a put of this machine failed. Names of lists are seconds,
-    /// so two machines can choose one; what opens and is not what was sent here is theirs.
+    /// The list that another machine stored under a name that this one knows or tried to give. Names of lists are seconds, so
+    /// two machines can choose one; what opens and is not what was sent here is theirs.
     fn list_of_another_run(&self, row: &VolumeRow, size: u64) -> Result<Option<RemoteVolume>> {
         let Some(name) = VolumeName::parse(&row.name, self.settings.case_insensitive) else {
             return Ok(None);
@@ -183,6 +183,8 @@ impl Settled<'_> {
             match (row.state, found) {
                 (VolumeState::Uploaded | VolumeState::Verified, Some(size)) => {
                     match (size, row.size) {
+                        (Some(found), Some(expected))
+                            if found != expected && self.takes_for_another(&row, found)? => {}
                         (Some(found), Some(expected)) if found != expected => {
                             self.reporter.warn(
                                 "RemoteSizeChanged",
@@ -226,6 +228,26 @@ impl Settled<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a list under a known name is another whole one, which is read like any that is new. Names of lists are seconds,
+    /// and one that another machine replaced may lend its name to the next.
+    fn takes_for_another(&self, row: &VolumeRow, size: u64) -> Result<bool> {
+        if row.kind != VolumeKind::List
+            || !self.can_decrypt()
+            || self.list_of_another_run(row, size)?.is_none()
+        {
+            return Ok(false);
+        }
+        self.reporter.info(
+            "OtherList",
+            format!("{} is another list than the one that was stored, and is taken for what it is from now on", row.name),
+        );
+        self.durable(|c| {
+            c.remove_loss(&row.name)?;
+            c.remove_volume(row.id)
+        })?;
+        Ok(true)
     }
 
     /// A list that was listed and never read is a version like any other when it vanishes.

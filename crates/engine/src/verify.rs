@@ -416,7 +416,10 @@ impl Ready<'_> {
         let told: Vec<Described> = told.collect();
         let mut lost: Vec<Described> = Vec::new();
         let losses = self.catalog(|c| c.losses())?;
-        let gone = self.view.vanished.iter().map(|(name, _)| (name, missing()));
+        // An index is written anew by the run that misses it.
+        let gone = self.view.vanished.iter();
+        let gone = gone.filter(|(_, kind)| everything || *kind != VolumeKind::Index);
+        let gone = gone.map(|(name, _)| (name, missing()));
         let resized = self.view.resized.iter();
         let resized = resized.map(|(name, found, expected)| (name, resized_to(*found, *expected)));
         // What another program replaced is not missed.

@@ -31,6 +31,10 @@ struct Life {
     gone_elsewhere: bool,
     /// The same of this one, for the other one.
     other_gone: bool,
+    /// The other machine replaced lists since the last turn of this one.
+    replaced_elsewhere: bool,
+    /// The same of this one, for the other one.
+    other_replaced: bool,
 }
 
 /// Lengths around every border of 1 KiB blocks with 32 hashes in a blocklist.
@@ -87,6 +91,8 @@ impl Life {
             log,
             gone_elsewhere: false,
             other_gone: false,
+            replaced_elsewhere: false,
+            other_replaced: false,
         }
     }
 
@@ -160,6 +166,7 @@ impl Life {
         self.say("the other machine's turn".into());
         self.rig.use_state(self.other_state());
         std::mem::swap(&mut self.gone_elsewhere, &mut self.other_gone);
+        std::mem::swap(&mut self.replaced_elsewhere, &mut self.other_replaced);
     }
 
     fn a_day_passes(&mut self) {

@@ -111,6 +111,11 @@ impl Life {
     /// Data files are lost: what is named as broken is what restores lose, and when that is purged every version
     /// restores.
     pub(super) fn lose_data(&mut self) {
+        let turn = self.rng.below(3);
+        if turn == 1 {
+            self.other_machine();
+            self.acknowledge();
+        }
         let lost = 1 + self.rng.index(2);
         for _ in 0..lost {
             let mut names = self.rig.names(Blocks);
@@ -129,13 +134,9 @@ impl Life {
         }
         // What nobody uses may go then, whoever stored it.
         self.a_day_passes();
-        match self.rng.below(3) {
-            0 => {
-                self.say("the local state is lost".into());
-                self.rig.lose_state();
-            }
-            1 => self.other_machine(),
-            _ => {}
+        if turn == 0 {
+            self.say("the local state is lost".into());
+            self.rig.lose_state();
         }
         let told = self.broken_files();
         self.say(format!("  broken: {told:?}"));

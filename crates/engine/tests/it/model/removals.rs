@@ -314,8 +314,9 @@ impl Life {
             Some(None) => self.only_complaints(&[]),
             Some(Some(why)) => {
                 self.say(format!("  held back: {why}"));
+                let is_known = self.gone_elsewhere || self.replaced_elsewhere;
                 assert!(
-                    self.gone_elsewhere || why.contains("another machine may be at work"),
+                    is_known || why.contains("another machine may be at work"),
                     "{why}"
                 );
                 self.rig.log.clear();
@@ -396,6 +397,7 @@ impl Life {
         self.say(format!(
             "purge {request:?}, {taken:?}, with {options:?}, {trouble:?}"
         ));
+        self.other_replaced = true;
         let mut report = self.run(trouble, &options, |run| run.purge(&request));
         if report.is_none() {
             // The same command again ends it.
