@@ -244,7 +244,7 @@ fn missing_sources() {
         .on("backup", ["nowhere"])
         .code(100)
         .fails_with("NoSources")
-        .complains("the source nowhere does not exist and is passed over");
+        .complains("the source nowhere does not exist; what the last version has of it, if anything, is kept");
     place
         .on("backup", ["nowhere", "source", "--abort-if-source-missing"])
         .code(100)
