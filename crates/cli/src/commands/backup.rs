@@ -132,10 +132,15 @@ pub fn sources(call: &Invocation, told: &dyn Monitor) -> Result<BackupRequest, F
             ));
         }
         if !allowed {
+            // A value of an option was never a source.
+            let helps = match hint.as_str() {
+                "" => format!("; {kept}"),
+                hint => hint.to_owned(),
+            };
             warn(
                 "SourceIsMissing",
                 format!(
-                    "the source {} does not exist{hint}; {kept}",
+                    "the source {} does not exist{helps}",
                     shown(missing.as_os_str())
                 ),
             );

@@ -250,7 +250,7 @@ fn a_value_without_equals_sign_gets_a_hint() {
     place
         .backup(&["--dblock-size", "5mb"])
         .code(2)
-        .complains("the source 5mb does not exist and is passed over; a value needs an equals sign: --dblock-size=…");
+        .complains("the source 5mb does not exist; a value needs an equals sign: --dblock-size=…");
     // A secret in the place of an argument would be printed, or become the name of a folder.
     let url = place.url();
     place
