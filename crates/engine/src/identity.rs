@@ -353,6 +353,9 @@ impl Settled<'_> {
                 Err(error) => return Err(error),
             };
         locked(&self.tried_lists).insert(name.to_owned(), is_version);
+        if !is_version {
+            self.note_no_version(name)?;
+        }
         Ok(is_version)
     }
 

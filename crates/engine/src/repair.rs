@@ -44,6 +44,14 @@ struct LostList {
     known: Option<(VolumeRow, FilesetRow)>,
 }
 
+/// A row under the name that the file had: that of a lost list is set aside.
+fn named(row: &VolumeRow, name: &str) -> VolumeRow {
+    VolumeRow {
+        name: name.to_owned(),
+        ..row.clone()
+    }
+}
+
 impl Ready<'_> {
     fn repair(mut self, rebuilt: bool) -> Result<RepairReport> {
         let mut report = RepairReport {
@@ -136,7 +144,7 @@ impl Ready<'_> {
             return Ok(());
         };
         if let (LossKind::Resized(_) | LossKind::Gone, Some(other)) = (&loss.what, &listed)
-            && self.opens(other)?
+            && self.is_later_list(&named(&row, &loss.name), other.size.unwrap_or(0))?
         {
             self.reporter.info(
                 "OtherList",

@@ -710,6 +710,9 @@ pub struct RepairReport {
     pub files_not_needed: u64,
     /// Files with the names of data or index volumes that cannot be read.
     pub unreadable_files: Vec<String>,
+    /// Why none of them may get another name now.
+    #[serde(skip)]
+    pub why_unreadable_stay: Option<String>,
     /// Those that were such files, and have another name now.
     pub files_moved_aside: Vec<String>,
     /// Files that were moved aside earlier and are deleted.

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use larder_catalog::{Catalog, LossKind, VolumeRow, VolumeState};
 use larder_destination::ErrorKind;
-use larder_volume::{VolumeKind, VolumeName};
+use larder_volume::{VolumeKind, VolumeName, VolumeTime};
 
 use crate::delete::{forget_dropped, is_dropped};
 use crate::entries::filelist_of;
@@ -13,7 +13,7 @@ use crate::error::Reach;
 use crate::losses::{own_name, set_aside};
 use crate::notes::Presence;
 use crate::phases::Settled;
-use crate::run::Run;
+use crate::run::{Run, read_manifest};
 use crate::sync::{Mode, RemoteVolume, View};
 use crate::{Error, Level, Result};
 
@@ -21,6 +21,11 @@ impl Run {
     /// Names of the version lists that the run before listed and did not read, one a line.
     pub(crate) fn unread_before(&self) -> Result<String> {
         Ok(self.catalog(|c| c.param(UNREAD_LISTS))?.unwrap_or_default())
+    }
+
+    /// Names of lists that were opened and are no versions, one a line.
+    fn no_versions(&self) -> Result<String> {
+        Ok(self.catalog(|c| c.param(NO_VERSIONS))?.unwrap_or_default())
     }
 
     /// A folder that held a backup and now holds none of it is a lost mount far more often than a wish.
@@ -140,6 +145,15 @@ impl Settled<'_> {
     /// The list that another machine stored under a name that this one knows or tried to give. Names of lists are seconds, so
     /// two machines can choose one; what opens and is not what was sent here is theirs.
     fn list_of_another_run(&self, row: &VolumeRow, size: u64) -> Result<Option<RemoteVolume>> {
+        Ok(self.other_list(row, size)?.map(|(volume, _)| volume))
+    }
+
+    /// As [`Settled::list_of_another_run`], with the time at which the list was made where it tells.
+    fn other_list(
+        &self,
+        row: &VolumeRow,
+        size: u64,
+    ) -> Result<Option<(RemoteVolume, Option<VolumeTime>)>> {
         let Some(name) = VolumeName::parse(&row.name, self.settings.case_insensitive) else {
             return Ok(None);
         };
@@ -152,20 +166,23 @@ impl Settled<'_> {
             Err(error) => return Err(error),
         };
         let own = row.hash.is_some() && row.hash == Some(data.hash(self.format().file_hash)?);
-        let opens = || match self.open_volume(&name, data.clone()) {
-            Ok(archive) => Ok(filelist_of(&archive, &row.name).is_ok()),
-            Err(error) if error.reach() == Reach::Volume => Ok(false),
-            Err(error) => Err(error),
+        let archive = match self.open_volume(&name, data) {
+            Ok(archive) => archive,
+            Err(error) if error.reach() == Reach::Volume => return Ok(None),
+            Err(error) => return Err(error),
         };
-        if own || !opens()? {
+        if own || filelist_of(&archive, &row.name).is_err() {
             return Ok(None);
         }
-        Ok(Some(RemoteVolume {
+        let manifest = read_manifest(&archive, &row.name).ok();
+        let created = manifest.and_then(|manifest| VolumeTime::parse(&manifest.created).ok());
+        let volume = RemoteVolume {
             name,
             size: Some(size),
             modified: None,
             is_archived: false,
-        }))
+        };
+        Ok(Some((volume, created)))
     }
 
     /// Deals with every volume the catalog knows, and notes those that need no reading.
@@ -233,10 +250,17 @@ impl Settled<'_> {
     /// Whether a list under a known name is another whole one, which is read like any that is new. Names of lists are seconds,
     /// and one that another machine replaced may lend its name to the next.
     fn takes_for_another(&self, row: &VolumeRow, size: u64) -> Result<bool> {
-        if row.kind != VolumeKind::List
-            || !self.can_decrypt()
-            || self.list_of_another_run(row, size)?.is_none()
-        {
+        if row.kind != VolumeKind::List || !self.can_decrypt() {
+            return Ok(false);
+        }
+        // What takes the place of a version is made later. An earlier list under this name would pass for a newer version.
+        let other = self.other_list(row, size)?;
+        let is_later = |(volume, created): &(RemoteVolume, Option<VolumeTime>)| {
+            created
+                .zip(volume.name.time())
+                .is_some_and(|(created, named)| created > named)
+        };
+        if !other.as_ref().is_some_and(is_later) {
             return Ok(false);
         }
         self.reporter.info(
@@ -248,6 +272,16 @@ impl Settled<'_> {
             c.remove_volume(row.id)
         })?;
         Ok(true)
+    }
+
+    /// Whether the list of this size under a known name is another whole one that was made later. An earlier one under this
+    /// name would pass for a newer version: then the version is lost.
+    pub(crate) fn is_later_list(&self, row: &VolumeRow, size: u64) -> Result<bool> {
+        let other = self.other_list(row, size)?;
+        Ok(other.is_some_and(|(volume, created)| {
+            let times = created.zip(volume.name.time());
+            times.is_some_and(|(created, named)| created > named)
+        }))
     }
 
     /// A list that was listed and never read is a version like any other when it vanishes.
@@ -294,7 +328,15 @@ impl Settled<'_> {
     /// are not, they are missed.
     pub(crate) fn note_unread(&self, unread: &[(String, u64)]) -> Result<()> {
         let before = self.unread_before()?;
-        let mut names: BTreeSet<&str> = unread.iter().map(|(name, _)| name.as_str()).collect();
+        // What was opened and is no version is not missed when it goes.
+        let known = self.no_versions()?;
+        let is_listed = |name: &&str| self.view.find(name).is_some();
+        let no_versions: Vec<&str> = known.lines().filter(is_listed).collect();
+        if no_versions.len() < known.lines().count() {
+            self.catalog(|c| c.set_param(NO_VERSIONS, &no_versions.join("\n")))?;
+        }
+        let names = unread.iter().map(|(name, _)| name.as_str());
+        let mut names: BTreeSet<&str> = names.filter(|name| !no_versions.contains(name)).collect();
         if !self.can_decrypt() {
             // Whether those that vanished are a loss is for a run with the passphrase to find out.
             names.extend(before.lines());
@@ -304,6 +346,18 @@ impl Settled<'_> {
         self.catalog(|c| match before == names {
             true => Ok(()),
             false => c.set_param(UNREAD_LISTS, &names),
+        })
+    }
+
+    /// Notes a list that was opened and is no version.
+    pub(crate) fn note_no_version(&self, name: &str) -> Result<()> {
+        let known = self.no_versions()?;
+        if known.lines().any(|known| known == name) {
+            return Ok(());
+        }
+        self.catalog(|c| {
+            c.set_param(NO_VERSIONS, format!("{known}\n{name}").trim_start())?;
+            forget_unread(c, name)
         })
     }
 
@@ -322,12 +376,14 @@ impl Settled<'_> {
         }
         // What was missing in an earlier listing is no news when it is back.
         let gone = self.catalog(|c| c.param(GONE_INDEXES))?.unwrap_or_default();
+        let no_versions = self.no_versions()?;
         let losses = self.catalog(|c| c.losses())?;
         let own = rows.iter().map(|row| row.name.as_str());
         let lost = losses.iter().map(|loss| loss.name.as_str());
         let own: HashSet<&str> = own
             .chain(lost)
             .chain(seen.lines())
+            .chain(no_versions.lines())
             .chain(gone.lines())
             .collect();
         let mut unknown: Vec<&RemoteVolume> = view
@@ -396,6 +452,8 @@ impl Settled<'_> {
 
 /// Catalog parameter: names of version lists that were listed and never read, one a line.
 const UNREAD_LISTS: &str = "unread-lists";
+/// Catalog parameter: names of lists that were opened and are no versions, one a line.
+const NO_VERSIONS: &str = "no-versions";
 /// Catalog parameter: names of indexes that were missing in a listing, the latest last, one a line.
 const GONE_INDEXES: &str = "gone-indexes";
 /// How many of them are remembered.

@@ -568,7 +568,13 @@ pub fn purge_log(report: &PurgeReport) -> String {
 
 fn purged(report: &PurgeReport) -> String {
     if report.rewritten_file_lists == 0 && report.deleted_sets.is_empty() {
-        return "Nothing was found to take out (a pattern must match the whole path: write */name for a name in any folder)".to_owned();
+        let hint = match report.common.main_operation.as_str() {
+            "PurgeFiles" => {
+                " (a pattern must match the whole path: write */name for a name in any folder)"
+            }
+            _ => "",
+        };
+        return format!("Nothing was found to take out{hint}");
     }
     let would = if report.dryrun { "Would take" } else { "Took" };
     let mut text = format!(
@@ -642,7 +648,11 @@ pub fn broken_files_log(report: &BrokenFilesReport) -> String {
 pub fn repair(report: &RepairReport) -> Told {
     let mut told = Told {
         code: match report.common.parsed_result {
-            Outcome::Success | Outcome::Warning if report.lasting_losses == 0 => 0,
+            Outcome::Success | Outcome::Warning
+                if report.lasting_losses + report.versions_given_up == 0 =>
+            {
+                0
+            }
             _ => 3,
         },
         ..Told::default()
@@ -680,11 +690,12 @@ pub fn repair(report: &RepairReport) -> Told {
         }
     }
     let would = if report.dryrun { " (dry run)" } else { "" };
+    let unreadable = match &report.why_unreadable_stay {
+        Some(why) => format!("Cannot be read and stay, since {why}"),
+        None => "Cannot be read and belong to no version, see --move-unreadable-aside".to_owned(),
+    };
     for (names, what) in [
-        (
-            &report.unreadable_files,
-            "Cannot be read and belong to no version, see --move-unreadable-aside",
-        ),
+        (&report.unreadable_files, unreadable.as_str()),
         (&report.files_moved_aside, "Moved aside"),
         (&report.aside_files_deleted, "Deleted for good"),
     ] {

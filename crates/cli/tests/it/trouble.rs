@@ -403,6 +403,53 @@ fn an_old_list_under_a_name_of_the_future_stops_no_backup() {
     restored_as_source(&place, "after");
 }
 
+/// An older list under the name of a newer one would make an old version of the newest: `repair` stores the right one again.
+#[test]
+fn repair_takes_no_older_list_for_a_version() {
+    let place = Place::with_backup();
+    let first = place.stored_with("dlist").pop().expect("a list");
+    place.write("source/letter.txt", b"changed");
+    place.write(
+        "source/one more with a long name",
+        b"so that the length differs",
+    );
+    place.backup(&[]).code(0);
+    let second = place.stored_with("dlist").pop().expect("a list");
+    let older = std::fs::read(place.path(&format!("destination/{first}"))).expect("the list");
+    place.write(&format!("destination/{second}"), &older);
+    let ran = place.on("repair", [""; 0]);
+    assert!(ran.out.contains("Wrote 1 lost version list"), "{}", ran.out);
+    restored_as_source(&place, "out");
+    place.on("test", ["all"]).code(0);
+}
+
+/// A version that nobody knows any more is lost: that is said once, and no later run speaks of it.
+#[test]
+fn repair_that_gives_a_version_up_ends_with_3() {
+    let place = Place::with_backup();
+    place.write("source/letter.txt", b"changed");
+    place.backup(&[]).code(0);
+    place.lose_state();
+    place.on("repair", [""; 0]).code(0);
+    let oldest = place.stored_with("dlist").remove(0);
+    std::fs::remove_file(place.path(&format!("destination/{oldest}"))).expect("removed");
+    let ran = place.on("repair", [""; 0]).code(3);
+    assert!(ran.out.contains("1 version is gone"), "{}", ran.out);
+    place.on("repair", [""; 0]).code(0);
+}
+
+/// The drive with the only source is away, and the user says that it may be.
+#[test]
+fn the_only_source_may_be_away() {
+    let place = Place::with_backup();
+    std::fs::rename(place.path("source"), place.path("away")).expect("moved");
+    place.backup(&[]).code(51);
+    place.backup(&["--allow-missing-source"]).code(1);
+    std::fs::rename(place.path("away"), place.path("source")).expect("moved");
+    place.backup(&[]).code(1);
+    restored_as_source(&place, "out");
+}
+
 #[test]
 fn a_target_that_cannot_be_written() {
     let place = Place::with_backup();

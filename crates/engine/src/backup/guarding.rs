@@ -76,7 +76,7 @@ impl Ready<'_> {
             true => self.keep_missed(&mut guard, whose)?,
             false => guard.missed().for_each(|path| self.tell_not_kept(&path)),
         }
-        if asked.roots.is_empty() && guard.guarded().is_empty() {
+        if asked.roots.is_empty() && !guard.keeps_any() {
             return Err(no_sources());
         }
         Ok(guard)

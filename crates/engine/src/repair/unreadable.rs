@@ -35,7 +35,10 @@ impl Ready<'_> {
         if !unreadable.is_empty() {
             match (moves, self.why_unreadable_stay(report)) {
                 (true, None) => self.move_all_aside(&unreadable, report)?,
-                (_, why) => self.tell_unreadable_files(report.unreadable_files.len(), why),
+                (_, why) => {
+                    report.why_unreadable_stay = why.map(str::to_owned);
+                    self.tell_unreadable_files(report.unreadable_files.len(), why);
+                }
             }
         }
         if let Some(grace) = self.values.find(opt::DELETE_ASIDE_AFTER)? {
