@@ -61,9 +61,13 @@ impl Run {
     }
 
     fn to_start_anew(&self, done: &str) -> String {
+        // A dry run works on a copy.
+        let catalog = match self.settings.dry_run {
+            true => "the local catalog, which a run without --dry-run names,".to_owned(),
+            false => self.state_path().display().to_string(),
+        };
         format!(
-            "mount the disk or correct the URL; if the folder was {done} on purpose, remove {} and start anew",
-            self.state_path().display()
+            "mount the disk or correct the URL; if the folder was {done} on purpose, remove {catalog} and start anew"
         )
     }
 

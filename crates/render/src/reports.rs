@@ -210,6 +210,11 @@ pub fn restore(report: &RestoreReport, detail: Detail) -> Told {
                 detail.where_more_is()
             ));
         }
+        if !report.broken_remote_files.is_empty() {
+            told.complain(
+                "`larder recovery download`, then `recovery index` and `recovery restore`, may get more out of damaged files",
+            );
+        }
     }
     told.code = match report.common.parsed_result {
         Outcome::Success if broken == 0 => 0,
