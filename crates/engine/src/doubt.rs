@@ -99,7 +99,9 @@ impl Run {
         let names: HashSet<&str> = names.into_iter().chain(unread.lines()).collect();
         let news = view.volumes.keys();
         let has_news = news.into_iter().any(|name| !names.contains(name.as_str()));
-        let unread = unread.lines().filter(|name| !name.is_empty());
+        let rows_of: HashSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+        let is_unread = |name: &&str| !name.is_empty() && !rows_of.contains(name);
+        let unread = unread.lines().filter(is_unread);
         let unread: Vec<(String, VolumeKind)> = unread
             .map(|name| (name.to_owned(), VolumeKind::List))
             .collect();

@@ -348,13 +348,17 @@ impl Settled<'_> {
                 Err(error) if error.reach() == Reach::Volume => {
                     let text = format!("{}; it is passed over", describe(&error));
                     self.reporter.warn("DamagedList", text);
+                    // What could not be had may be a version.
+                    if error.is_wrong_content() && !is_wrong_passphrase(&error) {
+                        self.note_no_version(name)?;
+                    }
                     false
                 }
                 Err(error) => return Err(error),
             };
         locked(&self.tried_lists).insert(name.to_owned(), is_version);
-        if !is_version {
-            self.note_no_version(name)?;
+        if is_version {
+            self.forget_no_version(name)?;
         }
         Ok(is_version)
     }

@@ -175,7 +175,14 @@ impl Run {
             return Ok(None);
         }
         let until = match self.remote.locked_until(name) {
-            Err(Error::Destination(error)) if !matches!(error.kind(), ErrorKind::Cancelled) => None,
+            Err(Error::Destination(error))
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Unsupported | ErrorKind::Denied | ErrorKind::NotFound
+                ) =>
+            {
+                None
+            }
             other => other?,
         };
         Ok(until.filter(|until| *until > self.clock.seconds()))

@@ -5,12 +5,13 @@ mod rebuild;
 mod unreadable;
 
 use larder_catalog::{FilesetRow, Loss, LossKind, VolumeRow};
+use larder_destination::ErrorKind;
 use larder_options::engine as opt;
 use larder_volume::{VolumeKind, VolumeName, VolumeTime};
 
-use crate::Result;
 use crate::context::Level;
 use crate::delete::Dropped;
+use crate::locks::until_text;
 use crate::losses::set_aside;
 use crate::phases::Ready;
 use crate::replace::NO_FREE_TIME;
@@ -20,6 +21,7 @@ use crate::sync::{Mode, Need, describe, not_whole};
 use crate::versions::Version;
 use crate::volumes::AboutList;
 use crate::words::{counted, verb};
+use crate::{Error, Result};
 
 impl Run {
     /// Rebuilds or updates the local catalog, and stores again what is missing and known here. Removes nothing of other
@@ -158,6 +160,21 @@ impl Ready<'_> {
         if is_unlisted {
             return Ok(());
         }
+        // A second list beside one that stays would be a version too many.
+        if listed.is_some() && self.doubt.is_some() {
+            return Ok(());
+        }
+        if listed.is_some()
+            && let Some(until) = self.lock_of(&loss.name)?
+        {
+            let until = until_text(until);
+            let text = format!(
+                "{} is locked {until}, so its list is not stored again",
+                loss.name
+            );
+            self.reporter.warn("ListNotReplaced", text);
+            return Ok(());
+        }
         report.lists_written += 1;
         if self.settings.dry_run {
             let text = format!("Would store the list of the version of {time} again");
@@ -193,7 +210,6 @@ impl Ready<'_> {
             ),
         );
         match listed {
-            Some(_) if self.doubt.is_some() => {}
             Some(volume) => {
                 let number = 0;
                 let damaged = Version {
@@ -201,8 +217,12 @@ impl Ready<'_> {
                     time,
                     volume,
                 };
-                if let Dropped::Yes = self.drop_version(&damaged)? {
-                    self.forget_listed(&loss.name);
+                match self.drop_version(&damaged)? {
+                    Dropped::Yes => self.forget_listed(&loss.name),
+                    Dropped::Refused(_) => {
+                        report.lists_written -= 1;
+                        self.drop_listed(new.as_str())?;
+                    }
                 }
             }
             None => self.forget_lost_list(&loss.name)?,
@@ -212,7 +232,13 @@ impl Ready<'_> {
 
     /// Whether the list can be had although no listing shows it. A second one beside it would be a version too many.
     fn is_there_unlisted(&self, name: &VolumeName, time: VolumeTime) -> Result<bool> {
-        let is_there = self.remote.exists(name.as_str())?;
+        let is_there = match self.remote.exists(name.as_str()) {
+            // Some services answer so for what is not there.
+            Err(Error::Destination(error)) if *error.kind() == ErrorKind::Denied => {
+                self.doubt.is_some()
+            }
+            other => other?,
+        };
         if is_there {
             self.reporter.warn(
                 "ListNotListed",

@@ -169,7 +169,7 @@ impl Ready<'_> {
     }
 
     /// Removes a list that is listed.
-    fn drop_listed(&mut self, name: &str) -> Result<()> {
+    pub(crate) fn drop_listed(&mut self, name: &str) -> Result<()> {
         if let Some(listed) = self.view.find(name).cloned()
             && let Dropped::Yes = self.drop_version(&version_of(listed)?)?
         {

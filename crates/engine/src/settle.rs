@@ -198,6 +198,7 @@ impl Settled<'_> {
         by_others: Option<bool>,
     ) -> Result<()> {
         self.settle_unread(&rows, by_others)?;
+        self.note_gone_indexes(&rows)?;
         self.view.written_by_others = by_others == Some(true);
         for row in rows {
             let found = self.view.find(&row.name).map(|v| v.size);
@@ -251,20 +252,36 @@ impl Settled<'_> {
         Ok(())
     }
 
+    /// Notes which indexes are not listed: when they are back, they are no news.
+    fn note_gone_indexes(&self, rows: &[VolumeRow]) -> Result<()> {
+        let is_gone = |row: &&VolumeRow| {
+            row.kind == VolumeKind::Index && is_stored(row) && self.view.find(&row.name).is_none()
+        };
+        let gone: Vec<&str> = rows
+            .iter()
+            .filter(is_gone)
+            .map(|row| row.name.as_str())
+            .collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let before = self.catalog(|c| c.param(GONE_INDEXES))?.unwrap_or_default();
+        // The latest first.
+        let names: Vec<&str> = gone
+            .into_iter()
+            .chain(before.lines())
+            .take(MOST_GONE_INDEXES)
+            .collect();
+        self.durable(|c| c.set_param(GONE_INDEXES, &names.join("\n")))
+    }
+
     /// Whether a list under a known name is another whole one, which is read like any that is new. Names of lists are seconds,
     /// and one that another machine replaced may lend its name to the next.
     fn takes_for_another(&self, row: &VolumeRow, size: u64) -> Result<bool> {
         if row.kind != VolumeKind::List || !self.can_decrypt() {
             return Ok(false);
         }
-        // What takes the place of a version is made later. An earlier list under this name would pass for a newer version.
-        let other = self.other_list(row, size)?;
-        let is_later = |(volume, created): &(RemoteVolume, Option<VolumeTime>)| {
-            created
-                .zip(volume.name.time())
-                .is_some_and(|(created, named)| created > named)
-        };
-        if !other.as_ref().is_some_and(is_later) {
+        if !self.is_later_list(row, size)? {
             return Ok(false);
         }
         self.reporter.info(
@@ -278,13 +295,22 @@ impl Settled<'_> {
         Ok(true)
     }
 
-    /// Whether the list of this size under a known name is another whole one that was made later. An earlier one under this
-    /// name would pass for a newer version: then the version is lost.
+    /// Whether the list of this size under a known name is another whole one that is not older than its name, as a purge makes it. An
+    /// earlier one under this name, or a copy of another list, would pass for a version that it is not: then the version is
+    /// lost.
     pub(crate) fn is_later_list(&self, row: &VolumeRow, size: u64) -> Result<bool> {
+        let lists = self.view.lists();
+        let mut others = lists
+            .iter()
+            .filter(|(_, list)| list.name.as_str() != row.name);
+        // Two lists of one length are rare, and a list that is told as damaged is stored again.
+        if others.any(|(_, list)| list.size.is_none_or(|other| other == size)) {
+            return Ok(false);
+        }
         let other = self.other_list(row, size)?;
         Ok(other.is_some_and(|(volume, created)| {
             let times = created.zip(volume.name.time());
-            times.is_some_and(|(created, named)| created > named)
+            times.is_some_and(|(created, named)| created >= named)
         }))
     }
 
@@ -351,6 +377,16 @@ impl Settled<'_> {
             true => Ok(()),
             false => c.set_param(UNREAD_LISTS, &names),
         })
+    }
+
+    /// A list that was taken for no version can be read.
+    pub(crate) fn forget_no_version(&self, name: &str) -> Result<()> {
+        let known = self.no_versions()?;
+        let left: Vec<&str> = known.lines().filter(|known| *known != name).collect();
+        match left.len() < known.lines().count() {
+            true => self.catalog(|c| c.set_param(NO_VERSIONS, &left.join("\n"))),
+            false => Ok(()),
+        }
     }
 
     /// Notes a list that was opened and is no version.
@@ -437,14 +473,6 @@ impl Settled<'_> {
             } else {
                 self.note_loss(c, row, what.clone())?;
             }
-            if row.kind == VolumeKind::Index && what == LossKind::Gone {
-                let gone = c.param(GONE_INDEXES)?.unwrap_or_default();
-                let latest = gone.lines().rev().take(MOST_GONE_INDEXES - 1);
-                let mut names: Vec<&str> = latest.filter(|name| *name != row.name).collect();
-                names.reverse();
-                names.push(&row.name);
-                c.set_param(GONE_INDEXES, &names.join("\n"))?;
-            }
             if row.kind == VolumeKind::List && is_loss && !is_back {
                 // What is known of it stays: a repair stores it again, and nothing else is ever taken for this version.
                 return c.set_volume(row.id, VolumeState::Deleted, None, None);
@@ -458,10 +486,10 @@ impl Settled<'_> {
 const UNREAD_LISTS: &str = "unread-lists";
 /// Catalog parameter: names of lists that were opened and are no versions, one a line.
 const NO_VERSIONS: &str = "no-versions";
-/// Catalog parameter: names of indexes that were missing in a listing, the latest last, one a line.
+/// Catalog parameter: names of indexes that were missing in a listing, the latest first, one a line.
 const GONE_INDEXES: &str = "gone-indexes";
 /// How many of them are remembered.
-const MOST_GONE_INDEXES: usize = 2000;
+const MOST_GONE_INDEXES: usize = 100_000;
 /// Unknown volumes that are opened to find out whether another program writes here.
 const ASKED: usize = 10;
 

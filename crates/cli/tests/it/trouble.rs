@@ -423,6 +423,29 @@ fn repair_takes_no_older_list_for_a_version() {
     place.on("test", ["all"]).code(0);
 }
 
+/// Nor a copy of a newer one, under the name of an older.
+#[test]
+fn repair_takes_no_copy_of_another_list_for_a_version() {
+    let place = Place::with_backup();
+    let first = place.stored_with("dlist").pop().expect("a list");
+    place.write("source/letter.txt", b"changed");
+    place.write(
+        "source/one more with a long name",
+        b"so that the length differs",
+    );
+    place.backup(&[]).code(0);
+    let second = place.stored_with("dlist").pop().expect("a list");
+    let newer = std::fs::read(place.path(&format!("destination/{second}"))).expect("the list");
+    place.write(&format!("destination/{first}"), &newer);
+    place.on("list", [""; 0]).complains("RemoteSizeChanged");
+    let ran = place.on("repair", [""; 0]);
+    assert!(ran.out.contains("Wrote 1 lost version list"), "{}", ran.out);
+    place.restore("out", &["--version=1"]).code(0);
+    let letter = std::fs::read(place.path("out/letter.txt")).expect("restored");
+    assert_ne!(letter, b"changed");
+    restored_as_source(&place, "newest");
+}
+
 /// A version that nobody knows any more is lost: that is said once, and no later run speaks of it.
 #[test]
 fn repair_that_gives_a_version_up_ends_with_3() {

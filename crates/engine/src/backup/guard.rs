@@ -28,6 +28,8 @@ pub(crate) struct Guard {
     last_read: Option<i64>,
     /// The version that has what is kept, when that is not the newest, since others made that.
     own: Option<i64>,
+    /// Of a source that looks lost nothing is known any more.
+    lacks_any: bool,
 }
 
 impl Guard {
@@ -41,6 +43,7 @@ impl Guard {
             accepts: false,
             last_read: None,
             own: None,
+            lacks_any: false,
         };
         for place in 0..guard.sources.len() {
             let Some(source) = guard.sources.get(place) else {
@@ -329,6 +332,16 @@ impl Guard {
         self.sources.iter().any(|source| source.kept.is_some())
     }
 
+    /// Nothing can be kept of a source that looks lost.
+    pub(super) fn note_lacking(&mut self) {
+        self.lacks_any = true;
+    }
+
+    /// Whether old versions may be all that there is of a source.
+    pub(super) fn holds_back(&self) -> bool {
+        self.lacks_any || !self.guarded().is_empty()
+    }
+
     /// The sources whose list is kept, but for those that may be missing.
     pub(super) fn guarded(&self) -> Vec<GuardedSource> {
         let kept = self.sources.iter().filter(|source| !source.is_expected);
@@ -416,7 +429,10 @@ mod tests {
             // None of what it had, and nothing else.
             ([1, 1, 0, 0, 0], Some(Lost)),
             ([1, 1, 0, 1, 1], None),
-            ([99, 99, 0, 1, 1], None),
+            ([99, 99, 0, 1, 1], Some(Lost)),
+            ([99, 99, 0, 49, 49], Some(Lost)),
+            ([99, 99, 0, 50, 50], None),
+            ([9, 9, 0, 1, 1], None),
             // One that cannot be read is not lost.
             ([2, 1, 0, 0, 0], None),
         ] {

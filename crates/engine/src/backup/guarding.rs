@@ -74,7 +74,13 @@ impl Ready<'_> {
         }
         match is_known {
             true => self.keep_missed(&mut guard, whose)?,
-            false => guard.missed().for_each(|path| self.tell_not_kept(&path)),
+            false => {
+                let missed: Vec<String> = guard.missed().collect();
+                for path in missed {
+                    self.tell_not_kept(&path);
+                    guard.note_lacking();
+                }
+            }
         }
         if asked.roots.is_empty() && !guard.keeps_any() {
             return Err(no_sources());
@@ -171,7 +177,7 @@ impl Ready<'_> {
         self.reporter.warn(
             "SourceNotKept",
             format!(
-                "the source {path} looks lost, and the last version was not made from here: what there was of this source is not known any more, so the new version is without it; older versions keep what they have. A --{} of its own for each machine keeps their versions apart",
+                "the source {path} looks lost, and the last version was not made from here: what there was of this source is not known any more, so the new version is without it, and no old version is deleted by this run. A --{} of its own for each machine keeps their versions apart",
                 opt::PREFIX.decl.name
             ),
         );
@@ -215,7 +221,7 @@ impl Ready<'_> {
         version: Option<VolumeTime>,
         stored: &[StoredVolume],
     ) -> (Vec<DeletedVersion>, Option<CompactResults>) {
-        if guard.guarded().is_empty() {
+        if !guard.holds_back() {
             let deleted = self.delete_after_backup(version);
             let compacted = self.compact_when_due(!deleted.is_empty(), stored);
             return (deleted, compacted);

@@ -3,6 +3,8 @@
 //! Nothing is deleted because it is unknown. A file that cannot be read is named; on request it gets another name, which
 //! brings it back when it is renamed by hand; and only on request, after a time of grace, it goes.
 
+use std::collections::HashMap;
+
 use larder_catalog::LossKind;
 use larder_destination::{ErrorKind, RemoteFile};
 use larder_options::engine as opt;
@@ -32,8 +34,9 @@ impl Ready<'_> {
             .map(|volume| volume.name.as_str().to_owned())
             .collect();
         let moves = self.values.get(opt::MOVE_UNREADABLE_ASIDE)?;
+        let why = self.why_unreadable_stay(report);
         if !unreadable.is_empty() {
-            match (moves, self.why_unreadable_stay(report)) {
+            match (moves, why) {
                 (true, None) => self.move_all_aside(&unreadable, report)?,
                 (_, why) => {
                     report.why_unreadable_stay = why.map(str::to_owned);
@@ -41,24 +44,30 @@ impl Ready<'_> {
                 }
             }
         }
-        if let Some(grace) = self.values.find(opt::DELETE_ASIDE_AFTER)? {
-            self.delete_aside(grace, report)?;
+        // What is missed may be in one of them.
+        match self.values.find(opt::DELETE_ASIDE_AFTER)? {
+            Some(grace) if why.is_none() => self.delete_aside(grace, report),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Data files that no run could take in, and indexes that were found damaged.
     fn unreadable(&self) -> Result<Vec<RemoteVolume>> {
         let losses = self.catalog(|c| c.losses())?;
-        let is_damaged = |name: &str| {
-            let mut of_it = losses.iter().filter(|loss| loss.name == name);
-            of_it.any(|loss| matches!(loss.what, LossKind::Damaged(_)))
-        };
+        let losses: HashMap<&str, &LossKind> = losses
+            .iter()
+            .map(|loss| (loss.name.as_str(), &loss.what))
+            .collect();
+        let is_damaged = |name: &str| matches!(losses.get(name), Some(LossKind::Damaged(_)));
+        // `compact` removes one of another length, once nothing of it is missed.
+        let is_known = |name: &str| matches!(losses.get(name), Some(LossKind::Resized(_)));
         let mut unreadable = Vec::new();
         for volume in self.view.volumes.values().filter(|v| !v.is_archived) {
             let name = volume.name.as_str();
             let is_unreadable = match volume.name.kind() {
-                VolumeKind::Blocks => self.catalog(|c| c.volume_named(name))?.is_none(),
+                VolumeKind::Blocks => {
+                    !is_known(name) && self.catalog(|c| c.volume_named(name))?.is_none()
+                }
                 VolumeKind::Index => is_damaged(name),
                 // `delete` gives a version up, and nothing else does.
                 VolumeKind::List => false,
@@ -156,7 +165,8 @@ impl Ready<'_> {
         })
     }
 
-    /// Deletes what was moved aside at least so many seconds ago. The name tells the day.
+    /// Deletes what was moved aside at least so many seconds ago. The name tells the day only, and the whole day has to be so
+    /// long ago.
     fn delete_aside(&self, grace: i64, report: &mut RepairReport) -> Result<()> {
         let is_own = |name: &str| self.settings.is_own(name);
         let files = self
@@ -165,7 +175,7 @@ impl Ready<'_> {
         let last = jiff::Timestamp::from_second(self.clock.seconds().saturating_sub(grace));
         let last = day_of(last.unwrap_or_default());
         let is_due = |file: &&RemoteFile| {
-            day_and_name(&file.name, is_own).is_some_and(|(day, _)| day <= last.as_str())
+            day_and_name(&file.name, is_own).is_some_and(|(day, _)| day < last.as_str())
         };
         for file in files.iter().filter(is_due) {
             self.cancel.check()?;

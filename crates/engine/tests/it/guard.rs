@@ -654,7 +654,9 @@ fn what_another_machine_has_of_a_missing_source_is_not_kept() {
         both.b.guarded(reason);
         // The other one deletes the versions of this one.
         both.a_runs(2);
+        both.b.rig.set("keep-versions", "1");
         let report = both.b.backup();
+        assert!(report.deleted_sets.is_empty(), "{:?}", report.deleted_sets);
         assert!(report.guarded_sources.is_empty() && report.version_time.is_some());
         assert_eq!(both.b.rig.log.count("SourceNotKept"), 1);
         let disk = both.b.restored("disk");

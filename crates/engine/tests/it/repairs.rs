@@ -358,6 +358,33 @@ fn what_nobody_can_read_is_named_moved_on_request_and_deleted_after_a_grace() {
     rig.check_all("at the end");
 }
 
+/// The name tells the day only: the whole of it has to be so long ago.
+#[test]
+fn what_was_moved_aside_late_in_a_day_stays_for_the_whole_grace() {
+    let (mut rig, unreadable) = with_unreadable_files();
+    rig.set("move-unreadable-aside", "true");
+    rig.set("delete-aside-after", "1D");
+    // 23:59 of a day.
+    let late = 20_400 * DAY - 60;
+    let report = repair_at(&mut rig, late);
+    assert_eq!(report.files_moved_aside, unreadable);
+    assert_eq!(report.aside_files_deleted, [""; 0]);
+    let report = repair_at(&mut rig, late + 120);
+    assert_eq!(report.aside_files_deleted, [""; 0], "two minutes later");
+    rig.set("delete-aside-after", "1h");
+    let report = repair_at(&mut rig, late + 180);
+    assert_eq!(report.aside_files_deleted, [""; 0]);
+    rig.set("delete-aside-after", "1D");
+    // What is missed may be in them.
+    let data = rig.written_by(0, Blocks);
+    let bytes = rig.store.remove(&data).unwrap();
+    let report = repair_at(&mut rig, late + 3 * DAY);
+    assert_eq!(report.aside_files_deleted, [""; 0]);
+    rig.store.insert(&data, bytes);
+    let report = repair_at(&mut rig, late + 3 * DAY + 60);
+    assert_eq!(report.aside_files_deleted.len(), 2);
+}
+
 /// What is missed may be in it.
 #[test]
 fn nothing_moves_aside_while_something_is_missed() {

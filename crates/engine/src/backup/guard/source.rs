@@ -11,6 +11,8 @@ use crate::guarded::{GuardReason, GuardedSource};
 
 /// Files that a source must have had for shares to be looked at: of a few, many may change at once for good reasons.
 const LEAST_FILES: u64 = 100;
+/// When all that it had is gone, so many are enough, and half as many new ones are what something wrote to a mount point.
+const FEW_FILES: u64 = 10;
 /// Files that must be other ones for no version to be made in the midst of a walk.
 const LEAST_REPLACED: u64 = 10;
 
@@ -175,7 +177,7 @@ impl Source {
             && self.found == Found::Folder
             && had > 0
             && lost == had
-            && get(&self.met) == 0;
+            && (get(&self.met) == 0 || (had >= FEW_FILES && new.saturating_mul(2) < had));
         if has_none || exceeds(lost.saturating_sub(new), of_lost) {
             return Some(GuardReason::Lost);
         }
