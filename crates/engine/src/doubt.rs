@@ -96,13 +96,15 @@ impl Run {
         // A compaction of another machine puts other volumes in the place of those that it removes. Whether there was one
         // is found out later; until then one more listing is enough.
         let names: HashSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
-        let names: HashSet<&str> = names.into_iter().chain(unread.lines()).collect();
-        let news = view.volumes.keys();
-        let has_news = news.into_iter().any(|name| !names.contains(name.as_str()));
-        let rows_of: HashSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
-        let is_unread = |name: &&str| !name.is_empty() && !rows_of.contains(name);
-        let unread = unread.lines().filter(is_unread);
+        let is_unread = |name: &&str| !name.is_empty() && !names.contains(name);
+        let unread: HashSet<&str> = unread.lines().filter(is_unread).collect();
+        let is_new = |name: &String| {
+            let name = name.as_str();
+            !names.contains(name) && !unread.contains(name)
+        };
+        let has_news = view.volumes.keys().any(is_new);
         let unread: Vec<(String, VolumeKind)> = unread
+            .into_iter()
             .map(|name| (name.to_owned(), VolumeKind::List))
             .collect();
         let rows = rows.into_iter().filter(|row| is_stored(row) && counts(row));

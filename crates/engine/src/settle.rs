@@ -295,9 +295,9 @@ impl Settled<'_> {
         Ok(true)
     }
 
-    /// Whether the list of this size under a known name is another whole one that is not older than its name, as a purge makes it. An
-    /// earlier one under this name, or a copy of another list, would pass for a version that it is not: then the version is
-    /// lost.
+    /// Whether the list of this size under a known name is another whole one that is not older than its name, as a purge
+    /// makes it. An earlier one under this name, or a copy of another list, would pass for a version that it is not: then the
+    /// version is lost.
     pub(crate) fn is_later_list(&self, row: &VolumeRow, size: u64) -> Result<bool> {
         let lists = self.view.lists();
         let mut others = lists
