@@ -154,10 +154,7 @@ impl Ready<'_> {
             }
             return Ok(guard.noted(self.ended_early(&counters, &partial)));
         }
-        let write = !self.settings.dry_run
-            && (counters.any_change()
-                || guard.kept_instead().is_some()
-                || self.must_write(time)?);
+        let write = !self.settings.dry_run && (counters.any_change() || self.must_write(time)?);
         let mut stored = gathered.stored;
         let mut version = None;
         if write {
@@ -236,6 +233,8 @@ impl Ready<'_> {
         Ok(self.settings.upload_unchanged
             || previous_was_partial
             || self.newest_is_unread(newest.as_ref(), time)?
+            // Only what was made from here is compared, and others may delete all but the newest.
+            || self.has_later_ones(self.compared_version()?)?
             || self.view.lists().is_empty())
     }
 

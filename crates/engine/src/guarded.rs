@@ -14,6 +14,8 @@ pub enum GuardReason {
     /// It has no file any more, or more of them are gone than `--max-source-loss` allows, counted without those in whose place
     /// new ones came.
     Lost,
+    /// It was there when the run began, and another file system or nothing is at its path now.
+    WentAway,
     /// More of its files have other content, or gave place to new ones, than `--max-source-change` allows.
     Changed,
 }

@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use larder_volume::VolumeTime;
 
 use crate::Result;
-use crate::phases::Ready;
+use crate::phases::Settled;
 
 /// Catalog parameter: the times of the versions that were made from here, in seconds since 1970, and of those that were there
 /// when the catalog was new, since the local state may have been lost.
 const OWN_VERSIONS: &str = "own-versions";
 
-impl Ready<'_> {
+impl Settled<'_> {
     /// Takes all versions that there are for own ones when the catalog knows of none.
     pub(crate) fn learn_own_versions(&self) -> Result<()> {
         match self.own_versions()? {
@@ -49,16 +49,17 @@ impl Ready<'_> {
         }
     }
 
-    /// The last version from here whose entries are in the catalog.
-    pub(crate) fn last_own_version(&self) -> Result<Option<i64>> {
+    /// The version that a backup compares its sources with: the last one from here whose entries are in the catalog. What
+    /// others have at the same paths may have the same times and sizes, and other content.
+    pub(crate) fn compared_version(&self) -> Result<Option<i64>> {
+        let own = self.own_versions()?;
         let (filesets, with_entries) =
             self.catalog(|c| Ok((c.filesets()?, c.filesets_with_entries()?)))?;
-        for fileset in filesets {
-            if with_entries.contains(&fileset.id) && self.is_own_version(fileset.time)? {
-                return Ok(Some(fileset.id));
-            }
-        }
-        Ok(None)
+        let mut filesets = filesets.into_iter().filter(|fileset| {
+            let is_own = own.as_ref().is_none_or(|own| own.contains(&fileset.time));
+            is_own && with_entries.contains(&fileset.id)
+        });
+        Ok(filesets.next().map(|fileset| fileset.id))
     }
 
     fn own_versions(&self) -> Result<Option<BTreeSet<i64>>> {

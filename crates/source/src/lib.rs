@@ -30,7 +30,7 @@ pub use filter::{
 pub use foreign::map_foreign;
 pub use open::{open_for_read, open_for_read_following};
 pub use reader::{FactReader, FullFacts};
-pub use sources::{Found, Sources, is_empty_folder, prepare_sources};
+pub use sources::{Found, Sources, file_system_of, is_empty_folder, prepare_sources};
 pub use walk::{
     EXCLUSION_XATTRS, HardlinkPolicy, OwnDatabases, OwnFiles, Root, SkipReason, SymlinkPolicy,
     Walk, WalkEntry, WalkItem, WalkOptions,

@@ -120,6 +120,13 @@ impl Found {
     }
 }
 
+/// The number of the file system that a path leads to, where it can be told. It is another one at each mount.
+pub fn file_system_of(path: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    let facts = std::fs::metadata(path).ok()?;
+    Some(facts.dev())
+}
+
 /// Whether an error says that nothing is there. All others say nothing about that: a disk that fails, a mount that hangs.
 fn is_missing(error: &io::Error) -> bool {
     use io::ErrorKind::{NotADirectory, NotFound};

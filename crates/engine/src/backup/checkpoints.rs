@@ -8,11 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
-use larder_catalog::{EntryWriter, StoredEntry};
+use larder_catalog::{EntryCursor, EntryWriter, StoredEntry};
 use larder_options::engine as opt;
 use larder_volume::{EntryKind, Error as Format, Hash, VolumeName, VolumeTime};
 
-use super::previous::Before;
 use super::reader::Shared;
 use crate::delete::Dropped;
 use crate::identity::RENAMING_SECONDS;
@@ -476,7 +475,7 @@ impl<I: Iterator<Item = larder_catalog::Result<Vec<StoredEntry>>>> Entries<I> {
 /// run did not come yet.
 struct SoFar<'s, 'e, I> {
     taken_in: Entries<I>,
-    rest: Option<Before<'e>>,
+    rest: Option<EntryCursor>,
     next_rest: Option<StoredEntry>,
     shared: &'s Shared<'e>,
     /// Files and links that may have been folders: nothing below them stays.

@@ -52,7 +52,7 @@ impl Ready<'_> {
             time,
             sealed_out,
         )?;
-        let previous = self.catalog(|c| c.previous())?;
+        let previous = self.compared_version()?;
         let shared = self.shared(&store, (counters, guard), asked.options, previous)?;
         let cursor = shared.previous_entries()?;
         let _heeding = match self.settings.dry_run || !self.may_be_partial()? {

@@ -26,8 +26,8 @@ pub(crate) struct Guard {
     accepts: bool,
     /// When the sources were read last that have no time of their own.
     last_read: Option<i64>,
-    /// The version that has what is kept, when that is not the newest, since others made that.
-    own: Option<i64>,
+    /// Others made the newest version.
+    is_beside_others: bool,
     /// Of a source that looks lost nothing is known any more.
     lacks_any: bool,
 }
@@ -42,7 +42,7 @@ impl Guard {
             limits,
             accepts: false,
             last_read: None,
-            own: None,
+            is_beside_others: false,
             lacks_any: false,
         };
         for place in 0..guard.sources.len() {
@@ -67,17 +67,18 @@ impl Guard {
         self
     }
 
-    /// The same beside a newest version that others made: what is kept is that of the last one from here, when it is known, and
-    /// how many files are gone cannot be told.
-    pub(super) fn beside_others(mut self, own: Option<i64>) -> Self {
-        self.limits = Limits::NONE;
-        self.own = own;
+    /// The same beside a newest version that others made.
+    pub(super) fn beside_others(mut self) -> Self {
+        self.is_beside_others = true;
         self
     }
 
-    /// The version that has what is kept, when that is not the newest.
-    pub(super) fn kept_instead(&self) -> Option<i64> {
-        self.own.filter(|_| self.keeps_any())
+    /// The version that has what is kept, for people.
+    pub(super) fn whose(&self) -> &'static str {
+        match self.is_beside_others {
+            true => "the last version from here",
+            false => "the last version",
+        }
     }
 
     /// The same, with what is known of earlier runs: when the sources were read last, and what was noted of each.
@@ -304,6 +305,15 @@ impl Guard {
             }
         }
         told
+    }
+
+    /// The sources that went away while they were read, and of which nothing was known.
+    pub(super) fn cut_short(&self) -> Vec<String> {
+        let had_none = |source: &&Source| {
+            source.kept.is_none() && source.had.load(Ordering::Relaxed) == 0 && source.went_away()
+        };
+        let cut = self.sources.iter().filter(had_none);
+        cut.map(Source::shown).collect()
     }
 
     /// Whether a source has lost its content so far, so that a version that is made in the midst of a walk had less to

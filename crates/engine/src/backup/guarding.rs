@@ -5,7 +5,7 @@ use larder_source::{Root, WalkOptions};
 use larder_volume::VolumeTime;
 
 use super::checkpoints::{AFTER, Sent};
-use super::counters::Counters;
+use super::counters::{Counters, bump};
 use super::gather::Gathered;
 use super::guard::{Guard, Limits};
 use super::source_notes::SourceNotes;
@@ -41,26 +41,28 @@ impl Ready<'_> {
             lost: share(opt::MAX_SOURCE_LOSS)?,
             changed: share(opt::MAX_SOURCE_CHANGE)?,
         };
-        let previous = self.catalog(|c| c.previous())?;
+        if !self.settings.dry_run {
+            self.learn_own_versions()?;
+        }
+        let previous = self.compared_version()?;
+        let is_known = previous.is_some() || self.view.lists().is_empty();
+        // Of what is missed is only known that others have it.
+        let of = match is_known {
+            true => previous,
+            false => self.catalog(|c| c.previous())?,
+        };
         let last_read = self.last_reading(previous)?;
         let notes = self.catalog(|c| SourceNotes::of(c))?;
         let mut guard = Guard::new(asked.roots.iter().chain(asked.no_roots), limits)
             .accepting(self.values.get(opt::ACCEPT_SOURCE_CHANGES)?)
             .knowing(last_read, &notes, asked.options);
-        if !self.settings.dry_run {
-            self.learn_own_versions()?;
+        if self.has_later_ones(previous)? {
+            guard = guard.beside_others();
         }
-        // What is missed is what this version has.
-        let (mut of, mut whose) = (previous, "the last version");
-        let mut is_known = true;
-        if !self.is_from_here(previous)? {
-            let own = self.last_own_version()?;
-            guard = guard.beside_others(own);
-            (of, whose) = (own.or(previous), "the last version from here");
-            is_known = own.is_some();
+        if !is_known {
             self.reporter.info(
                 "SourcesNotCompared",
-                "the last version was not made from here, so how many files of the sources are gone or changed is not looked at",
+                "no version that was made from here can be read, so all files are read, and how many are gone or changed is not looked at",
             );
         }
         for source in guard.to_look_at() {
@@ -73,7 +75,7 @@ impl Ready<'_> {
             })?;
         }
         match is_known {
-            true => self.keep_missed(&mut guard, whose)?,
+            true => self.keep_missed(&mut guard)?,
             false => {
                 let missed: Vec<String> = guard.missed().collect();
                 for path in missed {
@@ -106,7 +108,10 @@ impl Ready<'_> {
                 false => Vec::new(),
             };
             lost.iter()
-                .for_each(|source| self.tell_guarded(source, "the last version"));
+                .for_each(|source| self.tell_guarded(source, guard.whose()));
+            if lost.is_empty() {
+                self.tell_cut_short(guard, counters);
+            }
             // In a dry run nothing comes of it.
             if lost.is_empty() || self.settings.dry_run {
                 stored.append(&mut gathered.stored);
@@ -125,6 +130,19 @@ impl Ready<'_> {
         }
     }
 
+    /// Of a source that went away and has no version before there is nothing to keep.
+    fn tell_cut_short(&self, guard: &Guard, counters: &Counters) {
+        for path in guard.cut_short() {
+            bump(&counters.with_error, 1);
+            self.reporter.error(
+                "SourceWentAway",
+                format!(
+                    "the source {path} went away while it was read, so files of it may be missing in this version: mount it or bring it back, and run the backup again"
+                ),
+            );
+        }
+    }
+
     fn tell_guarded(&self, source: &GuardedSource, whose: &str) {
         let would = match self.settings.dry_run {
             true => "would be",
@@ -132,7 +150,10 @@ impl Ready<'_> {
         };
         let left_out = match source.reason {
             GuardReason::Missing | GuardReason::Empty => String::new(),
-            GuardReason::NoFolder | GuardReason::Lost | GuardReason::Changed => {
+            GuardReason::NoFolder
+            | GuardReason::Lost
+            | GuardReason::WentAway
+            | GuardReason::Changed => {
                 format!(", and nothing of what is there now {would} in the new one")
             }
         };
@@ -146,17 +167,16 @@ impl Ready<'_> {
         );
     }
 
-    /// Whether a version was made from here, as far as is known.
-    fn is_from_here(&self, version: Option<i64>) -> Result<bool> {
+    /// Whether others made a version after the one that this run compares with.
+    pub(super) fn has_later_ones(&self, compared: Option<i64>) -> Result<bool> {
         let filesets = self.catalog(|c| c.filesets())?;
-        match filesets.iter().find(|row| Some(row.id) == version) {
-            Some(row) => self.is_own_version(row.time),
-            None => Ok(true),
-        }
+        let newest = filesets.first().map(|fileset| fileset.id);
+        Ok(compared.is_some() && newest != compared)
     }
 
     /// Keeps what one version has of the sources that are missing or empty.
-    fn keep_missed(&self, guard: &mut Guard, whose: &str) -> Result<()> {
+    fn keep_missed(&self, guard: &mut Guard) -> Result<()> {
+        let whose = guard.whose();
         let may_be_missing = self.values.get(opt::ALLOW_MISSING_SOURCE)?;
         for (source, is_expected) in guard.keep_missed(may_be_missing) {
             match is_expected {
@@ -267,6 +287,10 @@ fn what_happened(source: &GuardedSource) -> String {
         }
         GuardReason::Empty => format!("the source {path} is empty, which had {had}"),
         GuardReason::Lost => format!("the source {path} had {had}: {}", gone()),
+        GuardReason::WentAway => format!(
+            "the source {path} went away while it was read, which had {had}: {} were not met any more",
+            source.files_lost
+        ),
         GuardReason::Changed => format!(
             "the source {path} had {had}: {} of other content now, {}",
             are(source.files_changed),
@@ -289,6 +313,7 @@ fn what_helps(reason: GuardReason) -> String {
         GuardReason::NoFolder => {
             format!("mount it or bring the folder back, or {accept} if it is as it should be")
         }
+        GuardReason::WentAway => "mount it or bring it back, and run the backup again".to_owned(),
         GuardReason::Lost => format!(
             "mount it or bring the files back, or {accept} if they are to be gone; --{} says how many may go",
             opt::MAX_SOURCE_LOSS.decl.name

@@ -7,50 +7,16 @@ use super::guard::Guard;
 use super::handing::{Handing, Visited};
 use crate::Result;
 
-/// Entries that a run compares with, in ascending order of their paths.
-pub(super) type Before<'g> =
-    Box<dyn Iterator<Item = larder_catalog::Result<StoredEntry>> + Send + 'g>;
-
-/// The entries of the newest version; of the sources that are kept those of `own` instead, when the newest one was made
-/// elsewhere.
-pub(super) fn before<'g>(
-    newest: EntryCursor,
-    own: Option<EntryCursor>,
-    guard: &'g Guard,
-) -> Before<'g> {
-    let Some(own) = own else {
-        return Box::new(newest);
-    };
-    // What cannot be read is told, whichever it is of.
-    let is_of = |stored: &larder_catalog::Result<StoredEntry>, kept: bool| {
-        let mut path = stored.iter().map(|stored| &stored.entry.path);
-        path.all(|path| guard.keeps(path) == kept)
-    };
-    let mut newest = newest.filter(move |stored| is_of(stored, false)).peekable();
-    let mut own = own.filter(move |stored| is_of(stored, true)).peekable();
-    Box::new(std::iter::from_fn(move || {
-        let is_first = match (newest.peek(), own.peek()) {
-            (Some(Ok(a)), Some(Ok(b))) => a.entry.path <= b.entry.path,
-            (Some(_), None) | (Some(Err(_)), _) => true,
-            (_, _) => false,
-        };
-        match is_first {
-            true => newest.next(),
-            false => own.next(),
-        }
-    }))
-}
-
 /// The previous version's entries, read in step with the walk.
 pub(super) struct Previous<'g> {
     guard: &'g Guard,
-    cursor: Option<Before<'g>>,
+    cursor: Option<EntryCursor>,
     next: Option<StoredEntry>,
     kept: Vec<Vec<u8>>,
 }
 
 impl<'g> Previous<'g> {
-    pub(super) fn new(cursor: Option<Before<'g>>, guard: &'g Guard) -> Result<Self> {
+    pub(super) fn new(cursor: Option<EntryCursor>, guard: &'g Guard) -> Result<Self> {
         let mut previous = Self {
             guard,
             cursor,

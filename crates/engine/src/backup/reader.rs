@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
-use larder_catalog::{Seen, StoredEntry};
+use larder_catalog::{EntryCursor, Seen, StoredEntry};
 use larder_source::{
     FactReader, Facts, FileKind, FullFacts, WalkEntry, open_for_read, open_for_read_following,
 };
@@ -25,7 +25,6 @@ use super::checkpoints::Due;
 use super::counters::{Counters, bump, slot};
 use super::future::StoredMetadata;
 use super::guard::Guard;
-use super::previous::{Before, before};
 use super::store::BlockStore;
 use crate::notes::Presence;
 use crate::phases::Ready;
@@ -89,13 +88,9 @@ impl<'e> Shared<'e> {
     }
 
     /// The entries of the version that this run compares with.
-    pub(super) fn previous_entries(&self) -> Result<Option<Before<'e>>> {
+    pub(super) fn previous_entries(&self) -> Result<Option<EntryCursor>> {
         let entries = |version| self.run.catalog(|c| c.entries(version));
-        let Some(newest) = self.previous.map(entries).transpose()? else {
-            return Ok(None);
-        };
-        let own = self.guard.kept_instead().map(entries).transpose()?;
-        Ok(Some(before(newest, own, self.guard)))
+        self.previous.map(entries).transpose()
     }
 
     /// Whether an entry may stay as it was: not when some of it is nowhere.

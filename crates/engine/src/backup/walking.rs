@@ -4,13 +4,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use larder_catalog::StoredEntry;
+use larder_catalog::{EntryCursor, StoredEntry};
 use larder_source::{FileKind, SkipReason, Walk, WalkEntry, WalkItem};
 
 use super::checkpoints::Step;
 use super::counters::bump;
 use super::handing::{Handing, Visited};
-use super::previous::{Before, Previous};
+use super::previous::Previous;
 use super::reader::Shared;
 use crate::phases::Ready;
 use crate::words::counted;
@@ -35,7 +35,7 @@ impl<'w, 'e> Walking<'w, 'e> {
     /// Begins beside the entries of the previous version.
     pub(super) fn begin(
         shared: &'w Shared<'e>,
-        previous: Option<Before<'e>>,
+        previous: Option<EntryCursor>,
         handing: Handing<'w>,
         steps: Sender<Step>,
     ) -> Result<Self> {

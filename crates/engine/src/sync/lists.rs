@@ -15,20 +15,26 @@ use crate::versions::Version;
 use crate::{Error, Result};
 
 impl Settled<'_> {
-    /// Loads the newest version's entries, when they are not in the catalog yet. Damaged lists are passed over: a
-    /// backup must be possible even when all of them are.
+    /// Loads the entries of the newest version, and of the newest one that was made from here, when they are not in the
+    /// catalog yet. Damaged lists are passed over: a backup must be possible even when all of them are.
     pub(crate) fn ingest_newest_list(&self) -> Result<()> {
-        let mut failed = false;
+        let (mut failed, mut has_newest) = (false, false);
         for (time, volume) in self.view.lists() {
-            let filesets = self.catalog(|c| c.filesets())?;
-            if let Some(fileset) = filesets.iter().find(|f| f.time == time.0)
-                && self.catalog(|c| c.previous())? == Some(fileset.id)
-                && self.catalog(|c| c.param(COMPARED))? == Some(fileset.id.to_string())
-            {
-                return Ok(());
+            let is_own = self.is_own_version(time.0)?;
+            if has_newest && !is_own {
+                continue;
             }
-            match self.load_list(&volume, time) {
-                Ok(()) => return Ok(()),
+            let is_in = match has_newest {
+                true => self.fileset_with_entries(&volume)?.is_some(),
+                false => self.is_newest_known(time)?,
+            };
+            let loaded = match is_in {
+                true => Ok(()),
+                false => self.load_list(&volume, time, !has_newest),
+            };
+            match loaded {
+                Ok(()) if is_own => return Ok(()),
+                Ok(()) => has_newest = true,
                 Err(error) if error.reach() == Reach::Volume => {
                     let text = format!(
                         "{}; the next older version is used for comparison",
@@ -45,7 +51,7 @@ impl Settled<'_> {
                 Err(error) => return Err(error),
             }
         }
-        if failed {
+        if failed && !has_newest {
             self.reporter.warn(
                 "NoUsableList",
                 "no version list can be read; the next version does without comparison and is complete by itself",
@@ -54,7 +60,24 @@ impl Settled<'_> {
         Ok(())
     }
 
-    fn load_list(&self, volume: &RemoteVolume, time: VolumeTime) -> Result<()> {
+    /// Whether the version of this time is the newest that the catalog has entries of, and was taken in as such.
+    fn is_newest_known(&self, time: VolumeTime) -> Result<bool> {
+        let filesets = self.catalog(|c| c.filesets())?;
+        match filesets.iter().find(|fileset| fileset.time == time.0) {
+            Some(fileset) if self.catalog(|c| c.previous())? == Some(fileset.id) => {
+                self.is_compared(fileset.id)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether of a version more than the entries is known.
+    pub(crate) fn is_compared(&self, fileset: i64) -> Result<bool> {
+        let known = self.catalog(|c| c.param(COMPARED))?;
+        Ok(known == Some(fileset.to_string()))
+    }
+
+    fn load_list(&self, volume: &RemoteVolume, time: VolumeTime, is_newest: bool) -> Result<()> {
         let name = volume.name.as_str();
         self.reporter
             .info("ReadingList", format!("reading the version list {name}"));
@@ -64,10 +87,12 @@ impl Settled<'_> {
         }
         let read = self.read_fetched_list(&archive, volume, time, true, |_| Ok(()));
         let list = self.noting_damage(&volume.name, read)?;
-        self.catalog(|c| c.set_param(LIST_WRITER, &list.writer))?;
         // Whether its blocks are stored is not known before they were looked up.
         if self.presence()? != Presence::InDoubt {
             self.catalog(|c| Presence::NotLookedAt.note(c))?;
+        }
+        if !is_newest {
+            return Ok(());
         }
         let method = match list.method {
             Some(Method::Zstd) => "zstd",
@@ -75,6 +100,7 @@ impl Settled<'_> {
             Some(Method::Deflate) | None => "deflate",
         };
         self.catalog(|c| {
+            c.set_param(LIST_WRITER, &list.writer)?;
             c.set_param(ZIP_METHOD, method)?;
             c.set_param(COMPARED, &list.fileset.unwrap_or_default().to_string())
         })

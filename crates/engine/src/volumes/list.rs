@@ -163,12 +163,6 @@ impl Ready<'_> {
         Ok(fileset.id)
     }
 
-    /// Whether of a version more than the entries is known.
-    pub(crate) fn is_compared(&self, fileset: i64) -> Result<bool> {
-        let known = self.catalog(|c| c.param(COMPARED))?;
-        Ok(known == Some(fileset.to_string()))
-    }
-
     /// Notes that of a version more than the entries is known.
     pub(crate) fn note_compared(&self, fileset: i64) -> Result<()> {
         self.catalog(|c| c.set_param(COMPARED, &fileset.to_string()))

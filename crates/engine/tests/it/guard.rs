@@ -117,6 +117,7 @@ impl Two {
             GuardReason::Empty => ["--accept-source-changes", "is empty"],
             GuardReason::NoFolder => ["--accept-source-changes", "folder back"],
             GuardReason::Lost => ["--accept-source-changes", "--max-source-loss"],
+            GuardReason::WentAway => panic!("files that vanish are told beside it"),
             GuardReason::Changed => ["--accept-source-changes", "--max-source-change"],
         };
         let told = &complaints[0];
@@ -625,9 +626,9 @@ fn what_another_machine_has_at_the_same_path_is_no_loss() {
     let mut both = Machines::new();
     both.a_runs(1);
     assert!(both.b.backup().guarded_sources.is_empty());
-    assert_eq!(both.b.rig.log.count("SourcesNotCompared"), 1);
     both.b.has_disk("beside the other one");
-    // Its own version is the newest now.
+    // They take turns.
+    both.a_runs(1);
     std::fs::remove_dir_all(both.b.disk().join("own")).unwrap();
     std::fs::create_dir(both.b.disk().join("own")).unwrap();
     both.b.guarded(GuardReason::Lost);
@@ -799,4 +800,121 @@ fn nothing_is_told_twice() {
     let told = &report.common.warnings;
     let about_it = told.iter().filter(|text| text.contains("huge"));
     assert_eq!(about_it.count(), 1, "{told:?}");
+}
+
+/// Lets the disk go away when the first data file is sent, in the midst of a walk.
+fn pull_out(two: &Two) {
+    let disk = two.disk();
+    let pull = move |_: Operation, name: &str| {
+        if name.contains("dblock") {
+            // Only the first time.
+            let _ = std::fs::rename(&disk, disk.with_extension("away"));
+        }
+    };
+    let watch = Failure::Watch(Arc::new(pull));
+    two.rig.plan.fail_after(1, watch);
+}
+
+#[test]
+fn a_source_that_goes_away_while_it_is_read() {
+    let mut two = Two::new(3000);
+    let random = |number: u64| larder_testkit::Rng::new(number).bytes(4_000);
+    for number in 0..1000 {
+        two.rig
+            .write(&format!("disk/a-new/{number:04}"), random(number));
+    }
+    two.rig.set("concurrency-max-threads", "1");
+    pull_out(&two);
+    // By its share it would not be guarded, nor does it help to accept it.
+    two.rig.set("max-source-loss", "0");
+    two.rig.set("accept-source-changes", "true");
+    let report = two.backup();
+    let [guarded] = report.guarded_sources.as_slice() else {
+        panic!("{:?}", report.guarded_sources);
+    };
+    assert_eq!(guarded.reason, GuardReason::WentAway);
+    assert!(
+        guarded.files_lost > 0 && guarded.files_before == 3000,
+        "{guarded:?}"
+    );
+    assert_eq!(two.rig.log.count("RetentionHeldBack"), 1);
+    let told = two.rig.log.complaints();
+    assert!(
+        told.iter()
+            .any(|text| text.contains("went away while it was read"))
+    );
+    two.rig.plan.clear();
+    two.has_disk("what it had");
+    std::fs::rename(two.disk().with_extension("away"), two.disk()).unwrap();
+    assert_eq!(two.backup().added_files, 1000);
+}
+
+/// Nothing of it is known that could be kept.
+#[test]
+fn a_source_that_goes_away_in_its_first_backup() {
+    let mut two = Two {
+        rig: Rig::new(),
+        held: Manifest::default(),
+    };
+    for number in 0..3000 {
+        let content = larder_testkit::Rng::new(number).bytes(4_000);
+        two.rig.write(&format!("disk/in/{number:04}"), content);
+    }
+    two.fill_home();
+    two.rig.set("concurrency-max-threads", "1");
+    pull_out(&two);
+    let report = two.backup();
+    two.rig.plan.clear();
+    assert_eq!(two.rig.log.count("SourceWentAway"), 1);
+    assert!(report.files_with_error > 0 && report.guarded_sources.is_empty());
+}
+
+/// Its time and size are those of a file of the other machine at the same path.
+#[test]
+fn what_another_machine_has_is_not_taken_for_unchanged() {
+    let mut both = Machines::new();
+    let write = |two: &Two, text: &str| {
+        two.rig.write("home/letter", text);
+        let file = std::fs::File::options()
+            .write(true)
+            .open(two.rig.source().join("home/letter"));
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+        file.unwrap().set_modified(time).unwrap();
+    };
+    write(&both.b, "of b");
+    both.b.backup();
+    both.swap();
+    write(&both.a, "of a");
+    both.a.backup();
+    both.swap();
+    let report = both.b.backup();
+    assert_eq!(
+        (report.modified_files, report.opened_files),
+        (0, 0),
+        "its own version"
+    );
+    assert!(
+        report.version_time.is_some(),
+        "the newest one is of another machine"
+    );
+    let letter = both.b.restored("letter").expect("the letter");
+    assert_eq!(std::fs::read_to_string(letter).unwrap(), "of b");
+    // Its own versions are known by their lists, also when the catalog has no entries of them.
+    assert!(
+        both.b.backup().version_time.is_none(),
+        "nothing changed since"
+    );
+}
+
+/// What cannot be read stays as this machine had it.
+#[test]
+fn what_cannot_be_read_is_not_taken_from_another_machine() {
+    let mut both = Machines::new();
+    both.a_runs(1);
+    // No list can hold it.
+    let letter = std::fs::File::create(both.b.rig.source().join("home/letter")).unwrap();
+    letter.set_len(64 << 30).unwrap();
+    assert_eq!(both.b.backup().files_with_error, 1);
+    let letter = both.b.restored("letter").expect("the letter");
+    assert_eq!(std::fs::read_to_string(letter).unwrap(), "b");
 }

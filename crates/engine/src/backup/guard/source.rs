@@ -1,8 +1,9 @@
 //! One source under the guard: what is found at its path, what becomes of its files, and whether it looks lost.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use larder_source::{Found, Root};
+use larder_source::{Found, Root, file_system_of};
 use larder_volume::{EntryKind, FileEntry};
 
 use super::super::counters::bump;
@@ -39,6 +40,10 @@ pub(crate) struct Source {
     /// The source that it lies in.
     pub(super) outer: Option<usize>,
     pub(super) found: Found,
+    /// Where it is read from.
+    place: PathBuf,
+    /// The number of its file system, where it can be told.
+    file_system: Option<u64>,
     /// Files of the previous version in it, counted before the walk; only when it matters.
     pub(super) known: AtomicU64,
     /// Files of the previous version in it, as far as the walk came.
@@ -73,6 +78,8 @@ impl Source {
             key,
             outer: None,
             found: Found::at(&root.os_path),
+            place: root.os_path.clone(),
+            file_system: file_system_of(&root.os_path),
             known: AtomicU64::new(0),
             had: AtomicU64::new(0),
             lost: AtomicU64::new(0),
@@ -124,6 +131,17 @@ impl Source {
         }
     }
 
+    /// Whether it went away since the run began: a disk that is pulled out or unmounted leaves nothing at its path, or the
+    /// folder that it was mounted on.
+    pub(super) fn went_away(&self) -> bool {
+        self.found == Found::Folder
+            && match Found::at(&self.place) {
+                Found::Nothing | Found::NoFolder | Found::EmptyFolder => true,
+                Found::Unknown => false,
+                Found::Folder => file_system_of(&self.place) != self.file_system,
+            }
+    }
+
     /// What the paths of its entries begin with, those of others perhaps, too.
     pub(crate) fn prefix(&self) -> &[u8] {
         match self.found {
@@ -169,6 +187,9 @@ impl Source {
         let exceeds = |part: u64, limit: u64| {
             limit > 0 && had >= LEAST_FILES && part.saturating_mul(100) > had.saturating_mul(limit)
         };
+        if had > 0 && lost > 0 && self.went_away() {
+            return Some(GuardReason::WentAway);
+        }
         let of_lost = match self.has_other_filters() {
             true => 0,
             false => limits.lost,
