@@ -215,6 +215,7 @@ impl Ready<'_> {
         }
         let test = self.after_backup(&stored, write);
         let (deleted_sets, compact_results) = self.tidy(&guard, version, &stored);
+        self.renew_verification_file();
         let lock_results = self.lock_newest(version);
         self.vacuum_if_due();
         let report = BackupReport {

@@ -260,6 +260,7 @@ impl Ready<'_> {
             self.tell_losses(&losses)?;
             report.compact_results = self.compact_when_due(true, &[]);
         }
+        self.renew_verification_file();
         report.common = self.common("PurgeBrokenFiles", self.cancel.is_cancelled());
         Ok(report)
     }

@@ -62,6 +62,7 @@ impl Run {
             }
             let level = Level::Warning;
             let results = ready.compact_volumes(&Scope { versions, level })?;
+            ready.renew_verification_file();
             Ok(CompactReport {
                 results,
                 common: self.common("Compact", self.cancel.is_cancelled()),

@@ -79,6 +79,7 @@ impl Run {
             };
             let deleted = ready.drop_versions(going)?;
             let compact_results = ready.compact_after(&deleted);
+            ready.renew_verification_file();
             Ok(DeleteReport {
                 compact_results,
                 deleted_sets_actual_length: deleted.len() as u64,

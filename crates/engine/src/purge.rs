@@ -122,6 +122,7 @@ impl Ready<'_> {
         if !self.settings.dry_run {
             report.compact_results = self.compact_when_due(true, &[]);
         }
+        self.renew_verification_file();
         report.common = self.common("PurgeFiles", self.cancel.is_cancelled());
         Ok(report)
     }

@@ -85,6 +85,7 @@ impl Ready<'_> {
         }
         report.files_not_needed = self.tell_superseded()?;
         self.tidy_unreadable(&mut report)?;
+        self.renew_verification_file();
         let volumes = self.catalog(|c| c.volumes())?;
         let others = volumes.iter().filter(|v| v.kind != VolumeKind::List);
         let lists = self.view.lists().len() as u64;

@@ -1,106 +1,102 @@
 //! `--upload-verification-file`: a list of all volumes for checkers that know nothing of this program.
 //!
-//! The file `<prefix>-verification.json` is not encrypted and is replaced after each backup (commands spec 5.5). Its
-//! name is none of a volume, so the comparison with the catalog passes it over (docs/format/verification-file.md).
+//! The file `<prefix>-verification.json` is not encrypted and is replaced after each run that changed what is stored
+//! (format spec 1.5, commands spec 5.5). Its name is none of a volume, so the comparison with the catalog passes it over
+//! (docs/format/verification-file.md).
+
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use larder_catalog::VolumeState;
 use larder_destination::Existing;
-use larder_volume::{VolumeKind, VolumeName};
+use larder_volume::{Hash, HashAlgorithm, VolumeKind, VolumeName};
 use serde::Serialize;
 
 use crate::data::VolumeData;
+use crate::error::Reach;
 use crate::phases::Ready;
-use crate::report::TestReport;
-use crate::sync::describe;
+use crate::repository::locked;
+use crate::settle::is_stored;
+use crate::sync::{RemoteVolume, describe};
 use crate::transfer::Attempts;
-use crate::volumes::StoredVolume;
+use crate::words::{counted, verb};
 use crate::{Error, Result};
 
-/// One volume in the file.
+/// Catalog parameter: the hash of what the file says that was sent last.
+const SENT: &str = "verification-file";
+/// Catalog parameter: hashes of files of which the catalog has none, in lines of name, bytes and hash.
+const HASHES: &str = "verification-hashes";
+/// What begins a text file of Duplicati; its checkers read over it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// How .NET writes that there is no such time.
+const NO_TIME: &str = "0001-01-01T00:00:00";
+
+/// One volume in the file. Checkers compute with hash and size, so neither may be missing.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Row {
     #[serde(rename = "ID")]
     id: i64,
     name: String,
-    hash: Option<String>,
-    size: Option<u64>,
+    hash: String,
+    size: u64,
     /// 0 data, 1 list, 2 index.
     #[serde(rename = "Type")]
     kind: u8,
     /// 2 uploaded, 3 seen in a listing.
     state: u8,
+    delete_grace_period: &'static str,
+    archive_time: &'static str,
+    lock_expiration_time: Option<&'static str>,
+}
+
+/// A stored file of this backup.
+struct Stored {
+    /// Number in the catalog; 0 when it was never read.
+    id: i64,
+    name: VolumeName,
+    size: Option<u64>,
+    hash: Option<Hash>,
+    state: VolumeState,
+    is_archived: bool,
 }
 
 impl Ready<'_> {
-    /// What follows the upload of a version: the verification file, then the check of what is stored.
-    pub(crate) fn after_backup(
-        &mut self,
-        stored: &[StoredVolume],
-        wrote: bool,
-    ) -> Option<TestReport> {
-        match self.upload_verification_file(wrote || !stored.is_empty()) {
-            // Told below, where it is met again.
-            Ok(()) | Err(Error::Cancelled) => {}
-            Err(error) => self.reporter.warn(
-                "VerificationFileFailed",
-                format!(
-                    "everything was stored, but the verification file could not be written: {}",
-                    describe(&error)
-                ),
+    /// Writes the file anew when it does not say what is stored. Trouble with it must not hide what was done before.
+    pub(crate) fn renew_verification_file(&self) {
+        if !self.settings.upload_verification_file || self.settings.dry_run {
+            return;
+        }
+        let why = match self.upload_verification_file() {
+            Ok(()) => return,
+            Err(Error::Cancelled) => "the run was stopped".to_owned(),
+            Err(error) => describe(&error),
+        };
+        self.reporter.warn(
+            "VerificationFileFailed",
+            format!(
+                "everything else is done, but the verification file does not say so: {why}; the next run that changes something writes it"
             ),
-        }
-        let checked = self.cancel.check();
-        match checked.and_then(|()| self.verify_after_backup(stored, wrote)) {
-            Ok(report) => report,
-            Err(Error::Cancelled) => {
-                self.reporter.warn(
-                    "Stopped",
-                    "stopped on request before everything was verified; what was stored is complete",
-                );
-                None
-            }
-            // What is stored is stored: trouble that comes later must not hide its report.
-            Err(error) => {
-                self.reporter.warn(
-                    "VerificationStopped",
-                    format!(
-                        "everything was stored, but checking it ended early: {}",
-                        describe(&error)
-                    ),
-                );
-                None
-            }
-        }
+        );
     }
 
-    fn upload_verification_file(&self, changed: bool) -> Result<()> {
-        if !self.settings.upload_verification_file || !changed {
+    fn upload_verification_file(&self) -> Result<()> {
+        let rows = self.verification_rows()?;
+        let mut said = String::new();
+        for row in &rows {
+            said.push_str(&format!("{} {} {}\n", row.name, row.size, row.hash));
+        }
+        let said = HashAlgorithm::Sha256.digest(said.as_bytes()).to_base64();
+        if self.catalog(|c| c.param(SENT))?.as_ref() == Some(&said) {
             return Ok(());
         }
-        let rows: Vec<Row> = self
-            .catalog(|c| c.volumes())?
-            .into_iter()
-            .filter(|row| row.state.is_live())
-            .map(|row| Row {
-                id: row.id,
-                name: row.name,
-                hash: row.hash.map(|hash| hash.to_base64()),
-                size: row.size,
-                kind: match row.kind {
-                    VolumeKind::Blocks => 0,
-                    VolumeKind::List => 1,
-                    VolumeKind::Index => 2,
-                },
-                state: if row.state == VolumeState::Verified {
-                    3
-                } else {
-                    2
-                },
-            })
-            .collect();
-        let text = serde_json::to_vec(&rows).map_err(|e| Error::Bug(e.to_string()))?;
+        let mut text = BYTE_ORDER_MARK.to_vec();
+        serde_json::to_writer(&mut text, &rows).map_err(|e| Error::Bug(e.to_string()))?;
+        self.put_verification_file(text)?;
+        self.catalog(|c| c.set_param(SENT, &said))
+    }
+
+    fn put_verification_file(&self, text: Vec<u8>) -> Result<()> {
         let name = format!("{}-{VERIFICATION}", self.settings.prefix);
         let data = VolumeData::Memory(Bytes::from(text));
         let mut attempts = Attempts::default();
@@ -115,6 +111,130 @@ impl Ready<'_> {
             }
         }
     }
+
+    /// The rows of the file, in the order of names. What has no hash is fetched once for it; what cannot be had or opened is
+    /// left out and told.
+    fn verification_rows(&self) -> Result<Vec<Row>> {
+        let noted = self.catalog(|c| c.param(HASHES))?.unwrap_or_default();
+        let known: BTreeMap<&str, (u64, Hash)> = noted.lines().filter_map(noted_hash).collect();
+        let (mut rows, mut hashes, mut left_out) = (Vec::new(), String::new(), Vec::new());
+        for stored in self.stored_files()? {
+            self.cancel.check()?;
+            let name = stored.name.as_str();
+            let hashed = known.get(name).copied();
+            let hashed =
+                hashed.filter(|(size, _)| stored.size.is_none_or(|listed| listed == *size));
+            let found = match (stored.size, stored.hash, hashed) {
+                (Some(size), Some(hash), _) => Some((size, hash)),
+                (.., Some(hashed)) => Some(hashed),
+                _ if stored.is_archived => None,
+                _ => self.hash_of(&stored)?,
+            };
+            let Some((size, hash)) = found else {
+                left_out.push(name.to_owned());
+                continue;
+            };
+            if stored.hash.is_none() || stored.size.is_none() {
+                hashes.push_str(&format!("{name} {size} {}\n", hash.to_base64()));
+            }
+            rows.push(Row {
+                id: stored.id,
+                name: name.to_owned(),
+                hash: hash.to_base64(),
+                size,
+                kind: match stored.name.kind() {
+                    VolumeKind::Blocks => 0,
+                    VolumeKind::List => 1,
+                    VolumeKind::Index => 2,
+                },
+                state: match stored.state {
+                    VolumeState::Verified => 3,
+                    _ => 2,
+                },
+                delete_grace_period: NO_TIME,
+                archive_time: NO_TIME,
+                lock_expiration_time: None,
+            });
+        }
+        if noted != hashes {
+            self.catalog(|c| c.set_param(HASHES, &hashes))?;
+        }
+        if let Some(first) = left_out.first() {
+            let count = left_out.len() as u64;
+            self.reporter.info(
+                "VerificationFileLacks",
+                format!(
+                    "{} {} not in the verification file, since nothing is known of what {} should be, such as {first}",
+                    counted(count, "file"),
+                    verb(count, "is", "are"),
+                    verb(count, "it", "they"),
+                ),
+            );
+        }
+        Ok(rows)
+    }
+
+    /// What the catalog knows as stored, and the lists that are listed and were never read.
+    fn stored_files(&self) -> Result<Vec<Stored>> {
+        let rows = self.catalog(|c| c.volumes())?;
+        let known: HashSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+        let dropped = locked(&self.dropped_lists).clone();
+        let is_unread = |list: &RemoteVolume| {
+            let name = list.name.as_str();
+            !known.contains(name) && !dropped.contains(name)
+        };
+        let lists = self.view.lists().into_iter().map(|(_, list)| list);
+        let mut files: Vec<Stored> = lists
+            .filter(is_unread)
+            .map(|list| Stored {
+                id: 0,
+                name: list.name,
+                size: list.size,
+                hash: None,
+                state: VolumeState::Verified,
+                is_archived: list.is_archived,
+            })
+            .collect();
+        for row in rows.iter().filter(|row| is_stored(row)) {
+            let Some(name) = VolumeName::parse(&row.name, self.settings.case_insensitive) else {
+                continue;
+            };
+            let listed = self.view.find(&row.name);
+            files.push(Stored {
+                id: row.id,
+                name,
+                size: row.size.or(listed.and_then(|listed| listed.size)),
+                hash: row.hash,
+                state: row.state,
+                is_archived: listed.is_some_and(|listed| listed.is_archived),
+            });
+        }
+        files.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+        Ok(files)
+    }
+
+    /// Length and hash of a file that can be opened, as far as the passphrase is there to tell.
+    fn hash_of(&self, stored: &Stored) -> Result<Option<(u64, Hash)>> {
+        let look = || {
+            let data = self.remote.get(stored.name.as_str(), stored.size)?;
+            let found = (data.len(), data.hash(self.format().file_hash)?);
+            if self.can_decrypt() {
+                self.open_volume(&stored.name, data)?;
+            }
+            Ok(found)
+        };
+        match look() {
+            Err(error) if Error::reach(&error) == Reach::Volume => Ok(None),
+            other => other.map(Some),
+        }
+    }
+}
+
+/// Name, length and hash out of a line of [`HASHES`].
+fn noted_hash(line: &str) -> Option<(&str, (u64, Hash))> {
+    let mut parts = line.split(' ');
+    let (name, size, hash) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((name, (size.parse().ok()?, Hash::parse_base64(hash).ok()?)))
 }
 
 /// Whether a name of a destination folder is one that a backup gives there, by what follows the prefix and its hyphen: a

@@ -21,7 +21,7 @@ use crate::report::{Finding, Outcome, TestReport, Verification};
 use crate::run::Run;
 use crate::settings::VerifyDepth;
 use crate::settle::is_stored;
-use crate::sync::{Mode, Need, RemoteVolume};
+use crate::sync::{Mode, Need, RemoteVolume, describe};
 use crate::versions::DefaultVersions;
 use crate::volumes::StoredVolume;
 use crate::words::{counted, verb};
@@ -86,8 +86,38 @@ impl Run {
 }
 
 impl Ready<'_> {
+    /// The check of what is stored after a backup; trouble with it must not hide what was stored.
+    pub(crate) fn after_backup(
+        &mut self,
+        stored: &[StoredVolume],
+        wrote: bool,
+    ) -> Option<TestReport> {
+        let checked = self.cancel.check();
+        match checked.and_then(|()| self.verify_after_backup(stored, wrote)) {
+            Ok(report) => report,
+            Err(Error::Cancelled) => {
+                self.reporter.warn(
+                    "Stopped",
+                    "stopped on request before everything was verified; what was stored is complete",
+                );
+                None
+            }
+            // What is stored is stored: trouble that comes later must not hide its report.
+            Err(error) => {
+                self.reporter.warn(
+                    "VerificationStopped",
+                    format!(
+                        "everything was stored, but checking it ended early: {}",
+                        describe(&error)
+                    ),
+                );
+                None
+            }
+        }
+    }
+
     /// List check and samples after a backup. The destination is listed anew when something was sent.
-    pub(crate) fn verify_after_backup(
+    fn verify_after_backup(
         &mut self,
         stored: &[StoredVolume],
         wrote: bool,

@@ -42,6 +42,7 @@ mod sweeps;
 mod told;
 mod trust;
 mod unfinished;
+mod verification_file;
 mod where_duplicati_loses;
 mod windows;
 
