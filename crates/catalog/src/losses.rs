@@ -82,6 +82,15 @@ impl Catalog {
         })
     }
 
+    /// The loss of this name.
+    pub fn loss(&self, name: &str) -> Result<Option<Loss>> {
+        self.read(|conn| {
+            let mut statement = conn.prepare_cached(&format!("{SELECT} WHERE name = ?1"))?;
+            let mut rows = statement.query(params![name])?;
+            rows.next()?.map(parse).transpose()
+        })
+    }
+
     /// Whether a loss of this name is noted.
     pub fn has_loss(&self, name: &str) -> Result<bool> {
         self.read(|conn| Ok(id_of(conn, name)?.is_some()))

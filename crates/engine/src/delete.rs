@@ -81,6 +81,7 @@ impl Run {
             let compact_results = ready.compact_after(&deleted);
             ready.renew_verification_file();
             Ok(DeleteReport {
+                kept_sets: (going.len() - deleted.len()) as u64,
                 compact_results,
                 deleted_sets_actual_length: deleted.len() as u64,
                 deleted_sets: deleted,

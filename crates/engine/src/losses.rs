@@ -86,11 +86,10 @@ impl Settled<'_> {
             VolumeKind::List | VolumeKind::Index => true,
             VolumeKind::Blocks => !blocks.is_empty(),
         };
-        let losses = self.catalog(|c| c.losses())?;
-        let known = losses.iter().find(|known| known.name == loss.name);
+        let known = self.catalog(|c| c.loss(&loss.name))?;
         let is_damaged = |known: &Loss| matches!(known.what, LossKind::Damaged(_));
         // That it has another length says more, and ends by itself when it is back.
-        if !is_loss || known.is_some_and(|known| !is_damaged(known)) {
+        if !is_loss || known.as_ref().is_some_and(|known| !is_damaged(known)) {
             return Ok(());
         }
         let mut all: BTreeSet<(Hash, u64)> = self
@@ -206,14 +205,14 @@ impl Settled<'_> {
         }
         let bad = self.bad_copies()?;
         let mut lasting = Vec::new();
+        let mut is_any_mended = false;
         for loss in losses {
             let is_mended =
                 loss.kind == VolumeKind::Blocks && self.missed_blocks(&loss, &bad)?.is_empty();
             match loss.what {
                 _ if self.is_back(&loss) => {
                     self.forget_loss(&loss.name)?;
-                    // What was charged to it may be charged to another one now.
-                    self.catalog(|c| c.batch(forget_counts))?;
+                    is_any_mended = true;
                     self.reporter
                         .verbose("LossMended", format!("{} is as it was again", loss.name));
                 }
@@ -221,7 +220,7 @@ impl Settled<'_> {
                 _ if loss.kind == VolumeKind::Index => {}
                 LossKind::Damaged(_) | LossKind::Resized(_) if is_mended => {}
                 LossKind::Gone if is_mended => {
-                    self.catalog(|c| c.batch(forget_counts))?;
+                    is_any_mended = true;
                     self.forget_loss(&loss.name)?;
                     self.reporter.verbose(
                         "LossMended",
@@ -230,6 +229,10 @@ impl Settled<'_> {
                 }
                 _ => lasting.push(loss),
             }
+        }
+        if is_any_mended {
+            // What was charged to it may be charged to another one now.
+            self.catalog(|c| c.batch(forget_counts))?;
         }
         self.count_costs(&mut lasting)?;
         // Whether anything is missed of a data volume is not known before its cost is counted: it may have moved.
@@ -620,6 +623,15 @@ fn named_versions(times: &str) -> String {
     if times.is_empty() {
         return String::new();
     }
+    format!(
+        " of {} ({})",
+        counted(times.len() as u64, "version"),
+        named_times(&times)
+    )
+}
+
+/// The first few times of versions, of those in seconds since 1970.
+pub(crate) fn named_times(times: &[i64]) -> String {
     let named: Vec<String> = times
         .iter()
         .take(NAMED_VERSIONS)
@@ -630,9 +642,5 @@ fn named_versions(times: &str) -> String {
     } else {
         ""
     };
-    format!(
-        " of {} ({}{more})",
-        counted(times.len() as u64, "version"),
-        named.join(", ")
-    )
+    format!("{}{more}", named.join(", "))
 }

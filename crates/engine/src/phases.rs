@@ -152,7 +152,8 @@ impl<'a> Listed<'a> {
         };
         let by_others = settled.others_wrote(&rows)?;
         if by_others == Some(true) {
-            settled.doubt = None;
+            // What it lacked may be hidden all the same, so nothing is removed by this run.
+            settled.others_write = settled.doubt.take().is_some();
         }
         settled.remove_leftovers(leftovers, mode)?;
         settled.settle_known(rows, mode, by_others)?;

@@ -527,6 +527,9 @@ pub struct DeleteReport {
     pub dryrun: bool,
     /// What was freed afterwards; null when nobody looked.
     pub compact_results: Option<CompactResults>,
+    /// Versions that were to go and stay, since the destination keeps them.
+    #[serde(skip)]
+    pub kept_sets: u64,
 }
 
 /// What `compact` did, or would do; sizes in bytes. A part of the results of what compacts besides.

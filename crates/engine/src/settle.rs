@@ -10,11 +10,12 @@ use larder_volume::{VolumeKind, VolumeName, VolumeTime};
 use crate::delete::{forget_dropped, is_dropped};
 use crate::entries::filelist_of;
 use crate::error::Reach;
-use crate::losses::{own_name, set_aside};
+use crate::losses::{named_times, own_name, set_aside};
 use crate::notes::Presence;
 use crate::phases::Settled;
 use crate::run::{Run, read_manifest};
 use crate::sync::{Mode, RemoteVolume, View};
+use crate::words::{counted, verb};
 use crate::{Error, Level, Result};
 
 impl Run {
@@ -113,13 +114,21 @@ impl Settled<'_> {
             self.durable(|c| c.set_volume(row.id, VolumeState::Deleting, None, None))?;
             match self.remote.delete(&row.name, size) {
                 Ok(()) => self.catalog(|c| c.batch(|c| forget_dropped(c, &row)))?,
-                Err(Error::Destination(error)) => self.reporter.warn(
-                    "LeftoverNotRemoved",
-                    format!(
-                        "{} is left from an interrupted transfer and could not be removed: {error}",
-                        row.name
-                    ),
-                ),
+                Err(Error::Destination(error)) => {
+                    // A lock ends by itself, and until then it is as it should be.
+                    let level = match error.kind() {
+                        ErrorKind::Locked => Level::Information,
+                        _ => Level::Warning,
+                    };
+                    self.reporter.say(
+                        level,
+                        "LeftoverNotRemoved",
+                        format!(
+                            "{} is not needed any more and could not be removed: {error}",
+                            row.name
+                        ),
+                    );
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -199,6 +208,9 @@ impl Settled<'_> {
     ) -> Result<()> {
         self.settle_unread(&rows, by_others)?;
         self.note_gone_indexes(&rows)?;
+        if by_others == Some(true) {
+            self.tell_deleted_by_others(&rows);
+        }
         self.view.written_by_others = by_others == Some(true);
         for row in rows {
             let found = self.view.find(&row.name).map(|v| v.size);
@@ -250,6 +262,29 @@ impl Settled<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Names the versions that are gone while another machine or program wrote here: they count as deleted by it.
+    fn tell_deleted_by_others(&self, rows: &[VolumeRow]) {
+        let gone = rows.iter().filter(|row| {
+            row.kind == VolumeKind::List && is_stored(row) && self.view.find(&row.name).is_none()
+        });
+        let mut times: Vec<i64> = gone
+            .filter_map(|row| Some(VolumeName::parse(&row.name, true)?.time()?.0))
+            .collect();
+        times.sort_unstable_by(|a, b| b.cmp(a));
+        let number = times.len() as u64;
+        if number > 0 {
+            self.reporter.info(
+                "VersionsDeletedElsewhere",
+                format!(
+                    "another machine or program wrote here since the last run, and {} {} not there any more, deleted by it as it seems: {}",
+                    counted(number, "version"),
+                    verb(number, "is", "are"),
+                    named_times(&times)
+                ),
+            );
+        }
     }
 
     /// Notes which indexes are not listed: when they are back, they are no news.
@@ -337,8 +372,7 @@ impl Settled<'_> {
     /// What is known of a version list that was lost stays as long as that is told. When it is back as it was, it is a
     /// version again.
     fn settle_gone(&mut self, row: VolumeRow, found: Option<Option<u64>>) -> Result<()> {
-        let losses = self.catalog(|c| c.losses())?;
-        let loss = losses.into_iter().find(|l| l.name == own_name(&row.name));
+        let loss = self.catalog(|c| c.loss(own_name(&row.name)))?;
         match (found, loss) {
             (Some(size), _) if size.is_none() || row.size.is_none() || size == row.size => {
                 self.durable(|c| c.set_volume(row.id, VolumeState::Verified, None, None))?;
@@ -465,8 +499,7 @@ impl Settled<'_> {
                 VolumeKind::Blocks => true,
             };
             // One that changed once more may be as it was at first.
-            let losses = c.losses()?;
-            let known = losses.into_iter().find(|known| known.name == row.name);
+            let known = c.loss(&row.name)?;
             let is_back = matches!((&what, known), (LossKind::Resized(found), Some(known)) if known.size == Some(*found));
             if is_back || !is_loss {
                 c.remove_loss(&row.name)?;

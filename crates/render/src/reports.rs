@@ -420,7 +420,13 @@ pub fn delete(report: &DeleteReport, zone: &TimeZone) -> Told {
         ..Told::default()
     };
     if report.deleted_sets.is_empty() {
-        told.say("No filesets matched the criteria.");
+        told.say(match report.kept_sets {
+            0 => "No filesets matched the criteria.".to_owned(),
+            kept => format!(
+                "No filesets were deleted: {} could not be.",
+                counted(kept, "fileset")
+            ),
+        });
         return told;
     }
     told.say(match report.dryrun {

@@ -12,6 +12,7 @@ use larder_volume::VolumeKind::{Blocks, List};
 
 use crate::doom::{Doom, Reach};
 use crate::rig::{self, Rig, chain};
+use crate::support::swept;
 use crate::sweeps::files;
 
 /// A job whose runs store partial versions all the time.
@@ -237,7 +238,7 @@ fn no_partial_version_where_none_is_wanted() {
 /// A kill at any call: what the newest list names is there, and the next run ends the work and tidies up.
 #[test]
 fn a_long_run_is_killed_at_any_call() {
-    let (mut partial, mut both) = (0, 0);
+    let (mut partial, mut both, mut round) = (0, 0, 0);
     for keeps_state in [true, false] {
         for reach in [Reach::Not, Reach::Half, Reach::Whole] {
             // Without the local state half a list is what `hostile` and `unfinished` are about, and a call that did not
@@ -254,8 +255,9 @@ fn a_long_run_is_killed_at_any_call() {
                 whole.plan.calls()
             };
             // What arrives in full makes a difference at each call.
-            let step = if reach == Reach::Whole { 1 } else { 2 };
-            for n in (1..=calls).step_by(step) {
+            let every = if reach == Reach::Whole { 2 } else { 5 };
+            round += 1;
+            for n in swept(1, every, round).take_while(|n| *n <= calls) {
                 let when = format!("killed at {n} of {calls}, {reach:?}, state {keeps_state}");
                 let mut rig = base.fork();
                 rig.log.slow_down();
@@ -319,13 +321,13 @@ fn a_long_run_fails_at_any_call() {
     base.set("number-of-retries", "0");
     let old = backup_first(&mut base);
     let new = files(&base.source());
-    for failure in [
+    let failures = [
         Failure::Before(ErrorKind::Network),
         Failure::After(ErrorKind::Network),
-    ] {
-        let (mut n, mut partial) = (0, 0);
-        loop {
-            n += 1;
+    ];
+    for (round, failure) in (0..).zip(failures) {
+        let mut partial = 0;
+        for n in swept(1, 2, round) {
             let mut rig = base.fork();
             rig.log.slow_down();
             rig.plan.fail_at(n, failure.clone());
@@ -361,9 +363,8 @@ fn a_run_that_is_asked_to_end_stores_what_it_read() {
             base.write(&format!("x/{n:03}"), noise(n + 5000, 8000));
         }
         let new = files(&base.source());
-        let (mut n, mut partial) = (0, 0);
-        loop {
-            n += 1;
+        let mut partial = 0;
+        for n in swept(1, 3, u64::from(is_first)) {
             let mut rig = base.fork();
             rig.log.slow_down();
             let run = rig.open().unwrap();
@@ -452,7 +453,7 @@ fn a_destination_that_keeps_everything_gets_one_more_at_the_end() {
     }
     let new = files(&base.source());
     let mut ended = 0;
-    for n in (4..).step_by(2) {
+    for n in swept(4, 6, 0) {
         let mut rig = base.fork();
         rig.log.slow_down();
         for _ in 0..9 {

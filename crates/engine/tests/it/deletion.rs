@@ -461,3 +461,19 @@ fn other_ways_to_name_versions_delete_nothing() {
     assert_eq!(deleted(&mut rig), [0; 0]);
     assert_eq!(rig.names(List).len(), 2);
 }
+
+/// No complaint, but not without a trace either.
+#[test]
+fn versions_that_another_machine_deleted_are_named() {
+    let mut rig = with_versions(4);
+    let mut other = rig.other_machine();
+    other.set("keep-versions", "1");
+    other.write("changes", "of the other one");
+    other.backup();
+    rig.versions = vec![other.versions.pop().expect("its version")];
+    rig.log.clear();
+    rig.backup();
+    assert_eq!(rig.log.complaints(), [""; 0]);
+    assert_eq!(rig.log.count("VersionsDeletedElsewhere"), 1);
+    rig.check_all("what is left");
+}

@@ -211,7 +211,11 @@ fn a_version_whose_list_is_locked_stays_until_the_lock_is_over() {
         let until = rig.store.locks()[&lists[0]];
         rig.log.clear();
         let report = match by_rule {
-            false => delete(&mut rig, "1,2").deleted_sets,
+            false => {
+                let report = delete(&mut rig, "1,2");
+                assert_eq!(report.kept_sets, 2);
+                report.deleted_sets
+            }
             true => {
                 rig.set("keep-versions", "1");
                 rig.backup().deleted_sets

@@ -30,6 +30,16 @@ pub struct Fixture {
     pub versions: Vec<Option<Manifest>>,
 }
 
+/// How far apart the calls are that a sweep meets: all of them with `LARDER_SWEEPS=whole`. Sweeps of several rounds take another
+/// `round` each, so that they meet others.
+pub fn swept(first: u64, every: u64, round: u64) -> impl Iterator<Item = u64> {
+    let every = match std::env::var("LARDER_SWEEPS").is_ok_and(|asked| asked == "whole") {
+        true => 1,
+        false => every,
+    };
+    std::iter::successors(Some(first + round % every), move |n| Some(n + every))
+}
+
 /// Folders of `fixtures` that are no backup sets.
 const OTHER_FIXTURES: [&str; 3] = ["job-exports", "vectors", "volumes"];
 
