@@ -114,7 +114,7 @@ impl Ready<'_> {
                 }
                 Ok(())
             });
-            self.told_if_unreadable(read)?;
+            self.told_if_unreadable(version, read)?;
             if found.count > 0 {
                 report.broken_files.push(found);
             }
@@ -123,15 +123,32 @@ impl Ready<'_> {
         Ok(report)
     }
 
-    /// Passes on what reading a list gave; one that cannot be read is told.
-    fn told_if_unreadable<T>(&self, read: Result<T>) -> Result<Option<T>> {
+    /// Passes on what reading a list gave; a version that cannot be looked at is told.
+    fn told_if_unreadable<T>(&self, version: &Version, read: Result<T>) -> Result<Option<T>> {
         match read {
             Err(error) if error.reach() == Reach::Volume => {
-                self.reporter.error("DamagedList", describe(&error));
+                let text = self.not_looked_at(version, &error)?;
+                self.reporter.error("DamagedList", text);
                 Ok(None)
             }
             other => other.map(Some),
         }
+    }
+
+    /// Says that a version could not be looked at, why, and what helps.
+    pub(crate) fn not_looked_at(&self, version: &Version, error: &Error) -> Result<String> {
+        let name = version.volume.name.as_str();
+        let is_lost = self.catalog(|c| c.has_loss(name))?;
+        let help = match is_lost && self.known_version(name)?.is_some() {
+            true => "`larder repair` stores its list again".to_owned(),
+            false => format!("`larder delete … --version={}` gives it up", version.number),
+        };
+        Ok(format!(
+            "version {} of {} could not be looked at: {}; {help}",
+            version.number,
+            version.time,
+            describe(error)
+        ))
     }
 
     /// Hands the entries of a version to `take` of which something is lost. Gives its number in the catalog and how many
@@ -200,7 +217,7 @@ impl Ready<'_> {
             };
             Ok(())
         });
-        let Some((fileset, entries)) = self.told_if_unreadable(read)? else {
+        let Some((fileset, entries)) = self.told_if_unreadable(version, read)? else {
             return Ok(None);
         };
         (broken.fileset, broken.entries) = (fileset, entries);

@@ -574,8 +574,13 @@ impl Ready<'_> {
             }
         }
         Ok(missing.into_iter().min().map(|name| {
+            let is_listed = self.view.find(&name).is_some();
+            let other = match is_listed {
+                true => format!("{} gives the version up", self.to_give_up(&name)),
+                false => "and takes the version as deleted when they are not".to_owned(),
+            };
             format!(
-                "the version list {name} is missing or damaged, and what it uses must stay; `larder repair` stores it again when its files are known here, `larder delete … --version=N` gives a version up whose list cannot be read"
+                "the version list {name} is missing or damaged, and what it uses must stay; `larder repair` stores it again when its files are known here, {other}"
             )
         }))
     }
@@ -593,7 +598,15 @@ impl Ready<'_> {
                     Err(error) if error.reach() == crate::error::Reach::Volume => {
                         let why = describe(&error);
                         return Ok(Err(format!(
-                            "the version list {name} cannot be read, and what it uses must stay (`larder delete … --version=N` gives the version up): {why}"
+                            "the version list {name} cannot be read, and what it uses must stay ({} gives the version up): {why}",
+                            self.to_give_up(name)
+                        )));
+                    }
+                    Ok(list) if !list.is_version() => {
+                        return Ok(Err(format!(
+                            "the version list {name} is not what its name says ({} gives it up): {}",
+                            self.to_give_up(name),
+                            crate::identity::renamed()
                         )));
                     }
                     other => drop(other?),
@@ -608,7 +621,8 @@ impl Ready<'_> {
                 }
                 None => {
                     return Ok(Err(format!(
-                        "some entries of the version list {name} are wrong, so what it uses is not known; `larder test {name}` says more"
+                        "some entries of the version list {name} are wrong, so what it uses is not known; {} gives the version up",
+                        self.to_give_up(name)
                     )));
                 }
             }

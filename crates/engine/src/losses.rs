@@ -520,6 +520,18 @@ impl Settled<'_> {
         Ok(lists.count())
     }
 
+    /// The command that gives up the version of a list, with its number where it is listed.
+    pub(crate) fn to_give_up(&self, list: &str) -> String {
+        let lists = self.view.lists();
+        let number = lists
+            .iter()
+            .position(|(_, listed)| listed.name.as_str() == list);
+        match number {
+            Some(number) => format!("`larder delete … --version={number}`"),
+            None => "`larder delete`".to_owned(),
+        }
+    }
+
     /// One sentence about a loss, with its id.
     fn sentence(&self, loss: &Loss) -> Result<(&'static str, String)> {
         let what = match &loss.what {
@@ -536,11 +548,14 @@ impl Settled<'_> {
             let (id, help) = match loss.what {
                 LossKind::Gone => (
                     "MissingVersion",
-                    "bring the file back, or run `larder repair`: it stores the list again when its files are known here, and takes the version as deleted when they are not",
+                    "bring the file back, or run `larder repair`: it stores the list again when its files are known here, and takes the version as deleted when they are not".to_owned(),
                 ),
                 LossKind::Resized(_) | LossKind::Damaged(_) => (
                     "DamagedList",
-                    "bring the file back as it was and run `larder test`, let `larder repair` store the list again when its files are known here, or give the version up with `larder delete … --version=N`",
+                    format!(
+                        "bring the file back as it was and run `larder test`, let `larder repair` store the list again when its files are known here, or give the version up with {}",
+                        self.to_give_up(name)
+                    ),
                 ),
             };
             return Ok((

@@ -111,7 +111,7 @@ impl Settled<'_> {
     }
 
     /// What of an entry cannot be had, if anything.
-    fn missing_of(
+    pub(crate) fn missing_of(
         &self,
         entry: &FileEntry,
         lost: &HashSet<Key>,

@@ -84,10 +84,10 @@ impl Ready<'_> {
             match self.look_for(&version, request) {
                 Ok(Some(of_it)) => found.push(of_it),
                 Ok(None) => {}
-                Err(error) if error.reach() == Reach::Volume => self.reporter.error(
-                    "DamagedList",
-                    format!("{}; nothing is taken out of this version", describe(&error)),
-                ),
+                Err(error) if error.reach() == Reach::Volume => {
+                    let text = self.not_looked_at(&version, &error)?;
+                    self.reporter.error("DamagedList", text);
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -101,24 +101,29 @@ impl Ready<'_> {
         let lists = losses.into_iter().filter(|l| l.kind == VolumeKind::List);
         lists
             .map(|loss| {
-                let known = self.catalog(|c| {
-                    let row = match c.volume_named(&loss.name)? {
-                        Some(row) => Some(row),
-                        None => c.volume_named(&set_aside(&loss.name))?,
-                    };
-                    let Some(row) = row else {
-                        return Ok(None);
-                    };
-                    let Some(fileset) = c.fileset_of(row.id)? else {
-                        return Ok(None);
-                    };
-                    let has_all = c.has_entries(fileset.id, row.hash.as_ref())?
-                        && c.param(&not_whole(fileset.id))?.is_none();
-                    Ok(has_all.then_some((row, fileset)))
-                })?;
+                let known = self.known_version(&loss.name)?;
                 Ok(LostList { loss, known })
             })
             .collect()
+    }
+
+    /// What the catalog knows of the version of a list, when it has all of its entries.
+    pub(crate) fn known_version(&self, list: &str) -> Result<Option<(VolumeRow, FilesetRow)>> {
+        self.catalog(|c| {
+            let row = match c.volume_named(list)? {
+                Some(row) => Some(row),
+                None => c.volume_named(&set_aside(list))?,
+            };
+            let Some(row) = row else {
+                return Ok(None);
+            };
+            let Some(fileset) = c.fileset_of(row.id)? else {
+                return Ok(None);
+            };
+            let has_all = c.has_entries(fileset.id, row.hash.as_ref())?
+                && c.param(&not_whole(fileset.id))?.is_none();
+            Ok(has_all.then_some((row, fileset)))
+        })
     }
 
     /// Stores a lost list again from what the catalog knows. One that is gone and unknown is given up: whoever runs a

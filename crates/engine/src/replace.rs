@@ -11,6 +11,7 @@ use larder_volume::{Hash, VolumeKind, VolumeName, VolumeTime};
 
 use crate::delete::Dropped;
 use crate::error::Reach;
+use crate::identity::renamed;
 use crate::locks::until_text;
 use crate::losses::own_name;
 use crate::phases::Ready;
@@ -191,8 +192,11 @@ impl Ready<'_> {
         if let Some(fileset) = self.fileset_with_entries(&version.volume)? {
             return Ok(fileset);
         }
-        self.read_list(&version.volume, version.time, |_| Ok(()))?;
+        let list = self.read_list(&version.volume, version.time, |_| Ok(()))?;
         let name = version.volume.name.as_str();
+        if !list.is_version() {
+            return Err(Error::volume(name, renamed()));
+        }
         if self.is_listed_twice(&version.volume) {
             return Err(Error::data(
                 "DuplicateRemoteFiles",
@@ -202,13 +206,8 @@ impl Ready<'_> {
                 "remove the one that is not wanted with the service's own tools, or give the version up with `larder delete`",
             ));
         }
-        self.fileset_just_read(&version.volume)?.ok_or_else(|| {
-            Error::data(
-                "DamagedList",
-                format!("some entries of {name} are wrong, or it is not what its name says"),
-                "see what `larder test … all` says of it",
-            )
-        })
+        let whole = self.fileset_just_read(&version.volume)?;
+        whole.ok_or_else(|| Error::volume(name, wrong_entries()))
     }
 
     /// Notes that a list with this hash is about to be sent in the place of an old one.
@@ -274,6 +273,14 @@ pub(crate) fn no_free_time(of: VolumeTime) -> Error {
         format!("there is no free second beside the version of {of} for its new list"),
         "delete the version before or after it with `larder delete`, or leave it as it is",
     )
+}
+
+/// What is wrong with a list of which entries were left out.
+fn wrong_entries() -> larder_volume::Error {
+    larder_volume::Error::Malformed {
+        what: "version list",
+        detail: "some of its entries are wrong; the others can be restored".into(),
+    }
 }
 
 /// A listed version list as a version whose number does not matter.

@@ -229,6 +229,10 @@ pub struct Harm {
     pub more_paths: bool,
     /// How many entries these are in all versions.
     pub path_count: u64,
+    /// Those of the paths of which only times and permissions are lost, in all of the versions.
+    pub metadata_paths: Vec<String>,
+    /// How many entries these are in all versions.
+    pub metadata_count: u64,
 }
 
 /// Result of `test`.

@@ -15,7 +15,7 @@ use larder_volume::{Hash, VolumeKind};
 
 use crate::context::Phase;
 use crate::error::Reach;
-use crate::losses::damage;
+use crate::losses::{BadCopies, damage};
 use crate::phases::Ready;
 use crate::report::{Finding, Outcome, TestReport, Verification};
 use crate::run::Run;
@@ -59,6 +59,8 @@ struct Described {
     blocks: Vec<(Hash, u64)>,
     /// It is over when all of its blocks are stored, and only told when everything is asked for.
     may_be_over: bool,
+    /// An index describes it, and it is not there.
+    is_gone: bool,
 }
 
 impl Run {
@@ -170,6 +172,16 @@ impl Ready<'_> {
         let known = |checked: &Verification| noted.contains(&checked.file);
         report.verifications.retain(|checked| !known(checked));
         report.harm.retain(|harm| !noted.contains(&harm.file));
+        // It takes nothing from what was stored.
+        let (renamed, others) = report
+            .verifications
+            .into_iter()
+            .partition(|checked| is_renamed(checked));
+        report.verifications = others;
+        for Verification { file, .. } in renamed {
+            let text = format!("{file}: {}", crate::identity::renamed());
+            self.reporter.warn("RenamedList", text);
+        }
         if report.damaged() == 0 {
             report.common.parsed_result = self.common("Test", false).parsed_result;
         }
@@ -437,6 +449,28 @@ impl Ready<'_> {
         Ok(())
     }
 
+    /// Whether some volume has a good copy of each of these blocks.
+    fn are_stored(&self, blocks: &[(Hash, u64)], bad: &BadCopies) -> Result<bool> {
+        for block in blocks {
+            let holders = self.catalog(|c| c.volumes_of_block(&block.0, block.1))?;
+            if holders.iter().all(|holder| bad.holds(*holder, block)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Says that an index describes a file that is not missed any more.
+    fn tell_outlived(&self, described: &Described) {
+        self.reporter.info(
+            "IndexOutlived",
+            format!(
+                "{}: {}; all of its blocks are stored elsewhere, so nothing is lost, and `larder compact` removes the index",
+                described.name, described.finding.detail
+            ),
+        );
+    }
+
     /// Adds what the listing and the indexes tell about volumes that are gone or have another length. Of their blocks
     /// those count as lost that no volume is known to hold by now. What is over is told when `everything` is asked for.
     fn add_lost_volumes(&self, outcomes: &mut Vec<Examined>, everything: bool) -> Result<()> {
@@ -462,6 +496,7 @@ impl Ready<'_> {
                     finding,
                     blocks: Vec::new(),
                     may_be_over: false,
+                    is_gone: false,
                 });
             }
         }
@@ -488,11 +523,18 @@ impl Ready<'_> {
                 blocks,
                 may_be_over: matches!(loss.what, LossKind::Resized(_))
                     && loss.kind == VolumeKind::Blocks,
+                is_gone: false,
                 name: loss.name,
             });
         }
         // What indexes say comes last: that a file is gone is said once, by the listing.
-        lost.extend(told);
+        for described in told {
+            if described.is_gone && self.are_stored(&described.blocks, &bad)? {
+                self.tell_outlived(&described);
+            } else {
+                lost.push(described);
+            }
+        }
         for volume in lost {
             let mut blocks = volume.blocks;
             let found = self.catalog(|c| c.find_blocks(&blocks))?;
@@ -534,6 +576,12 @@ fn is_damaged(checked: &Result<Examined>) -> bool {
         }
         Err(error) => error.is_wrong_content(),
     }
+}
+
+/// True for a list of which nothing is wrong but its name.
+fn is_renamed(checked: &Verification) -> bool {
+    let text = crate::identity::renamed().to_string();
+    !checked.findings.is_empty() && checked.findings.iter().all(|found| found.detail == text)
 }
 
 /// True for a file that its service keeps in a cold tier: it is whole as far as anybody can say.

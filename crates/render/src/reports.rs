@@ -275,6 +275,9 @@ pub fn test(report: &TestReport, detail: Detail) -> Told {
     told
 }
 
+/// What stands behind the path of a file whose content is whole.
+const ONLY_METADATA: &str = " (only times and permissions are lost)";
+
 /// What a damaged volume costs.
 fn hurt(told: &mut Told, harm: &Harm, detail: Detail) {
     let versions: Vec<_> = harm.versions.iter().map(u64::to_string).collect();
@@ -287,8 +290,15 @@ fn hurt(told: &mut Told, harm: &Harm, detail: Detail) {
         ));
         return;
     }
+    let metadata = match harm.metadata_count {
+        0 => String::new(),
+        all if all == harm.path_count => {
+            ", of which only times and permissions are lost".to_owned()
+        }
+        some => format!(", of {some} of which only times and permissions are lost"),
+    };
     told.say(format!(
-        "{} hurts {} in the {} {}:",
+        "{} hurts {} in the {} {}{metadata}:",
         harm.file,
         counted(harm.path_count, "entry"),
         noun(versions.len() as u64, "version"),
@@ -296,7 +306,11 @@ fn hurt(told: &mut Told, harm: &Harm, detail: Detail) {
     ));
     let most = detail.most(SHORT_PATHS);
     for path in harm.paths.iter().take(most) {
-        told.lines.push(Line::Path(format!("\t{path}")));
+        let what = match harm.metadata_paths.binary_search(path).is_ok() {
+            true => ONLY_METADATA,
+            false => "",
+        };
+        told.lines.push(Line::Path(format!("\t{path}{what}")));
     }
     match (harm.more_paths, detail) {
         (false, _) => more(told, harm.paths.len(), most),
@@ -619,7 +633,7 @@ pub fn broken_files(report: &BrokenFilesReport, zone: &TimeZone) -> Told {
         for file in &version.files {
             let what = match (u64::try_from(file.size), file.only_metadata) {
                 (Ok(size), false) => format!(" ({})", format_size(size)),
-                (_, true) => " (only times and permissions are lost)".to_owned(),
+                (_, true) => ONLY_METADATA.to_owned(),
                 (Err(_), false) => String::new(),
             };
             told.lines
@@ -634,7 +648,10 @@ pub fn broken_files(report: &BrokenFilesReport, zone: &TimeZone) -> Told {
         }
     }
     if report.broken_files.is_empty() {
-        told.say("No broken files found");
+        told.say(match report.common.parsed_result {
+            Outcome::Error => "No broken files found in the versions that could be looked at",
+            Outcome::Success | Outcome::Warning => "No broken files found",
+        });
     }
     told
 }

@@ -11,6 +11,7 @@ use larder_volume::{
 use super::{Described, Examined};
 use crate::data::VolumeData;
 use crate::error::{Reach, VolumeContext};
+use crate::identity::renamed;
 use crate::losses::damage;
 use crate::missing::Waiting;
 use crate::phases::Ready;
@@ -73,6 +74,12 @@ impl Ready<'_> {
             VolumeKind::Blocks => self.check_blocks(&archive, row, &mut outcome)?,
             VolumeKind::Index => self.check_index(&archive, len, &mut outcome)?,
             VolumeKind::List => {
+                if !self.is_as_old_as_its_name(volume, &archive)? {
+                    outcome.findings.push(Finding {
+                        kind: "Error",
+                        detail: renamed().to_string(),
+                    });
+                }
                 if archive.find(FILELIST_ENTRY).is_none() {
                     outcome.is_refused = true;
                     outcome.findings.push(Finding {
@@ -204,7 +211,9 @@ impl Ready<'_> {
         });
         read.in_volume(&name)?;
         for volume in volumes {
-            let (name, finding) = match self.find_described(&volume.name) {
+            let found = self.find_described(&volume.name);
+            let is_gone = found.is_none();
+            let (name, finding) = match found {
                 None => (
                     volume.name.as_str(),
                     Finding {
@@ -228,6 +237,7 @@ impl Ready<'_> {
                 finding,
                 blocks: volume.blocks.iter().collect(),
                 may_be_over: true,
+                is_gone,
             });
         }
         Ok(())

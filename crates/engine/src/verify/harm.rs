@@ -1,13 +1,13 @@
 //! What damage means for people: which versions and files it hurts.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use larder_volume::{Hash, VolumeKind, VolumeName};
+use larder_volume::{EntryKind, Hash, VolumeKind, VolumeName};
 
 use super::Examined;
 use crate::Result;
 use crate::error::Reach;
-use crate::missing::WholeLists;
+use crate::missing::{Missing, WholeLists};
 use crate::named::Room;
 use crate::notes::Presence;
 use crate::phases::Ready;
@@ -21,11 +21,13 @@ const NAMED_PATHS: usize = 100;
 #[derive(Default)]
 struct Hurt {
     versions: Vec<u64>,
-    /// Those that are named.
-    paths: BTreeSet<String>,
+    /// Those that are named, and whether only metadata of them is lost.
+    paths: BTreeMap<String, bool>,
     more_paths: bool,
     /// Entries in all versions.
     count: u64,
+    /// Those of them of which only metadata is lost.
+    only_metadata: u64,
 }
 
 /// What all damage hurts, by volume.
@@ -79,7 +81,12 @@ impl Ready<'_> {
             .map(|(file, hurt)| Harm {
                 file,
                 versions: hurt.versions,
-                paths: hurt.paths.into_iter().collect(),
+                metadata_paths: {
+                    let of_metadata = hurt.paths.iter().filter(|(_, only)| **only);
+                    of_metadata.map(|(path, _)| path.clone()).collect()
+                },
+                metadata_count: hurt.only_metadata,
+                paths: hurt.paths.into_keys().collect(),
                 more_paths: hurt.more_paths,
                 path_count: hurt.count,
             })
@@ -110,12 +117,17 @@ impl Ready<'_> {
                     hurt.versions.push(version.number);
                 }
                 hurt.count += 1;
+                // Where a link leads to is metadata.
+                let only_metadata = entry.kind != EntryKind::Symlink
+                    && self.missing_of(&entry, lost, &mut whole)? == Some(Missing::Metadata);
+                hurt.only_metadata += u64::from(only_metadata);
                 let path = String::from_utf8_lossy(&entry.path).into_owned();
-                if hurt.paths.contains(&path) {
+                if let Some(only) = hurt.paths.get_mut(&path) {
+                    *only &= only_metadata;
                     return Ok(());
                 }
                 if hurt.paths.len() < most && harm.room.take(&path) {
-                    hurt.paths.insert(path);
+                    hurt.paths.insert(path, only_metadata);
                 } else {
                     hurt.more_paths = true;
                 }

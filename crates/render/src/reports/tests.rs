@@ -98,6 +98,8 @@ fn a_damaged_list_costs_its_version() {
             paths: Vec::new(),
             more_paths: false,
             path_count: 0,
+            metadata_paths: Vec::new(),
+            metadata_count: 0,
         }],
         ..TestReport::default()
     };
