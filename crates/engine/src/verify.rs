@@ -173,10 +173,7 @@ impl Ready<'_> {
         report.verifications.retain(|checked| !known(checked));
         report.harm.retain(|harm| !noted.contains(&harm.file));
         // It takes nothing from what was stored.
-        let (renamed, others) = report
-            .verifications
-            .into_iter()
-            .partition(|checked| is_renamed(checked));
+        let (renamed, others) = report.verifications.into_iter().partition(is_renamed);
         report.verifications = others;
         for Verification { file, .. } in renamed {
             let text = format!("{file}: {}", crate::identity::renamed());

@@ -15,6 +15,7 @@ mod doom;
 mod doubt;
 mod errors;
 mod faults;
+mod findings;
 mod forge;
 mod golden;
 mod guard;
