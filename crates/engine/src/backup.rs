@@ -35,6 +35,7 @@ use self::closing::ListSent;
 use self::counters::Counters;
 use self::guarding::{Asked, no_sources};
 use crate::context::{Level, Phase};
+use crate::error::Reach;
 use crate::notes::{LIST_WRITER, Presence, SOURCES_READ, VOLUME_SIZE, ZIP_METHOD};
 use crate::phases::Ready;
 use crate::report::BackupReport;
@@ -473,10 +474,12 @@ impl Ready<'_> {
             let blocks = self.catalog(|c| c.blocks_of_volume(row.id))?;
             let hash = match row.hash {
                 Some(hash) => hash,
-                None => self
-                    .remote
-                    .get(&row.name, row.size)?
-                    .hash(self.format().file_hash)?,
+                None => match self.remote.get(&row.name, row.size) {
+                    Ok(data) => data.hash(self.format().file_hash)?,
+                    // It waits for a run that can have it.
+                    Err(error) if error.reach() == Reach::Volume => continue,
+                    Err(error) => return Err(error),
+                },
             };
             let blocklists = self.catalog(|c| c.blocklists_of_volume(row.id))?;
             let described = BlockVolume {

@@ -42,6 +42,7 @@ impl Run {
             // What is lost shows when lists, indexes and data files are compared.
             let mut ready = self.ready(Mode::Writing, Need::Blocks)?;
             ready.check_not_in_doubt()?;
+            ready.check_numbers()?;
             if let (Some(_), Some(why)) = (&rule, ready.why_in_doubt()?) {
                 return Err(Error::data(
                     "RetentionHeldBack",
@@ -118,10 +119,12 @@ impl Ready<'_> {
             self.relist()?;
         }
         let hold_back = |why: &str| {
-            self.reporter.warn(
-                "RetentionHeldBack",
-                format!("no old version is deleted, since {why}"),
-            );
+            let level = match self.doubt.is_some() && self.is_explained {
+                true => Level::Information,
+                false => Level::Warning,
+            };
+            let text = format!("no old version is deleted, since {why}");
+            self.reporter.say(level, "RetentionHeldBack", text);
             Ok(Vec::new())
         };
         if let Some(why) = self.why_in_doubt()? {
@@ -505,6 +508,32 @@ enum Looked {
 /// failed may be that of another machine; this one is not.
 const DROPPED: &str = "dropped-version:";
 
+/// Catalog parameter: names of lists and indexes that this machine removed, the latest first, one a line.
+const REMOVED: &str = "removed-names";
+/// How many of them are remembered.
+const MOST_REMOVED: usize = 10_000;
+
+/// Notes names of lists and indexes that are removed. When a destination is set back, or lists late, they are no work of
+/// others.
+fn note_removed<'n>(
+    catalog: &Catalog,
+    names: impl Iterator<Item = &'n str>,
+) -> larder_catalog::Result<()> {
+    let before = removed_names(catalog)?;
+    let new: Vec<&str> = names.collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    let all = new.into_iter().chain(before.lines());
+    let all: Vec<&str> = all.take(MOST_REMOVED).collect();
+    catalog.set_param(REMOVED, &all.join("\n"))
+}
+
+/// Names of lists and indexes that this machine removed, one a line.
+pub(crate) fn removed_names(catalog: &Catalog) -> larder_catalog::Result<String> {
+    Ok(catalog.param(REMOVED)?.unwrap_or_default())
+}
+
 /// Whether the version of a list was dropped, whatever is left of it.
 pub(crate) fn is_dropped(catalog: &Catalog, name: &str) -> larder_catalog::Result<bool> {
     Ok(catalog.param(&format!("{DROPPED}{name}"))?.is_some())
@@ -520,6 +549,8 @@ pub(crate) fn forget_all_dropped(
     catalog: &Catalog,
     rows: &[VolumeRow],
 ) -> larder_catalog::Result<()> {
+    let named = rows.iter().filter(|row| row.kind != VolumeKind::Blocks);
+    note_removed(catalog, named.map(|row| row.name.as_str()))?;
     for row in rows {
         catalog.remove_param(&format!("{DROPPED}{}", row.name))?;
         // While a lost list of this name is set aside, its loss stays.

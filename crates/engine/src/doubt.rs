@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use larder_catalog::{LossKind, VolumeRow};
+use larder_options::engine as opt;
 use larder_volume::VolumeKind;
 
 use crate::context::Level;
@@ -151,23 +152,28 @@ impl Run {
 impl Settled<'_> {
     /// Says once that a listing of this run is in doubt.
     pub(crate) fn tell_doubt(&self) {
-        if let Some(doubt) = self.doubt {
-            self.reporter.warn(
+        let Some(doubt) = self.doubt else {
+            return;
+        };
+        let text = doubt.text();
+        match self.is_explained {
+            true => self.reporter.info(
                 "ListingInDoubt",
-                format!(
-                    "{}, however often it was listed: this may be a fault of the listing, the wrong folder or another prefix; nothing is deleted by this run",
-                    doubt.text()
-                ),
-            );
+                format!("{text}: another machine or program wrote here since, which may have deleted them; this run deletes nothing that others may need"),
+            ),
+            false => self.reporter.warn(
+                "ListingInDoubt",
+                format!("{text}, however often it was listed: this may be a fault of the listing, the wrong folder or another prefix; nothing is deleted by this run"),
+            ),
         }
     }
 
-    /// Refuses to remove what a user named while a listing of this run is in doubt.
+    /// Refuses to remove what a user named while a listing of this run is in doubt and nothing explains that.
     ///
     /// # Errors
     /// `ListingInDoubt`.
     pub(crate) fn check_not_in_doubt(&self) -> Result<()> {
-        let Some(doubt) = self.doubt else {
+        let Some(doubt) = self.doubt.filter(|_| !self.is_explained) else {
             return Ok(());
         };
         Err(Error::data(
@@ -182,6 +188,30 @@ impl Settled<'_> {
 }
 
 impl Ready<'_> {
+    /// Refuses to go by numbers of versions in the run that misses a list: they are others than a user saw.
+    ///
+    /// # Errors
+    /// `VersionNumbersChanged`.
+    pub(crate) fn check_numbers(&self) -> Result<()> {
+        let Some(first) = self.vanished_lists.first() else {
+            return Ok(());
+        };
+        if !self.values.is_set(opt::VERSION) {
+            return Ok(());
+        }
+        let more = match self.vanished_lists.len() - 1 {
+            0 => String::new(),
+            more => format!(" and {}", counted(more as u64, "other version list")),
+        };
+        Err(Error::data(
+            "VersionNumbersChanged",
+            format!(
+                "{first}{more} is not in the destination any more, so the numbers of versions may be others than you saw, and nothing was done"
+            ),
+            "look at `larder list`, and give the command once more with the number that the version has now",
+        ))
+    }
+
     /// Why nothing may be removed by a rule: a listing of this run is in doubt, or one of an earlier run was, and what it
     /// lacked is still not there.
     pub(crate) fn why_in_doubt(&self) -> Result<Option<String>> {

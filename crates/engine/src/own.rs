@@ -40,6 +40,15 @@ impl Settled<'_> {
         self.store_own_versions(&own)
     }
 
+    /// Takes back that a list of this time is from here: its name was taken.
+    pub(crate) fn forget_own_version(&self, time: VolumeTime) -> Result<()> {
+        let mut own = self.own_versions()?.unwrap_or_default();
+        match own.remove(&time.0) {
+            true => self.store_own_versions(&own),
+            false => Ok(()),
+        }
+    }
+
     /// The same of a list that comes in the place of another, when that was of a version made here.
     pub(crate) fn note_own_successor(&self, old: VolumeTime, new: VolumeTime) -> Result<()> {
         let own = self.own_versions()?;

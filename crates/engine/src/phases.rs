@@ -51,6 +51,8 @@ pub(crate) struct Settled<'a> {
     pub(crate) dropped_lists: Mutex<HashSet<String>>,
     /// Volumes came since this run began that it did not store.
     pub(crate) others_write: bool,
+    /// What this run misses may have been deleted by others, who wrote here since the last one.
+    pub(crate) is_explained: bool,
     /// What a listing of this run lacked, and lacked again: nothing is removed by this run.
     pub(crate) doubt: Option<Doubt>,
     /// Copies of blocks that were known to be damaged.
@@ -148,13 +150,11 @@ impl<'a> Listed<'a> {
             vanished_lists: Vec::new(),
             dropped_lists: Mutex::default(),
             others_write: false,
+            is_explained: false,
             bad_copies: OnceLock::new(),
         };
         let by_others = settled.others_wrote(&rows)?;
-        if by_others == Some(true) {
-            // What it lacked may be hidden all the same, so nothing is removed by this run.
-            settled.others_write = settled.doubt.take().is_some();
-        }
+        settled.is_explained = by_others == Some(true);
         settled.remove_leftovers(leftovers, mode)?;
         settled.settle_known(rows, mode, by_others)?;
         let vanished = settled.view.vanished.iter();

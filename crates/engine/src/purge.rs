@@ -62,6 +62,7 @@ impl Run {
         self.with_healing(|| {
             let ready = self.ready(Mode::Writing, Need::Blocks)?;
             ready.check_not_in_doubt()?;
+            ready.check_numbers()?;
             let chosen = match &mut chosen {
                 Some(chosen) => chosen,
                 unread => unread.insert(ready.versions_to_purge()?),

@@ -11,13 +11,14 @@ use larder_volume::{VolumeKind, VolumeName, VolumeTime};
 
 use crate::context::Level;
 use crate::delete::Dropped;
+use crate::error::Reach;
 use crate::locks::until_text;
 use crate::losses::set_aside;
 use crate::phases::Ready;
 use crate::replace::NO_FREE_TIME;
 use crate::report::RepairReport;
 use crate::run::Run;
-use crate::sync::{Mode, Need, describe, not_whole};
+use crate::sync::{Mode, Need, RemoteVolume, describe, not_whole};
 use crate::versions::Version;
 use crate::volumes::AboutList;
 use crate::words::{counted, verb};
@@ -170,6 +171,18 @@ impl Ready<'_> {
         if listed.is_some() && self.doubt.is_some() {
             return Ok(());
         }
+        if let (LossKind::Damaged(_), Some(volume)) = (&loss.what, &listed)
+            && self.can_be_read(volume, time)?
+        {
+            self.reporter.info(
+                "LossMended",
+                format!("{} can be read again, and stays", loss.name),
+            );
+            return match self.settings.dry_run {
+                true => Ok(()),
+                false => self.forget_loss(&loss.name),
+            };
+        }
         if listed.is_some()
             && let Some(until) = self.lock_of(&loss.name)?
         {
@@ -234,6 +247,15 @@ impl Ready<'_> {
             None => self.forget_lost_list(&loss.name)?,
         }
         self.end_of_replacing()
+    }
+
+    /// Whether a list that was found damaged is a version now.
+    fn can_be_read(&self, list: &RemoteVolume, time: VolumeTime) -> Result<bool> {
+        match self.read_list(list, time, |_| Ok(())) {
+            Ok(read) => Ok(read.is_version()),
+            Err(error) if error.reach() == Reach::Volume => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the list can be had although no listing shows it. A second one beside it would be a version too many.

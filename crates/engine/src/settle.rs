@@ -7,7 +7,7 @@ use larder_catalog::{Catalog, LossKind, VolumeRow, VolumeState};
 use larder_destination::ErrorKind;
 use larder_volume::{VolumeKind, VolumeName, VolumeTime};
 
-use crate::delete::{forget_dropped, is_dropped};
+use crate::delete::{forget_dropped, is_dropped, removed_names};
 use crate::entries::filelist_of;
 use crate::error::Reach;
 use crate::losses::{named_times, own_name, set_aside};
@@ -114,6 +114,12 @@ impl Settled<'_> {
             self.durable(|c| c.set_volume(row.id, VolumeState::Deleting, None, None))?;
             match self.remote.delete(&row.name, size) {
                 Ok(()) => self.catalog(|c| c.batch(|c| forget_dropped(c, &row)))?,
+                Err(Error::Destination(error))
+                    if row.kind == VolumeKind::List
+                        && matches!(error.kind(), ErrorKind::Locked | ErrorKind::Denied) =>
+                {
+                    self.keep_refused_list(&row, size, &error)?;
+                }
                 Err(Error::Destination(error)) => {
                     // A lock ends by itself, and until then it is as it should be.
                     let level = match error.kind() {
@@ -148,6 +154,50 @@ impl Settled<'_> {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// A list that may not go: the version that was dropped is one again, so that what it uses stays. Half of one is none.
+    fn keep_refused_list(
+        &mut self,
+        row: &VolumeRow,
+        size: u64,
+        error: &larder_destination::Error,
+    ) -> Result<()> {
+        let name = VolumeName::parse(&row.name, self.settings.case_insensitive);
+        let was_version = self.catalog(|c| is_dropped(c, &row.name))?;
+        if let Some(name) = name.filter(|_| was_version) {
+            self.catalog(|c| c.batch(|c| forget_dropped(c, row)))?;
+            let volume = RemoteVolume {
+                name,
+                size: Some(size),
+                modified: None,
+                is_archived: false,
+            };
+            self.view.volumes.insert(row.name.clone(), volume);
+        }
+        let text = match was_version {
+            true => "was to be deleted and stays a version, since it cannot be removed",
+            false => "is left from an interrupted transfer and cannot be removed",
+        };
+        let level = match error.kind() {
+            // A lock ends by itself.
+            ErrorKind::Locked => Level::Information,
+            _ => Level::Warning,
+        };
+        self.reporter.say(
+            level,
+            "LeftoverNotRemoved",
+            format!("{} {text}: {error}", row.name),
+        );
+        Ok(())
+    }
+
+    /// Whether a list can be had, which no listing shows. Some services answer with a denial for what is not there.
+    fn is_there(&self, name: &str) -> Result<bool> {
+        match self.remote.exists(name) {
+            Err(Error::Destination(error)) if *error.kind() == ErrorKind::Denied => Ok(false),
+            other => other,
+        }
     }
 
     /// Whether a volume was going when an earlier run ended, and what took its place may not be there.
@@ -227,7 +277,7 @@ impl Settled<'_> {
                                     row.name
                                 ),
                             );
-                            self.forget_lost(&row, LossKind::Resized(found), false)?;
+                            self.settle_lost(&row, LossKind::Resized(found), false)?;
                             self.view.resized.push((row.name, found, expected));
                         }
                         _ => {
@@ -237,10 +287,24 @@ impl Settled<'_> {
                 }
                 (VolumeState::Uploaded | VolumeState::Verified, None) => {
                     self.view.vanished.push((row.name.clone(), row.kind));
+                    if row.kind == VolumeKind::List
+                        && by_others == Some(true)
+                        && self.is_there(&row.name)?
+                    {
+                        // Listings may lag, and nobody deleted it.
+                        self.reporter.info(
+                            "ListNotListed",
+                            format!(
+                                "{} is there, but the destination does not list it",
+                                row.name
+                            ),
+                        );
+                        continue;
+                    }
                     // Who knows the passphrase finds out whether this is a loss.
                     if row.kind != VolumeKind::List || by_others.is_some() {
                         let by_others = by_others == Some(true);
-                        self.forget_lost(&row, LossKind::Gone, by_others)?;
+                        self.settle_lost(&row, LossKind::Gone, by_others)?;
                     }
                 }
                 (VolumeState::Uploading, Some(_)) if row.kind == VolumeKind::List => {
@@ -399,8 +463,13 @@ impl Settled<'_> {
         if no_versions.len() < known.lines().count() {
             self.catalog(|c| c.set_param(NO_VERSIONS, &no_versions.join("\n")))?;
         }
+        // Nor what this machine removed and a listing still shows.
+        let removed = self.catalog(|c| removed_names(c))?;
+        let removed: HashSet<&str> = removed.lines().collect();
         let names = unread.iter().map(|(name, _)| name.as_str());
-        let mut names: BTreeSet<&str> = names.filter(|name| !no_versions.contains(name)).collect();
+        let mut names: BTreeSet<&str> = names
+            .filter(|name| !no_versions.contains(name) && !removed.contains(name))
+            .collect();
         if !self.can_decrypt() {
             // Whether those that vanished are a loss is for a run with the passphrase to find out.
             names.extend(before.lines());
@@ -450,6 +519,7 @@ impl Settled<'_> {
         }
         // What was missing in an earlier listing is no news when it is back.
         let gone = self.catalog(|c| c.param(GONE_INDEXES))?.unwrap_or_default();
+        let removed = self.catalog(|c| removed_names(c))?;
         let no_versions = self.no_versions()?;
         let losses = self.catalog(|c| c.losses())?;
         let own = rows.iter().map(|row| row.name.as_str());
@@ -459,6 +529,7 @@ impl Settled<'_> {
             .chain(seen.lines())
             .chain(no_versions.lines())
             .chain(gone.lines())
+            .chain(removed.lines())
             .collect();
         let mut unknown: Vec<&RemoteVolume> = view
             .volumes
@@ -485,7 +556,7 @@ impl Settled<'_> {
 
     /// Forgets a volume that is not what it was, and notes the loss. The suspicion comes first: it must outlive a run
     /// that ends here.
-    fn forget_lost(&self, row: &VolumeRow, what: LossKind, by_others: bool) -> Result<()> {
+    fn settle_lost(&self, row: &VolumeRow, what: LossKind, by_others: bool) -> Result<()> {
         self.durable(|c| {
             if row.kind == VolumeKind::Blocks {
                 Presence::InDoubt.note(c)?;

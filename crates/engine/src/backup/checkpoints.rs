@@ -390,6 +390,8 @@ impl Ready<'_> {
         let mut stored: Vec<StoredVolume> = Vec::new();
         let later = |time: VolumeTime| {
             let next = next(time)?;
+            // Another machine may have that second.
+            self.forget_own_version(time)?;
             note(next).map(|()| next)
         };
         let name = self.send_list(time, list, later, &mut stored)?;

@@ -41,7 +41,7 @@ impl Ready<'_> {
                     "the newest version {name} lies {ahead} seconds in the future: this machine's clock is wrong, or was when that version was made"
                 ),
                 format!(
-                    "set the clock; if it is right, the next version has to wait until then, or {name} has to be removed from the destination"
+                    "set the clock; if it is right, the next version has to wait until then, or {name} has to go: `larder delete … --version=0`"
                 ),
             ));
         }

@@ -37,6 +37,7 @@ mod review;
 mod rig;
 mod safety;
 mod selection;
+mod set_back;
 mod stopped;
 mod support;
 mod sweeps;
