@@ -292,13 +292,11 @@ fn hurt(told: &mut Told, harm: &Harm, detail: Detail) {
     }
     let metadata = match harm.metadata_count {
         0 => String::new(),
-        all if all == harm.path_count => {
-            ", of which only times and permissions are lost".to_owned()
-        }
-        some => format!(", of {some} of which only times and permissions are lost"),
+        all if all == harm.path_count => " (only times and permissions)".to_owned(),
+        some => format!(" ({some} of them only in times and permissions)"),
     };
     told.say(format!(
-        "{} hurts {} in the {} {}{metadata}:",
+        "{} hurts {}{metadata} in the {} {}:",
         harm.file,
         counted(harm.path_count, "entry"),
         noun(versions.len() as u64, "version"),

@@ -83,6 +83,47 @@ fn long_lists_are_cut_unless_all_is_wanted() {
 }
 
 #[test]
+fn lost_metadata_is_told_apart() {
+    let harm = |metadata: &[&str]| Harm {
+        file: "data".into(),
+        versions: vec![0],
+        paths: vec!["/a".into(), "/b".into()],
+        more_paths: false,
+        path_count: 2,
+        metadata_paths: metadata.iter().map(|path| (*path).to_owned()).collect(),
+        metadata_count: metadata.len() as u64,
+    };
+    for (metadata, head, lines) in [
+        (&[][..], "2 entries", ["/a", "/b"]),
+        (
+            &["/b"],
+            "2 entries (1 of them only in times and permissions)",
+            ["/a", "/b (only times and permissions are lost)"],
+        ),
+        (
+            &["/a", "/b"],
+            "2 entries (only times and permissions)",
+            [
+                "/a (only times and permissions are lost)",
+                "/b (only times and permissions are lost)",
+            ],
+        ),
+    ] {
+        let report = TestReport {
+            harm: vec![harm(metadata)],
+            ..TestReport::default()
+        };
+        let told = test(&report, Detail::Short);
+        let found = words(&told.lines);
+        let head = format!("data hurts {head} in the version 0:");
+        assert_eq!(found.first(), Some(&head.as_str()));
+        for (line, path) in found.iter().skip(1).zip(lines) {
+            assert_eq!(*line, format!("\t{path}"));
+        }
+    }
+}
+
+#[test]
 fn a_damaged_list_costs_its_version() {
     let report = TestReport {
         verifications: vec![Verification {
