@@ -56,7 +56,7 @@ impl Run {
         self.with_healing(|| {
             let mut ready = self.ready(Mode::Writing, Need::Blocks)?;
             let versions = ready.stored_versions()?;
-            if versions.is_empty() {
+            if versions.is_empty() && !ready.are_all_deleted()? {
                 // Says why.
                 ready.all_versions()?;
             }

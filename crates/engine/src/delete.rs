@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use larder_catalog::{Catalog, VolumeRow, VolumeState};
 use larder_destination::ErrorKind;
 use larder_options::engine as opt;
+use larder_options::value::format_size;
 use larder_volume::{VolumeKind, VolumeTime};
 
 use crate::context::Level;
@@ -16,14 +17,14 @@ use crate::losses::{forget_counts, set_aside};
 use crate::missing::{Waiting, WholeLists};
 use crate::notes::Presence;
 use crate::phases::Ready;
-use crate::report::{DeleteReport, DeletedVersion};
+use crate::report::{CompactResults, DeleteReport, DeletedVersion};
 use crate::repository::locked;
 use crate::retention::{Candidate, Rule, let_go};
 use crate::run::Run;
-use crate::settle::forget_unread;
+use crate::settle::{forget_unread, is_stored};
 use crate::sync::{Mode, Need, describe};
 use crate::versions::Version;
-use crate::words::counted;
+use crate::words::{counted, verb};
 use crate::{Error, Result};
 
 impl Run {
@@ -79,7 +80,14 @@ impl Run {
                 }
             };
             let deleted = ready.drop_versions(going)?;
+            let is_last = !deleted.is_empty() && deleted.len() == ready.stored_versions()?.len();
+            if is_last && !self.settings.dry_run {
+                self.note_all_deleted()?;
+            }
             let compact_results = ready.compact_after(&deleted);
+            if is_last && !self.settings.dry_run {
+                ready.tell_what_stays(compact_results.as_ref())?;
+            }
             ready.renew_verification_file();
             Ok(DeleteReport {
                 kept_sets: (going.len() - deleted.len()) as u64,
@@ -262,6 +270,37 @@ impl Ready<'_> {
         };
         let rules = self.block_rules();
         Ok(is_as_known && self.catalog(|c| c.has_all(&c.used_blocks(&[fileset], rules)?))?)
+    }
+
+    /// Says which data files stay though no version is left, and why.
+    fn tell_what_stays(&self, compacted: Option<&CompactResults>) -> Result<()> {
+        let rows = self.catalog(|c| c.volumes())?;
+        let is_data = |row: &&VolumeRow| row.kind == VolumeKind::Blocks && is_stored(row);
+        let data: Vec<&VolumeRow> = rows.iter().filter(is_data).collect();
+        if data.is_empty() {
+            return Ok(());
+        }
+        let why = match compacted {
+            None => "no space was freed".to_owned(),
+            Some(CompactResults {
+                held_back: Some(why),
+                ..
+            }) => why.clone(),
+            Some(_) => "they could not be removed".to_owned(),
+        };
+        let count = data.len() as u64;
+        let bytes = data.iter().filter_map(|row| row.size).sum();
+        self.reporter.warn(
+            "DataFilesStay",
+            format!(
+                "no version is left, but {} of {} {}: {why}; a later `larder compact` removes {}",
+                counted(count, "data file"),
+                format_size(bytes),
+                verb(count, "stays", "stay"),
+                verb(count, "it", "them"),
+            ),
+        );
+        Ok(())
     }
 
     fn tell_uncounted(&self, error: &Error) {

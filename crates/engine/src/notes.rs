@@ -1,9 +1,11 @@
 //! What is noted in the catalog beside volumes, blocks and versions: parameters that more than one part reads.
 
-use larder_catalog::Catalog;
+use larder_catalog::{Catalog, VolumeRow, VolumeState};
+use larder_volume::VolumeKind;
 
 use crate::Result;
 use crate::run::Run;
+use crate::settle::is_stored;
 
 /// The program that wrote the newest list that was read.
 pub(crate) const LIST_WRITER: &str = "list-writer";
@@ -19,6 +21,10 @@ pub(crate) const TAKEN_IN: &str = "others-taken-in";
 /// When the last run was begun that could look at every entry of its sources but for those that looked lost, in seconds
 /// since 1970. Before there is one: when the first reading was begun of what a partial version holds.
 pub(crate) const SOURCES_READ: &str = "sources-read";
+/// When the last version was deleted on purpose, in seconds since 1970, until there is one again.
+const ALL_DELETED: &str = "all-versions-deleted";
+/// The lists that were listed and not read when this catalog was begun, one a line. Any of them may have been a version.
+const FIRST_UNREAD: &str = "first-unread-lists";
 /// Holds a [`Presence`].
 const PRESENCE: &str = "blocks-may-be-missing";
 
@@ -55,6 +61,68 @@ impl Presence {
 }
 
 impl Run {
+    /// Notes that no version is left, on purpose.
+    pub(crate) fn note_all_deleted(&self) -> Result<()> {
+        let now = self.clock.seconds().to_string();
+        self.durable(|c| c.set_param(ALL_DELETED, &now))
+    }
+
+    /// Notes that there is a version.
+    pub(crate) fn forget_all_deleted(&self) -> Result<()> {
+        match self.catalog(|c| c.param(ALL_DELETED))? {
+            Some(_) => self.catalog(|c| c.remove_param(ALL_DELETED)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether all versions were deleted on purpose, and nothing of another machine came since.
+    pub(crate) fn are_all_deleted(&self) -> Result<bool> {
+        let time = |text: Option<String>| text.and_then(|text| text.parse::<i64>().ok());
+        let (deleted, taken_in) =
+            self.catalog(|c| Ok((c.param(ALL_DELETED)?, c.param(TAKEN_IN)?)))?;
+        Ok(
+            time(deleted)
+                .is_some_and(|deleted| time(taken_in).is_none_or(|taken| taken <= deleted)),
+        )
+    }
+
+    /// Whether the catalog ever knew a version, or a list that may have been one.
+    pub(crate) fn knew_versions(&self) -> Result<bool> {
+        self.catalog(|c| {
+            let rows = c.volumes()?;
+            let is_list = |kind| kind == VolumeKind::List;
+            // One that was never stored whole was no version.
+            let is_version = |row: &VolumeRow| {
+                is_list(row.kind) && (is_stored(row) || row.state == VolumeState::Deleted)
+            };
+            Ok(c.param(COMPARED)?.is_some()
+                || c.param(LIST_WRITER)?.is_some()
+                || c.param(ALL_DELETED)?.is_some()
+                || rows.iter().any(is_version)
+                || c.losses()?.iter().any(|loss| is_list(loss.kind)))
+        })
+    }
+
+    /// Whether all that the catalog knows was stored from here.
+    pub(crate) fn is_all_own(&self) -> Result<bool> {
+        self.catalog(|c| Ok(c.param(TAKEN_IN)?.is_none() && !c.volumes()?.is_empty()))
+    }
+
+    /// Notes the lists that a catalog that is new finds and does not read.
+    pub(crate) fn note_first_unread(&self, unread: &[(String, u64)]) -> Result<()> {
+        let names: Vec<&str> = unread.iter().map(|(name, _)| name.as_str()).collect();
+        self.catalog(|c| match c.param(FIRST_UNREAD)? {
+            Some(_) => Ok(()),
+            None => c.set_param(FIRST_UNREAD, &names.join("\n")),
+        })
+    }
+
+    /// Whether a list came while this catalog was at work, as far as that is known.
+    pub(crate) fn came_later(&self, list: &str) -> Result<bool> {
+        let first = self.catalog(|c| c.param(FIRST_UNREAD))?;
+        Ok(first.is_some_and(|first| first.lines().all(|name| name != list)))
+    }
+
     /// Whether the blocks that known versions use are stored.
     pub(crate) fn presence(&self) -> Result<Presence> {
         self.catalog(|c| Presence::of(c))

@@ -259,6 +259,12 @@ impl<'a> Settled<'a> {
             .filter(|list| !rows.contains(list.name.as_str()))
             .map(|list| (list.name.as_str().to_owned(), list.size.unwrap_or(0)))
             .collect();
+        if self.known.is_empty() {
+            self.note_first_unread(&unread)?;
+        }
+        if !self.view.lists().is_empty() {
+            self.forget_all_deleted()?;
+        }
         self.note_unread(&unread)?;
         *locked(&self.unread_lists) = unread;
         let losses = self.lasting_losses()?;

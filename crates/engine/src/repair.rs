@@ -65,7 +65,9 @@ impl Ready<'_> {
         for lost in self.lost_lists()? {
             self.mend_list(lost, &mut report)?;
         }
-        self.all_versions()?;
+        if !self.are_all_deleted()? {
+            self.all_versions()?;
+        }
         if self.settings.dry_run {
             self.tell_missing_indexes()?;
         } else if !self.without_index()?.is_empty() {
@@ -89,7 +91,12 @@ impl Ready<'_> {
         self.renew_verification_file();
         let volumes = self.catalog(|c| c.volumes())?;
         let others = volumes.iter().filter(|v| v.kind != VolumeKind::List);
-        let lists = self.view.lists().len() as u64;
+        let is_moved = |name: &str| {
+            !report.dryrun && report.files_moved_aside.iter().any(|moved| moved == name)
+        };
+        let lists = self.view.lists().into_iter();
+        let lists = lists.filter(|(_, list)| !is_moved(list.name.as_str()));
+        let lists = lists.count() as u64;
         report.volumes = others.count() as u64 + lists;
         report.versions = lists;
         report.blocks = self.catalog(|c| c.block_count())?;

@@ -56,16 +56,39 @@ impl Settled<'_> {
             ));
         }
         let help = match self.view.volumes.len() as u64 {
-            0 => "check the URL and --prefix".to_owned(),
+            0 => "check the URL and --prefix",
             others => {
                 message.push_str(&format!(
                     ", only {} without a version list",
                     counted(others, "volume")
                 ));
-                "bring the version lists back, or run a backup: it makes a whole version of what the sources have".to_owned()
+                self.to_get_a_version(&mut message)?
             }
         };
         Err(Error::data("EmptyRemoteLocation", message, help))
+    }
+
+    /// What helps where volumes are stored and no list.
+    fn to_get_a_version(&self, message: &mut String) -> Result<&'static str> {
+        if self.are_all_deleted()? {
+            message.push_str(": all versions were deleted");
+            return Ok(
+                "run `larder compact` a day after they were stored, which removes what is left, or run a backup, which uses it",
+            );
+        }
+        let knew = self.knew_versions()? || !self.unread_before()?.is_empty();
+        if knew || !self.vanished_lists.is_empty() {
+            return Ok(
+                "bring the version lists back, or run a backup: it makes a whole version of what the sources have",
+            );
+        }
+        if self.is_all_own()? {
+            message.push_str(": no version was finished yet");
+            return Ok("run `larder backup`: it goes on where it stopped");
+        }
+        Ok(
+            "run a backup: it goes on where one was stopped, and makes a whole version of what the sources have; when there were versions, bring their lists back",
+        )
     }
 
     /// The versions that `--version`, `--time` and `--all-versions` ask for, newest first.

@@ -477,3 +477,80 @@ fn versions_that_another_machine_deleted_are_named() {
     assert_eq!(rig.log.count("VersionsDeletedElsewhere"), 1);
     rig.check_all("what is left");
 }
+
+/// Files in memory are of the beginning of this day.
+const WRITTEN: u64 = 1_700_000_000;
+
+/// On a machine that sees the files for the first time, those of the last day may be another one's.
+#[test]
+fn what_a_full_removal_leaves_is_told_and_goes_later() {
+    let mut rig = with_versions(2);
+    rig.set("no-auto-compact", "false");
+    rig.lose_state();
+    rig.clock.set(WRITTEN + 1000);
+    rig.set("version", "0-1");
+    rig.set("allow-full-removal", "true");
+    assert_eq!(deleted(&mut rig), [0, 1]);
+    assert!(!rig.names(Blocks).is_empty());
+    assert_eq!(rig.log.count("DataFilesStay"), 1);
+    rig.values
+        .unset("version", larder_options::Origin::CommandLine);
+    let run = |rig: &mut Rig, work: &dyn Fn(&larder_engine::Run) -> Result<(), Error>| {
+        let run = rig.open()?;
+        let done = work(&run);
+        run.repository().close().expect("the catalog closes");
+        done
+    };
+    run(&mut rig, &|run| run.repair().map(drop)).expect("nothing to repair");
+    run(&mut rig, &|run| run.compact().map(drop)).expect("nothing goes");
+    assert!(!rig.names(Blocks).is_empty());
+    let test = run(&mut rig, &|run| {
+        run.test(larder_engine::Samples::All).map(drop)
+    });
+    let error = test.unwrap_err();
+    assert!(chain(&error).contains("all versions were deleted"));
+    rig.clock.set(WRITTEN + 3 * 24 * 3600);
+    run(&mut rig, &|run| run.compact().map(drop)).expect("all goes");
+    assert_eq!(rig.store.names(), [""; 0]);
+}
+
+/// Nobody can bring back what never was.
+#[test]
+fn a_stopped_first_backup_is_told_as_such() {
+    let mut base = Rig::new();
+    base.set("number-of-retries", "0");
+    base.write("a", "letter");
+    let mut stopped = None;
+    for call in 1..20 {
+        let mut rig = base.fork();
+        rig.plan.fail_at(call, Failure::Before(ErrorKind::Network));
+        if rig.try_backup().is_ok() {
+            break;
+        }
+        rig.plan.clear();
+        if !rig.names(Blocks).is_empty() && rig.names(List).is_empty() {
+            stopped = Some(rig);
+        }
+    }
+    let mut rig = stopped.expect("a backup without a list");
+    let told = |rig: &mut Rig| {
+        let run = rig.open().expect("it opens");
+        let error = run.test(larder_engine::Samples::All).unwrap_err();
+        run.repository().close().expect("the catalog closes");
+        assert_eq!(error.id(), Some("EmptyRemoteLocation"));
+        (chain(&error), error.hint())
+    };
+    let (text, help) = told(&mut rig);
+    assert!(text.contains("no version was finished yet"), "{text}");
+    assert_eq!(help, "run `larder backup`: it goes on where it stopped");
+    // Another machine cannot tell.
+    let (text, help) = told(&mut rig.fork_at(&rig.store, None));
+    assert!(!text.contains("finished"), "{text}");
+    assert!(help.contains("when there were versions"), "{help}");
+    rig.backup();
+    let list = rig.newest_list();
+    let _ = rig.store.remove(&list).expect("a list");
+    let (text, help) = told(&mut rig);
+    assert!(!text.contains("finished"), "{text}");
+    assert!(help.starts_with("bring the version lists back"), "{help}");
+}
