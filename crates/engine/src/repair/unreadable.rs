@@ -11,8 +11,10 @@ use larder_options::engine as opt;
 use larder_volume::VolumeKind;
 
 use crate::context::Level;
+use crate::losses::set_aside;
 use crate::phases::Ready;
 use crate::report::RepairReport;
+use crate::settle::forget_unread;
 use crate::sync::{IndexState, RemoteVolume};
 use crate::words::{counted, verb};
 use crate::{Error, Result};
@@ -28,13 +30,18 @@ impl Ready<'_> {
     /// Names the data and index files that cannot be read, moves them aside with `--move-unreadable-aside`, and deletes those
     /// that were moved aside long ago with `--delete-aside-after`.
     pub(super) fn tidy_unreadable(&self, report: &mut RepairReport) -> Result<()> {
-        let unreadable = self.unreadable()?;
+        let moves = self.values.get(opt::MOVE_UNREADABLE_ASIDE)?;
+        let junk = self.junk_lists(moves)?;
+        let mut unreadable = self.unreadable()?;
+        unreadable.extend(junk.iter().cloned());
+        unreadable.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
         report.unreadable_files = unreadable
             .iter()
             .map(|volume| volume.name.as_str().to_owned())
             .collect();
-        let moves = self.values.get(opt::MOVE_UNREADABLE_ASIDE)?;
-        let why = self.why_unreadable_stay(report);
+        let missed = report.lasting_losses.saturating_sub(junk.len() as u64);
+        let why = self.why_unreadable_stay(missed)?;
+        let why = why.as_deref();
         if !unreadable.is_empty() {
             match (moves, why) {
                 (true, None) => self.move_all_aside(&unreadable, report)?,
@@ -69,23 +76,67 @@ impl Ready<'_> {
                     !is_known(name) && self.catalog(|c| c.volume_named(name))?.is_none()
                 }
                 VolumeKind::Index => is_damaged(name),
-                // `delete` gives a version up, and nothing else does.
+                // Those that were never versions are added to these.
                 VolumeKind::List => false,
             };
             if is_unreadable {
                 unreadable.push(volume.clone());
             }
         }
-        unreadable.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
         Ok(unreadable)
     }
 
-    fn why_unreadable_stay(&self, report: &RepairReport) -> Option<&'static str> {
-        if self.doubt.is_some() {
-            return Some("the listing is in doubt");
+    /// Lists that were damaged when they came while this catalog was at work, so that they were never versions from here.
+    /// Any other one may have been a version, which only `delete` gives up. With `again` each is read once more: one that has
+    /// another passphrase may be whole.
+    fn junk_lists(&self, again: bool) -> Result<Vec<RemoteVolume>> {
+        let mut junk = Vec::new();
+        for loss in self.catalog(|c| c.losses())? {
+            let name = &loss.name;
+            if loss.kind != VolumeKind::List
+                || !matches!(loss.what, LossKind::Damaged(_))
+                || self.known_row(name)?
+                || !self.came_later(name)?
+            {
+                continue;
+            }
+            let Some(volume) = self.view.find(name).filter(|volume| !volume.is_archived) else {
+                continue;
+            };
+            if !again || self.look_at_list(volume)? == IndexState::Damaged {
+                junk.push(volume.clone());
+            }
         }
-        (report.lasting_losses > 0)
-            .then_some("something of the backup is missed, and one of them may be a part of it")
+        Ok(junk)
+    }
+
+    /// Whether the catalog knows a list, also one that is lost.
+    fn known_row(&self, list: &str) -> Result<bool> {
+        let known = self.catalog(|c| {
+            Ok(c.volume_named(list)?.is_some() || c.volume_named(&set_aside(list))?.is_some())
+        })?;
+        Ok(known)
+    }
+
+    fn why_unreadable_stay(&self, missed: u64) -> Result<Option<String>> {
+        if self.doubt.is_some() {
+            return Ok(Some("the listing is in doubt".to_owned()));
+        }
+        if missed == 0 {
+            return Ok(None);
+        }
+        let text = "something of the backup is missed, and one of them may be a part of it";
+        let losses = self.catalog(|c| c.losses())?;
+        let mut lists = losses.iter().filter(|loss| loss.kind == VolumeKind::List);
+        let listed = lists.find(|loss| self.view.find(&loss.name).is_some());
+        Ok(Some(match listed {
+            Some(loss) => format!(
+                "{text} ({} gives the version of {} up)",
+                self.to_give_up(&loss.name),
+                loss.name
+            ),
+            None => text.to_owned(),
+        }))
     }
 
     fn tell_unreadable_files(&self, count: usize, why: Option<&str>) {
@@ -131,7 +182,13 @@ impl Ready<'_> {
                 }
                 Err(error) => return Err(error),
             }
-            self.forget_index(name)?;
+            if volume.name.kind() == VolumeKind::List {
+                self.forget_loss(name)?;
+                self.durable(|c| forget_unread(c, name))?;
+                report.lasting_losses = report.lasting_losses.saturating_sub(1);
+            } else {
+                self.forget_index(name)?;
+            }
             report.files_moved_aside.push(name.to_owned());
             report
                 .unreadable_files
@@ -154,7 +211,8 @@ impl Ready<'_> {
         }
         let state = match volume.name.kind() {
             VolumeKind::Index => self.look_at_index(volume)?,
-            _ => self.look_at_data(volume)?,
+            VolumeKind::List => self.look_at_list(volume)?,
+            VolumeKind::Blocks => self.look_at_data(volume)?,
         };
         Ok(match state {
             IndexState::Damaged => None,

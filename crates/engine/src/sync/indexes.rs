@@ -159,6 +159,20 @@ impl Settled<'_> {
         }
     }
 
+    /// Reads a list and takes nothing in.
+    pub(crate) fn look_at_list(&self, volume: &RemoteVolume) -> Result<IndexState> {
+        let read = || {
+            let archive = self.fetch_list(volume)?;
+            self.entries_again(&archive, volume.name.as_str(), |_| Ok(()))
+        };
+        match read() {
+            Ok(()) => Ok(IndexState::Whole),
+            Err(error) if is_damaged(&error) => Ok(IndexState::Damaged),
+            Err(error) if error.reach() == Reach::Volume => Ok(IndexState::Unclear),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads a data file and takes nothing in.
     pub(crate) fn look_at_data(&self, volume: &RemoteVolume) -> Result<IndexState> {
         match self.read_blocks_volume(volume, Level::Verbose) {

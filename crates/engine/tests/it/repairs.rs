@@ -419,3 +419,60 @@ fn files_of_another_passphrase_stay() {
     assert_eq!(report.files_moved_aside, [""; 0]);
     assert_eq!(rig.store.names(), all);
 }
+
+/// A list that nobody can read kept all other files where they were, until `delete` gave it up.
+#[test]
+fn a_list_that_was_never_a_version_moves_aside_with_the_others() {
+    for is_new in [false, true] {
+        let (mut rig, unreadable) = with_unreadable_files();
+        let junk = "duplicati-20260101T000000Z.dlist.zip";
+        rig.store.insert(junk, "no list at all");
+        rig.set("move-unreadable-aside", "true");
+        if is_new {
+            // It may have been a version, and what only that used is kept for it.
+            rig.lose_state();
+        }
+        rig.log.clear();
+        let report = repair_at(&mut rig, crate::rig::START + 2 * DAY);
+        if is_new {
+            assert_eq!(report.files_moved_aside, [""; 0]);
+            let why = report.why_unreadable_stay.expect("a reason");
+            assert!(why.contains("larder delete … --version=0`"), "{why}");
+            continue;
+        }
+        let moved: Vec<&str> = unreadable
+            .iter()
+            .map(String::as_str)
+            .chain([junk])
+            .collect();
+        let mut found = report.files_moved_aside.clone();
+        found.sort_by_key(|name| *name == junk);
+        assert_eq!(found, moved);
+        assert_eq!((report.lasting_losses, report.versions), (0, 1));
+        assert!(!rig.names(List).contains(&junk.to_owned()));
+        rig.log.clear();
+        rig.write("later", "more");
+        rig.backup();
+        assert_eq!(rig.log.complaints(), [""; 0]);
+        rig.check_all("with a list moved aside");
+        assert_eq!(rig.test_all().damaged(), 0);
+    }
+}
+
+#[test]
+fn a_list_of_another_passphrase_stays() {
+    let mut rig = Rig::encrypted("one");
+    rig.write("a", "letter");
+    rig.backup();
+    let mut other = Rig::encrypted("two");
+    other.clock.set(crate::rig::START + 1000);
+    other.write("a", "letter");
+    other.backup();
+    let list = other.newest_list();
+    let content = other.store.files()[&list].clone();
+    rig.store.insert(&list, content);
+    rig.set("move-unreadable-aside", "true");
+    let report = repair_at(&mut rig, crate::rig::START + 2 * DAY);
+    assert_eq!(report.files_moved_aside, [""; 0]);
+    assert!(rig.names(List).contains(&list));
+}
