@@ -19,6 +19,8 @@ fn the_documented_examples_have_the_real_shape() {
         documents.push((name, ran.json()));
     };
     run("backup", place.backup(&["--json"]).code(0));
+    // Metadata of folders lies there, and later names are in no order.
+    let first = place.stored_with("dblock").remove(0);
     place.write("source/letter.txt", b"changed");
     place.backup(&[]).code(0);
     run("list", place.on("list", ["--json"]).code(0));
@@ -102,8 +104,7 @@ fn the_documented_examples_have_the_real_shape() {
             ])
             .code(100),
     );
-    let data = place.stored_with("dblock");
-    std::fs::write(place.path(&format!("destination/{}", data[0])), b"damaged").expect("written");
+    std::fs::write(place.path(&format!("destination/{first}")), b"damaged").expect("written");
     run("test", place.on("test", ["all", "--json"]).code(3));
     run(
         "list-broken-files",
