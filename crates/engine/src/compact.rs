@@ -61,8 +61,9 @@ impl Run {
                 ready.all_versions()?;
             }
             let level = Level::Warning;
-            let results = ready.compact_volumes(&Scope { versions, level })?;
+            let results = ready.compact_volumes(&Scope { versions, level });
             ready.renew_verification_file();
+            let results = results?;
             Ok(CompactReport {
                 results,
                 common: self.common("Compact", self.cancel.is_cancelled()),
@@ -566,10 +567,16 @@ impl Ready<'_> {
             }
         }
         for row in self.catalog(|c| c.volumes())? {
-            if row.kind == VolumeKind::List
-                && is_stored(&row)
-                && self.view.find(&row.name).is_none()
-            {
+            if row.kind != VolumeKind::List {
+                continue;
+            }
+            if row.state == VolumeState::Deleting {
+                return Ok(Some(format!(
+                    "{} could not be removed yet: should it stay, it is a version again; the next run goes on",
+                    row.name
+                )));
+            }
+            if is_stored(&row) && self.view.find(&row.name).is_none() {
                 missing.push(row.name);
             }
         }

@@ -500,7 +500,7 @@ impl Ready<'_> {
         match remove(name, size.unwrap_or(0)) {
             Ok(()) => {
                 locked(&self.dropped_lists).insert(name.to_owned());
-                self.catalog(|c| c.batch(|c| forget_dropped(c, &row)))?;
+                self.catalog(|c| c.batch(|c| forget_removed(c, &[row])))?;
                 Ok(Dropped::Yes)
             }
             Err(Error::Destination(error))
@@ -547,30 +547,13 @@ enum Looked {
 /// failed may be that of another machine; this one is not.
 const DROPPED: &str = "dropped-version:";
 
-/// Catalog parameter: names of lists and indexes that this machine removed, the latest first, one a line.
-const REMOVED: &str = "removed-names";
-/// How many of them are remembered.
-const MOST_REMOVED: usize = 10_000;
+/// Catalog parameter, with the name of a list or an index behind it: this machine removed it. When a destination is set back,
+/// or lists late, such a file is no work of others.
+const REMOVED: &str = "removed:";
 
-/// Notes names of lists and indexes that are removed. When a destination is set back, or lists late, they are no work of
-/// others.
-fn note_removed<'n>(
-    catalog: &Catalog,
-    names: impl Iterator<Item = &'n str>,
-) -> larder_catalog::Result<()> {
-    let before = removed_names(catalog)?;
-    let new: Vec<&str> = names.collect();
-    if new.is_empty() {
-        return Ok(());
-    }
-    let all = new.into_iter().chain(before.lines());
-    let all: Vec<&str> = all.take(MOST_REMOVED).collect();
-    catalog.set_param(REMOVED, &all.join("\n"))
-}
-
-/// Names of lists and indexes that this machine removed, one a line.
-pub(crate) fn removed_names(catalog: &Catalog) -> larder_catalog::Result<String> {
-    Ok(catalog.param(REMOVED)?.unwrap_or_default())
+/// Whether this machine removed a list or an index.
+pub(crate) fn was_removed(catalog: &Catalog, name: &str) -> larder_catalog::Result<bool> {
+    Ok(catalog.param(&format!("{REMOVED}{name}"))?.is_some())
 }
 
 /// Whether the version of a list was dropped, whatever is left of it.
@@ -583,13 +566,16 @@ pub(crate) fn forget_dropped(catalog: &Catalog, row: &VolumeRow) -> larder_catal
     forget_all_dropped(catalog, std::slice::from_ref(row))
 }
 
+/// As [`forget_dropped`] for files that were removed just now.
+pub(crate) fn forget_removed(catalog: &Catalog, rows: &[VolumeRow]) -> larder_catalog::Result<()> {
+    for row in rows.iter().filter(|row| row.kind != VolumeKind::Blocks) {
+        catalog.set_param(&format!("{REMOVED}{}", row.name), "1")?;
+    }
+    forget_all_dropped(catalog, rows)
+}
+
 /// The same for several at once.
-pub(crate) fn forget_all_dropped(
-    catalog: &Catalog,
-    rows: &[VolumeRow],
-) -> larder_catalog::Result<()> {
-    let named = rows.iter().filter(|row| row.kind != VolumeKind::Blocks);
-    note_removed(catalog, named.map(|row| row.name.as_str()))?;
+fn forget_all_dropped(catalog: &Catalog, rows: &[VolumeRow]) -> larder_catalog::Result<()> {
     for row in rows {
         catalog.remove_param(&format!("{DROPPED}{}", row.name))?;
         // While a lost list of this name is set aside, its loss stays.

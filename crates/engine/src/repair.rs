@@ -88,15 +88,15 @@ impl Ready<'_> {
         }
         report.files_not_needed = self.tell_superseded()?;
         self.tidy_unreadable(&mut report)?;
+        if !report.dryrun {
+            for name in &report.files_moved_aside {
+                self.forget_listed(name);
+            }
+        }
         self.renew_verification_file();
         let volumes = self.catalog(|c| c.volumes())?;
         let others = volumes.iter().filter(|v| v.kind != VolumeKind::List);
-        let is_moved = |name: &str| {
-            !report.dryrun && report.files_moved_aside.iter().any(|moved| moved == name)
-        };
-        let lists = self.view.lists().into_iter();
-        let lists = lists.filter(|(_, list)| !is_moved(list.name.as_str()));
-        let lists = lists.count() as u64;
+        let lists = self.view.lists().len() as u64;
         report.volumes = others.count() as u64 + lists;
         report.versions = lists;
         report.blocks = self.catalog(|c| c.block_count())?;

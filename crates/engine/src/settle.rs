@@ -7,7 +7,7 @@ use larder_catalog::{Catalog, LossKind, VolumeRow, VolumeState};
 use larder_destination::ErrorKind;
 use larder_volume::{VolumeKind, VolumeName, VolumeTime};
 
-use crate::delete::{forget_dropped, is_dropped, removed_names};
+use crate::delete::{forget_dropped, forget_removed, is_dropped, was_removed};
 use crate::entries::filelist_of;
 use crate::error::Reach;
 use crate::losses::{named_times, own_name, set_aside};
@@ -113,7 +113,7 @@ impl Settled<'_> {
             // From here on nothing rests on its blocks, also when the deletion is refused.
             self.durable(|c| c.set_volume(row.id, VolumeState::Deleting, None, None))?;
             match self.remote.delete(&row.name, size) {
-                Ok(()) => self.catalog(|c| c.batch(|c| forget_dropped(c, &row)))?,
+                Ok(()) => self.catalog(|c| c.batch(|c| forget_removed(c, &[row])))?,
                 Err(Error::Destination(error))
                     if row.kind == VolumeKind::List
                         && matches!(error.kind(), ErrorKind::Locked | ErrorKind::Denied) =>
@@ -192,12 +192,20 @@ impl Settled<'_> {
         Ok(())
     }
 
-    /// Whether a list can be had, which no listing shows. Some services answer with a denial for what is not there.
-    fn is_there(&self, name: &str) -> Result<bool> {
-        match self.remote.exists(name) {
-            Err(Error::Destination(error)) if *error.kind() == ErrorKind::Denied => Ok(false),
-            other => other,
+    /// Whether a list can be had that no listing shows: listings may lag, and nobody deleted it. Some services answer with a
+    /// denial for what is not there.
+    fn is_hidden(&self, name: &str) -> Result<bool> {
+        let is_there = match self.remote.exists(name) {
+            Err(Error::Destination(error)) if *error.kind() == ErrorKind::Denied => false,
+            other => other?,
+        };
+        if is_there {
+            self.reporter.info(
+                "ListNotListed",
+                format!("{name} is there, but the destination does not list it"),
+            );
         }
+        Ok(is_there)
     }
 
     /// Whether a volume was going when an earlier run ended, and what took its place may not be there.
@@ -256,11 +264,8 @@ impl Settled<'_> {
         mode: Mode,
         by_others: Option<bool>,
     ) -> Result<()> {
-        self.settle_unread(&rows, by_others)?;
+        let mut deleted = self.settle_unread(&rows, by_others)?;
         self.note_gone_indexes(&rows)?;
-        if by_others == Some(true) {
-            self.tell_deleted_by_others(&rows);
-        }
         self.view.written_by_others = by_others == Some(true);
         for row in rows {
             let found = self.view.find(&row.name).map(|v| v.size);
@@ -287,19 +292,12 @@ impl Settled<'_> {
                 }
                 (VolumeState::Uploaded | VolumeState::Verified, None) => {
                     self.view.vanished.push((row.name.clone(), row.kind));
-                    if row.kind == VolumeKind::List
-                        && by_others == Some(true)
-                        && self.is_there(&row.name)?
-                    {
-                        // Listings may lag, and nobody deleted it.
-                        self.reporter.info(
-                            "ListNotListed",
-                            format!(
-                                "{} is there, but the destination does not list it",
-                                row.name
-                            ),
-                        );
-                        continue;
+                    if row.kind == VolumeKind::List && by_others == Some(true) {
+                        if self.is_hidden(&row.name)? {
+                            continue;
+                        }
+                        let name = VolumeName::parse(&row.name, true);
+                        deleted.extend(name.and_then(|name| Some(name.time()?.0)));
                     }
                     // Who knows the passphrase finds out whether this is a loss.
                     if row.kind != VolumeKind::List || by_others.is_some() {
@@ -325,17 +323,12 @@ impl Settled<'_> {
                 (VolumeState::Deleted, found) => self.settle_gone(row, found)?,
             }
         }
+        self.tell_deleted_by_others(deleted);
         Ok(())
     }
 
     /// Names the versions that are gone while another machine or program wrote here: they count as deleted by it.
-    fn tell_deleted_by_others(&self, rows: &[VolumeRow]) {
-        let gone = rows.iter().filter(|row| {
-            row.kind == VolumeKind::List && is_stored(row) && self.view.find(&row.name).is_none()
-        });
-        let mut times: Vec<i64> = gone
-            .filter_map(|row| Some(VolumeName::parse(&row.name, true)?.time()?.0))
-            .collect();
+    fn tell_deleted_by_others(&self, mut times: Vec<i64>) {
         times.sort_unstable_by(|a, b| b.cmp(a));
         let number = times.len() as u64;
         if number > 0 {
@@ -413,8 +406,10 @@ impl Settled<'_> {
         }))
     }
 
-    /// A list that was listed and never read is a version like any other when it vanishes.
-    fn settle_unread(&mut self, rows: &[VolumeRow], by_others: Option<bool>) -> Result<()> {
+    /// A list that was listed and never read is a version like any other when it vanishes. Gives the times of those that others
+    /// deleted, as it seems, in seconds since 1970.
+    fn settle_unread(&mut self, rows: &[VolumeRow], by_others: Option<bool>) -> Result<Vec<i64>> {
+        let mut deleted = Vec::new();
         for name in self.unread_before()?.lines() {
             let name = VolumeName::parse(name, self.settings.case_insensitive);
             let Some(name) = name.filter(|name| self.view.find(name.as_str()).is_none()) else {
@@ -425,12 +420,19 @@ impl Settled<'_> {
             }
             let vanished = (name.as_str().to_owned(), VolumeKind::List);
             self.view.vanished.push(vanished);
+            if by_others == Some(true) {
+                if self.is_hidden(name.as_str())? {
+                    self.view.hidden_lists.push(name.as_str().to_owned());
+                } else {
+                    deleted.extend(name.time().map(|time| time.0));
+                }
+            }
             if by_others == Some(false) {
                 let loss = self.loss_of_unread(&name, LossKind::Gone);
                 self.durable(|c| c.add_loss(&loss, &[]))?;
             }
         }
-        Ok(())
+        Ok(deleted)
     }
 
     /// What is known of a version list that was lost stays as long as that is told. When it is back as it was, it is a
@@ -463,13 +465,16 @@ impl Settled<'_> {
         if no_versions.len() < known.lines().count() {
             self.catalog(|c| c.set_param(NO_VERSIONS, &no_versions.join("\n")))?;
         }
-        // Nor what this machine removed and a listing still shows.
-        let removed = self.catalog(|c| removed_names(c))?;
-        let removed: HashSet<&str> = removed.lines().collect();
-        let names = unread.iter().map(|(name, _)| name.as_str());
-        let mut names: BTreeSet<&str> = names
-            .filter(|name| !no_versions.contains(name) && !removed.contains(name))
-            .collect();
+        // Nor what this machine removed, where listings lag.
+        let lags = !self.remote.lists_at_once();
+        let mut names: BTreeSet<&str> = BTreeSet::new();
+        for (name, _) in unread {
+            let is_removed = lags && self.catalog(|c| was_removed(c, name))?;
+            if !is_removed && !no_versions.contains(&name.as_str()) {
+                names.insert(name);
+            }
+        }
+        names.extend(self.view.hidden_lists.iter().map(String::as_str));
         if !self.can_decrypt() {
             // Whether those that vanished are a loss is for a run with the passphrase to find out.
             names.extend(before.lines());
@@ -519,7 +524,6 @@ impl Settled<'_> {
         }
         // What was missing in an earlier listing is no news when it is back.
         let gone = self.catalog(|c| c.param(GONE_INDEXES))?.unwrap_or_default();
-        let removed = self.catalog(|c| removed_names(c))?;
         let no_versions = self.no_versions()?;
         let losses = self.catalog(|c| c.losses())?;
         let own = rows.iter().map(|row| row.name.as_str());
@@ -529,7 +533,6 @@ impl Settled<'_> {
             .chain(seen.lines())
             .chain(no_versions.lines())
             .chain(gone.lines())
-            .chain(removed.lines())
             .collect();
         let mut unknown: Vec<&RemoteVolume> = view
             .volumes
@@ -537,6 +540,17 @@ impl Settled<'_> {
             .filter(|v| v.name.kind() != VolumeKind::Blocks && !v.is_archived)
             .filter(|v| !own.contains(v.name.as_str()))
             .collect();
+        // What this machine removed came back with an earlier state of the destination.
+        self.catalog(|c| {
+            let mut others = Vec::new();
+            for volume in &unknown {
+                if !was_removed(c, volume.name.as_str())? {
+                    others.push(*volume);
+                }
+            }
+            unknown = others;
+            Ok(())
+        })?;
         if unknown.is_empty() {
             return Ok(Some(false));
         }

@@ -54,6 +54,8 @@ pub(crate) struct View {
     pub(crate) vanished: Vec<(String, VolumeKind)>,
     /// Another program wrote here since, so that what vanished may have been deleted on purpose.
     pub(crate) written_by_others: bool,
+    /// Lists that were never read and are not listed, and are there all the same.
+    pub(crate) hidden_lists: Vec<String>,
     /// Volumes that have another length than when they were stored: name, bytes now, bytes then.
     pub(crate) resized: Vec<(String, u64, u64)>,
     /// It lacks much of what is known to be stored.

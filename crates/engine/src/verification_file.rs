@@ -116,27 +116,44 @@ impl Ready<'_> {
     /// left out and told.
     fn verification_rows(&self) -> Result<Vec<Row>> {
         let noted = self.catalog(|c| c.param(HASHES))?.unwrap_or_default();
-        let known: BTreeMap<&str, (u64, Hash)> = noted.lines().filter_map(noted_hash).collect();
+        let known: BTreeMap<&str, (u64, Option<Hash>)> =
+            noted.lines().filter_map(noted_hash).collect();
         let (mut rows, mut hashes, mut left_out) = (Vec::new(), String::new(), Vec::new());
+        let mut fetched = 0;
         for stored in self.stored_files()? {
             self.cancel.check()?;
             let name = stored.name.as_str();
             let hashed = known.get(name).copied();
             let hashed =
                 hashed.filter(|(size, _)| stored.size.is_none_or(|listed| listed == *size));
+            let is_known = stored.hash.is_some() && stored.size.is_some();
+            let mut is_new = false;
             let found = match (stored.size, stored.hash, hashed) {
-                (Some(size), Some(hash), _) => Some((size, hash)),
+                (Some(size), Some(hash), _) => Some((size, Some(hash))),
                 (.., Some(hashed)) => Some(hashed),
                 _ if stored.is_archived => None,
-                _ => self.hash_of(&stored)?,
+                _ => {
+                    is_new = true;
+                    let found = self.hash_of(&stored);
+                    if found.is_err() {
+                        // What was fetched until here is not fetched again.
+                        self.catalog(|c| c.set_param(HASHES, &format!("{hashes}{noted}")))?;
+                    }
+                    found?
+                }
             };
-            let Some((size, hash)) = found else {
+            if let Some((size, hash)) = found.filter(|_| !is_known) {
+                let hash = hash.map_or("-".to_owned(), |hash| hash.to_base64());
+                hashes.push_str(&format!("{name} {size} {hash}\n"));
+                fetched += u32::from(is_new);
+                if is_new && fetched % KEPT_EVERY == 0 {
+                    self.catalog(|c| c.set_param(HASHES, &format!("{hashes}{noted}")))?;
+                }
+            }
+            let Some((size, Some(hash))) = found else {
                 left_out.push(name.to_owned());
                 continue;
             };
-            if stored.hash.is_none() || stored.size.is_none() {
-                hashes.push_str(&format!("{name} {size} {}\n", hash.to_base64()));
-            }
             rows.push(Row {
                 id: stored.id,
                 name: name.to_owned(),
@@ -209,12 +226,31 @@ impl Ready<'_> {
                 is_archived: listed.is_some_and(|listed| listed.is_archived),
             });
         }
+        // What is lost stays in it until it is mended or given up: a checker is to miss it.
+        let there: HashSet<String> = files.iter().map(|f| f.name.as_str().to_owned()).collect();
+        for loss in self.catalog(|c| c.losses())? {
+            let name = VolumeName::parse(&loss.name, self.settings.case_insensitive);
+            let (Some(name), Some(_), Some(_)) = (name, loss.size, loss.hash) else {
+                continue;
+            };
+            if !there.contains(name.as_str()) {
+                files.push(Stored {
+                    id: 0,
+                    name,
+                    size: loss.size,
+                    hash: loss.hash,
+                    state: VolumeState::Uploaded,
+                    is_archived: false,
+                });
+            }
+        }
         files.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
         Ok(files)
     }
 
-    /// Length and hash of a file that can be opened, as far as the passphrase is there to tell.
-    fn hash_of(&self, stored: &Stored) -> Result<Option<(u64, Hash)>> {
+    /// Length and hash of a file; no hash when it cannot be opened, as far as the passphrase is there to tell, and nothing when
+    /// it cannot be had now.
+    fn hash_of(&self, stored: &Stored) -> Result<Option<(u64, Option<Hash>)>> {
         let look = || {
             let data = self.remote.get(stored.name.as_str(), stored.size)?;
             let found = (data.len(), data.hash(self.format().file_hash)?);
@@ -224,17 +260,27 @@ impl Ready<'_> {
             Ok(found)
         };
         match look() {
-            Err(error) if Error::reach(&error) == Reach::Volume => Ok(None),
-            other => other.map(Some),
+            Err(error) if Error::reach(&error) == Reach::Volume => {
+                let size = stored.size.filter(|_| error.is_wrong_content());
+                Ok(size.map(|size| (size, None)))
+            }
+            other => other.map(|(size, hash)| Some((size, Some(hash)))),
         }
     }
 }
 
-/// Name, length and hash out of a line of [`HASHES`].
-fn noted_hash(line: &str) -> Option<(&str, (u64, Hash))> {
+/// Fetched files after which the hashes are kept.
+const KEPT_EVERY: u32 = 20;
+
+/// Name, length and hash out of a line of [`HASHES`]; a hyphen stands for a file that could not be opened.
+fn noted_hash(line: &str) -> Option<(&str, (u64, Option<Hash>))> {
     let mut parts = line.split(' ');
     let (name, size, hash) = (parts.next()?, parts.next()?, parts.next()?);
-    Some((name, (size.parse().ok()?, Hash::parse_base64(hash).ok()?)))
+    let hash = match hash {
+        "-" => None,
+        hash => Some(Hash::parse_base64(hash).ok()?),
+    };
+    Some((name, (size.parse().ok()?, hash)))
 }
 
 /// Whether a name of a destination folder is one that a backup gives there, by what follows the prefix and its hyphen: a

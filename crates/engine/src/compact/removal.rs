@@ -7,7 +7,7 @@ use larder_destination::ErrorKind;
 use larder_volume::{Hash, VolumeKind};
 
 use super::survey::Volume;
-use crate::delete::{forget_all_dropped, forget_dropped};
+use crate::delete::forget_removed;
 use crate::phases::Ready;
 use crate::report::CompactResults;
 use crate::settle::is_stored;
@@ -72,7 +72,7 @@ impl Ready<'_> {
                 },
             );
             // Also what went before something failed.
-            self.catalog(|c| c.batch(|c| forget_all_dropped(c, &forgotten)))?;
+            self.catalog(|c| c.batch(|c| forget_removed(c, &forgotten)))?;
             outcome?;
         }
         Ok(())
@@ -237,7 +237,7 @@ impl Ready<'_> {
             }
             results.deleted_file_count += 1;
             results.deleted_file_size += row.size.unwrap_or_default();
-            self.catalog(|c| c.batch(|c| forget_dropped(c, &row)))?;
+            self.catalog(|c| c.batch(|c| forget_removed(c, &[row])))?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use larder_destination::{ErrorKind, Operation};
 use larder_engine::Error;
-use larder_testkit::Failure;
+use larder_testkit::{Failure, Listing, MemoryDestination, MemoryOptions};
 use larder_volume::VolumeKind::{Blocks, List};
 
 use crate::rig::Rig;
@@ -131,22 +131,77 @@ fn a_list_that_is_hidden_while_another_machine_writes_stays_a_version() {
     assert_eq!(rig.readable_lists().len(), 9);
 }
 
-/// A listing that still shows a list after its removal makes no loss of it.
+/// A listing that still shows a list after its removal makes no loss of it where listings lag. Elsewhere it came back.
 #[test]
 fn a_list_that_was_removed_and_shows_up_again_is_not_missed() {
+    for lags in [true, false] {
+        let mut rig = Rig::over(MemoryDestination::with_options(MemoryOptions {
+            listing: if lags {
+                Listing::Late(1)
+            } else {
+                Listing::Current
+            },
+            ..MemoryOptions::default()
+        }));
+        for number in 0..3 {
+            rig.write("changes", format!("{number}"));
+            rig.backup();
+        }
+        let list = rig.names(List)[0].clone();
+        let content = rig.store.files()[&list].clone();
+        rig.set("version", "2");
+        run(&mut rig, |run| run.delete()).unwrap();
+        rig.values
+            .unset("version", larder_options::Origin::CommandLine);
+        rig.store.insert(&list, content);
+        rig.try_backup().unwrap();
+        let _ = rig.store.remove(&list);
+        rig.log.clear();
+        rig.try_backup().unwrap();
+        assert_eq!(rig.log.complaints().is_empty(), lags);
+    }
+}
+
+/// Who was refused a removal misses the version when it goes all the same.
+#[test]
+fn a_version_that_was_refused_removal_is_missed_when_it_vanishes() {
     let mut rig = with_versions(3);
     let list = rig.names(List)[0].clone();
-    let content = rig.store.files()[&list].clone();
+    // It was never read from here.
+    rig.lose_state();
     rig.set("version", "2");
+    rig.plan
+        .push(Operation::Delete, Failure::Before(ErrorKind::Locked));
     run(&mut rig, |run| run.delete()).unwrap();
     rig.values
         .unset("version", larder_options::Origin::CommandLine);
-    rig.store.insert(&list, content);
     rig.try_backup().unwrap();
     let _ = rig.store.remove(&list);
     rig.log.clear();
     rig.try_backup().unwrap();
-    assert_eq!(rig.log.complaints(), [""; 0]);
+    assert!(rig.log.count("MissingVersion") > 0);
+}
+
+/// A list that was never read here and is not listed for a while, with another machine at work.
+#[test]
+fn an_unread_list_that_is_hidden_stays_a_version() {
+    let mut rig = with_versions(3);
+    rig.set("threshold", "0");
+    let hidden = rig.names(List)[0].clone();
+    rig.lose_state();
+    rig.try_backup().unwrap();
+    let mut other = rig.other_machine();
+    rig.store.hide([hidden]);
+    for round in 0..2 {
+        other.write("changes", format!("of another machine {round}"));
+        other.try_backup().unwrap();
+        rig.write("changes", format!("from here {round}"));
+        rig.try_backup().unwrap();
+        assert_eq!(rig.log.count("VersionsDeletedElsewhere"), 0);
+    }
+    rig.store.hide([]);
+    let test = run(&mut rig, |run| run.test(larder_engine::Samples::All)).unwrap();
+    assert_eq!(test.damaged(), 0);
 }
 
 /// The run was cut off before the list went, and meanwhile nothing may be removed any more.
