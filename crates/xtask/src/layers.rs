@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "destination",
             "options",
             "httpkit",
+            "sshkit",
             "drives",
             "flat",
             "files",
@@ -33,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("drives", &["destination"]),
     ("flat", &["destination"]),
     ("httpkit", &["destination", "options"]),
+    ("sshkit", &["destination", "options"]),
     (
         "engine",
         &["volume", "destination", "catalog", "source", "options"],
@@ -68,6 +70,11 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
         &["reqwest", "hyper", "rustls"],
         &["httpkit", "destinations/*"],
         "HTTP belongs to httpkit and the providers",
+    ),
+    (
+        &["russh", "russh-sftp"],
+        &["sshkit"],
+        "the library changes with each version, so one crate hides it",
     ),
     (
         &["indicatif", "rpassword", "lexopt"],

@@ -53,6 +53,10 @@ const NOT_NAMING: &[(&str, &str)] = &[
         "crates/registry/src/schemes.rs",
         "the list of all keys of Duplicati, built or not",
     ),
+    (
+        "crates/sshkit/src/connect.rs",
+        "a subsystem of SSH has the name of a scheme: that is the protocol",
+    ),
 ];
 
 /// What a provider's manifest says under `[package.metadata.larder]`.
