@@ -765,7 +765,10 @@ mod tests {
             assert!(text_of("larder", name).is_some(), "{name}");
         }
         for (name, text) in [
-            ("ssh", "The destination ssh (SFTP) is not in this version"),
+            (
+                "tahoe",
+                "The destination tahoe (Tahoe-LAFS) is not in this version",
+            ),
             ("mail", "--send-mail-to"),
             ("retention", "--retention-policy"),
         ] {

@@ -80,7 +80,10 @@ fn topics_and_options_are_explained() {
         ("purge", "Takes files out of versions"),
         ("set-locks", "Locks the files of versions"),
         ("send-mail", "not in this version"),
-        ("ssh", "The destination ssh (SFTP) is not in this version"),
+        (
+            "tahoe",
+            "The destination tahoe (Tahoe-LAFS) is not in this version",
+        ),
         ("mail", "--send-mail-to"),
         ("scripts", "--run-script-before"),
         ("retention", "--retention-policy"),

@@ -26,6 +26,12 @@ pub const SITES: &[Site] = &[
         skips: &[],
     },
     Site {
+        scheme: "ssh",
+        start: Start::Server,
+        missing: Missing::Folder,
+        skips: &[],
+    },
+    Site {
         scheme: "webdav",
         start: Start::Server,
         missing: Missing::Folder,
