@@ -23,7 +23,7 @@ launch() {
     ssh-keygen -q -t ed25519 -N '' -f "$run/host"
     ssh-keygen -E md5 -lf "$run/host.pub" | cut -d' ' -f2 | sed 's/MD5://; s/:/%3A/g' >"$run/print"
     nohup rclone --config "" serve sftp "$run/root" --addr "127.0.0.1:$port" --user "$user" --pass "$password" \
-        --key "$run/host" --vfs-cache-mode writes --cache-dir "$run/cache" --dir-cache-time 0 </dev/null &
+        --key "$run/host" --vfs-cache-mode writes --cache-dir "$run/cache" </dev/null &
     echo $! >"$run/pid"
     echo "$port" >"$run/port"
 }
