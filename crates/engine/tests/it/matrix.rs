@@ -326,8 +326,13 @@ fn check_tidy(rig: &mut Rig, job: &Job, story: &str) {
 /// Whether the next command may complain so.
 fn is_expected(complaint: &str, job: &Job, cell: Cell) -> bool {
     let of_fault: &[&str] = match cell.fault {
-        // A file that is listed goes when its deletion arrives at last.
-        Fault::TimesOut => &["CompactHeldBack", "DamagedList", "DamagedVolume"],
+        // A file that is listed goes when its deletion arrives at last, and one that is not comes when its put does.
+        Fault::TimesOut => &[
+            "CompactHeldBack",
+            "DamagedList",
+            "DamagedVolume",
+            "ListNotListed",
+        ],
         _ => &[],
     };
     let of_habit: &[&str] = match (cell.habit, cell.state) {
