@@ -135,6 +135,7 @@ impl Source {
     /// folder that it was mounted on.
     pub(super) fn went_away(&self) -> bool {
         self.found == Found::Folder
+            && self.file_system.is_some()
             && match Found::at(&self.place) {
                 Found::Nothing | Found::NoFolder | Found::EmptyFolder => true,
                 Found::Unknown => false,
