@@ -116,8 +116,9 @@ fn a_call_fails_while_news_of_another_machine_is_read() {
         let when = format!("reading news, call {n} of {calls}");
         rig.check_all(&when);
         rig.journal.clear();
-        assert_eq!(rig.backup().version_time, None, "{when}");
-        assert_eq!(rig.puts(), [], "{when}");
+        // The newest version is not from here, so there is another, of the same blocks.
+        assert!(rig.backup().version_time.is_some(), "{when}");
+        assert_eq!(rig.puts(), [VolumeKind::List], "{when}");
     }
 }
 
