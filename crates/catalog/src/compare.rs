@@ -2,7 +2,9 @@
 
 use crate::codec::StoredEntry;
 use crate::cursor::required;
-use crate::{Catalog, Result, segments, slots};
+use crate::parallel::each_mapped;
+use crate::segment::Segment;
+use crate::{Catalog, Result, slots};
 
 /// A path that is not the same in two versions.
 #[derive(Clone, PartialEq, Debug)]
@@ -28,26 +30,21 @@ impl Catalog {
     ) -> Result<()> {
         self.read(|conn| {
             let (old, new) = (required(conn, old)?.slot, required(conn, new)?.slot);
-            segments::each(conn, |segment| {
+            let differing = |segment: &mut Segment| {
                 // Both states of a path lie in one segment, one after the other.
-                let mut waiting: Option<Difference> = None;
+                let mut found: Vec<Difference> = Vec::new();
                 while let Some(row) = segment.next()? {
                     let in_old = slots::contains(row.runs, old);
                     if in_old == slots::contains(row.runs, new) {
                         continue;
                     }
                     let stored = row.stored()?;
-                    let difference = match waiting.take() {
-                        Some(before) if path_of(&before) == Some(row.path) => before,
-                        before => {
-                            before.map(&mut *take).transpose()?;
-                            Difference {
-                                old: None,
-                                new: None,
-                            }
-                        }
-                    };
-                    waiting = Some(match in_old {
+                    let before = found.pop_if(|before| path_of(before) == Some(row.path));
+                    let difference = before.unwrap_or(Difference {
+                        old: None,
+                        new: None,
+                    });
+                    found.push(match in_old {
                         true => Difference {
                             old: Some(stored),
                             ..difference
@@ -58,7 +55,10 @@ impl Catalog {
                         },
                     });
                 }
-                waiting.map(&mut *take).transpose().map(drop)
+                Ok(found)
+            };
+            each_mapped(conn, differing, |found| {
+                found.into_iter().try_for_each(&mut *take)
             })
         })
     }

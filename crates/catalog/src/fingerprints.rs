@@ -23,6 +23,9 @@ type Print = [u8; 6];
 /// No fingerprint.
 const FREE: Print = [0; 6];
 
+/// Blocks that are looked up together.
+const AHEAD: usize = 64;
+
 impl Fingerprints {
     /// A set that answers "maybe" to everything and takes no memory.
     pub fn unknown() -> Self {
@@ -63,6 +66,55 @@ impl Fingerprints {
         Some(at)
     }
 
+    /// The slots with the fingerprints of some blocks, in their order, as [`Fingerprints::place`].
+    ///
+    /// In a large table nearly every slot is a cache miss. Those of many blocks are waited for together.
+    pub(crate) fn places_of(&self, blocks: &[(Hash, u64)], places: &mut Vec<Option<usize>>) {
+        places.clear();
+        if self.is_unknown() {
+            places.resize(blocks.len(), None);
+            return;
+        }
+        for blocks in blocks.chunks(AHEAD) {
+            let mut prints = [FREE; AHEAD];
+            for (print, (hash, size)) in prints.iter_mut().zip(blocks) {
+                *print = self.fingerprint(hash, *size);
+            }
+            let prints = prints.get(..blocks.len()).unwrap_or_default();
+            self.touch(prints);
+            places.extend(prints.iter().map(|print| {
+                let at = self.slot_of(*print);
+                self.slots.get(at).filter(|found| *found == print)?;
+                Some(at)
+            }));
+        }
+    }
+
+    /// Adds some blocks as [`Fingerprints::insert_new`] does; hands those that were not there to `new`.
+    pub(crate) fn insert_all(&mut self, blocks: &[(Hash, u64)], mut new: impl FnMut(&Hash, u64)) {
+        for blocks in blocks.chunks(AHEAD) {
+            let mut prints = [FREE; AHEAD];
+            for (print, (hash, size)) in prints.iter_mut().zip(blocks) {
+                *print = self.fingerprint(hash, *size);
+            }
+            self.touch(&prints);
+            for (print, (hash, size)) in prints.iter().zip(blocks) {
+                if self.put_with_room(*print) {
+                    new(hash, *size);
+                }
+            }
+        }
+    }
+
+    /// Brings the slots of some fingerprints into the cache: loads that do not wait for each other run side by side.
+    fn touch(&self, prints: &[Print]) {
+        let touched = prints.iter().fold(0, |sum: u8, print| {
+            let slot = self.slots.get(self.home_of(*print));
+            sum ^ slot.map_or(0, |[first, ..]| *first)
+        });
+        std::hint::black_box(touched);
+    }
+
     /// Number of slots.
     pub(crate) fn places(&self) -> usize {
         self.slots.len()
@@ -75,18 +127,19 @@ impl Fingerprints {
 
     /// As [`Fingerprints::insert`]; tells whether the fingerprint was not there.
     pub(crate) fn insert_new(&mut self, hash: &Hash, size: u64) -> bool {
+        self.put_with_room(self.fingerprint(hash, size))
+    }
+
+    fn put_with_room(&mut self, print: Print) -> bool {
+        // At least an eighth stays free, which keeps the runs short and ends every search.
+        if !self.is_unknown() && self.len + 1 > (self.slots.len() as u64) / 8 * 7 {
+            self.grow();
+        }
         if self.is_unknown() {
             return false;
         }
-        // At least an eighth stays free, which keeps the runs short and ends every search.
-        if self.len + 1 > (self.slots.len() as u64) / 8 * 7 {
-            self.grow();
-            if self.is_unknown() {
-                return false;
-            }
-        }
         let before = self.len;
-        self.put(self.fingerprint(hash, size));
+        self.put(print);
         self.len > before
     }
 

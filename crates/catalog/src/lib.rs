@@ -39,6 +39,7 @@ mod merge;
 mod occupant;
 mod open;
 mod packed;
+mod parallel;
 mod params;
 mod removal;
 mod schema;

@@ -267,7 +267,7 @@ fn is_empty(conn: &Connection) -> Result<bool> {
         .exists([])?)
 }
 
-fn missing() -> Error {
+pub(crate) fn missing() -> Error {
     Error::damaged("a segment of the entries is missing")
 }
 

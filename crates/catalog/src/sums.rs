@@ -8,7 +8,8 @@
 //! so it is done at every opening and for the whole file, whatever its size.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
+use std::ops::Range;
 use std::path::Path;
 
 use crate::handles;
@@ -17,6 +18,8 @@ use crate::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"LARDSUM1";
 const CHUNK_LEN: usize = 1 << 20;
+/// Chunks that one thread sums: a second one pays for more.
+const ALONE: u64 = 8;
 
 /// What the checksum file says about the database.
 #[derive(Debug, PartialEq, Eq)]
@@ -129,27 +132,63 @@ pub(crate) fn denied(error: &io::Error) -> bool {
     )
 }
 
-fn compute(mut file: &File) -> io::Result<(u64, Vec<u32>)> {
-    file.seek(SeekFrom::Start(0))?;
+/// Length of the file, and one checksum per MiB of it. A large file is read by two threads.
+fn compute(file: &File) -> io::Result<(u64, Vec<u32>)> {
+    let len = file.metadata()?.len();
+    let chunks = len.div_ceil(CHUNK_LEN as u64);
+    let half = match chunks > ALONE {
+        true => chunks / 2,
+        false => 0,
+    };
+    std::thread::scope(|scope| {
+        // Where no thread can be had, this one does the work of both.
+        let helper = std::thread::Builder::new();
+        let front = helper.spawn_scoped(scope, || sum_chunks(file, 0..half, len));
+        let back = sum_chunks(file, half..chunks, len);
+        let front = match front {
+            Ok(front) => front
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => sum_chunks(file, 0..half, len),
+        };
+        let mut crcs = front?;
+        crcs.extend(back?);
+        Ok((len, crcs))
+    })
+}
+
+/// The checksums of some chunks of a file of `len` bytes.
+fn sum_chunks(file: &File, chunks: Range<u64>, len: u64) -> io::Result<Vec<u32>> {
     let mut buffer = vec![0u8; CHUNK_LEN];
-    let mut crcs = Vec::new();
-    let mut len = 0u64;
-    loop {
-        let mut filled = 0;
-        while let Some(room) = buffer.get_mut(filled..).filter(|room| !room.is_empty()) {
-            match file.read(room) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+    chunks
+        .map(|chunk| {
+            let start = chunk * CHUNK_LEN as u64;
+            let wanted = (len - start).min(CHUNK_LEN as u64) as usize;
+            let chunk = buffer.get_mut(..wanted).unwrap_or_default();
+            read_exact_at(file, chunk, start)?;
+            Ok(crc32fast::hash(chunk))
+        })
+        .collect()
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, at)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut buffer: &mut [u8], mut at: u64) -> io::Result<()> {
+    use std::os::windows::fs::FileExt;
+    while !buffer.is_empty() {
+        match file.seek_read(buffer, at)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => {
+                buffer = buffer.get_mut(count..).unwrap_or_default();
+                at += count as u64;
             }
         }
-        if filled == 0 {
-            return Ok((len, crcs));
-        }
-        len += filled as u64;
-        crcs.push(crc32fast::hash(buffer.get(..filled).unwrap_or_default()));
     }
+    Ok(())
 }
 
 fn parse(stored: &[u8]) -> Option<(u64, Vec<u32>)> {

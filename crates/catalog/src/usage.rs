@@ -7,9 +7,11 @@ use larder_volume::{EntryKind, FileEntry, Hash};
 use rusqlite::Connection;
 
 use crate::cursor::required;
+use crate::parallel::each_mapped;
+use crate::segment::Segment;
 use crate::slots::SlotSet;
 use crate::wire::{from_stored, parse_hash, to_stored};
-use crate::{Catalog, Fingerprints, Result, blocklists, blocks, packed, segments, volumes};
+use crate::{Catalog, Fingerprints, Result, blocklists, blocks, packed, volumes};
 
 /// How the streams of a backup are cut into blocks; fixed for its life.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -61,12 +63,6 @@ impl UsedBlocks {
     /// Number of streams of which the entry does not tell the blocks.
     pub fn unclear(&self) -> u64 {
         self.unclear
-    }
-
-    fn insert(&mut self, hash: &Hash, size: u64) {
-        if self.prints.insert_new(hash, size) {
-            self.sum.add(hash, size);
-        }
     }
 }
 
@@ -133,13 +129,20 @@ impl Catalog {
                     unknown_lists: Vec::new(),
                     unclear: 0,
                 },
+                found: Vec::new(),
             };
-            segments::each(conn, |segment| {
+            let streams = |segment: &mut Segment| {
+                let mut found = Vec::new();
                 while let Some(row) = segment.next()? {
                     if slots.meets(row.runs) {
-                        search.entry(&row.entry()?)?;
+                        found.extend(rules.streams(row.entry()?));
                     }
                 }
+                Ok(found)
+            };
+            each_mapped(conn, streams, |found| {
+                found.iter().try_for_each(|stream| search.stream(stream))?;
+                search.flush();
                 Ok(())
             })?;
             Ok(search.used)
@@ -154,20 +157,24 @@ impl Catalog {
         let prints = &used.prints;
         let mut seen = vec![false; prints.places()];
         let (mut count, mut sum) = (0, used.sum.emptied());
+        let (mut listed, mut places) = (Vec::new(), Vec::new());
         self.read(|conn| {
             blocks::each_list(conn, &mut |volume, data| {
                 if dead.contains(&volume) {
                     return Ok(());
                 }
-                packed::unpack(volume, data, &mut |hash, size| {
-                    let place = prints.place(&hash, size);
+                listed.clear();
+                packed::unpack(volume, data, &mut |hash, size| listed.push((hash, size)))?;
+                prints.places_of(&listed, &mut places);
+                for ((hash, size), place) in listed.iter().zip(&places) {
                     let place = place.and_then(|at| seen.get_mut(at));
                     if let Some(seen) = place.filter(|seen| !**seen) {
                         *seen = true;
                         count += 1;
-                        sum.add(&hash, size);
+                        sum.add(hash, *size);
                     }
-                })
+                }
+                Ok(())
             })
         })?;
         Ok(count == prints.len() && sum.total == used.sum.total && used.is_complete())
@@ -186,6 +193,7 @@ impl Catalog {
                     ..VolumeUsage::default()
                 })
                 .collect();
+            let (mut listed, mut places) = (Vec::new(), Vec::new());
             blocks::each_list(conn, &mut |volume, data| {
                 let Ok(at) = usages.binary_search_by_key(&volume, |usage| usage.volume) else {
                     return Ok(());
@@ -193,24 +201,24 @@ impl Catalog {
                 let Some(usage) = usages.get_mut(at) else {
                     return Ok(());
                 };
-                let mut outcome = Ok(());
-                packed::unpack(volume, data, &mut |hash, size| {
+                listed.clear();
+                packed::unpack(volume, data, &mut |hash, size| listed.push((hash, size)))?;
+                used.prints.places_of(&listed, &mut places);
+                for ((hash, size), place) in listed.iter().zip(&places) {
                     usage.blocks += 1;
-                    usage.bytes = usage.bytes.saturating_add(size);
-                    let is_copy = used
-                        .contains(&hash, size)
-                        .then(|| copies.is_copy(conn, &hash, size, volume));
-                    match is_copy {
-                        None => {}
-                        Some(Ok(true)) => usage.used_copies += 1,
-                        Some(Ok(false)) => {
-                            usage.used_blocks += 1;
-                            usage.used_bytes = usage.used_bytes.saturating_add(size);
-                        }
-                        Some(Err(error)) => outcome = Err(error),
+                    usage.bytes = usage.bytes.saturating_add(*size);
+                    // What is not known may be in use.
+                    if place.is_none() && !used.prints.is_unknown() {
+                        continue;
                     }
-                })?;
-                outcome
+                    if copies.is_copy(conn, hash, *size, volume)? {
+                        usage.used_copies += 1;
+                    } else {
+                        usage.used_blocks += 1;
+                        usage.used_bytes = usage.used_bytes.saturating_add(*size);
+                    }
+                }
+                Ok(())
             })?;
             Ok(usages)
         })
@@ -222,27 +230,50 @@ struct Search<'c> {
     conn: &'c Connection,
     rules: BlockRules,
     used: UsedBlocks,
+    /// Blocks that are not in the set yet.
+    found: Vec<(Hash, u64)>,
+}
+
+/// What an entry says about the blocks of a content or of metadata.
+struct Stream {
+    size: u64,
+    /// The block, when it is just one.
+    only: Option<Hash>,
+    lists: Vec<Hash>,
+}
+
+impl BlockRules {
+    /// The streams of an entry that have blocks.
+    fn streams(self, entry: FileEntry) -> impl Iterator<Item = Stream> {
+        let of_block = |hash: Option<Hash>| hash.filter(|_| self.one_algorithm);
+        let metadata = Stream {
+            size: entry.metasize,
+            only: entry.metablockhash.or(of_block(entry.metahash)),
+            lists: entry.metablocklists,
+        };
+        let content = match entry.kind {
+            EntryKind::File => Some(Stream {
+                size: entry.size,
+                only: entry.blockhash.or(of_block(entry.hash)),
+                lists: entry.blocklists,
+            }),
+            EntryKind::Folder | EntryKind::Symlink => None,
+        };
+        let streams = [Some(metadata), content].into_iter().flatten();
+        streams.filter(|stream| stream.size > 0)
+    }
 }
 
 impl Search<'_> {
-    fn entry(&mut self, entry: &FileEntry) -> Result<()> {
-        let of_block = |hash: Option<Hash>| hash.filter(|_| self.rules.one_algorithm);
-        let metadata = entry.metablockhash.or(of_block(entry.metahash));
-        let content = entry.blockhash.or(of_block(entry.hash));
-        self.stream(entry.metasize, metadata, &entry.metablocklists)?;
-        match entry.kind {
-            EntryKind::File => self.stream(entry.size, content, &entry.blocklists),
-            EntryKind::Folder | EntryKind::Symlink => Ok(()),
-        }
-    }
-
-    fn stream(&mut self, size: u64, only: Option<Hash>, lists: &[Hash]) -> Result<()> {
-        if size == 0 {
-            return Ok(());
-        }
+    fn stream(&mut self, stream: &Stream) -> Result<()> {
+        let Stream {
+            size,
+            only,
+            ref lists,
+        } = *stream;
         if lists.is_empty() {
             match only.filter(|_| size <= self.rules.blocksize) {
-                Some(hash) => self.used.insert(&hash, size),
+                Some(hash) => self.found.push((hash, size)),
                 None => self.used.unclear += 1,
             }
             return Ok(());
@@ -256,11 +287,21 @@ impl Search<'_> {
                 self.used.unclear += 1;
                 return Ok(());
             }
-            self.used.insert(list, count * width);
+            if self.found.len() >= AT_ONCE {
+                self.flush();
+            }
+            self.found.push((*list, count * width));
             left = self.blocks_of(list, count, left)?;
         }
         self.used.unclear += u64::from(left > 0);
         Ok(())
+    }
+
+    /// Takes the blocks that were found into the set.
+    fn flush(&mut self) {
+        let UsedBlocks { prints, sum, .. } = &mut self.used;
+        prints.insert_all(&self.found, |hash, size| sum.add(hash, size));
+        self.found.clear();
     }
 
     /// Adds the blocks that a blocklist names; gives how many bytes of the stream come after them.
@@ -280,7 +321,7 @@ impl Search<'_> {
             let len = left.min(blocksize);
             left -= len;
             found += 1;
-            self.used.insert(&parse_hash(raw)?, len);
+            self.found.push((parse_hash(raw)?, len));
         }
         self.used.unclear += u64::from(found != count);
         Ok(after)
@@ -322,5 +363,7 @@ impl<'d> Copies<'d> {
     }
 }
 
+/// Blocks that are taken into the set together, with those of one blocklist more.
+const AT_ONCE: usize = 4096;
 /// Unknown blocklists that are named.
 const UNKNOWN_LISTS: usize = 1000;
