@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs and runs SeaweedFS, a real S3 server, for the tests of destinations/s3.
 #
-# Its words (needs, start, url, stop) are those of README.md; it gives LARDER_TEST_S3_URL.
+# Its words (needs, start, url, stop) are those of README.md; it gives LARDER_TEST_S3_URL, and LARDER_TEST_S3_LOCKS_URL
+# for a bucket with object locks.
 #
 # Everything lives below ${LARDER_TEST_SERVERS:-target/test-servers}. The server listens on 127.0.0.1 only, on free
 # ports. It also wants the fixed port 9101, so there is one instance per machine: a running one is used again.
@@ -19,6 +20,7 @@ key_id=AKTEST
 secret='SK/test+secret=='
 secret_encoded='SK%2Ftest%2Bsecret%3D%3D'
 bucket=larder-test
+bucket_with_locks=larder-locks
 
 # The command line of a process, where there is /proc and where there is not.
 command_of() {
@@ -37,7 +39,10 @@ running() {
 }
 
 url() {
-    echo "LARDER_TEST_S3_URL=s3://$bucket?s3-server-name=127.0.0.1%3A$(cat "$run/port")&aws-access-key-id=$key_id&aws-secret-access-key=$secret_encoded"
+    local options
+    options="s3-server-name=127.0.0.1%3A$(cat "$run/port")&aws-access-key-id=$key_id&aws-secret-access-key=$secret_encoded"
+    echo "LARDER_TEST_S3_URL=s3://$bucket?$options"
+    echo "LARDER_TEST_S3_LOCKS_URL=s3://$bucket_with_locks?$options"
 }
 
 install() {
@@ -117,6 +122,9 @@ TOML
     fi
     echo "s3.bucket.create -name $bucket" |
         "$venv/bin/weed" -logdir="$run" shell -master="127.0.0.1:$master.$master_grpc" >>"$run/log" 2>&1
+    # The shell makes none with locks.
+    curl --silent --show-error --fail --aws-sigv4 aws:amz:us-east-1:s3 --user "$key_id:$secret" --request PUT \
+        --header 'x-amz-bucket-object-lock-enabled: true' "http://127.0.0.1:$s3/$bucket_with_locks" >>"$run/log"
     url
 }
 

@@ -26,6 +26,16 @@ pub fn rfc3339(text: &str) -> Option<i64> {
     timestamp(text).map(jiff::Timestamp::as_second)
 }
 
+/// Writes a time in seconds since 1970 UTC as in RFC 3339, e.g. `2026-01-31T12:00:00Z`; times far beyond the years that it
+/// can write become the nearest of them.
+#[must_use]
+pub fn format_rfc3339(seconds: i64) -> String {
+    let (first, last) = (jiff::Timestamp::MIN, jiff::Timestamp::MAX);
+    let nearest = seconds.clamp(first.as_second(), last.as_second());
+    let time = jiff::Timestamp::from_second(nearest).unwrap_or(last);
+    time.to_string()
+}
+
 /// As [`rfc3339`], in milliseconds.
 #[must_use]
 pub fn rfc3339_milliseconds(text: &str) -> Option<i64> {
@@ -42,6 +52,16 @@ const LAST_SECOND: u64 = 253_402_300_799;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_written_as_they_are_read() {
+        assert_eq!(format_rfc3339(1_769_860_800), "2026-01-31T12:00:00Z");
+        for seconds in [0, 1, 1_769_860_801, -1] {
+            assert_eq!(rfc3339(&format_rfc3339(seconds)), Some(seconds));
+        }
+        let last = format_rfc3339(i64::MAX);
+        assert_eq!(last, "9999-12-30T22:00:00Z");
+    }
 
     #[test]
     fn reads_what_servers_send() {

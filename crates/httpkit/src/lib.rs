@@ -50,7 +50,7 @@ mod xml;
 pub use authorize::Authorize;
 pub use chunked::{Chunked, Part, Session};
 pub use client::{Client, Proxy, Reply, Settings, Timeouts};
-pub use date::{format_http_date, http_date, rfc3339, rfc3339_milliseconds};
+pub use date::{format_http_date, format_rfc3339, http_date, rfc3339, rfc3339_milliseconds};
 pub use failure::{Call, Failure, Outcome, retry_after};
 pub use hash::{Algorithm, Hashes, Tap, checked};
 pub use pages::{MOST_PAGES, Page, pages};

@@ -198,6 +198,35 @@ impl Api {
         self.xml(call, &request, "ListMultipartUploadsResult").await
     }
 
+    /// `GetObjectLockConfiguration` of the bucket.
+    pub(crate) async fn object_lock(&self, call: &Call) -> Outcome<Element> {
+        let request = self.request(call, Method::GET, None, Wait::Short)?;
+        let request = request.query(&[("object-lock", "")]);
+        self.xml(call, &request, "ObjectLockConfiguration").await
+    }
+
+    /// `GetObjectRetention`.
+    pub(crate) async fn retention(&self, call: &Call, key: &str) -> Outcome<Element> {
+        let request = self.request(call, Method::GET, Some(key), Wait::Short)?;
+        let request = request.query(&[("retention", "")]);
+        self.xml(call, &request, "Retention").await
+    }
+
+    /// `GetObjectLegalHold`.
+    pub(crate) async fn legal_hold(&self, call: &Call, key: &str) -> Outcome<Element> {
+        let request = self.request(call, Method::GET, Some(key), Wait::Short)?;
+        let request = request.query(&[("legal-hold", "")]);
+        self.xml(call, &request, "LegalHold").await
+    }
+
+    /// `PutObjectRetention`.
+    pub(crate) async fn put_retention(&self, call: &Call, key: &str, wish: &str) -> Outcome<()> {
+        let request = self.request(call, Method::PUT, Some(key), Wait::Short)?;
+        let request = request.query(&[("retention", "")]);
+        let request = document_in(request, wish, "Retention");
+        self.service.fetch(call, &request).await.map(drop)
+    }
+
     fn created(&self, request: Request) -> Request {
         let request = request.header("content-type", "application/octet-stream");
         match &self.class {

@@ -6,6 +6,7 @@
 
 mod api;
 mod endpoint;
+mod lock;
 mod options;
 mod store;
 
@@ -21,6 +22,7 @@ use larder_httpkit::objects::{Prefix, Tuning};
 use larder_httpkit::options::{self as http, Options};
 use larder_httpkit::{Authorize, Proxy, Redirects, Service, Settings};
 use larder_options::Secret;
+use tokio::sync::OnceCell;
 
 use crate::api::Api;
 use crate::endpoint::Endpoint;
@@ -98,6 +100,8 @@ pub fn open(config: &Config, tuning: Tuning, tools: &Tools) -> Result<Opened> {
         only_version_1: AtomicBool::new(version.as_deref() == Some("v1")),
         only_plain_names: AtomicBool::new(false),
         no_conditions: AtomicBool::new(false),
+        locks: OnceCell::new(),
+        lock_mode: options.get(o::S3_LOCK_MODE)?.to_ascii_uppercase(),
         version,
         recursive: options.get(o::S3_RECURSIVE_LIST)?,
         archive_classes: options.get(o::S3_ARCHIVE_CLASSES)?,

@@ -56,8 +56,11 @@ option_table! {
     S3_ARCHIVE_CLASSES: Vec<String> = "s3-archive-classes", Kind::List,
         "Storage classes whose files cannot be read at once.",
         default: Some("DEEP_ARCHIVE,GLACIER,GLACIER_IR,SNOW"), advanced: true;
-    S3_LOCK_MODE: String = "s3-lock-mode", Kind::Choice(&["Governance", "Compliance"]), "Strictness of object locks.",
-        default: Some("Governance"), status: Status::NotYet, advanced: true;
+    S3_LOCK_MODE: String = "s3-lock-mode", Kind::StrictChoice(&["Governance", "Compliance"]), "Strictness of object locks.",
+        default: Some("Governance"), advanced: true,
+        long: "For --remote-file-lock-duration. A lock of the mode Governance can be ended by those whom the bucket's owner \
+               allows it, one of the mode Compliance by nobody before its time. The bucket must have been made with object \
+               locks.";
     S3_AUTHENTICATION_REGION: String = "s3-authentication-region", Kind::Text, "Region that signatures are made for.",
         advanced: true, long: "Found out by itself with most servers.";
     S3_EXT_FORCEPATHSTYLE: bool = "s3-ext-forcepathstyle", Kind::Bool,

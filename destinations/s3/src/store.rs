@@ -14,6 +14,7 @@ use larder_httpkit::objects::{Overlap, PartTags, Prefix, Tuning};
 use larder_httpkit::{
     Algorithm, Call, Element, Hashes, Outcome, Page, Part, Session, checked, pages, rfc3339,
 };
+use tokio::sync::OnceCell;
 
 use crate::SCHEME;
 use crate::api::{Api, HASHES, ListStyle, md5_of};
@@ -35,11 +36,15 @@ pub(crate) struct Store {
     pub(crate) only_version_1: AtomicBool,
     pub(crate) only_plain_names: AtomicBool,
     pub(crate) no_conditions: AtomicBool,
+    /// Whether the bucket has object locks.
+    pub(crate) locks: OnceCell<bool>,
+    /// The mode of new locks, in capitals.
+    pub(crate) lock_mode: String,
 }
 
 impl Store {
     /// A call on a file, with its key.
-    fn on(&self, operation: Operation, name: &str) -> Result<(Call, String)> {
+    pub(crate) fn on(&self, operation: Operation, name: &str) -> Result<(Call, String)> {
         let call = Call::on_file(SCHEME, operation, name)?;
         Ok((call, self.prefix.key(name)))
     }
@@ -151,6 +156,9 @@ impl Destination for Store {
     async fn put(&self, name: &str, body: Body, existing: Existing) -> Result<()> {
         let (call, key) = &self.on(Operation::Put, name)?;
         let fresh = existing == Existing::Refuse;
+        if !fresh {
+            self.check_unlocked(call, key).await?;
+        }
         // Other servers than Amazon's may overlook the condition that goes along.
         let asks = fresh && !self.about.abilities.exclusive_put;
         loop {
@@ -172,6 +180,7 @@ impl Destination for Store {
 
     async fn delete(&self, name: &str) -> Result<()> {
         let (call, key) = &self.on(Operation::Delete, name)?;
+        self.check_unlocked(call, key).await?;
         Ok(self.api.delete(call, key).await?)
     }
 
@@ -189,6 +198,12 @@ impl Destination for Store {
         }
         match outcome {
             Err(failure) if failure.code == "BucketAlreadyOwnedByYou" => Ok(()),
+            // SeaweedFS 4.48 says so also of an own bucket that has locks (observed); only the own one tells of them.
+            Err(failure)
+                if failure.code == "BucketAlreadyExists" && self.has_locks(call).await? =>
+            {
+                Ok(())
+            }
             other => Ok(other?),
         }
     }
@@ -197,6 +212,7 @@ impl Destination for Store {
         Extra {
             rename: Some(self),
             leftovers: Some(self),
+            lock: Some(self),
             ..Extra::default()
         }
     }
@@ -213,6 +229,8 @@ impl Rename for Store {
             let found = self.api.head(call, old).await?;
             return found.map(drop).ok_or_else(missing);
         }
+        self.check_unlocked(call, old).await?;
+        self.check_unlocked(call, new).await?;
         self.api.copy(call, old, new).await?;
         Ok(self.api.delete(call, old).await?)
     }

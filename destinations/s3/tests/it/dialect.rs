@@ -10,6 +10,7 @@ static S3: Dialect = Dialect {
     url: "s3://AKID:SECRETkey@bkt/p?s3-server-name={server}",
     secrets: &["SECRETkey"],
     verb: |request| match (request.method.as_str(), request.path.as_str()) {
+        _ if request.query.iter().any(|(name, _)| name == "object-lock") => None,
         ("GET", "/bkt" | "/bkt/") => Some(List),
         ("GET", _) => Some(Get),
         ("PUT", "/bkt" | "/bkt/") => Some(CreateFolder),
@@ -17,20 +18,12 @@ static S3: Dialect = Dialect {
         ("DELETE", _) => Some(Delete),
         _ => None,
     },
-    good: |verb, _| (verb == Some(List)).then(|| list("", FILE)),
-    refusal: |status, code, message| {
-        let code = match status {
-            _ if !code.is_empty() => code,
-            403 => "AccessDenied",
-            404 => "NoSuchBucket",
-            409 => "OperationAborted",
-            429 | 503 => "SlowDown",
-            500 => "InternalError",
-            _ => "InvalidRequest",
-        };
-        let text = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
-        Answer::text(status, "application/xml", text)
+    good: |verb, _| match verb {
+        Some(List) => Some(list("", FILE)),
+        None => Some(refusal(404, "ObjectLockConfigurationNotFoundError", "")),
+        _ => None,
     },
+    refusal,
     page: Some(|next| list(next, "")),
     says: &[
         (Get, ErrorKind::Archived, 403, "InvalidObjectState"),
@@ -39,8 +32,22 @@ static S3: Dialect = Dialect {
         (CreateFolder, ErrorKind::Exists, 409, "BucketAlreadyExists"),
     ],
     also: &[],
-    skips: "delete: locked | object locks need versions, and a delete then only adds a marker",
+    skips: "delete: locked | the service deletes what is locked behind a marker; what is locked is asked before",
 };
+
+fn refusal(status: u16, code: &str, message: &str) -> Answer {
+    let code = match status {
+        _ if !code.is_empty() => code,
+        403 => "AccessDenied",
+        404 => "NoSuchBucket",
+        409 => "OperationAborted",
+        429 | 503 => "SlowDown",
+        500 => "InternalError",
+        _ => "InvalidRequest",
+    };
+    let text = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
+    Answer::text(status, "application/xml", text)
+}
 
 const FILE: &str = "<Contents><Key>p/a</Key><Size>1</Size></Contents>";
 

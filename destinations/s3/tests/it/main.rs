@@ -2,6 +2,7 @@
 //! real one when `LARDER_TEST_S3_URL` names it (see `scripts/test-servers/seaweedfs.sh`).
 
 mod dialect;
+mod locks;
 mod misbehaving;
 mod real;
 mod server;

@@ -78,17 +78,34 @@ pub struct Server {
 
 impl Server {
     /// Starts a server that takes one step per request; requests after the last step are answered with 418.
+    ///
+    /// The question whether the bucket has object locks is answered apart and counts for no request.
     pub async fn start(steps: Vec<Step>) -> std::io::Result<Self> {
+        let no_locks = error(404, "ObjectLockConfigurationNotFoundError");
+        Self::start_with(no_locks, steps).await
+    }
+
+    /// As [`Server::start`] for a bucket with object locks.
+    pub async fn start_with_locks(steps: Vec<Step>) -> std::io::Result<Self> {
+        let locks = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>";
+        Self::start_with(ok(locks), steps).await
+    }
+
+    async fn start_with(about_locks: Step, steps: Vec<Step>) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&requests);
         tokio::spawn(async move {
-            let mut steps = steps.into_iter();
+            let steps = Arc::new(Mutex::new(steps.into_iter()));
             while let Ok((stream, _)) = listener.accept().await {
-                let step = steps.next().unwrap_or_else(|| empty(418));
-                let seen = Arc::clone(&seen);
-                tokio::spawn(async move { serve(stream, step, &seen).await });
+                let (steps, seen) = (Arc::clone(&steps), Arc::clone(&seen));
+                let next = move || {
+                    let mut steps = steps.lock().unwrap_or_else(PoisonError::into_inner);
+                    steps.next().unwrap_or_else(|| empty(418))
+                };
+                let about_locks = about_locks.clone();
+                tokio::spawn(async move { serve(stream, about_locks, next, &seen).await });
             }
         });
         Ok(Self { address, requests })
@@ -119,14 +136,24 @@ impl Server {
 
 async fn serve(
     mut stream: TcpStream,
-    step: Step,
+    about_locks: Step,
+    next: impl FnOnce() -> Step,
     seen: &Mutex<Vec<Request>>,
 ) -> std::io::Result<()> {
-    let read_body = !matches!(step, Step::StallBeforeReading);
-    let request = read_request(&mut stream, read_body).await?;
-    seen.lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(request);
+    let mut request = read_head(&mut stream).await?;
+    let is_about_locks = request.line.contains("?object-lock");
+    let step = match is_about_locks {
+        true => about_locks,
+        false => next(),
+    };
+    if !matches!(step, Step::StallBeforeReading) {
+        read_body(&mut stream, &mut request).await?;
+    }
+    if !is_about_locks {
+        seen.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(request);
+    }
     let head = |status: u16, more: &str, len: usize| {
         format!("HTTP/1.1 {status} X\r\nContent-Length: {len}\r\nConnection: close\r\n{more}\r\n")
     };
@@ -157,7 +184,7 @@ async fn serve(
     stream.shutdown().await
 }
 
-async fn read_request(stream: &mut TcpStream, read_body: bool) -> std::io::Result<Request> {
+async fn read_head(stream: &mut TcpStream) -> std::io::Result<Request> {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -178,18 +205,21 @@ async fn read_request(stream: &mut TcpStream, read_body: bool) -> std::io::Resul
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
-    let mut request = Request {
+    Ok(Request {
         line,
         headers,
         body: bytes.split_off(end + 4),
-    };
+    })
+}
+
+async fn read_body(stream: &mut TcpStream, request: &mut Request) -> std::io::Result<()> {
     let len: usize = request.header("content-length").parse().unwrap_or(0);
-    while read_body && request.body.len() < len {
+    while request.body.len() < len {
         if stream.read_buf(&mut request.body).await? == 0 {
             break;
         }
     }
-    Ok(request)
+    Ok(())
 }
 
 const LONG: Duration = Duration::from_secs(60);
