@@ -218,17 +218,26 @@ impl Ready<'_> {
             self.check_encryption_kept()?;
         }
         let (reporter, dryrun) = (Arc::clone(&self.reporter), self.settings.dry_run);
-        let held_back = |why: String| {
+        let held_back_with = |level, why: String| {
             let text = format!("no space is freed, since {why}");
-            reporter.say(scope.level, "CompactHeldBack", text);
+            reporter.say(level, "CompactHeldBack", text);
             Ok(CompactResults {
                 dryrun,
                 held_back: Some(why),
                 ..CompactResults::default()
             })
         };
+        let held_back = |why| held_back_with(scope.level, why);
         if let Some(why) = self.is_unsure()? {
             return held_back(why);
+        }
+        if let Some(list) = self.list_under_way()?
+            && self.view.find(&list).is_none()
+        {
+            let why = format!(
+                "{list} was sent by a run that was interrupted, and may still arrive within the hour: what it uses has to be there then"
+            );
+            return held_back_with(Level::Information, why);
         }
         let filesets = match self.filesets_of(&scope.versions)? {
             Ok(filesets) => filesets,

@@ -317,6 +317,9 @@ impl Settled<'_> {
                 }
                 (VolumeState::Uploading | VolumeState::Temporary | VolumeState::Deleting, _) => {
                     if mode == Mode::Writing && !self.may_be_needed(&row) {
+                        if row.kind == VolumeKind::List && row.state == VolumeState::Uploading {
+                            self.note_under_way(&row.name)?;
+                        }
                         self.catalog(|c| c.batch(|c| forget_dropped(c, &row)))?;
                     }
                 }

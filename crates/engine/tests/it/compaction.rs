@@ -15,7 +15,7 @@ use larder_testkit::{Failure, MemoryDestination, Rng};
 use larder_volume::VolumeKind::{Blocks, Index, List};
 use larder_volume::{Compression, Packed};
 
-use crate::rig::{Rig, chain};
+use crate::rig::{Rig, chain, later};
 
 type Change = Box<dyn Fn(&MemoryDestination) + Send + Sync>;
 
@@ -414,6 +414,42 @@ fn nothing_goes_while_another_machine_may_be_at_work() {
     compacted(&mut other);
     assert_eq!(rig.names(Blocks).len(), 1);
     rig.check_all_elsewhere("a day later");
+}
+
+/// The answer to its transfer was lost, and the server stores it only after a compact.
+#[test]
+fn a_list_of_an_interrupted_run_that_comes_late_finds_what_it_uses() {
+    let mut rig = with_versions(2);
+    let known = rig.newest_list();
+    rig.write("changes", Rng::new(77).bytes(9000));
+    // Those of its data and its index go through.
+    let goes = || Failure::Watch(Arc::new(|_, _| ()));
+    [goes(), goes(), Failure::After(ErrorKind::Network)]
+        .into_iter()
+        .for_each(|put| rig.plan.push(Operation::Put, put));
+    rig.set("number-of-retries", "0");
+    rig.try_backup().unwrap_err();
+    let list = rig.newest_list();
+    assert_ne!(list, known, "the list was sent");
+    let bytes = rig.store.remove(&list).unwrap();
+    let data = rig.names(Blocks);
+    rig.set("threshold", "1");
+    let report = compacted(&mut rig);
+    let why = report.results.held_back.expect("a reason");
+    assert!(why.contains(&list), "{why}");
+    assert_eq!(rig.log.complaints(), [""; 0]);
+    assert_eq!(rig.names(Blocks), data);
+    // It arrives after all.
+    let without = rig.fork();
+    rig.store.insert(&list, bytes);
+    assert_eq!(rig.other_machine().test_all().damaged(), 0);
+    // Or it never does.
+    let mut rig = without;
+    later(&rig, 3600);
+    let report = compacted(&mut rig);
+    assert_eq!(report.results.held_back, None);
+    assert!(rig.names(Blocks).len() < data.len());
+    rig.check_all_elsewhere("an hour later");
 }
 
 /// It stores partial versions on its way, so that all its volumes are in use. What it goes on with may be in old ones.
