@@ -15,7 +15,7 @@ use crate::{rust_text, tree};
 const STANDARD: &[&str] = &["lib.rs", "api.rs", "store.rs"];
 
 /// Lines of a provider without tests: what is allowed, and the most that its manifest may ask for with a reason.
-const LINES: (usize, usize) = (700, 1200);
+const LINES: (usize, usize) = (700, 1400);
 
 /// Places outside its folder that may name a provider: the registration, its place in the suite, its servers or the
 /// proofs of its simulator, its guide page.
@@ -32,7 +32,7 @@ const HTTP: &str = "larder-httpkit";
 
 /// The call that gives every trouble to every verb, and the most lines of the file that makes it and describes the
 /// protocol for it.
-const SUITE: (&str, usize) = ("misbehaviour::run(", 60);
+const SUITE: (&str, usize) = ("misbehaviour::run(", 70);
 
 /// This file, whose own tests and lists do not count.
 const THIS: &str = "crates/xtask/src/providers.rs";
@@ -423,13 +423,13 @@ mod tests {
         assert_eq!(errors(&standard(233), &none), [""; 0]);
         assert_eq!(errors(&standard(234), &none).len(), 1);
         let more = Excuses {
-            lines: Some((1200, reason.to_owned())),
+            lines: Some((1400, reason.to_owned())),
             ..Excuses::default()
         };
-        assert_eq!(errors(&standard(400), &more), [""; 0]);
-        assert_eq!(errors(&standard(401), &more).len(), 1);
+        assert_eq!(errors(&standard(466), &more), [""; 0]);
+        assert_eq!(errors(&standard(467), &more).len(), 1);
         let too_many = Excuses {
-            lines: Some((1201, reason.to_owned())),
+            lines: Some((1401, reason.to_owned())),
             ..Excuses::default()
         };
         assert_eq!(errors(&standard(1), &too_many).len(), 1);

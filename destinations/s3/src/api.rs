@@ -27,6 +27,8 @@ pub(crate) struct Api {
     pub(crate) regions: Arc<Regions>,
     /// Storage class of new objects.
     pub(crate) class: Option<String>,
+    /// The mode of new locks, in capitals.
+    pub(crate) lock_mode: String,
     /// Which redirects are followed.
     pub(crate) redirects: Redirects,
 }
@@ -198,25 +200,21 @@ impl Api {
         self.xml(call, &request, "ListMultipartUploadsResult").await
     }
 
-    /// `GetObjectLockConfiguration` of the bucket.
-    pub(crate) async fn object_lock(&self, call: &Call) -> Outcome<Element> {
-        let request = self.request(call, Method::GET, None, Wait::Short)?;
-        let request = request.query(&[("object-lock", "")]);
-        self.xml(call, &request, "ObjectLockConfiguration").await
-    }
-
-    /// `GetObjectRetention`.
-    pub(crate) async fn retention(&self, call: &Call, key: &str) -> Outcome<Element> {
-        let request = self.request(call, Method::GET, Some(key), Wait::Short)?;
-        let request = request.query(&[("retention", "")]);
-        self.xml(call, &request, "Retention").await
-    }
-
-    /// `GetObjectLegalHold`.
-    pub(crate) async fn legal_hold(&self, call: &Call, key: &str) -> Outcome<Element> {
-        let request = self.request(call, Method::GET, Some(key), Wait::Short)?;
-        let request = request.query(&[("legal-hold", "")]);
-        self.xml(call, &request, "LegalHold").await
+    /// `GetObjectLockConfiguration` of the bucket, or `GetObjectRetention` or `GetObjectLegalHold` of an object: by the
+    /// document that tells it.
+    pub(crate) async fn about_lock(
+        &self,
+        call: &Call,
+        key: Option<&str>,
+        root: &'static str,
+    ) -> Outcome<Element> {
+        let name = match root {
+            "Retention" => "retention",
+            "LegalHold" => "legal-hold",
+            _ => "object-lock",
+        };
+        let request = self.request(call, Method::GET, key, Wait::Short)?;
+        self.xml(call, &request.query(&[(name, "")]), root).await
     }
 
     /// `PutObjectRetention`.

@@ -20,9 +20,8 @@ use larder_destination::{
 use larder_httpkit::authorize::{Aws2, Aws4, Regions};
 use larder_httpkit::objects::{Prefix, Tuning};
 use larder_httpkit::options::{self as http, Options};
-use larder_httpkit::{Authorize, Proxy, Redirects, Service, Settings};
+use larder_httpkit::{Authorize, Locks, Proxy, Redirects, Service, Settings};
 use larder_options::Secret;
-use tokio::sync::OnceCell;
 
 use crate::api::Api;
 use crate::endpoint::Endpoint;
@@ -87,6 +86,7 @@ pub fn open(config: &Config, tuning: Tuning, tools: &Tools) -> Result<Opened> {
         endpoint,
         regions,
         bucket,
+        lock_mode: options.get(o::S3_LOCK_MODE)?.to_ascii_uppercase(),
         class: options.text(o::S3_STORAGE_CLASS)?.or(reduced),
         redirects: match options.get(o::S3_EXT_ALLOWAUTOREDIRECT)? {
             true => Redirects::Signed,
@@ -100,8 +100,7 @@ pub fn open(config: &Config, tuning: Tuning, tools: &Tools) -> Result<Opened> {
         only_version_1: AtomicBool::new(version.as_deref() == Some("v1")),
         only_plain_names: AtomicBool::new(false),
         no_conditions: AtomicBool::new(false),
-        locks: OnceCell::new(),
-        lock_mode: options.get(o::S3_LOCK_MODE)?.to_ascii_uppercase(),
+        locks: Locks::new(lock::NO_LOCKS),
         version,
         recursive: options.get(o::S3_RECURSIVE_LIST)?,
         archive_classes: options.get(o::S3_ARCHIVE_CLASSES)?,

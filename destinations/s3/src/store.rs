@@ -12,9 +12,8 @@ use larder_destination::{
 };
 use larder_httpkit::objects::{Overlap, PartTags, Prefix, Tuning};
 use larder_httpkit::{
-    Algorithm, Call, Element, Hashes, Outcome, Page, Part, Session, checked, pages, rfc3339,
+    Algorithm, Call, Element, Hashes, Locks, Outcome, Page, Part, Session, checked, pages, rfc3339,
 };
-use tokio::sync::OnceCell;
 
 use crate::SCHEME;
 use crate::api::{Api, HASHES, ListStyle, md5_of};
@@ -36,10 +35,7 @@ pub(crate) struct Store {
     pub(crate) only_version_1: AtomicBool,
     pub(crate) only_plain_names: AtomicBool,
     pub(crate) no_conditions: AtomicBool,
-    /// Whether the bucket has object locks.
-    pub(crate) locks: OnceCell<bool>,
-    /// The mode of new locks, in capitals.
-    pub(crate) lock_mode: String,
+    pub(crate) locks: Locks,
 }
 
 impl Store {
@@ -47,6 +43,11 @@ impl Store {
     pub(crate) fn on(&self, operation: Operation, name: &str) -> Result<(Call, String)> {
         let call = Call::on_file(SCHEME, operation, name)?;
         Ok((call, self.prefix.key(name)))
+    }
+
+    /// Refuses to touch an object that is locked.
+    async fn check_unlocked(&self, call: &Call, key: &str) -> Result<()> {
+        self.locks.check_unlocked(&*self.api, call, key).await
     }
 
     /// One page of the listing; a server that refuses the newer ways of asking is asked in the older ones, from then on.
@@ -200,7 +201,8 @@ impl Destination for Store {
             Err(failure) if failure.code == "BucketAlreadyOwnedByYou" => Ok(()),
             // SeaweedFS 4.48 says so also of an own bucket that has locks (observed); only the own one tells of them.
             Err(failure)
-                if failure.code == "BucketAlreadyExists" && self.has_locks(call).await? =>
+                if failure.code == "BucketAlreadyExists"
+                    && self.locks.any(&*self.api, call).await? =>
             {
                 Ok(())
             }

@@ -19,7 +19,10 @@ static S3: Dialect = Dialect {
         _ => None,
     },
     good: |verb, _| match verb {
-        Some(List) => Some(list("", FILE)),
+        Some(List) => Some(list(
+            "",
+            "<Contents><Key>p/a</Key><Size>1</Size></Contents>",
+        )),
         None => Some(refusal(404, "ObjectLockConfigurationNotFoundError", "")),
         _ => None,
     },
@@ -36,20 +39,16 @@ static S3: Dialect = Dialect {
 };
 
 fn refusal(status: u16, code: &str, message: &str) -> Answer {
-    let code = match status {
-        _ if !code.is_empty() => code,
-        403 => "AccessDenied",
-        404 => "NoSuchBucket",
-        409 => "OperationAborted",
-        429 | 503 => "SlowDown",
-        500 => "InternalError",
-        _ => "InvalidRequest",
+    let code = match (code, status) {
+        ("", 403) => "AccessDenied",
+        ("", 404) => "NoSuchBucket",
+        ("", 500) => "InternalError",
+        ("", _) => "InvalidRequest",
+        (code, _) => code,
     };
     let text = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
     Answer::text(status, "application/xml", text)
 }
-
-const FILE: &str = "<Contents><Key>p/a</Key><Size>1</Size></Contents>";
 
 fn list(next: &str, files: &str) -> Answer {
     let is_more = !next.is_empty();
