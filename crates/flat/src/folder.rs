@@ -3,104 +3,69 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_trait::async_trait;
-use futures_util::{Stream, TryStreamExt};
+use futures_util::TryStreamExt;
+use futures_util::stream::{self, BoxStream, StreamExt};
 use larder_destination::{
     Body, Call, Error, ErrorKind, Existing, Operation, Random, RemoteFile, Result,
 };
+use tokio::sync::Mutex;
 
-use crate::names::{LEFTOVER_AGE, check_new, is_temporary, temporary_name};
-
-/// What a store has to offer: what one request of its protocol does, on files in one folder.
-#[async_trait]
-pub trait Files: Send + Sync {
-    /// Whether the folder is there.
-    ///
-    /// # Errors
-    /// Those of the request.
-    async fn has_folder(&self, call: &Call) -> Result<bool>;
-
-    /// What is known of a file; nothing when it is not there.
-    ///
-    /// # Errors
-    /// Those of the request.
-    async fn find(&self, call: &Call, name: &str) -> Result<Option<RemoteFile>>;
-
-    /// Sends a body, once. Half of it may be stored after a failure.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Exists`] with [`Existing::Refuse`] where the store itself refuses a name that is taken,
-    /// [`ErrorKind::FolderMissing`], those of the request.
-    async fn send(&self, call: &Call, name: &str, body: Body, existing: Existing) -> Result<()>;
-
-    /// Gives a file another name. After a lost answer it may ask again, when [`Renaming::has_happened`] says no.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`] when the server has no renames, [`ErrorKind::Exists`] with [`Existing::Refuse`],
-    /// [`ErrorKind::FolderMissing`], those of the request.
-    async fn rename(&self, call: &Call, renaming: &Renaming<'_>) -> Result<()>;
-
-    /// Removes a file.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`] when there is none, [`ErrorKind::FolderMissing`], those of the request.
-    async fn remove(&self, call: &Call, name: &str) -> Result<()>;
-}
-
-/// A file that is to get another name.
-#[derive(Clone, Copy, Debug)]
-pub struct Renaming<'n> {
-    /// The name that it has.
-    pub from: &'n str,
-    /// The name that it is to have.
-    pub to: &'n str,
-    /// What becomes of a file that has this name.
-    pub existing: Existing,
-    /// Its length in bytes, where the store tells it.
-    pub len: Option<u64>,
-}
-
-impl Renaming<'_> {
-    /// Whether a rename happened whose answer was lost.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Exists`] when the file is gone and another one has the name; those of the requests.
-    pub async fn has_happened(&self, files: &impl Files, call: &Call) -> Result<bool> {
-        if files.find(call, self.from).await?.is_some() {
-            return Ok(false);
-        }
-        let found = files.find(call, self.to).await?;
-        match found.is_some_and(|found| found.size == self.len) {
-            true => Ok(true),
-            false => Err(call.error(
-                ErrorKind::Exists,
-                "the server lost the file while it renamed it",
-            )),
-        }
-    }
-}
+use crate::NO_FOLDER;
+use crate::files::{Files, Renamed, Renaming};
+use crate::names::{Aside, LEFTOVER_AGE, check_new, is_temporary, temporary_name};
+use crate::replace::{Replacement, find_back};
 
 /// One folder of a store.
-pub struct Folder<F> {
-    files: F,
+pub(crate) struct Folder<F> {
+    files: Arc<F>,
     random: Arc<dyn Random>,
     /// The server has refused to rename a file: puts go to their name at once.
     cannot_rename: AtomicBool,
+    /// One file at a time is replaced where that takes several steps.
+    replacing: Arc<Mutex<()>>,
 }
 
 impl<F: Files> Folder<F> {
     /// The folder whose files these are; `random` is for temporary names.
     pub fn new(files: F, random: Arc<dyn Random>) -> Self {
         Self {
-            files,
+            files: Arc::new(files),
             random,
             cannot_rename: AtomicBool::new(false),
+            replacing: Arc::default(),
         }
     }
 
     /// The store.
     pub fn files(&self) -> &F {
         &self.files
+    }
+
+    /// Streams the files that are whole. One that was moved aside, and whose place is free, finds back: the run that would
+    /// have put another there was ended.
+    ///
+    /// # Errors
+    /// Those of [`Files::list`].
+    pub async fn list(&self, call: &Call) -> Result<BoxStream<'_, Result<RemoteFile>>> {
+        let state = (self.files.list(call).await?, Vec::new(), call.clone());
+        let files = stream::try_unfold(state, async |(mut entries, mut asides, call)| {
+            while let Some(file) = entries.try_next().await? {
+                match Aside::parse(&file.name) {
+                    Some(aside) if asides.len() < MOST_ASIDES => asides.push(aside),
+                    Some(_) => {}
+                    None if is_temporary(&file.name) => {}
+                    None => return Ok(Some((file, (entries, asides, call)))),
+                }
+            }
+            while let Some(aside) = asides.pop() {
+                let _one = self.replacing.lock().await;
+                if let Some(file) = find_back(&*self.files, &call, &aside).await? {
+                    return Ok(Some((file, (entries, asides, call))));
+                }
+            }
+            Ok(None)
+        });
+        Ok(files.boxed())
     }
 
     /// Stores the file that the call is about. It appears when it is whole, unless the server cannot rename; then half a
@@ -112,7 +77,7 @@ impl<F: Files> Folder<F> {
     pub async fn put(&self, call: &Call, body: Body, existing: Existing) -> Result<()> {
         check_new(call, &call.object)?;
         let can_rename = !self.cannot_rename.load(Ordering::Relaxed);
-        if can_rename && self.put_and_rename(call, &body, existing).await? {
+        if can_rename && self.put_and_rename(call, &body, existing).await? == Renamed::Done {
             return Ok(());
         }
         self.put_directly(call, body, existing).await?;
@@ -120,8 +85,13 @@ impl<F: Files> Folder<F> {
         Ok(())
     }
 
-    /// Sends a body under a temporary name and renames it; false when the server cannot rename.
-    async fn put_and_rename(&self, call: &Call, body: &Body, existing: Existing) -> Result<bool> {
+    /// Sends a body under a temporary name and renames it; [`Renamed::Impossible`] when the server cannot rename.
+    async fn put_and_rename(
+        &self,
+        call: &Call,
+        body: &Body,
+        existing: Existing,
+    ) -> Result<Renamed> {
         let temporary = temporary_name(call, self.random.as_ref())?;
         let renaming = Renaming {
             from: &temporary,
@@ -130,19 +100,57 @@ impl<F: Files> Folder<F> {
             len: Some(body.len()),
         };
         let sent = self.send(call, &temporary, body.clone(), Existing::Replace);
-        let mut stored = sent.await;
-        if stored.is_ok() {
-            stored = self.files.rename(call, &renaming).await;
-        }
-        let Err(error) = stored else {
-            return Ok(true);
+        let stored = match sent.await {
+            Ok(()) => self.give_name(call, &renaming).await,
+            Err(error) => Err(error),
         };
+        if matches!(stored, Ok(Renamed::Done)) {
+            return stored;
+        }
         // The failure above is the one to report.
         let removing = Call::new(call.provider, Operation::Delete);
         let _ = self.files.remove(&removing, &temporary).await;
-        match error.kind() {
-            ErrorKind::Unsupported => Ok(false),
-            _ => Err(error),
+        match stored {
+            Err(error) if *error.kind() == ErrorKind::NotFound => Err(self.vanished(call).await),
+            stored => stored,
+        }
+    }
+
+    /// Renames a file, in several steps where the server replaces none in one.
+    async fn give_name(&self, call: &Call, renaming: &Renaming<'_>) -> Result<Renamed> {
+        let renamed = self.files.rename(call, renaming).await?;
+        if renamed != Renamed::Taken {
+            return Ok(renamed);
+        }
+        if renaming.existing == Existing::Refuse {
+            return Err(call.exists());
+        }
+        let since = self.now(call).await?.unwrap_or(0);
+        let files = Arc::clone(&self.files);
+        let random = Arc::clone(&self.random);
+        let replacement = Replacement::new(files, random, call, renaming, since);
+        let one = Arc::clone(&self.replacing).lock_owned().await;
+        // Goes on when nobody waits any more: between its steps no file has the name.
+        let replacing = tokio::spawn(async move {
+            let replaced = replacement.run().await;
+            drop(one);
+            replaced
+        });
+        let replaced = replacing.await;
+        let lost = |error: tokio::task::JoinError| call.error(ErrorKind::Other, error.to_string());
+        replaced.map_err(lost)?.map(|()| Renamed::Done)
+    }
+
+    /// The error for a temporary file that is not there when it is to get its name.
+    async fn vanished(&self, call: &Call) -> Error {
+        match self.files.has_folder(call).await {
+            Ok(true) => call.error(
+                ErrorKind::Other,
+                "what was sent is gone before it got its name: something on the server removes files whose names begin \
+                 with tmp.larder.",
+            ),
+            Ok(false) => call.folder_missing(NO_FOLDER),
+            Err(error) => error,
         }
     }
 
@@ -176,7 +184,8 @@ impl<F: Files> Folder<F> {
     /// Renames the file that the call is about; another one of the new name is replaced.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] or [`ErrorKind::FolderMissing`] when there is no such file; those of the requests.
+    /// [`ErrorKind::NotFound`] or [`ErrorKind::FolderMissing`] when there is no such file, [`ErrorKind::Unsupported`] when
+    /// the server cannot rename; those of the requests.
     pub async fn rename(&self, call: &Call, to: &str) -> Result<()> {
         check_new(call, to)?;
         let from = &call.object;
@@ -192,45 +201,92 @@ impl<F: Files> Folder<F> {
             existing: Existing::Replace,
             len: found.size,
         };
-        self.files.rename(call, &renaming).await
+        match self.give_name(call, &renaming).await? {
+            Renamed::Done => Ok(()),
+            Renamed::Taken | Renamed::Impossible => {
+                Err(Error::unsupported(call.provider, Operation::Rename).object(from))
+            }
+        }
     }
 
-    /// Removes the temporary files among those listed that have been there for [`LEFTOVER_AGE`]; gives their number. `now`
-    /// is the server's time in seconds since 1970 UTC.
+    /// Removes the temporary files that have been there for [`LEFTOVER_AGE`] by the server's clock; gives their number.
+    /// Where the server has no times, all stay.
     ///
     /// # Errors
     /// Those of the listing and the requests.
-    pub async fn remove_leftovers(
-        &self,
-        call: &Call,
-        listed: impl Stream<Item = Result<RemoteFile>>,
-        now: i64,
-    ) -> Result<u64> {
-        let oldest = now.saturating_sub_unsigned(LEFTOVER_AGE.as_secs());
-        let is_left = |file: &RemoteFile| {
-            let is_old = file.modified.is_some_and(|modified| modified < oldest);
-            is_old && !file.is_folder && is_temporary(&file.name)
-        };
-        let left = listed.try_filter(|file| std::future::ready(is_left(file)));
+    pub async fn remove_leftovers(&self, call: &Call) -> Result<u64> {
+        let entries = self.files.list(call).await?;
+        let is_left =
+            |file: &RemoteFile| is_temporary(&file.name) || Aside::parse(&file.name).is_some();
+        let left = entries
+            .try_filter(|file| std::future::ready(!file.is_folder && is_left(file)))
+            .take(MOST_LEFTOVERS);
         let left: Vec<RemoteFile> = left.try_collect().await?;
-        for file in &left {
+        if left.is_empty() {
+            return Ok(0);
+        }
+        let Some(now) = self.now(call).await? else {
+            return Ok(0);
+        };
+        let oldest = now.saturating_sub_unsigned(LEFTOVER_AGE.as_secs());
+        let mut removed = 0;
+        for file in left {
+            let aside = Aside::parse(&file.name);
+            let since = match &aside {
+                // Its own time is that of its content.
+                Some(aside) => i64::try_from(aside.since).ok(),
+                None => file.modified,
+            };
+            if since.is_none_or(|since| since >= oldest) {
+                continue;
+            }
+            if let Some(aside) = aside {
+                let _one = self.replacing.lock().await;
+                let is_needed = self.files.find(call, &aside.target).await?.is_none();
+                if is_needed {
+                    find_back(&*self.files, call, &aside).await?;
+                    continue;
+                }
+            }
             match self.files.remove(call, &file.name).await {
                 Err(error) if *error.kind() == ErrorKind::NotFound => {}
-                removed => removed?,
+                gone => gone?,
             }
+            removed += 1;
         }
-        Ok(left.len() as u64)
+        Ok(removed)
+    }
+
+    /// The server's time; an empty file shows it where nothing else does. Nothing where files have no times.
+    async fn now(&self, call: &Call) -> Result<Option<i64>> {
+        if let Some(now) = self.files.now(call).await? {
+            return Ok(Some(now));
+        }
+        let name = temporary_name(call, self.random.as_ref())?;
+        let empty = Body::from_bytes("");
+        let sent = self.files.send(call, &name, empty, Existing::Replace);
+        sent.await?;
+        let found = self.files.find(call, &name).await;
+        // A file that stays is a leftover.
+        let removing = Call::new(call.provider, Operation::Delete);
+        let _ = self.files.remove(&removing, &name).await;
+        Ok(found?.and_then(|found| found.modified))
     }
 
     /// The error for a file that is not there: its folder is looked for, which may be what is missing.
     pub async fn missing(&self, call: &Call) -> Error {
         match self.files.has_folder(call).await {
             Ok(true) => call.not_found(),
-            Ok(false) => call.folder_missing("the folder does not exist on the server"),
+            Ok(false) => call.folder_missing(NO_FOLDER),
             Err(error) => error,
         }
     }
 }
+
+/// More files that were moved aside are left for the next listing.
+const MOST_ASIDES: usize = 1000;
+/// More leftovers are left for the next time.
+const MOST_LEFTOVERS: usize = 100_000;
 
 #[cfg(test)]
 mod tests;

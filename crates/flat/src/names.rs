@@ -1,4 +1,4 @@
-//! Names of files on their way to their name.
+//! Names of files on their way to their name, and of those that make room for them.
 
 use std::time::Duration;
 
@@ -25,10 +25,55 @@ pub fn temporary_name(call: &Call, random: &dyn Random) -> Result<String> {
 #[must_use]
 pub fn is_temporary(name: &str) -> bool {
     let random = name.strip_prefix(TEMPORARY_PREFIX);
-    random.is_some_and(|random| {
-        let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        random.len() == 16 && random.bytes().all(is_digit)
-    })
+    random.is_some_and(is_random)
+}
+
+fn is_random(digits: &str) -> bool {
+    let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    digits.len() == 16 && digits.bytes().all(is_digit)
+}
+
+/// The name of a file that makes room for its successor: a temporary name, then when that was and whose place it left, so
+/// that it finds back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Aside {
+    /// The whole name.
+    pub name: String,
+    /// When it was moved, in seconds since 1970 by the server's clock; 0 where the server has no times.
+    pub since: u64,
+    /// The name that it had.
+    pub target: String,
+}
+
+impl Aside {
+    /// A name for the file `target` that is moved aside at `since`.
+    ///
+    /// # Errors
+    /// `Other` when there are no random numbers.
+    pub fn new(call: &Call, random: &dyn Random, since: i64, target: &str) -> Result<Self> {
+        let since = u64::try_from(since).unwrap_or(0);
+        let temporary = temporary_name(call, random)?;
+        Ok(Self {
+            name: format!("{temporary}.{since:x}.{target}"),
+            since,
+            target: target.to_owned(),
+        })
+    }
+
+    /// The file that has this name, when it is that of one.
+    pub fn parse(name: &str) -> Option<Self> {
+        let rest = name.strip_prefix(TEMPORARY_PREFIX)?;
+        let (random, rest) = rest.split_once('.')?;
+        let (since, target) = rest.split_once('.')?;
+        let is_number = since.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_ours = is_random(random) && is_number && !target.is_empty();
+        is_ours.then_some(())?;
+        Some(Self {
+            name: name.to_owned(),
+            since: u64::from_str_radix(since, 16).ok()?,
+            target: target.to_owned(),
+        })
+    }
 }
 
 /// Refuses the name of an unfinished file, which would never be listed.
@@ -36,7 +81,7 @@ pub fn is_temporary(name: &str) -> bool {
 /// # Errors
 /// `Config` for such a name.
 pub(crate) fn check_new(call: &Call, name: &str) -> Result<()> {
-    match is_temporary(name) {
+    match is_temporary(name) || Aside::parse(name).is_some() {
         true => Err(call.error(ErrorKind::Config, "the name is that of a temporary file")),
         false => Ok(()),
     }
@@ -64,6 +109,29 @@ mod tests {
         ] {
             assert_eq!(is_temporary(name), temporary, "{name}");
             assert_eq!(check_new(&call, name).is_err(), temporary, "{name}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_moved_aside_finds_back() -> Result<()> {
+        let call = Call::new("x", Operation::Put);
+        for (since, target) in [(1_700_000_000, "duplicati-i1.dindex.zip.aes"), (0, "a")] {
+            let aside = Aside::new(&call, &SystemRandom, since, target)?;
+            assert_eq!(Aside::parse(&aside.name), Some(aside.clone()));
+            assert_eq!(aside.target, target);
+            assert!(check_new(&call, &aside.name).is_err());
+            assert!(!is_temporary(&aside.name));
+        }
+        for name in [
+            "tmp.larder.0123456789abcdef",
+            "tmp.larder.0123456789abcdef.5",
+            "tmp.larder.0123456789abcdef.5.",
+            "tmp.larder.0123456789abcdef.x.a",
+            "tmp.larder.0123456789abcde.5.a",
+            "tmp.larder.0123456789abcdef.11112222333344445.a",
+        ] {
+            assert_eq!(Aside::parse(name), None, "{name}");
         }
         Ok(())
     }

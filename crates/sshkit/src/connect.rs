@@ -10,7 +10,6 @@ use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::{AgentClient, AgentStream};
 use russh::keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{ChannelMsg, Preferred};
-use tokio::time::Instant;
 
 use crate::hostkey::{HostKeys, Shown};
 use crate::keys::KeyText;
@@ -48,11 +47,7 @@ pub enum SignIn {
 
 /// A connection that is signed in.
 pub struct Link {
-    handle: Handle<Client>,
-    channels: Vec<Arc<Sftp>>,
-    /// So many channels the server takes.
-    most: usize,
-    used: Instant,
+    handle: Arc<Handle<Client>>,
     times: Times,
 }
 
@@ -91,77 +86,48 @@ impl Link {
         let signing_in = sign_in(call, settings, &mut handle);
         within(call, SIGN_IN_TIME, signing_in).await??;
         Ok(Self {
-            handle,
-            channels: Vec::new(),
-            most: CHANNELS,
-            used: Instant::now(),
+            handle: Arc::new(handle),
             times: settings.times,
         })
     }
 
-    /// A channel for one operation, the least used one; nothing when the connection is lost.
+    /// True once the connection has ended.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.handle.is_closed()
+    }
+
+    /// Opens a channel on which SFTP is spoken.
+    ///
+    /// Runs to its end also when nobody waits any more, since a channel that is half open would count at the server.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] when the server offers no SFTP, [`ErrorKind::Network`].
-    pub async fn channel(&mut self, call: &Call) -> Result<Option<Arc<Sftp>>> {
-        // After a channel that did not answer the others are no better; those at work on them may find out themselves.
-        let is_alive = self.channels.iter().all(|channel| channel.is_alive());
-        if self.handle.is_closed() || !is_alive {
-            return Ok(None);
-        }
-        if self.used.elapsed() > IDLE {
-            let idle = self.channels.first().cloned();
-            if let Some(channel) = idle
-                && channel
-                    .stat(".")
-                    .await
-                    .is_err_and(|failure| failure.is_loss())
-            {
-                return Ok(None);
-            }
-        }
-        self.used = Instant::now();
-        let load = |channel: &Arc<Sftp>| Arc::strong_count(channel);
-        let least = self.channels.iter().min_by_key(|channel| load(channel));
-        if let Some(least) = least
-            && (load(least) == 1 || self.channels.len() >= self.most)
-        {
-            return Ok(Some(Arc::clone(least)));
-        }
-        match within(call, self.times.short, self.open_channel(call)).await? {
-            Ok(sftp) => {
-                let sftp = Arc::new(sftp);
-                self.channels.push(Arc::clone(&sftp));
-                Ok(Some(sftp))
-            }
-            // A server may take fewer (`MaxSessions` of OpenSSH); those that there are can be shared.
-            Err(_) if !self.channels.is_empty() => {
-                self.most = self.channels.len();
-                let least = self.channels.iter().min_by_key(|channel| load(channel));
-                Ok(least.cloned())
-            }
-            Err(error) => Err(error),
-        }
+    pub async fn channel(&self, call: &Call) -> Result<Sftp> {
+        let (handle, times, about) = (Arc::clone(&self.handle), self.times, call.clone());
+        let opening = tokio::spawn(async move { open_channel(&about, &handle, times).await });
+        let opened = within(call, times.short, opening).await?;
+        opened.map_err(|error| call.error(ErrorKind::Other, error.to_string()))?
     }
+}
 
-    async fn open_channel(&self, call: &Call) -> Result<Sftp> {
-        let opening = self.handle.channel_open_session();
-        let mut channel = opening.await.map_err(|error| lost(call, error))?;
-        let asking = channel.request_subsystem(true, "sftp");
-        asking.await.map_err(|error| lost(call, error))?;
-        loop {
-            match channel.wait().await {
-                Some(ChannelMsg::Success) => break,
-                Some(ChannelMsg::Failure) | None => {
-                    let text = "the server does not offer SFTP to this user";
-                    return Err(call.error(ErrorKind::Unsupported, text));
-                }
-                Some(_) => {}
+async fn open_channel(call: &Call, handle: &Handle<Client>, times: Times) -> Result<Sftp> {
+    let opening = handle.channel_open_session();
+    let mut channel = opening.await.map_err(|error| lost(call, error))?;
+    let asking = channel.request_subsystem(true, "sftp");
+    asking.await.map_err(|error| lost(call, error))?;
+    loop {
+        match channel.wait().await {
+            Some(ChannelMsg::Success) => break,
+            Some(ChannelMsg::Failure) | None => {
+                let text = "the server does not offer SFTP to this user";
+                return Err(call.error(ErrorKind::Unsupported, text));
             }
+            Some(_) => {}
         }
-        let started = Sftp::start(channel.into_stream(), self.times).await;
-        started.map_err(|failure| failure.into_error(call))
     }
+    let started = Sftp::start(channel.into_stream(), times).await;
+    started.map_err(|failure| failure.into_error(call))
 }
 
 /// Connects to a server whose host key is known.
@@ -438,12 +404,8 @@ const UNTRUSTED: Advice = Advice {
     help: "compare the fingerprint with what `ssh-keygen -lf` shows on the server itself, then give it as --ssh-fingerprint",
 };
 const CLIENT: &str = concat!("SSH-2.0-Larder_", env!("CARGO_PKG_VERSION"));
-/// Channels of one connection: each has a window of its own, and a process on the server.
-const CHANNELS: usize = 4;
 /// Of what a server may send unasked; the file that is read is bounded by what is asked for.
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-/// After such a time without use a connection is tried before it is used.
-const IDLE: Duration = Duration::from_secs(20);
 /// A server may let a wrong password wait, and ask others.
 const SIGN_IN_TIME: Option<Duration> = Some(Duration::from_secs(120));
 /// Rounds of questions of a server.

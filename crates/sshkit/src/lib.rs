@@ -13,4 +13,4 @@ pub use connect::{Link, Settings, SignIn};
 pub use hostkey::HostKeys;
 pub use keys::KeyText;
 pub use russh_sftp::protocol::{File, FileAttributes, StatusCode};
-pub use sftp::{Failure, How, NO_FOLDER, Opened, Outcome, Sftp, Times, Unwritten};
+pub use sftp::{Failure, How, Opened, Outcome, Sftp, Times, Unwritten};

@@ -32,6 +32,8 @@ pub enum Failure {
     Status(StatusCode, String),
     /// No answer came.
     Lost(String),
+    /// The file ended after so many bytes, before the length that the server told.
+    Short(u64),
     /// The answer makes no sense.
     Strange(String),
 }
@@ -58,10 +60,17 @@ impl Failure {
         let (code, text) = match self {
             Self::Status(code, text) => (code, text),
             Self::Lost(text) => return call.error(ErrorKind::Network, text).unanswered(),
+            Self::Short(at) => {
+                let text =
+                    format!("the file became shorter while it was read: it ends after {at} bytes");
+                return call.error(ErrorKind::Corrupt, text);
+            }
             Self::Strange(text) => return call.error(ErrorKind::Other, text),
         };
         let kind = match code {
-            StatusCode::NoSuchFile => return call.folder_missing(NO_FOLDER),
+            StatusCode::NoSuchFile => {
+                return call.folder_missing("the folder does not exist on the server");
+            }
             StatusCode::PermissionDenied => ErrorKind::Denied,
             StatusCode::OpUnsupported => ErrorKind::Unsupported,
             _ => ErrorKind::Other,
@@ -148,7 +157,8 @@ impl Sftp {
     }
 
     /// False once no answer can be expected any more.
-    pub(crate) fn is_alive(&self) -> bool {
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
         !self.is_dead.load(Ordering::Relaxed)
     }
 
@@ -332,12 +342,10 @@ impl Opened {
         }
     }
 
-    /// What a link in the folder leads to, by its path.
-    ///
-    /// # Errors
-    /// Those of the request.
-    pub async fn stat(&self, path: &str) -> Outcome<Option<FileAttributes>> {
-        self.sftp.stat(path).await
+    /// The channel on which it was opened.
+    #[must_use]
+    pub fn sftp(&self) -> &Arc<Sftp> {
+        &self.sftp
     }
 
     /// What is known of the file that is open.
@@ -380,8 +388,7 @@ impl Opened {
             let reading = self.sftp.raw.read(self.handle.as_str(), at, wanted);
             let data = match self.sftp.ask(None, reading).await {
                 Err(failure) if failure.is(StatusCode::Eof) => {
-                    let text = format!("the file ends after {at} bytes while it is read");
-                    return Err(Failure::Strange(text));
+                    return Err(Failure::Short(at));
                 }
                 data => data?.data,
             };
@@ -514,8 +521,6 @@ pub(crate) async fn within<T>(
     }
 }
 
-/// What an error says of a folder that is not there.
-pub const NO_FOLDER: &str = "the folder does not exist on the server";
 const LATE: &str = "the server did not answer in time";
 const LOST: &str = "the connection to the server was lost";
 const POSIX_RENAME: &str = "posix-rename@openssh.com";

@@ -5,6 +5,7 @@
 //! - [`tree`]: source trees from a seed, and their comparison
 //! - [`simulators`]: services that nobody can run at home
 //! - [`misbehaviour`]: what a destination makes of a server that misbehaves
+//! - [`TcpLine`]: a line to a server that breaks, stands still or is slow
 //! - [`linter`]: does a folder of volumes keep the writer's checklist?
 
 pub mod behaviour;
@@ -14,6 +15,7 @@ pub mod misbehaviour;
 mod rng;
 pub mod simulators;
 mod skipping;
+mod tcp;
 pub mod tree;
 
 pub use larder_destination::wrap::{
@@ -23,3 +25,4 @@ pub use larder_destination::wrap::{
 pub use memory::{Listing, MemoryDestination, MemoryOptions};
 pub use rng::Rng;
 pub use skipping::pass_over;
+pub use tcp::TcpLine;

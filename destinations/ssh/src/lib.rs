@@ -1,7 +1,7 @@
 //! Servers that are reached through SSH: `ssh://server/folder`, in the file transfer protocol SFTP.
 //!
-//! [`PROVIDER`] describes the options; `api` makes requests, `store` gives them the meaning of a destination. The way to the
-//! server is that of `sshkit`.
+//! [`PROVIDER`] describes the options; `store` says what the server does with files and what its answers mean, `api` what it
+//! tells of them and how it is reached. The way to the server is that of `sshkit`, the destination that of `flat`.
 
 mod api;
 mod store;
@@ -15,7 +15,7 @@ use larder_options::engine::{
 use larder_options::{Group, Kind, Opt, OptionValue, Secret, option_table};
 use larder_sshkit::{HostKeys, KeyText, Settings, SignIn, Times};
 
-use crate::store::Store;
+use crate::store::store;
 
 /// How this provider presents itself.
 pub const PROVIDER: Provider = Provider {
@@ -117,7 +117,7 @@ fn open(config: &Config, tools: &Tools) -> Result<Opened> {
     });
     Ok(Opened {
         notices: notice.into_iter().collect(),
-        ..Opened::new(Store::new(settings, path, display, tools))
+        ..Opened::new(store(settings, path, display, tools))
     })
 }
 

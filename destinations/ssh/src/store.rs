@@ -1,4 +1,4 @@
-//! The destination in terms of what the server does.
+//! What the server does with files: each request with what its answers mean.
 
 use std::sync::Arc;
 
@@ -6,96 +6,178 @@ use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 use larder_destination::{
-    Abilities, About, Body, Call, Capacity, Clock, Destination, Download, ErrorKind, Existing,
-    Extra, Leftovers, Operation, Ours, RemoteFile, Rename, Result, Space, Tools,
+    Abilities, About, Body, Call, Capacity, Download, Error, ErrorKind, Existing, RemoteFile,
+    Result, Tools,
 };
-use larder_flat::{Files, Folder, is_temporary};
-use larder_sshkit::{How, NO_FOLDER, Settings};
+use larder_flat::{Files, Line, NO_FOLDER, Renamed, Renaming, Store, is_temporary};
+use larder_sshkit::{
+    Failure, File, FileAttributes, How, Opened, Outcome, Settings, Sftp, StatusCode, Unwritten,
+};
 
 use crate::SCHEME;
-use crate::api::{Server, is_folder};
+use crate::api::{Kind, SHAPE, Session, remote_file};
 
-/// A folder on a server.
-pub(crate) struct Store {
-    folder: Folder<Server>,
-    about: About,
-    clock: Arc<dyn Clock>,
+/// The store in the folder at `path`.
+pub(crate) fn store(
+    settings: Settings,
+    path: String,
+    display: String,
+    tools: &Tools,
+) -> Store<Server> {
+    let abilities = Abilities {
+        atomic_put: true,
+        // True of OpenSSH, whose rename makes a link first; other servers may replace the file of another program.
+        exclusive_put: false,
+        consistent_list: true,
+        unique_names: true,
+        checksummed_put: false,
+    };
+    let server = Server {
+        line: Line::new(Arc::new(settings), SHAPE),
+        path,
+    };
+    let about = About::new(SCHEME, display).with_abilities(abilities);
+    Store::new(server, about, Arc::clone(&tools.random))
 }
 
-impl Store {
-    /// The store in the folder at `path`.
-    pub(crate) fn new(settings: Settings, path: String, display: String, tools: &Tools) -> Self {
-        let abilities = Abilities {
-            atomic_put: true,
-            // True of OpenSSH, whose rename makes a link first; other servers may replace the file of another program.
-            exclusive_put: false,
-            consistent_list: true,
-            unique_names: true,
-            checksummed_put: false,
-        };
-        let server = Server::new(settings, path, Arc::clone(&tools.random));
-        Self {
-            folder: Folder::new(server, Arc::clone(&tools.random)),
-            about: About::new(SCHEME, display).with_abilities(abilities),
-            clock: Arc::clone(&tools.clock),
+/// One folder on one server.
+pub(crate) struct Server {
+    line: Line<Session>,
+    /// The path of the folder.
+    path: String,
+}
+
+impl Server {
+    /// A channel to the server.
+    async fn session(&self, call: &Call) -> Result<Arc<Sftp>> {
+        Ok(self.line.channel(call).await?.shared())
+    }
+
+    fn file(&self, name: &str) -> String {
+        match self.path.as_str() {
+            "." => name.to_owned(),
+            path => format!("{}/{name}", path.trim_end_matches('/')),
         }
     }
 
-    fn server(&self) -> &Server {
-        self.folder.files()
+    /// The error for a file that cannot be reached: most servers say no more of a missing folder than of a missing file,
+    /// some that it is denied or failed.
+    async fn explain(&self, call: &Call, failure: Failure) -> Error {
+        let may_be_missing = [
+            StatusCode::NoSuchFile,
+            StatusCode::PermissionDenied,
+            StatusCode::Failure,
+        ];
+        if !may_be_missing.iter().any(|code| failure.is(*code)) {
+            return failure.into_error(call);
+        }
+        match self.has_folder(call).await {
+            Ok(true) if failure.is(StatusCode::NoSuchFile) => call.not_found(),
+            Ok(true) => failure.into_error(call),
+            Ok(false) => call.folder_missing(NO_FOLDER),
+            // Who may not look at the folder hears what was refused first.
+            Err(error) if *error.kind() == ErrorKind::Denied => failure.into_error(call),
+            Err(error) => error,
+        }
     }
 
-    async fn entries(&self, call: &Call) -> Result<BoxStream<'_, Result<RemoteFile>>> {
-        let server = self.server();
-        let sftp = server.session(call).await?;
-        let folder = match sftp.open(&server.path, How::List).await {
+    /// The error for bytes that were not stored: most servers say no more than that of a full disk.
+    async fn unwritten(&self, call: &Call, sftp: &Sftp, failure: Failure, len: u64) -> Error {
+        if failure.is(StatusCode::Failure)
+            && let Ok(Some(space)) = sftp.space(&self.path).await
+            && space.free.is_some_and(|free| free < len)
+        {
+            return call.error(ErrorKind::Quota, "the disk of the server is full");
+        }
+        self.explain(call, failure).await
+    }
+
+    /// The next files of a listing. Links are followed; those that lead nowhere are no files.
+    async fn next_files(&self, folder: &Opened) -> Outcome<Option<Vec<RemoteFile>>> {
+        let Some(entries) = folder.next_entries().await? else {
+            return Ok(None);
+        };
+        let mut files = Vec::with_capacity(entries.len());
+        for File {
+            filename: name,
+            attrs,
+            ..
+        } in entries
+        {
+            if matches!(name.as_str(), "." | "..") {
+                continue;
+            }
+            let path = self.file(&name);
+            let facts = match Kind::of(&attrs) {
+                Kind::Link => refused_is_none(folder.sftp().stat(&path).await)?,
+                _ => Some(attrs),
+            };
+            let Some(facts) = facts else {
+                continue;
+            };
+            if let Some(is_folder) = is_folder(folder.sftp(), &path, &facts).await? {
+                files.push(remote_file(name, &facts, is_folder));
+            }
+        }
+        Ok(Some(files))
+    }
+
+    async fn rename_once(&self, call: &Call, renaming: &Renaming<'_>) -> Result<Outcome<Renamed>> {
+        let (from, to) = (self.file(renaming.from), self.file(renaming.to));
+        let sftp = self.session(call).await?;
+        let replaces = renaming.existing == Existing::Replace;
+        if replaces && sftp.renames_over() {
+            let renamed = sftp.rename_over(&from, &to).await;
+            return Ok(renamed.map(|()| Renamed::Done));
+        }
+        if !replaces && self.find(call, renaming.to).await?.is_some() {
+            return Ok(Ok(Renamed::Taken));
+        }
+        let renamed = sftp.rename(&from, &to).await;
+        // Servers say no more than that of a name that is taken.
+        if renamed.as_ref().is_err_and(may_be_taken)
+            && self.find(call, renaming.to).await?.is_some()
+            && self.find(call, renaming.from).await?.is_some()
+        {
+            return Ok(Ok(Renamed::Taken));
+        }
+        Ok(renamed.map(|()| Renamed::Done))
+    }
+}
+
+#[async_trait]
+impl Files for Server {
+    async fn list(&self, call: &Call) -> Result<BoxStream<'_, Result<RemoteFile>>> {
+        let sftp = self.session(call).await?;
+        let folder = match sftp.open(&self.path, How::List).await {
             Ok(folder) => folder,
-            Err(failure) => return Err(server.no_folder(call, &sftp, failure).await),
+            Err(failure) => return Err(self.explain(call, failure).await),
         };
         let call = call.clone();
         let batches = stream::try_unfold(folder, move |folder| {
             let call = call.clone();
             async move {
-                let batch = server.next_files(&folder).await;
+                let batch = self.next_files(&folder).await;
                 let batch = batch.map_err(|failure| failure.into_error(&call))?;
                 Ok(batch.map(|files| (stream::iter(files.into_iter().map(Ok)), folder)))
             }
         });
         Ok(batches.try_flatten().boxed())
     }
-}
 
-#[async_trait]
-impl Destination for Store {
-    fn about(&self) -> &About {
-        &self.about
-    }
-
-    fn list(&self) -> BoxStream<'_, Result<RemoteFile>> {
-        let call = Call::new(SCHEME, Operation::List);
-        stream::once(async move { self.entries(&call).await })
-            .try_flatten()
-            .try_filter(|file| std::future::ready(!is_temporary(&file.name)))
-            .boxed()
-    }
-
-    async fn get(&self, name: &str) -> Result<Download> {
-        let call = Call::on_file(SCHEME, Operation::Get, name)?;
-        let server = self.server();
-        let sftp = server.session(&call).await?;
-        let file = match sftp.open(&server.file(name), How::Read).await {
+    async fn get(&self, call: &Call, name: &str) -> Result<Download> {
+        let sftp = self.session(call).await?;
+        let file = match sftp.open(&self.file(name), How::Read).await {
             Ok(file) => file,
-            Err(failure) => return Err(server.explain(&call, failure).await),
+            Err(failure) => return Err(self.explain(call, failure).await),
         };
-        let facts = file
-            .facts()
-            .await
-            .map_err(|failure| failure.into_error(&call))?;
+        let facts = file.facts().await;
+        let facts = facts.map_err(|failure| failure.into_error(call))?;
         let len = facts.size.ok_or_else(|| {
             let text = "the server does not tell the size of the file";
             call.error(ErrorKind::Unsupported, text)
         })?;
-        let pieces = file.read(len);
+        let (pieces, call) = (file.read(len), call.clone());
         Ok(Download {
             len: Some(len),
             stream: pieces
@@ -104,34 +186,99 @@ impl Destination for Store {
         })
     }
 
-    async fn put(&self, name: &str, body: Body, existing: Existing) -> Result<()> {
-        let call = Call::on_file(SCHEME, Operation::Put, name)?;
-        self.folder.put(&call, body, existing).await
+    async fn has_folder(&self, call: &Call) -> Result<bool> {
+        let sftp = self.session(call).await?;
+        let found = match sftp.stat(&self.path).await {
+            Ok(None) => return Ok(false),
+            Ok(Some(found)) => is_folder(&sftp, &self.path, &found).await,
+            Err(failure) => Err(failure),
+        };
+        match found.map_err(|failure| failure.into_error(call))? {
+            Some(true) => Ok(true),
+            _ => Err(call.error(ErrorKind::Config, NO_FOLDER_BUT_FILE)),
+        }
     }
 
-    async fn delete(&self, name: &str) -> Result<()> {
-        let call = Call::on_file(SCHEME, Operation::Delete, name)?;
-        self.server().remove(&call, name).await
+    async fn find(&self, call: &Call, name: &str) -> Result<Option<RemoteFile>> {
+        let found = self.session(call).await?.stat(&self.file(name)).await;
+        let found = found.map_err(|failure| failure.into_error(call))?;
+        Ok(found.map(|facts| {
+            let is_folder = Kind::of(&facts) == Kind::Folder;
+            remote_file(name.to_owned(), &facts, is_folder)
+        }))
     }
 
-    async fn create_folder(&self) -> Result<()> {
-        let call = &Call::new(SCHEME, Operation::CreateFolder);
-        let server = self.server();
-        let sftp = server.session(call).await?;
+    async fn send(&self, call: &Call, name: &str, body: Body, existing: Existing) -> Result<()> {
+        let sftp = self.session(call).await?;
+        let path = self.file(name);
+        let fresh = existing == Existing::Refuse;
+        let mut file = match sftp.open(&path, How::Create { fresh }).await {
+            Ok(file) => file,
+            Err(failure) if fresh && may_be_taken(&failure) => {
+                return Err(match self.find(call, name).await? {
+                    Some(_) => call.exists().caused_by(failure.into_error(call)),
+                    None => self.unwritten(call, &sftp, failure, body.len()).await,
+                });
+            }
+            Err(failure) => return Err(self.unwritten(call, &sftp, failure, body.len()).await),
+        };
+        // A new file is nobody else's.
+        if fresh || is_temporary(name) {
+            file = file.unless_finished(path);
+        }
+        match file.write(&body).await {
+            Ok(()) => {}
+            Err(Unwritten::Server(failure)) => {
+                return Err(self.unwritten(call, &sftp, failure, body.len()).await);
+            }
+            Err(Unwritten::Body(error)) => {
+                let text = format!("the content to send cannot be read: {error}");
+                return Err(call.error(ErrorKind::Other, text).caused_by(error));
+            }
+        }
+        match file.finish().await {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(self.unwritten(call, &sftp, failure, body.len()).await),
+        }
+    }
+
+    async fn rename(&self, call: &Call, renaming: &Renaming<'_>) -> Result<Renamed> {
+        let failure = match self.rename_once(call, renaming).await? {
+            Ok(renamed) => return Ok(renamed),
+            Err(failure) => failure,
+        };
+        if failure.is(StatusCode::OpUnsupported) {
+            return Ok(Renamed::Impossible);
+        }
+        if failure.is_loss() && matches!(renaming.has_happened(self, call).await, Ok(true)) {
+            return Ok(Renamed::Done);
+        }
+        Err(self.explain(call, failure).await)
+    }
+
+    async fn remove(&self, call: &Call, name: &str) -> Result<()> {
+        let sftp = self.session(call).await?;
+        match sftp.remove(&self.file(name)).await {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(self.explain(call, failure).await),
+        }
+    }
+
+    async fn make_folder(&self, call: &Call) -> Result<()> {
+        let sftp = self.session(call).await?;
+        let fail = |failure: Failure| failure.into_error(call);
         // From the innermost that is there; the upper ones may be closed to us.
         let mut missing = Vec::new();
-        let mut path = server.path.as_str();
+        let mut path = self.path.as_str();
         while !matches!(path, "" | "." | "/") {
-            match sftp
-                .stat(path)
-                .await
-                .map_err(|failure| failure.into_error(call))?
-            {
-                Some(found) if is_folder(&found) => break,
-                Some(_) => {
-                    let text = format!("{path} is a file, not a folder");
-                    return Err(call.error(ErrorKind::Exists, text));
-                }
+            match sftp.stat(path).await.map_err(fail)? {
+                Some(found) => match is_folder(&sftp, path, &found).await.map_err(fail)? {
+                    Some(true) => break,
+                    _ => {
+                        let text = format!("{path} is a file, not a folder");
+                        return Err(call.error(ErrorKind::Exists, text));
+                    }
+                },
                 None => missing.push(path),
             }
             path = path.rsplit_once('/').map_or("", |(upper, _)| upper);
@@ -141,59 +288,51 @@ impl Destination for Store {
                 continue;
             };
             // Somebody else may have made it at this moment.
-            let found = sftp
-                .stat(path)
-                .await
-                .map_err(|failure| failure.into_error(call))?;
-            if !found.is_some_and(|found| is_folder(&found)) {
+            let is_made = match sftp.stat(path).await.map_err(fail)? {
+                Some(found) => is_folder(&sftp, path, &found).await.map_err(fail)?,
+                None => None,
+            };
+            if is_made != Some(true) {
                 return Err(failure.into_error(call));
             }
         }
         Ok(())
     }
 
-    fn extra(&self) -> Extra<'_> {
-        Extra {
-            space: Some(self),
-            rename: Some(self),
-            leftovers: Some(self),
-            ..Extra::default()
-        }
-    }
-}
-
-#[async_trait]
-impl Space for Store {
-    async fn space(&self) -> Result<Capacity> {
-        let call = &Call::new(SCHEME, Operation::Space);
-        let server = self.server();
-        if !server.has_folder(call).await? {
+    async fn space(&self, call: &Call) -> Result<Option<Capacity>> {
+        if !self.has_folder(call).await? {
             return Err(call.folder_missing(NO_FOLDER));
         }
-        let space = server.session(call).await?.space(&server.path).await;
-        let space = space.map_err(|failure| failure.into_error(call))?;
-        space.ok_or_else(|| {
-            let text = "the server does not tell how much room there is";
-            call.error(ErrorKind::Unsupported, text)
-        })
+        let space = self.session(call).await?.space(&self.path).await;
+        space.map_err(|failure| failure.into_error(call))
     }
 }
 
-#[async_trait]
-impl Rename for Store {
-    async fn rename(&self, from: &str, to: &str) -> Result<()> {
-        let call = Call::on_file(SCHEME, Operation::Rename, from)?;
-        Call::on_file(SCHEME, Operation::Rename, to)?;
-        self.folder.rename(&call, to).await
+/// Whether it is a folder or a file; nothing when it is neither. A server that tells no types lets only folders be opened as
+/// one.
+async fn is_folder(sftp: &Arc<Sftp>, path: &str, facts: &FileAttributes) -> Outcome<Option<bool>> {
+    Ok(match Kind::of(facts) {
+        Kind::Folder => Some(true),
+        Kind::File => Some(false),
+        Kind::Other | Kind::Link => None,
+        Kind::Unknown => {
+            let opened = sftp.open(path, How::List).await.map(|_| Some(()));
+            Some(refused_is_none(opened)?.is_some())
+        }
+    })
+}
+
+/// What the server does not let this user see is as good as not there.
+fn refused_is_none<T>(answer: Outcome<Option<T>>) -> Outcome<Option<T>> {
+    match answer {
+        Err(Failure::Status(..)) => Ok(None),
+        answer => answer,
     }
 }
 
-#[async_trait]
-impl Leftovers for Store {
-    async fn remove_leftovers(&self, _: Ours<'_>) -> Result<u64> {
-        let call = &Call::new(SCHEME, Operation::RemoveLeftovers);
-        let entries = self.entries(call).await?;
-        let now = self.clock.seconds();
-        self.folder.remove_leftovers(call, entries, now).await
-    }
+/// What servers answer, among other things, when a name is taken.
+fn may_be_taken(failure: &Failure) -> bool {
+    failure.is(StatusCode::Failure) || failure.is(StatusCode::PermissionDenied)
 }
+
+const NO_FOLDER_BUT_FILE: &str = "what the URL names is a file, not a folder";

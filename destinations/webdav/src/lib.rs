@@ -16,7 +16,7 @@ use larder_httpkit::{Authorize, Service, Site};
 use larder_options::{Group, Kind, Status, option_table};
 
 use crate::api::Api;
-use crate::store::Store;
+use crate::store::store;
 
 /// How this provider presents itself.
 pub const PROVIDER: Provider = Provider {
@@ -80,7 +80,7 @@ fn open(config: &Config, tools: &Tools) -> Result<Opened> {
         debug_file: options.text(DEBUG_PROPFIND_FILE)?.map(PathBuf::from),
     };
     let notices = http::notices(&settings, site.tls, &site.host);
-    let store = Store::new(api, site, Arc::clone(&tools.random));
+    let store = store(api, site, Arc::clone(&tools.random));
     Ok(Opened {
         notices,
         ..Opened::new(store)

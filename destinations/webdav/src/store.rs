@@ -1,94 +1,60 @@
-//! The destination in terms of requests.
+//! What the server does with files, in terms of requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use larder_destination::{
-    Abilities, About, Body, Call, Capacity, Destination, Download, Error, ErrorKind, Existing,
-    Extra, Leftovers, Limits, NameRules, Operation, Ours, Random, RemoteFile, Rename, Result,
-    Space,
+    Abilities, About, Body, Call, Capacity, Download, Error, ErrorKind, Existing, Limits,
+    NameRules, Operation, Random, RemoteFile, Result,
 };
-use larder_flat::{Files, Folder, Renaming, is_temporary};
+use larder_flat::{Files, NO_FOLDER, Renamed, Renaming, Store};
 use larder_httpkit::http::Url;
 use larder_httpkit::{Child, Children, Failure, Outcome, Site};
 
 use crate::SCHEME;
 use crate::api::{Api, BASIC, Entry, QUOTA};
 
-/// A folder on a WebDAV server.
-pub(crate) struct Store {
-    folder: Folder<Server>,
-    about: About,
-    site: Site,
-}
-
 /// What the server does with files.
-struct Server {
+pub(crate) struct Server {
     api: Api,
+    site: Site,
     /// It wants to hear only the path of where a file is moved to.
     by_path: AtomicBool,
 }
 
-impl Store {
-    /// The store in the folder of `site`.
-    pub(crate) fn new(api: Api, site: Site, random: Arc<dyn Random>) -> Self {
-        let abilities = Abilities {
-            // True of every server that can move files, but that shows only when one is put.
-            atomic_put: false,
-            exclusive_put: false,
-            consistent_list: true,
-            unique_names: true,
-            checksummed_put: false,
-        };
-        let names = NameRules {
-            // Listings are XML, which cannot hold them.
-            control_characters: false,
-            ..NameRules::POSIX
-        };
-        let limits = Limits {
-            names,
-            ..Limits::default()
-        };
-        let about = About::new(SCHEME, site.display());
-        let server = Server {
-            api,
-            by_path: AtomicBool::new(false),
-        };
-        Self {
-            folder: Folder::new(server, random),
-            about: about.with_abilities(abilities).with_limits(limits),
-            site,
-        }
-    }
-
-    fn server(&self) -> &Server {
-        self.folder.files()
-    }
-
-    fn api(&self) -> &Api {
-        &self.server().api
-    }
-
-    async fn entries(&self, call: &Call) -> Result<BoxStream<'_, Result<RemoteFile>>> {
-        match self.api().list(call).await {
-            Ok(entries) => {
-                let (call, mut children) =
-                    (call.clone(), Children::of(&self.site.folders.join("/")));
-                let files = entries.try_filter_map(move |entry| {
-                    let child = children.take(&entry.path, entry.is_folder);
-                    std::future::ready(remote_file(&call, child, entry))
-                });
-                Ok(files.boxed())
-            }
-            Err(failure) if matches!(failure.status, 404 | 409 | 410) => {
-                Err(call.folder_missing(NO_FOLDER))
-            }
-            Err(failure) => Err(failure.into()),
-        }
-    }
+/// The store in the folder of `site`.
+pub(crate) fn store(api: Api, site: Site, random: Arc<dyn Random>) -> Store<Server> {
+    let abilities = Abilities {
+        // True of every server that can move files, but that shows only when one is put.
+        atomic_put: false,
+        exclusive_put: false,
+        consistent_list: true,
+        unique_names: true,
+        checksummed_put: false,
+    };
+    let names = NameRules {
+        // Listings are XML, which cannot hold them.
+        control_characters: false,
+        ..NameRules::POSIX
+    };
+    let limits = Limits {
+        names,
+        ..Limits::default()
+    };
+    let about = About::new(SCHEME, site.display());
+    let server = Server {
+        api,
+        site,
+        by_path: AtomicBool::new(false),
+    };
+    Store::new(
+        server,
+        about.with_abilities(abilities).with_limits(limits),
+        random,
+    )
 }
 
 impl Server {
@@ -131,6 +97,37 @@ impl Server {
 
 #[async_trait]
 impl Files for Server {
+    async fn list(&self, call: &Call) -> Result<BoxStream<'_, Result<RemoteFile>>> {
+        match self.api.list(call).await {
+            Ok(entries) => {
+                let (call, mut children) =
+                    (call.clone(), Children::of(&self.site.folders.join("/")));
+                let files = entries.try_filter_map(move |entry| {
+                    let child = children.take(&entry.path, entry.is_folder);
+                    std::future::ready(remote_file(&call, child, entry))
+                });
+                Ok(files.boxed())
+            }
+            Err(failure) if matches!(failure.status, 404 | 409 | 410) => {
+                Err(call.folder_missing(NO_FOLDER))
+            }
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    async fn get(&self, call: &Call, name: &str) -> Result<Download> {
+        let url = self.api.file(call, name)?;
+        let failure = match self.api.get(call, &url).await {
+            Ok(reply) => return Ok(reply.download(call.clone())),
+            Err(failure) => failure,
+        };
+        if failure.status == 404 && self.api.exists(call, &url).await? {
+            let text = "the server lists the file and refuses to give it out: it may block names with this ending";
+            return Err(call.error(ErrorKind::Denied, text));
+        }
+        Err(self.explain(call, failure).await)
+    }
+
     async fn has_folder(&self, call: &Call) -> Result<bool> {
         self.api.exists(call, &self.api.folder).await
     }
@@ -150,7 +147,7 @@ impl Files for Server {
         }
     }
 
-    async fn rename(&self, call: &Call, renaming: &Renaming<'_>) -> Result<()> {
+    async fn rename(&self, call: &Call, renaming: &Renaming<'_>) -> Result<Renamed> {
         let from = &self.api.file(call, renaming.from)?;
         let to = &self.api.file(call, renaming.to)?;
         let fresh = renaming.existing == Existing::Refuse;
@@ -161,13 +158,15 @@ impl Files for Server {
             }
         };
         match self.api.service.repeat(call, attempt).await {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(Renamed::Done),
+            Err(failure) if *failure.error.kind() == ErrorKind::Unsupported => {
+                Ok(Renamed::Impossible)
+            }
             // A put does without.
             Err(failure)
                 if call.operation == Operation::Put && MISTAKEN.contains(&failure.status) =>
             {
-                let text = failure.error.message();
-                Err(call.error(ErrorKind::Unsupported, text))
+                Ok(Renamed::Impossible)
             }
             Err(failure) => Err(self.explain(call, failure).await),
         }
@@ -180,55 +179,15 @@ impl Files for Server {
             Err(failure) => Err(self.explain(call, failure).await),
         }
     }
-}
 
-#[async_trait]
-impl Destination for Store {
-    fn about(&self) -> &About {
-        &self.about
-    }
-
-    fn list(&self) -> BoxStream<'_, Result<RemoteFile>> {
-        let call = Call::new(SCHEME, Operation::List);
-        stream::once(async move { self.entries(&call).await })
-            .try_flatten()
-            .try_filter(|file| std::future::ready(!is_temporary(&file.name)))
-            .boxed()
-    }
-
-    async fn get(&self, name: &str) -> Result<Download> {
-        let call = &Call::on_file(SCHEME, Operation::Get, name)?;
-        let url = self.api().file(call, name)?;
-        let failure = match self.api().get(call, &url).await {
-            Ok(reply) => return Ok(reply.download(call.clone())),
-            Err(failure) => failure,
-        };
-        if failure.status == 404 && self.api().exists(call, &url).await? {
-            let text = "the server lists the file and refuses to give it out: it may block names with this ending";
-            return Err(call.error(ErrorKind::Denied, text));
-        }
-        Err(self.server().explain(call, failure).await)
-    }
-
-    async fn put(&self, name: &str, body: Body, existing: Existing) -> Result<()> {
-        let call = Call::on_file(SCHEME, Operation::Put, name)?;
-        self.folder.put(&call, body, existing).await
-    }
-
-    async fn delete(&self, name: &str) -> Result<()> {
-        let call = Call::on_file(SCHEME, Operation::Delete, name)?;
-        self.server().remove(&call, name).await
-    }
-
-    async fn create_folder(&self) -> Result<()> {
-        let call = &Call::new(SCHEME, Operation::CreateFolder);
-        if self.server().has_folder(call).await? {
+    async fn make_folder(&self, call: &Call) -> Result<()> {
+        if self.has_folder(call).await? {
             return Ok(());
         }
         // The upper ones may be closed to us; only whether the last can be made counts. 405 says that it is there.
         let mut made = Ok(());
         for depth in 1..=self.site.folders.len() {
-            made = self.api().create(call, &self.site.path(depth)).await;
+            made = self.api.create(call, &self.site.path(depth)).await;
         }
         match made {
             Err(failure) if failure.status != 405 => Err(failure.into()),
@@ -236,49 +195,19 @@ impl Destination for Store {
         }
     }
 
-    fn extra(&self) -> Extra<'_> {
-        Extra {
-            space: Some(self),
-            rename: Some(self),
-            leftovers: Some(self),
-            ..Extra::default()
-        }
-    }
-}
-
-#[async_trait]
-impl Space for Store {
-    async fn space(&self) -> Result<Capacity> {
-        let call = &Call::new(SCHEME, Operation::Space);
-        let facts = self.api().facts(call, &self.api().folder, QUOTA).await?;
+    async fn space(&self, call: &Call) -> Result<Option<Capacity>> {
+        let facts = self.api.facts(call, &self.api.folder, QUOTA).await?;
         let facts = facts.ok_or_else(|| call.folder_missing(NO_FOLDER))?;
-        if facts.available.is_none() && facts.used.is_none() {
-            let text = "the server does not tell how much room there is";
-            return Err(call.error(ErrorKind::Unsupported, text));
-        }
         let sum = |free: u64| facts.used.and_then(|used| used.checked_add(free));
-        Ok(Capacity {
+        let is_told = facts.available.is_some() || facts.used.is_some();
+        Ok(is_told.then(|| Capacity {
             total: facts.available.and_then(sum),
             free: facts.available,
-        })
+        }))
     }
-}
 
-#[async_trait]
-impl Rename for Store {
-    async fn rename(&self, from: &str, to: &str) -> Result<()> {
-        let call = Call::on_file(SCHEME, Operation::Rename, from)?;
-        self.folder.rename(&call, to).await
-    }
-}
-
-#[async_trait]
-impl Leftovers for Store {
-    async fn remove_leftovers(&self, _: Ours<'_>) -> Result<u64> {
-        let call = &Call::new(SCHEME, Operation::RemoveLeftovers);
-        let entries = self.entries(call).await?;
-        let now = self.api().service.server_now();
-        self.folder.remove_leftovers(call, entries, now).await
+    async fn now(&self, _: &Call) -> Result<Option<i64>> {
+        Ok(Some(self.api.service.server_now()))
     }
 }
 
@@ -293,7 +222,6 @@ fn remote_file(call: &Call, child: Child, entry: Entry) -> Result<Option<RemoteF
     Err(call.error(ErrorKind::Config, wrong))
 }
 
-const NO_FOLDER: &str = "the folder does not exist on the server";
 /// What servers answer to a `MOVE` to an address that is not their own, a proxy that ends TLS being in between. They
 /// may know its path (RFC 4918, section 10.3).
 const MISTAKEN: &[u16] = &[400, 403, 502];

@@ -1,28 +1,43 @@
 //! The folder over a store in memory that can be told what goes wrong.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex as Locked, MutexGuard, PoisonError};
 
-use futures_util::stream;
-use larder_destination::SystemRandom;
+use async_trait::async_trait;
+use larder_destination::{Download, SystemRandom};
 
 use super::*;
 
 #[derive(Default)]
 struct Fake {
-    files: Mutex<BTreeMap<String, Vec<u8>>>,
+    files: Locked<BTreeMap<String, Stored>>,
     /// The verbs that were called.
-    asked: Mutex<Vec<&'static str>>,
+    asked: Locked<Vec<&'static str>>,
     has_no_rename: bool,
+    /// A rename over another file is refused.
+    replaces_none: bool,
     is_missing: bool,
     /// What the next call of a verb answers, and what another program stored under a name just before it.
-    trouble: Mutex<Option<(&'static str, ErrorKind)>>,
-    other: Mutex<Option<(&'static str, Vec<u8>)>>,
+    trouble: Locked<Option<(&'static str, ErrorKind)>>,
+    other: Locked<Option<(&'static str, Vec<u8>)>>,
     /// Bytes of a body that are kept, when it is not all.
     keeps: Option<usize>,
+    /// The server's time, which new files get; without one it knows none.
+    time: Option<i64>,
+    /// The line holds for so many requests; of the one at which it breaks only the answer is lost, or all.
+    holds: Locked<Option<(usize, Lost)>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// What a file holds, and its time.
+type Stored = (Vec<u8>, Option<i64>);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Lost {
+    Answer,
+    Request,
+}
+
+fn lock<T>(mutex: &Locked<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -33,12 +48,60 @@ impl Fake {
         match trouble.take_if(|(on, _)| *on == verb) {
             Some((_, kind)) => {
                 if let Some((name, content)) = lock(&self.other).take() {
-                    lock(&self.files).insert(name.to_owned(), content);
+                    self.add(name, content, self.time);
                 }
                 Err(call.error(kind, "trouble"))
             }
             None => Ok(()),
         }
+    }
+
+    /// What passes over the line.
+    async fn answer<T>(&self, call: &Call, request: impl FnOnce() -> Result<T>) -> Result<T> {
+        tokio::task::yield_now().await;
+        let lost = {
+            let mut holds = lock(&self.holds);
+            match holds.as_mut() {
+                None => None,
+                Some((0, lost)) => Some(std::mem::replace(lost, Lost::Request)),
+                Some((left, _)) => {
+                    *left -= 1;
+                    None
+                }
+            }
+        };
+        match lost {
+            None => request(),
+            Some(lost) => {
+                if lost == Lost::Answer {
+                    let _ = request();
+                }
+                Err(call.error(ErrorKind::Network, "the line broke"))
+            }
+        }
+    }
+
+    fn add(&self, name: &str, content: Vec<u8>, time: Option<i64>) {
+        lock(&self.files).insert(name.to_owned(), (content, time));
+    }
+
+    /// All that was stored is two days older.
+    fn grow_old(&self) {
+        let mut all = lock(&self.files);
+        let old: Vec<_> = std::mem::take(&mut *all).into_iter().collect();
+        for (name, (content, _)) in old {
+            let name = match Aside::parse(&name) {
+                Some(found) => aside(NOW - 2 * DAY, &found.target),
+                None => name,
+            };
+            all.insert(name, (content, Some(NOW - 2 * DAY)));
+        }
+    }
+
+    /// The line is repaired once an answer was lost.
+    fn repair(&self) {
+        let mut holds = lock(&self.holds);
+        holds.take_if(|holds| matches!(holds, (0, Lost::Request)));
     }
 
     fn asked(&self, verb: &str) -> usize {
@@ -49,62 +112,87 @@ impl Fake {
     }
 
     fn content(&self) -> Vec<(String, Vec<u8>)> {
-        lock(&self.files).clone().into_iter().collect()
+        let files = lock(&self.files).clone().into_iter();
+        files.map(|(name, (content, _))| (name, content)).collect()
+    }
+
+    fn remote(&self, name: &str) -> Option<RemoteFile> {
+        let files = lock(&self.files);
+        let (content, modified) = files.get(name)?;
+        Some(RemoteFile {
+            name: name.to_owned(),
+            size: Some(content.len() as u64),
+            modified: *modified,
+            is_folder: content == b"folder",
+            is_archived: false,
+        })
     }
 }
 
 #[async_trait]
 impl Files for Fake {
-    async fn has_folder(&self, _: &Call) -> Result<bool> {
-        Ok(!self.is_missing)
+    async fn list(&self, call: &Call) -> Result<BoxStream<'_, Result<RemoteFile>>> {
+        let names: Vec<String> = lock(&self.files).keys().cloned().collect();
+        let files: Vec<_> = names.iter().filter_map(|name| self.remote(name)).collect();
+        let files = self.answer(call, || Ok(files)).await?;
+        Ok(stream::iter(files.into_iter().map(Ok)).boxed())
     }
 
-    async fn find(&self, _: &Call, name: &str) -> Result<Option<RemoteFile>> {
-        let files = lock(&self.files);
-        Ok(files
-            .get(name)
-            .map(|content| listed(name, content.len(), 0)))
+    async fn get(&self, call: &Call, _: &str) -> Result<Download> {
+        Err(call.not_found())
+    }
+
+    async fn has_folder(&self, call: &Call) -> Result<bool> {
+        self.answer(call, || Ok(!self.is_missing)).await
+    }
+
+    async fn find(&self, call: &Call, name: &str) -> Result<Option<RemoteFile>> {
+        self.answer(call, || Ok(self.remote(name))).await
     }
 
     async fn send(&self, call: &Call, name: &str, body: Body, _: Existing) -> Result<()> {
         self.trouble(call, "send")?;
         let mut content = body.as_bytes().map(|b| b.to_vec()).unwrap_or_default();
         content.truncate(self.keeps.unwrap_or(usize::MAX));
-        lock(&self.files).insert(name.to_owned(), content);
-        Ok(())
+        let add = || {
+            self.add(name, content, self.time);
+            Ok(())
+        };
+        self.answer(call, add).await
     }
 
-    async fn rename(&self, call: &Call, renaming: &Renaming<'_>) -> Result<()> {
+    async fn rename(&self, call: &Call, renaming: &Renaming<'_>) -> Result<Renamed> {
         if self.has_no_rename {
             lock(&self.asked).push("rename");
-            return Err(call.error(ErrorKind::Unsupported, "it cannot rename"));
+            return Ok(Renamed::Impossible);
         }
         self.trouble(call, "rename")?;
-        let mut files = lock(&self.files);
-        if renaming.existing == Existing::Refuse && files.contains_key(renaming.to) {
-            return Err(call.exists());
-        }
-        let content = files
-            .remove(renaming.from)
-            .ok_or_else(|| call.not_found())?;
-        files.insert(renaming.to.to_owned(), content);
-        Ok(())
+        let rename = || {
+            let mut files = lock(&self.files);
+            let refuses = self.replaces_none || renaming.existing == Existing::Refuse;
+            if refuses && files.contains_key(renaming.to) {
+                return Ok(Renamed::Taken);
+            }
+            let content = files
+                .remove(renaming.from)
+                .ok_or_else(|| call.not_found())?;
+            files.insert(renaming.to.to_owned(), content);
+            Ok(Renamed::Done)
+        };
+        self.answer(call, rename).await
     }
 
     async fn remove(&self, call: &Call, name: &str) -> Result<()> {
         self.trouble(call, "remove")?;
-        let removed = lock(&self.files).remove(name);
-        removed.map(drop).ok_or_else(|| call.not_found())
+        let remove = || {
+            let removed = lock(&self.files).remove(name);
+            removed.map(drop).ok_or_else(|| call.not_found())
+        };
+        self.answer(call, remove).await
     }
-}
 
-fn listed(name: &str, len: usize, modified: i64) -> RemoteFile {
-    RemoteFile {
-        name: name.to_owned(),
-        size: Some(len as u64),
-        modified: Some(modified),
-        is_folder: false,
-        is_archived: false,
+    async fn make_folder(&self, _: &Call) -> Result<()> {
+        Ok(())
     }
 }
 
@@ -229,12 +317,12 @@ async fn a_rename_whose_answer_is_lost_is_looked_into() -> Result<()> {
     };
     let lost = renaming.has_happened(&files, &call("a")).await;
     assert_eq!(kind(lost.map(drop)), Some(ErrorKind::Exists));
-    lock(&files.files).insert("a".to_owned(), b"four".to_vec());
+    files.add("a", b"four".to_vec(), None);
     let another = renaming.has_happened(&files, &call("a")).await;
     assert_eq!(kind(another.map(drop)), Some(ErrorKind::Exists));
-    lock(&files.files).insert("a".to_owned(), b"123".to_vec());
+    files.add("a", b"123".to_vec(), None);
     assert!(renaming.has_happened(&files, &call("a")).await?);
-    lock(&files.files).insert("t".to_owned(), b"123".to_vec());
+    files.add("t", b"123".to_vec(), None);
     assert!(!renaming.has_happened(&files, &call("a")).await?);
     Ok(())
 }
@@ -265,51 +353,192 @@ async fn a_missing_folder_is_told_from_a_missing_file() -> Result<()> {
 }
 
 #[tokio::test]
-async fn only_old_temporary_files_are_removed() -> Result<()> {
-    let folder = folder(Fake::default());
-    let temporary = |digit: &str| format!("tmp.larder.{}", digit.repeat(16));
-    let (day, now) = (86_400, 1_000_000);
-    let all = [
-        (temporary("1"), now - day - 1),
-        (temporary("2"), now - day + 1),
-        (temporary("3"), now - 2 * day),
-        ("tmp.larder.mine".to_owned(), 0),
-        ("a".to_owned(), 0),
-    ];
-    for (name, _) in &all {
-        lock(&folder.files().files).insert(name.clone(), Vec::new());
+async fn what_vanishes_before_its_rename_is_told() {
+    for (is_missing, expected) in [(false, ErrorKind::Other), (true, ErrorKind::FolderMissing)] {
+        let folder = folder(Fake {
+            is_missing,
+            ..Fake::default()
+        });
+        *lock(&folder.files().trouble) = Some(("rename", ErrorKind::NotFound));
+        let body = Body::from_bytes("1");
+        let put = folder.put(&call("a"), body, Existing::Refuse).await;
+        assert_eq!(kind(put), Some(expected));
     }
-    // This one vanished since it was listed.
-    lock(&folder.files().files).remove(&temporary("3"));
-    let mut entries: Vec<_> = all
-        .iter()
-        .map(|(name, time)| Ok(listed(name, 0, *time)))
-        .collect();
-    entries.push(Ok(RemoteFile {
-        is_folder: true,
-        ..listed(&temporary("4"), 0, 0)
-    }));
-    entries.push(Ok(RemoteFile {
-        modified: None,
-        ..listed(&temporary("5"), 0, 0)
-    }));
-    let call = Call::new("x", Operation::RemoveLeftovers);
-    assert_eq!(
-        folder
-            .remove_leftovers(&call, stream::iter(entries), now)
-            .await?,
-        2
-    );
-    let left: Vec<String> = folder
-        .files()
-        .content()
-        .into_iter()
-        .map(|(name, _)| name)
-        .collect();
-    assert_eq!(
-        left,
-        ["a".to_owned(), temporary("2"), "tmp.larder.mine".to_owned()]
-    );
-    assert_eq!(folder.files().asked("remove"), 2);
+}
+
+const DAY: i64 = 86_400;
+const NOW: i64 = 1_700_000_000;
+
+fn temporary(digit: &str) -> String {
+    format!("tmp.larder.{}", digit.repeat(16))
+}
+
+fn aside(since: i64, target: &str) -> String {
+    format!("{}.{since:x}.{target}", temporary("a"))
+}
+
+#[tokio::test]
+async fn only_old_temporary_files_are_removed() -> Result<()> {
+    let call = &Call::new("x", Operation::RemoveLeftovers);
+    // By the server's clock, whatever the one here says; where it has none, nothing goes.
+    for (time, removed) in [(Some(NOW), 2), (Some(NOW - 2 * DAY), 0), (None, 0)] {
+        let folder = folder(Fake {
+            time,
+            ..Fake::default()
+        });
+        let files = folder.files();
+        for (name, content, since) in [
+            (temporary("1"), "x", Some(NOW - DAY - 1)),
+            (temporary("2"), "x", Some(NOW - DAY + 1)),
+            (temporary("3"), "folder", Some(0)),
+            (temporary("4"), "x", None),
+            ("tmp.larder.mine".to_owned(), "x", Some(0)),
+            ("a".to_owned(), "new", Some(0)),
+            // The time of their content is older.
+            (aside(NOW - DAY - 1, "a"), "old", Some(0)),
+            (aside(NOW - DAY + 1, "a"), "old", Some(0)),
+        ] {
+            files.add(&name, content.into(), since);
+        }
+        let before = files.content().len();
+        assert_eq!(folder.remove_leftovers(call).await?, removed, "{time:?}");
+        let left: Vec<String> = files.content().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(left.len() as u64 + removed, before as u64, "{left:?}");
+        for stays in [temporary("2"), aside(NOW - DAY + 1, "a"), "a".into()] {
+            assert!(left.contains(&stays), "{stays}: {left:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_moved_aside_finds_back_however_old_it_is() -> Result<()> {
+    for by_listing in [true, false] {
+        let folder = folder(Fake {
+            time: Some(NOW),
+            replaces_none: true,
+            ..Fake::default()
+        });
+        let files = folder.files();
+        files.add(&aside(5, "a"), b"old".to_vec(), Some(0));
+        match by_listing {
+            true => assert_eq!(listed(&folder).await?, ["a"]),
+            false => {
+                let call = &Call::new("x", Operation::RemoveLeftovers);
+                assert_eq!(folder.remove_leftovers(call).await?, 0);
+            }
+        }
+        assert_eq!(files.content(), [("a".to_owned(), b"old".to_vec())]);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_is_not_moved_back_over_another_one() -> Result<()> {
+    let folder = folder(Fake::default());
+    let files = folder.files();
+    files.add("a", b"new".to_vec(), None);
+    files.add(&aside(5, "a"), b"old".to_vec(), None);
+    assert_eq!(listed(&folder).await?, ["a"]);
+    assert!(files.content().contains(&("a".into(), b"new".to_vec())));
+    Ok(())
+}
+
+async fn listed(folder: &Folder<Fake>) -> Result<Vec<String>> {
+    let files = folder.list(&Call::new("x", Operation::List)).await?;
+    files.map_ok(|file| file.name).try_collect().await
+}
+
+/// What there is once everything is over: one whole file under its name, the old one or the new one.
+async fn check_after(folder: &Folder<Fake>, stored: bool, told: &str) -> Result<()> {
+    assert_eq!(listed(folder).await?, ["a"], "{told}");
+    let files = folder.files();
+    let content = files.remote("a").and_then(|file| file.size);
+    match stored {
+        true => assert_eq!(content, Some(5), "{told}"),
+        false => assert!(matches!(content, Some(3 | 5)), "{told}: {content:?}"),
+    }
+    files.grow_old();
+    let call = &Call::new("x", Operation::RemoveLeftovers);
+    folder.remove_leftovers(call).await?;
+    let left: Vec<_> = files.content().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(left, ["a"], "{told}");
+    Ok(())
+}
+
+async fn with_old_file() -> Folder<Fake> {
+    let folder = folder(Fake {
+        replaces_none: true,
+        time: Some(NOW),
+        ..Fake::default()
+    });
+    folder.files().add("a", b"old".to_vec(), Some(0));
+    folder
+}
+
+#[tokio::test]
+async fn a_file_is_replaced_in_steps_and_a_line_that_breaks_at_any_of_them_loses_none() -> Result<()>
+{
+    let mut failures = 0;
+    for after in 0..20 {
+        for lost in [Lost::Answer, Lost::Request] {
+            let folder = with_old_file().await;
+            *lock(&folder.files().holds) = Some((after, lost));
+            let new = Body::from_bytes("newer");
+            let put = folder.put(&call("a"), new, Existing::Replace).await;
+            failures += usize::from(put.is_err());
+            *lock(&folder.files().holds) = None;
+            check_after(&folder, put.is_ok(), &format!("{after} {lost:?} {put:?}")).await?;
+        }
+    }
+    // Some of the twenty are behind the end.
+    assert!((12..39).contains(&failures), "{failures}");
+    Ok(())
+}
+
+/// A single answer is lost; the line holds before and after it.
+#[tokio::test]
+async fn what_happened_is_looked_for_when_one_answer_is_lost() -> Result<()> {
+    for after in 0..20 {
+        let folder = Arc::new(with_old_file().await);
+        *lock(&folder.files().holds) = Some((after, Lost::Answer));
+        let putting = Arc::clone(&folder);
+        let putting = tokio::spawn(async move {
+            let new = Body::from_bytes("newer");
+            putting.put(&call("a"), new, Existing::Replace).await
+        });
+        while !putting.is_finished() {
+            folder.files().repair();
+            tokio::task::yield_now().await;
+        }
+        let put = putting.await;
+        let is_stored = matches!(put, Ok(Ok(())));
+        *lock(&folder.files().holds) = None;
+        check_after(&folder, is_stored, &format!("{after} {put:?}")).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_put_that_is_given_up_at_any_moment_leaves_a_whole_file() -> Result<()> {
+    for polls in 1..30 {
+        let folder = with_old_file().await;
+        let new = Body::from_bytes("newer");
+        let about = call("a");
+        let mut putting = Box::pin(folder.put(&about, new, Existing::Replace));
+        for _ in 0..polls {
+            if futures_util::poll!(&mut putting).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(putting);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        // Without the help of a listing: what was begun is finished.
+        assert!(folder.files().remote("a").is_some(), "{polls}");
+        check_after(&folder, false, &polls.to_string()).await?;
+    }
     Ok(())
 }

@@ -181,6 +181,37 @@ async fn another_client_reads_what_was_stored_and_the_other_way_round() -> Test 
 }
 
 #[tokio::test]
+async fn a_file_that_shrinks_is_damaged_and_what_is_no_file_is_not_listed() -> Test {
+    let (Some(url), Some(folder)) = (variable(OPENSSH), variable(FOLDER)) else {
+        return Ok(());
+    };
+    let number = std::process::id();
+    let mut parts = Parts::of(&url).ok_or("a URL")?;
+    parts.rest = format!("{}/shrinking%20{number}", parts.rest);
+    let store = store(&parts.usual())?;
+    store.create_folder().await?;
+    let content = Rng::new(2).bytes(8 << 20);
+    put(store.as_ref(), "a", content, Existing::Refuse).await?;
+    let place = format!("{folder}/home/data/shrinking {number}");
+    printed("mkfifo", &[&format!("{place}/pipe")])?;
+    assert_eq!(names(store.as_ref()).await?, ["a"]);
+    let mut download = store.get("a").await?;
+    download.stream.try_next().await?;
+    let file = std::fs::File::options()
+        .write(true)
+        .open(format!("{place}/a"))?;
+    file.set_len(1 << 20)?;
+    let got = download.bytes().await;
+    assert_eq!(kind(got), Some(ErrorKind::Corrupt));
+    // What is killed between the two steps of a replacement, as another run finds it.
+    let aside = format!("{place}/tmp.larder.0123456789abcdef.6553f100.lost");
+    std::fs::write(&aside, "old")?;
+    assert_eq!(names(store.as_ref()).await?, ["a", "lost"]);
+    assert_eq!(std::fs::read(format!("{place}/lost"))?, b"old");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_relative_folder_lies_in_the_home_of_the_user() -> Test {
     let Some(url) = variable(OPENSSH) else {
         return Ok(());
