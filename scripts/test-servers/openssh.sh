@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs OpenSSH for the tests of destinations/ssh: as it is, without its extensions of SFTP, and asking for the password with
-# questions (keyboard-interactive) over one channel.
+# Runs OpenSSH for the tests of destinations/ssh: as it is; without its extensions of SFTP and patience for wrong passwords;
+# and asking for the password with questions (keyboard-interactive) over one channel.
 #
 # Its words (needs, start, url, stop) are those of README.md; it gives LARDER_TEST_SSH_URL,
 # LARDER_TEST_SSH_PLAIN_URL, LARDER_TEST_SSH_ASKING_URL and LARDER_TEST_SSH_FOLDER, the folder with the keys: `host_*` of the server, `id_*` of the user, encrypted ones with the user's password.
@@ -82,7 +82,8 @@ launch() {
     chown -R "$account" "$folder/home"
     read -r port port2 port3 < <(free_ports 3)
     configuration "$port" internal-sftp "$folder/config"
-    configuration "$port2" "internal-sftp -P posix-rename,statvfs,fstatvfs,fsync,hardlink,limits" "$folder/plain"
+    configuration "$port2" "internal-sftp -P posix-rename,statvfs,fstatvfs,fsync,hardlink,limits" "$folder/plain" \
+        "MaxAuthTries 1"
     configuration "$port3" internal-sftp "$folder/asking" "PasswordAuthentication no" \
         "KbdInteractiveAuthentication yes" "UsePAM yes" "MaxSessions 1"
     /usr/sbin/sshd -f "$folder/asking" -E "$run/sshd.log"

@@ -1,14 +1,16 @@
 //! The destination over the files of a store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use larder_destination::{
-    About, Body, Call, Capacity, Destination, Download, ErrorKind, Existing, Extra, Leftovers,
-    Operation, Ours, Random, RemoteFile, Rename, Result, Space,
+    About, Body, Call, Capacity, Destination, Download, Error, ErrorKind, Existing, Extra,
+    Leftovers, Operation, Ours, Random, RemoteFile, Rename, Result, Space,
 };
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::files::Files;
 use crate::folder::Folder;
@@ -22,6 +24,7 @@ pub struct Store<F> {
     folder: Folder<F>,
     about: About,
     tells_space: bool,
+    longest: Option<Duration>,
 }
 
 impl<F: Files> Store<F> {
@@ -31,6 +34,7 @@ impl<F: Files> Store<F> {
             folder: Folder::new(files, random),
             about,
             tells_space: true,
+            longest: None,
         }
     }
 
@@ -39,6 +43,49 @@ impl<F: Files> Store<F> {
     pub fn without_space(mut self) -> Self {
         self.tells_space = false;
         self
+    }
+
+    /// The same whose operations take no longer than that, each as a whole.
+    #[must_use]
+    pub fn no_longer_than(mut self, longest: Option<Duration>) -> Self {
+        self.longest = longest;
+        self
+    }
+
+    async fn within<T>(&self, call: &Call, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let Some(longest) = self.longest else {
+            return work.await;
+        };
+        let done = timeout(longest, work).await;
+        done.unwrap_or_else(|_| Err(too_long(call, longest)))
+    }
+
+    /// What is still to come of a stream; an error when that takes too long.
+    fn stream_within<'s, T: Send + 's>(
+        &self,
+        begun: Instant,
+        call: Call,
+        stream: BoxStream<'s, Result<T>>,
+    ) -> BoxStream<'s, Result<T>> {
+        let end = self.longest.and_then(|longest| {
+            let end = begun.checked_add(longest)?;
+            Some((end, longest))
+        });
+        let Some((end, longest)) = end else {
+            return stream;
+        };
+        let rest = stream::unfold(Some(stream), move |state| {
+            let call = call.clone();
+            async move {
+                let mut stream = state?;
+                match timeout_at(end, stream.next()).await {
+                    Ok(Some(item)) => Some((item, Some(stream))),
+                    Ok(None) => None,
+                    Err(_) => Some((Err(too_long(&call, longest)), None)),
+                }
+            }
+        });
+        rest.boxed()
     }
 
     fn files(&self) -> &F {
@@ -54,6 +101,14 @@ impl<F: Files> Store<F> {
     }
 }
 
+fn too_long(call: &Call, longest: Duration) -> Error {
+    let text = format!(
+        "it took longer than the {} s that are allowed",
+        longest.as_secs()
+    );
+    call.error(ErrorKind::Network, text).unanswered()
+}
+
 #[async_trait]
 impl<F: Files> Destination for Store<F> {
     fn about(&self) -> &About {
@@ -62,29 +117,37 @@ impl<F: Files> Destination for Store<F> {
 
     fn list(&self) -> BoxStream<'_, Result<RemoteFile>> {
         let call = self.call(Operation::List);
-        stream::once(async move { self.folder.list(&call).await })
-            .try_flatten()
-            .boxed()
+        let about = call.clone();
+        let files = stream::once(async move { self.folder.list(&call).await });
+        self.stream_within(Instant::now(), about, files.try_flatten().boxed())
     }
 
     async fn get(&self, name: &str) -> Result<Download> {
         let call = self.call_on(Operation::Get, name)?;
-        self.files().get(&call, name).await
+        let begun = Instant::now();
+        let got = self.within(&call, self.files().get(&call, name)).await?;
+        Ok(Download {
+            len: got.len,
+            stream: self.stream_within(begun, call, got.stream),
+        })
     }
 
     async fn put(&self, name: &str, body: Body, existing: Existing) -> Result<()> {
         let call = self.call_on(Operation::Put, name)?;
-        self.folder.put(&call, body, existing).await
+        let work = self.folder.put(&call, body, existing);
+        self.within(&call, work).await
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
         let call = self.call_on(Operation::Delete, name)?;
-        self.files().remove(&call, name).await
+        let work = self.files().remove(&call, name);
+        self.within(&call, work).await
     }
 
     async fn create_folder(&self) -> Result<()> {
         let call = self.call(Operation::CreateFolder);
-        self.files().make_folder(&call).await
+        let work = self.files().make_folder(&call);
+        self.within(&call, work).await
     }
 
     fn extra(&self) -> Extra<'_> {
@@ -101,7 +164,7 @@ impl<F: Files> Destination for Store<F> {
 impl<F: Files> Space for Store<F> {
     async fn space(&self) -> Result<Capacity> {
         let call = self.call(Operation::Space);
-        let space = self.files().space(&call).await?;
+        let space = self.within(&call, self.files().space(&call)).await?;
         space.ok_or_else(|| {
             let text = "the server does not tell how much room there is";
             call.error(ErrorKind::Unsupported, text)
@@ -114,7 +177,8 @@ impl<F: Files> Rename for Store<F> {
     async fn rename(&self, from: &str, to: &str) -> Result<()> {
         let call = self.call_on(Operation::Rename, from)?;
         self.call_on(Operation::Rename, to)?;
-        self.folder.rename(&call, to).await
+        let work = self.folder.rename(&call, to);
+        self.within(&call, work).await
     }
 }
 
@@ -122,6 +186,7 @@ impl<F: Files> Rename for Store<F> {
 impl<F: Files> Leftovers for Store<F> {
     async fn remove_leftovers(&self, _: Ours<'_>) -> Result<u64> {
         let call = self.call(Operation::RemoveLeftovers);
-        self.folder.remove_leftovers(&call).await
+        let work = self.folder.remove_leftovers(&call);
+        self.within(&call, work).await
     }
 }

@@ -17,6 +17,8 @@ pub struct OptionDecl {
     pub group: Group,
     /// True for options that most people never need.
     pub advanced: bool,
+    /// True when the value may be a secret although it usually is none, so that it is never shown.
+    pub secret: bool,
     /// Whether the option has an effect.
     pub status: Status,
     /// The short help: one sentence with a full stop.
@@ -34,6 +36,7 @@ impl OptionDecl {
         default: None,
         group: Group::General,
         advanced: false,
+        secret: false,
         status: Status::Active,
         help: "",
         long: "",
@@ -46,7 +49,7 @@ impl OptionDecl {
 
     /// Tells whether the value must never be shown.
     pub const fn is_secret(&self) -> bool {
-        matches!(self.kind, Kind::Password)
+        self.secret || matches!(self.kind, Kind::Password)
     }
 }
 

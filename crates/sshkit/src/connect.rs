@@ -1,19 +1,20 @@
-//! The way to the server: connection, host key, sign-in, channels.
+//! The way to the server: the connection and its host key.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use larder_destination::{Advice, Call, Error, ErrorKind, Result};
-use larder_options::Secret;
-use russh::client::{self, AuthResult, Handle, KeyboardInteractiveAuthResponse};
-use russh::keys::agent::AgentIdentity;
-use russh::keys::agent::client::{AgentClient, AgentStream};
-use russh::keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
-use russh::{ChannelMsg, Preferred};
+use russh::Preferred;
+use russh::client::{self, DisconnectReason, Handle};
+use russh::keys::{Algorithm, PublicKeyOrCertificate};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
+use crate::failure::{LATE, clean};
 use crate::hostkey::{HostKeys, Shown};
-use crate::keys::KeyText;
-use crate::sftp::{Sftp, Times, within};
+use crate::pulse::{Pulse, Watched};
+use crate::sftp::Times;
+use crate::sign_in::SignIn;
 
 /// What the options say.
 pub struct Settings {
@@ -27,7 +28,7 @@ pub struct Settings {
     pub sign_in: SignIn,
     /// The host keys that the server may show.
     pub known: HostKeys,
-    /// Any host key is taken.
+    /// Any host key is taken when none is known.
     pub accepts_any: bool,
     /// After such a silence the server is asked whether it is still there.
     pub keepalive: Option<Duration>,
@@ -35,26 +36,30 @@ pub struct Settings {
     pub times: Times,
 }
 
-/// How to sign in.
-pub enum SignIn {
-    /// With a private key and its passphrase.
-    Key(KeyText, Option<Secret>),
-    /// With a password, also where the server asks questions.
-    Password(Secret),
-    /// With the keys of the agent.
-    Agent,
+/// A connection that is not signed in yet.
+pub(crate) struct Connected {
+    pub handle: Handle<Client>,
+    pub heard: Arc<Mutex<Heard>>,
+    pub pulse: Arc<Pulse>,
 }
 
-/// A connection that is signed in.
-pub struct Link {
-    handle: Arc<Handle<Client>>,
-    times: Times,
+/// What the server said by itself.
+#[derive(Default)]
+pub(crate) struct Heard {
+    shown: Option<Shown>,
+    /// Why it ended the connection.
+    pub goodbye: Option<String>,
 }
 
 /// Judges the host key.
-struct Client {
+pub(crate) struct Client {
     settings: Arc<Settings>,
-    shown: Arc<Mutex<Option<Shown>>>,
+    heard: Arc<Mutex<Heard>>,
+}
+
+/// What was heard so far.
+pub(crate) fn heard(all: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
+    all.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl client::Handler for Client {
@@ -69,82 +74,50 @@ impl client::Handler for Client {
             return Ok(false);
         };
         let shown = Shown::new(key);
-        let is_known = self.settings.accepts_any || self.settings.known.hold(&shown.key);
-        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = Some(shown);
+        let is_known = self.settings.trusts(&shown.key);
+        heard(&self.heard).shown = Some(shown);
         Ok(is_known)
     }
-}
 
-impl Link {
-    /// Connects and signs in.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Untrusted`] with the fingerprint, [`ErrorKind::SignInNeeded`], [`ErrorKind::Config`] for a private key that
-    /// cannot be read, [`ErrorKind::Network`].
-    pub async fn open(call: &Call, settings: &Arc<Settings>) -> Result<Self> {
-        let mut handle = connect(call, settings).await?;
-        let signing_in = sign_in(call, settings, &mut handle);
-        within(call, SIGN_IN_TIME, signing_in).await??;
-        Ok(Self {
-            handle: Arc::new(handle),
-            times: settings.times,
-        })
-    }
-
-    /// True once the connection has ended.
-    #[must_use]
-    pub fn is_lost(&self) -> bool {
-        self.handle.is_closed()
-    }
-
-    /// Opens a channel on which SFTP is spoken.
-    ///
-    /// Runs to its end also when nobody waits any more, since a channel that is half open would count at the server.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`] when the server offers no SFTP, [`ErrorKind::Network`].
-    pub async fn channel(&self, call: &Call) -> Result<Sftp> {
-        let (handle, times, about) = (Arc::clone(&self.handle), self.times, call.clone());
-        let opening = tokio::spawn(async move { open_channel(&about, &handle, times).await });
-        let opened = within(call, times.short, opening).await?;
-        opened.map_err(|error| call.error(ErrorKind::Other, error.to_string()))?
-    }
-}
-
-async fn open_channel(call: &Call, handle: &Handle<Client>, times: Times) -> Result<Sftp> {
-    let opening = handle.channel_open_session();
-    let mut channel = opening.await.map_err(|error| lost(call, error))?;
-    let asking = channel.request_subsystem(true, "sftp");
-    asking.await.map_err(|error| lost(call, error))?;
-    loop {
-        match channel.wait().await {
-            Some(ChannelMsg::Success) => break,
-            Some(ChannelMsg::Failure) | None => {
-                let text = "the server does not offer SFTP to this user";
-                return Err(call.error(ErrorKind::Unsupported, text));
+    async fn disconnected(
+        &mut self,
+        reason: DisconnectReason<russh::Error>,
+    ) -> std::result::Result<(), russh::Error> {
+        match reason {
+            DisconnectReason::ReceivedDisconnect(said) => {
+                heard(&self.heard).goodbye = Some(clean(&said.message));
+                Ok(())
             }
-            Some(_) => {}
+            DisconnectReason::Error(error) => Err(error),
         }
     }
-    let started = Sftp::start(channel.into_stream(), times).await;
-    started.map_err(|failure| failure.into_error(call))
+}
+
+impl Settings {
+    /// Whether a host key is the right one. A known one is asked for in any case.
+    fn trusts(&self, key: &[u8]) -> bool {
+        match self.known.is_empty() {
+            true => self.accepts_any,
+            false => self.known.hold(key),
+        }
+    }
 }
 
 /// Connects to a server whose host key is known.
-async fn connect(call: &Call, settings: &Arc<Settings>) -> Result<Handle<Client>> {
+pub(crate) async fn connect(call: &Call, settings: &Arc<Settings>) -> Result<Connected> {
     let mut algorithms = settings.known.order(&Preferred::DEFAULT.key);
     let mut first: Option<Shown> = None;
     loop {
-        let shown = Arc::new(Mutex::new(None));
+        let all = Arc::new(Mutex::new(Heard::default()));
+        let pulse = Pulse::new();
         let client = Client {
             settings: Arc::clone(settings),
-            shown: Arc::clone(&shown),
+            heard: Arc::clone(&all),
         };
         let config = client::Config {
             client_id: russh::SshId::Standard(CLIENT.into()),
             keepalive_interval: settings.keepalive,
             window_size: WINDOW_BYTES,
-            nodelay: true,
             preferred: Preferred {
                 key: algorithms.clone().into(),
                 ..Preferred::DEFAULT
@@ -152,12 +125,23 @@ async fn connect(call: &Call, settings: &Arc<Settings>) -> Result<Handle<Client>
             ..client::Config::default()
         };
         let address = (settings.host.as_str(), settings.port);
-        let connecting = client::connect(Arc::new(config), address, client);
+        let connecting = async {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            let stream = Watched::new(stream, Arc::clone(&pulse));
+            client::connect_stream(Arc::new(config), stream, client).await
+        };
         let error = match within(call, settings.times.short, connecting).await? {
-            Ok(handle) => return Ok(handle),
+            Ok(handle) => {
+                return Ok(Connected {
+                    handle,
+                    heard: all,
+                    pulse,
+                });
+            }
             Err(error) => error,
         };
-        let shown = shown.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let shown = heard(&all).shown.take();
         match (error, shown, first) {
             (russh::Error::UnknownKey, Some(shown), before) => {
                 let kind = shown.algorithm.clone();
@@ -199,186 +183,8 @@ fn untrusted(call: &Call, settings: &Settings, shown: &Shown) -> Error {
         .advice(&UNTRUSTED)
 }
 
-async fn sign_in(call: &Call, settings: &Settings, handle: &mut Handle<Client>) -> Result<()> {
-    let refused = match &settings.sign_in {
-        SignIn::Key(key, passphrase) => {
-            let (key, passphrase) = (key.clone(), passphrase.clone());
-            let decoding = move || key.decode(passphrase.as_ref());
-            let decoded = tokio::task::spawn_blocking(decoding).await;
-            let decoded =
-                decoded.map_err(|error| call.error(ErrorKind::Other, error.to_string()))?;
-            let key = decoded.map_err(|text| call.error(ErrorKind::Config, text))?;
-            with_key(settings, handle, key).await
-        }
-        SignIn::Password(password) => with_password(settings, handle, password.expose()).await,
-        SignIn::Agent => with_agent(call, settings, handle).await?,
-    };
-    match refused.map_err(|error| lost(call, error))? {
-        Answer::Taken => Ok(()),
-        Answer::Refused if handle.is_closed() => Err(call
-            .error(
-                ErrorKind::Network,
-                "the server ended the connection during the sign-in",
-            )
-            .unanswered()),
-        Answer::Refused => {
-            let what = match &settings.sign_in {
-                SignIn::Key(..) => "the key",
-                SignIn::Password(_) => "user name or password",
-                SignIn::Agent => "all keys of the SSH agent",
-            };
-            let text = format!("the server refused {what} of user {}", settings.user);
-            Err(call.error(ErrorKind::SignInNeeded, text))
-        }
-        Answer::Half => {
-            let text = "the server wants a second proof besides the one that was given, which is not possible here";
-            Err(call.error(ErrorKind::SignInNeeded, text))
-        }
-    }
-}
-
-/// What a server says to an attempt to sign in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    Taken,
-    Refused,
-    /// Right, but not enough.
-    Half,
-}
-
-impl From<AuthResult> for Answer {
-    fn from(result: AuthResult) -> Self {
-        match result {
-            AuthResult::Success => Self::Taken,
-            AuthResult::Failure {
-                partial_success: true,
-                ..
-            } => Self::Half,
-            AuthResult::Failure { .. } => Self::Refused,
-        }
-    }
-}
-
-type Attempt = std::result::Result<Answer, russh::Error>;
-
-/// What an RSA key is to sign with: what the server says, or what all current ones take (RFC 8332).
-async fn rsa_hashes(
-    handle: &Handle<Client>,
-    algorithm: &Algorithm,
-) -> std::result::Result<Vec<Option<HashAlg>>, russh::Error> {
-    if !matches!(algorithm, Algorithm::Rsa { .. }) {
-        return Ok(vec![None]);
-    }
-    Ok(match handle.best_supported_rsa_hash().await? {
-        Some(hash) => vec![hash],
-        None => vec![Some(HashAlg::Sha512), Some(HashAlg::Sha256)],
-    })
-}
-
-async fn with_key(
-    settings: &Settings,
-    handle: &mut Handle<Client>,
-    key: russh::keys::PrivateKey,
-) -> Attempt {
-    let key = Arc::new(key);
-    let mut answer = Answer::Refused;
-    for hash in rsa_hashes(handle, &key.algorithm()).await? {
-        let key = PrivateKeyWithHashAlg::new(Arc::clone(&key), hash);
-        answer = handle
-            .authenticate_publickey(settings.user.as_str(), key)
-            .await?
-            .into();
-        if answer != Answer::Refused {
-            break;
-        }
-    }
-    Ok(answer)
-}
-
-/// With the password, and where the server asks questions instead with the password as each answer.
-async fn with_password(
-    settings: &Settings,
-    handle: &mut Handle<Client>,
-    password: &str,
-) -> Attempt {
-    let user = settings.user.as_str();
-    let answer = Answer::from(handle.authenticate_password(user, password).await?);
-    if answer != Answer::Refused || handle.is_closed() {
-        return Ok(answer);
-    }
-    let mut reply = handle
-        .authenticate_keyboard_interactive_start(user, None)
-        .await?;
-    for _ in 0..MOST_QUESTIONS {
-        match reply {
-            KeyboardInteractiveAuthResponse::Success => return Ok(Answer::Taken),
-            KeyboardInteractiveAuthResponse::Failure {
-                partial_success: true,
-                ..
-            } => return Ok(Answer::Half),
-            KeyboardInteractiveAuthResponse::Failure { .. } => break,
-            KeyboardInteractiveAuthResponse::InfoRequest { prompts, .. } => {
-                let answers = prompts.iter().map(|_| password.to_owned()).collect();
-                reply = handle
-                    .authenticate_keyboard_interactive_respond(answers)
-                    .await?;
-            }
-        }
-    }
-    Ok(Answer::Refused)
-}
-
-async fn with_agent(
-    call: &Call,
-    settings: &Settings,
-    handle: &mut Handle<Client>,
-) -> Result<Attempt> {
-    let no_agent = |why: String| {
-        let text = format!(
-            "neither a password nor a key is given, and the SSH agent does not help: {why}; give --auth-password, \
-             --ssh-keyfile or --ssh-key"
-        );
-        call.error(ErrorKind::SignInNeeded, text)
-    };
-    let mut agent = agent().await.map_err(|error| no_agent(error.to_string()))?;
-    let keys = agent.request_identities().await;
-    let keys = keys.map_err(|error| no_agent(error.to_string()))?;
-    if keys.is_empty() {
-        return Err(no_agent("it holds no key".to_owned()));
-    }
-    for key in keys {
-        let AgentIdentity::PublicKey { key, .. } = key else {
-            continue;
-        };
-        let hashes = rsa_hashes(handle, &key.algorithm()).await;
-        for hash in hashes.map_err(|error| lost(call, error))? {
-            let user = settings.user.as_str();
-            let signing = handle.authenticate_publickey_with(user, key.clone(), hash, &mut agent);
-            // A key that the agent does not sign with, as when its user says no, is passed over.
-            match signing.await.map(Answer::from) {
-                Ok(Answer::Refused) | Err(_) => {}
-                Ok(answer) => return Ok(Ok(answer)),
-            }
-        }
-    }
-    Ok(Ok(Answer::Refused))
-}
-
-type AnyAgent = AgentClient<Box<dyn AgentStream + Send + Unpin>>;
-
-#[cfg(unix)]
-async fn agent() -> std::result::Result<AnyAgent, russh::keys::Error> {
-    Ok(AgentClient::connect_env().await?.dynamic())
-}
-
-#[cfg(windows)]
-async fn agent() -> std::result::Result<AnyAgent, russh::keys::Error> {
-    let pipe = r"\\.\pipe\openssh-ssh-agent";
-    Ok(AgentClient::connect_named_pipe(pipe).await?.dynamic())
-}
-
 /// The error for a connection that failed or ended.
-fn lost(call: &Call, error: russh::Error) -> Error {
+pub(crate) fn lost(call: &Call, error: russh::Error) -> Error {
     match error {
         russh::Error::NoCommonAlgo { kind, .. } => {
             let text = format!("this program and the server share no method of the kind {kind:?}");
@@ -393,9 +199,23 @@ fn lost(call: &Call, error: russh::Error) -> Error {
             call.error(ErrorKind::Network, text).caused_by(error)
         }
         error => {
-            let text = format!("the connection failed: {error}");
+            let text = format!("the connection failed: {}", clean(&error.to_string()));
             call.error(ErrorKind::Network, text).unanswered()
         }
+    }
+}
+
+/// Waits so long and no longer for a step on the way to the server.
+pub(crate) async fn within<T>(
+    call: &Call,
+    limit: Option<Duration>,
+    step: impl Future<Output = T>,
+) -> Result<T> {
+    match limit {
+        None => Ok(step.await),
+        Some(limit) => timeout(limit, step)
+            .await
+            .map_err(|_| call.error(ErrorKind::Network, LATE).unanswered()),
     }
 }
 
@@ -406,7 +226,39 @@ const UNTRUSTED: Advice = Advice {
 const CLIENT: &str = concat!("SSH-2.0-Larder_", env!("CARGO_PKG_VERSION"));
 /// Of what a server may send unasked; the file that is read is bounded by what is asked for.
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-/// A server may let a wrong password wait, and ask others.
-const SIGN_IN_TIME: Option<Duration> = Some(Duration::from_secs(120));
-/// Rounds of questions of a server.
-const MOST_QUESTIONS: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_given_fingerprint_wins_over_accepting_any() {
+        let settings = |known: &str, accepts_any| Settings {
+            host: String::new(),
+            port: 22,
+            user: String::new(),
+            sign_in: SignIn::default(),
+            known: HostKeys::parse(known).unwrap_or_default(),
+            accepts_any,
+            keepalive: None,
+            times: Times {
+                short: None,
+                list: None,
+                stall: None,
+            },
+        };
+        // The MD5 of nothing.
+        let print = "d4:1d:8c:d9:8f:00:b2:04:e9:80:09:98:ec:f8:42:7e";
+        for (known, accepts_any, key, trusted) in [
+            ("", false, &b""[..], false),
+            ("", true, b"", true),
+            (print, false, b"", true),
+            (print, true, b"", true),
+            (print, false, b"x", false),
+            (print, true, b"x", false),
+        ] {
+            let trusts = settings(known, accepts_any).trusts(key);
+            assert_eq!(trusts, trusted, "{known} {accepts_any}");
+        }
+    }
+}

@@ -77,7 +77,7 @@ impl HostKeys {
 
 impl Known {
     fn parse(entry: &str) -> Option<Self> {
-        let mut kind = None;
+        let (mut kind, mut bits) = (None, "");
         for word in entry.split_whitespace() {
             if let Some(print) = print(word) {
                 if let Print::Key(key) = &print {
@@ -88,13 +88,17 @@ impl Known {
                     .rsplit('(')
                     .next()
                     .and_then(|last| last.strip_suffix(')'));
-                let kind = kind.or_else(|| Some(kind_of_label(last?)?.to_owned()));
+                let kind = kind.or_else(|| Some(kind_of_label(last?, bits)?.to_owned()));
                 return Some(Self { kind, print });
+            }
+            if word.bytes().all(|byte| byte.is_ascii_digit()) {
+                bits = word;
+                continue;
             }
             let word = word.to_ascii_lowercase();
             if KINDS.iter().any(|start| word.starts_with(start)) {
                 kind = Some(plain_kind(&word).to_owned());
-            } else if !word.bytes().all(|byte| byte.is_ascii_digit()) {
+            } else {
                 return None;
             }
         }
@@ -143,12 +147,14 @@ fn plain_kind(kind: &str) -> &str {
     }
 }
 
-/// The type that `ssh-keygen -l` calls so. ECDSA has three, of which the most usual is asked for first.
-fn kind_of_label(label: &str) -> Option<&'static str> {
-    match label {
-        "RSA" => Some(RSA),
-        "ED25519" => Some("ssh-ed25519"),
-        "ECDSA" => Some("ecdsa-sha2-nistp256"),
+/// The type that `ssh-keygen -l` calls so. ECDSA has three, which differ in their bits (RFC 5656, section 10.1).
+fn kind_of_label(label: &str, bits: &str) -> Option<&'static str> {
+    match (label, bits) {
+        ("RSA", _) => Some(RSA),
+        ("ED25519", _) => Some("ssh-ed25519"),
+        ("ECDSA", "256") => Some("ecdsa-sha2-nistp256"),
+        ("ECDSA", "384") => Some("ecdsa-sha2-nistp384"),
+        ("ECDSA", "521") => Some("ecdsa-sha2-nistp521"),
         _ => None,
     }
 }
@@ -223,6 +229,13 @@ mod tests {
 
     const KEY: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 
+    const LINE_OF_256: &str =
+        "256 SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU root@there (ECDSA)";
+    const LINE_OF_384: &str =
+        "384 SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU root@there (ECDSA)";
+    const LINE_OF_521: &str =
+        "521 SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU root@there (ECDSA)";
+
     #[test]
     fn the_named_type_is_asked_for_first() {
         for (text, first) in [
@@ -238,6 +251,9 @@ mod tests {
                 "ecdsa-sha2-nistp384 384 00112233445566778899aabbccddeeff",
                 "ecdsa-sha2-nistp384",
             ),
+            (LINE_OF_384, "ecdsa-sha2-nistp384"),
+            (LINE_OF_521, "ecdsa-sha2-nistp521"),
+            (LINE_OF_256, "ecdsa-sha2-nistp256"),
             ("00112233445566778899aabbccddeeff", "ssh-ed25519"),
             (KEY, "ssh-ed25519"),
         ] {

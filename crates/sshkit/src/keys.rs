@@ -11,25 +11,45 @@ use md5::{Digest, Md5};
 use percent_encoding::percent_decode_str;
 use russh::keys::{Error, PrivateKey, decode_secret_key};
 
+use crate::failure::clean;
+
 /// The text of a private key, not decrypted.
 #[derive(Clone)]
 pub struct KeyText(Secret);
 
+/// A private key.
+pub(crate) struct Decoded {
+    pub key: PrivateKey,
+    /// Its text was encrypted with the passphrase.
+    pub was_encrypted: bool,
+}
+
 impl KeyText {
-    /// True for what can only be a key itself, not the path of one.
+    /// True for what can only be a key itself, not the path of one: what must never be shown.
     #[must_use]
     pub fn is_inline(text: &str) -> bool {
-        let start = text.trim_start().get(..PREFIX.len());
-        start.is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+        let text = text.trim();
+        let begins = |start: &str| {
+            let found = text.get(..start.len());
+            found.is_some_and(|found| found.eq_ignore_ascii_case(start))
+        };
+        // Also what was cut off at either end. No path has several lines.
+        STARTS.iter().any(|start| begins(start))
+            || text.contains("PRIVATE KEY")
+            || text.contains('\n')
     }
 
     /// A key that was given itself: with `sshkey://` in front it is percent-encoded.
     #[must_use]
     pub fn inline(text: &str) -> Self {
-        let encoded = text.trim().get(PREFIX.len()..);
-        let text = match encoded.filter(|_| Self::is_inline(text)) {
+        let text = text.trim();
+        let is_encoded = text
+            .get(..PREFIX.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX));
+        let encoded = text.get(PREFIX.len()..).filter(|_| is_encoded);
+        let text = match encoded {
             Some(encoded) => percent_decode_str(encoded).decode_utf8_lossy().into_owned(),
-            None => text.trim().to_owned(),
+            None => text.to_owned(),
         };
         Self(Secret::new(text))
     }
@@ -48,7 +68,7 @@ impl KeyText {
     ///
     /// # Errors
     /// A text for people, without secrets.
-    pub(crate) fn decode(&self, passphrase: Option<&Secret>) -> Result<PrivateKey, String> {
+    pub(crate) fn decode(&self, passphrase: Option<&Secret>) -> Result<Decoded, String> {
         let passphrase = passphrase.map(Secret::expose);
         let text = self.0.expose();
         if text.contains("PUBLIC KEY") || text.starts_with("ssh-") || text.starts_with("ecdsa-") {
@@ -56,23 +76,35 @@ impl KeyText {
         }
         let plain = decrypt_pem(text, passphrase)?;
         let text = plain.as_ref().map_or(text, Secret::expose);
-        // A passphrase for a key that has none is no mistake worth stopping for.
-        let decoded = decode_secret_key(text, passphrase).or_else(|error| match error {
-            Error::KeyIsEncrypted => Err(error),
-            error => decode_secret_key(text, None).map_err(|_| error),
-        });
-        decoded.map_err(|error| {
-            let is_encrypted = ENCRYPTED.iter().any(|mark| text.contains(mark));
-            match (error, passphrase) {
-                (Error::KeyIsEncrypted, _) => NEEDS_PASSPHRASE.to_owned(),
-                (_, None) if is_encrypted => NEEDS_PASSPHRASE.to_owned(),
-                (Error::SshKey(russh::keys::ssh_key::Error::Crypto), _) => {
-                    WRONG_PASSPHRASE.to_owned()
-                }
-                (_, Some(_)) if is_encrypted || plain.is_some() => WRONG_PASSPHRASE.to_owned(),
-                // Says what is wrong with the form, nothing of the content.
-                (error, _) => format!("the private key cannot be read: {error}"),
+        let without = decode_secret_key(text, None);
+        let error = match (without, passphrase) {
+            (Ok(key), _) => {
+                let was_encrypted = plain.is_some();
+                return Ok(Decoded { key, was_encrypted });
             }
+            // A passphrase for a key that has none is no mistake worth stopping for.
+            (Err(error), Some(passphrase)) => match decode_secret_key(text, Some(passphrase)) {
+                Ok(key) => {
+                    return Ok(Decoded {
+                        key,
+                        was_encrypted: true,
+                    });
+                }
+                Err(_) if matches!(error, Error::KeyIsEncrypted) => {
+                    return Err(WRONG_PASSPHRASE.to_owned());
+                }
+                Err(error) => error,
+            },
+            (Err(error), None) => error,
+        };
+        let is_encrypted = ENCRYPTED.iter().any(|mark| text.contains(mark));
+        Err(match (error, passphrase) {
+            (Error::KeyIsEncrypted, _) => NEEDS_PASSPHRASE.to_owned(),
+            (_, None) if is_encrypted => NEEDS_PASSPHRASE.to_owned(),
+            (Error::SshKey(russh::keys::ssh_key::Error::Crypto), _) => WRONG_PASSPHRASE.to_owned(),
+            (_, Some(_)) if is_encrypted || plain.is_some() => WRONG_PASSPHRASE.to_owned(),
+            // Says what is wrong with the form, nothing of the content.
+            (error, _) => format!("the private key cannot be read: {error}"),
         })
     }
 }
@@ -86,29 +118,28 @@ fn decrypt_pem(text: &str, passphrase: Option<&str>) -> Result<Option<Secret>, S
     };
     let passphrase = passphrase.ok_or(NEEDS_PASSPHRASE)?;
     let (cipher, iv) = info.trim().split_once(',').unwrap_or((info, ""));
+    let cipher = cipher.trim();
+    if !matches!(cipher, "AES-128-CBC" | "AES-192-CBC" | "AES-256-CBC") {
+        let text = format!(
+            "the private key is encrypted with {}, which is not read; ssh-keygen -p -f <file> writes it anew",
+            clean(cipher)
+        );
+        return Err(text);
+    }
     let iv = hex(iv).filter(|iv| iv.len() == 16);
     let body: String = lines
         .take_while(|line| !line.starts_with("-----"))
         .collect();
     let bytes = STANDARD.decode(body).ok();
     let (Some(iv), Some(mut bytes)) = (iv, bytes) else {
-        let text = format!(
-            "the private key cannot be read: it is damaged, or encrypted in a way that is not known ({cipher}); \
-             ssh-keygen -p -f <file> writes it anew"
-        );
+        let text = "the private key cannot be read: it is damaged".to_owned();
         return Err(text);
     };
     let key = |len| bytes_to_key(passphrase, iv.get(..8).unwrap_or_default(), len);
-    let opened = match cipher.trim() {
+    let opened = match cipher {
         "AES-128-CBC" => opened::<aes::Aes128>(&key(16), &iv, &mut bytes),
         "AES-192-CBC" => opened::<aes::Aes192>(&key(24), &iv, &mut bytes),
-        "AES-256-CBC" => opened::<aes::Aes256>(&key(32), &iv, &mut bytes),
-        cipher => {
-            let text = format!(
-                "the private key is encrypted with {cipher}, which is not read; ssh-keygen -p -f <file> writes it anew"
-            );
-            return Err(text);
-        }
+        _ => opened::<aes::Aes256>(&key(32), &iv, &mut bytes),
     };
     let opened = opened.ok_or(WRONG_PASSPHRASE)?;
     let begin = text.lines().map(str::trim);
@@ -151,7 +182,51 @@ pub(crate) fn hex(text: &str) -> Option<Vec<u8>> {
 }
 
 const PREFIX: &str = "sshkey://";
-const ENCRYPTED: &[&str] = &["BEGIN ENCRYPTED PRIVATE KEY"];
+/// How the text of a key begins: in Duplicati's form, in PEM, in that of PuTTY, and the content of OpenSSH's alone.
+const STARTS: &[&str] = &[
+    PREFIX,
+    "-----BEGIN",
+    "PuTTY-User-Key-File",
+    "b3BlbnNzaC1rZXk",
+];
+const ENCRYPTED: &[&str] = &["BEGIN ENCRYPTED PRIVATE KEY", "Encryption: aes"];
 const NEEDS_PASSPHRASE: &str =
     "the private key is encrypted: give its passphrase as --auth-password";
 const WRONG_PASSPHRASE: &str = "the passphrase (--auth-password) does not open the private key";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_key_is_known_from_a_path() {
+        for (text, is_key) in [
+            ("sshkey://-----BEGIN%20X", true),
+            ("SSHKEY://x", true),
+            (" -----BEGIN OPENSSH PRIVATE KEY-----\nAAAA", true),
+            ("PuTTY-User-Key-File-3: ssh-ed25519", true),
+            ("b3BlbnNzaC1rZXktdjEAAAAA", true),
+            ("BEGIN RSA PRIVATE KEY----- MIIE", true),
+            ("MIIE\nabcd", true),
+            ("/home/ann/.ssh/id_ed25519", false),
+            ("key", false),
+            ("", false),
+        ] {
+            assert_eq!(KeyText::is_inline(text), is_key, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_old_encryption_is_named() {
+        let text = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\
+                    DEK-Info: DES-EDE3-CBC,0123456789ABCDEF\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
+        let passphrase = Secret::new("secret".to_owned());
+        let told = KeyText::inline(text).decode(Some(&passphrase)).err();
+        let told = told.unwrap_or_default();
+        assert!(
+            told.contains("encrypted with DES-EDE3-CBC, which is not read"),
+            "{told}"
+        );
+        assert!(told.contains("ssh-keygen -p"), "{told}");
+    }
+}

@@ -1,16 +1,29 @@
 //! What a provider that is reached through SSH is built from: the right server, the sign-in, one connection with several
 //! channels, and files in SFTP.
 //!
-//! `hostkey` decides whether a server is the one that is meant, `keys` reads private keys, `connect` makes a [`Link`] from
-//! [`Settings`], `sftp` makes requests on its channels. Nothing here knows what a destination makes of them.
+//! `connect` reaches a server that `hostkey` knows, `sign_in` tries what the user gave (private keys: `keys`); together they
+//! make a [`Link`] from [`Settings`]. On each of its channels `requests` passes packets (`wire`) and their answers
+//! (`failure`) while something moves on the line (`pulse`); `sftp` has the verbs, `opened` the transfers. Nothing here knows
+//! what a destination makes of them.
 
 mod connect;
+mod failure;
 mod hostkey;
 mod keys;
+mod link;
+mod opened;
+mod pulse;
+mod requests;
 mod sftp;
+mod sign_in;
+mod wire;
 
-pub use connect::{Link, Settings, SignIn};
+pub use connect::Settings;
+pub use failure::{Failure, Outcome, Status};
 pub use hostkey::HostKeys;
 pub use keys::KeyText;
-pub use russh_sftp::protocol::{File, FileAttributes, StatusCode};
-pub use sftp::{Failure, How, Opened, Outcome, Sftp, Times, Unwritten};
+pub use link::Link;
+pub use opened::{Opened, Unwritten};
+pub use sftp::{How, Sftp, Times};
+pub use sign_in::SignIn;
+pub use wire::{Attributes, Entry};

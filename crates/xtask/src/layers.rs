@@ -72,7 +72,7 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
         "HTTP belongs to httpkit and the providers",
     ),
     (
-        &["russh", "russh-sftp"],
+        &["russh"],
         &["sshkit"],
         "the library changes with each version, so one crate hides it",
     ),

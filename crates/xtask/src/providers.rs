@@ -54,7 +54,7 @@ const NOT_NAMING: &[(&str, &str)] = &[
         "the list of all keys of Duplicati, built or not",
     ),
     (
-        "crates/sshkit/src/connect.rs",
+        "crates/sshkit/src/link.rs",
         "a subsystem of SSH has the name of a scheme: that is the protocol",
     ),
 ];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use larder_destination::{Call, RemoteFile, Result};
 use larder_flat::{Connection, Shape};
-use larder_sshkit::{FileAttributes, Link, Settings, Sftp};
+use larder_sshkit::{Attributes, Link, Settings, Sftp};
 
 /// A connection to the server.
 pub(crate) struct Session(Link);
@@ -58,7 +58,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// From the type bits of the permissions (POSIX.1-2017, `<sys/stat.h>`), where the server sends them.
-    pub fn of(facts: &FileAttributes) -> Self {
+    pub fn of(facts: &Attributes) -> Self {
         match facts.permissions.unwrap_or(0) & 0o170_000 {
             0o100_000 => Self::File,
             0o040_000 => Self::Folder,
@@ -70,11 +70,11 @@ impl Kind {
 }
 
 /// A file or folder of a listing.
-pub(crate) fn remote_file(name: String, facts: &FileAttributes, is_folder: bool) -> RemoteFile {
+pub(crate) fn remote_file(name: String, facts: &Attributes, is_folder: bool) -> RemoteFile {
     RemoteFile {
         name,
         size: facts.size.filter(|_| !is_folder),
-        modified: facts.mtime.map(i64::from),
+        modified: facts.modified.map(i64::from),
         is_folder,
         is_archived: false,
     }
@@ -96,9 +96,9 @@ mod tests {
             (Some(0o644), Kind::Unknown),
             (None, Kind::Unknown),
         ] {
-            let facts = FileAttributes {
+            let facts = Attributes {
                 permissions,
-                ..FileAttributes::empty()
+                ..Attributes::default()
             };
             assert_eq!(Kind::of(&facts), kind, "{permissions:?}");
         }

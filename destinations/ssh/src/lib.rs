@@ -42,19 +42,22 @@ option_table! {
                them has to be right.";
     SSH_ACCEPT_ANY_FINGERPRINTS: bool = "ssh-accept-any-fingerprints", Kind::Bool,
         "Accepts every host key of the server.",
-        long: "Whoever stands between this machine and the server can then take the password and the files. For tests.";
+        long: "Whoever stands between this machine and the server can then take the password and the files. For tests. \
+               It has no effect beside --ssh-fingerprint.";
     SSH_KEYFILE: String = "ssh-keyfile", Kind::Path,
         "Names the file of the private key to sign in with.",
+        secret: true,
         long: "Keys of OpenSSH, in PEM (PKCS#1, SEC1, PKCS#8) and of PuTTY are read. The passphrase of an encrypted key is \
-               --auth-password, which then is not used to sign in.";
+               --auth-password, which then is not used to sign in. The text of a key in place of a path is taken as \
+               --ssh-key takes it.";
     SSH_KEY: Secret = "ssh-key", Kind::Password,
         "Gives the private key itself to sign in with.",
         long: "The text of the key, as it is or after sshkey:// with its characters percent-encoded.";
     SSH_OPERATION_TIMEOUT: i64 = "ssh-operation-timeout", Kind::Timespan,
-        "Sets how long the server may take for one answer.",
+        "Sets how long an operation may take, such as storing a file as a whole.",
         default: Some("0"),
         advanced: true,
-        long: "0 leaves it to --short-timeout, --list-timeout and --read-write-timeout.";
+        long: "0 sets no bound: --short-timeout, --list-timeout and --read-write-timeout end what stands still.";
     SSH_KEEPALIVE: i64 = "ssh-keepalive", Kind::Timespan,
         "Sets after which silence the server is asked whether it is still there.",
         default: Some("0"),
@@ -99,6 +102,7 @@ fn open(config: &Config, tools: &Tools) -> Result<Opened> {
         keepalive: seconds(config, SSH_KEEPALIVE)?,
         times: times(config)?,
     };
+    let longest = seconds(config, SSH_OPERATION_TIMEOUT)?;
     let folder = folder(config)?;
     let server = config.url.host().unwrap_or_default();
     let port = config.url.port().map(|port| format!(":{port}"));
@@ -108,7 +112,7 @@ fn open(config: &Config, tools: &Tools) -> Result<Opened> {
         (true, folder) => folder.to_owned(),
         (false, folder) => format!("/{folder}"),
     };
-    let notice = accepts_any.then(|| Notice {
+    let notice = (accepts_any && fingerprints.is_empty()).then(|| Notice {
         id: "AnyHostKeyAccepted",
         text: format!(
             "any host key of {} is accepted, so that others can pretend to be it (--ssh-accept-any-fingerprints)",
@@ -117,11 +121,11 @@ fn open(config: &Config, tools: &Tools) -> Result<Opened> {
     });
     Ok(Opened {
         notices: notice.into_iter().collect(),
-        ..Opened::new(store(settings, path, display, tools))
+        ..Opened::new(store(settings, path, display, longest, tools))
     })
 }
 
-/// How to sign in: with a key, a password, or what the agent has.
+/// What to sign in with: a key, a password, or what the agent has.
 fn sign_in(config: &Config) -> Result<SignIn> {
     let password = config.password(&[]).map_err(|e| wrong(e.to_string()))?;
     let file = text(config, SSH_KEYFILE)?;
@@ -134,24 +138,24 @@ fn sign_in(config: &Config) -> Result<SignIn> {
             None => None,
         },
     };
-    Ok(match (key, password) {
-        (Some(key), passphrase) => SignIn::Key(key, passphrase),
-        (None, Some(password)) => SignIn::Password(password),
-        (None, None) if get(config, SSH_DISABLE_AGENT)? => {
-            let text = "there is nothing to sign in with: give --auth-password, --ssh-keyfile or --ssh-key";
-            return Err(wrong(text));
-        }
-        (None, None) => SignIn::Agent,
+    let agent = key.is_none() && password.is_none();
+    if agent && get(config, SSH_DISABLE_AGENT)? {
+        let text =
+            "there is nothing to sign in with: give --auth-password, --ssh-keyfile or --ssh-key";
+        return Err(wrong(text));
+    }
+    Ok(SignIn {
+        key,
+        password,
+        agent,
     })
 }
 
 fn times(config: &Config) -> Result<Times> {
-    let given = seconds(config, SSH_OPERATION_TIMEOUT)?;
-    let time = |option| Ok::<_, Error>(given.or(seconds(config, option)?));
     Ok(Times {
-        short: time(SHORT_TIMEOUT)?,
-        list: time(LIST_TIMEOUT)?,
-        stall: time(READ_WRITE_TIMEOUT)?,
+        short: seconds(config, SHORT_TIMEOUT)?,
+        list: seconds(config, LIST_TIMEOUT)?,
+        stall: seconds(config, READ_WRITE_TIMEOUT)?,
     })
 }
 
@@ -207,3 +211,6 @@ fn wrong(message: impl Into<String>) -> Error {
 const SCHEME: &str = "ssh";
 /// RFC 4253, section 4.1.
 const PORT: u16 = 22;
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! What the server does with files: each request with what its answers mean.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream};
@@ -11,17 +12,18 @@ use larder_destination::{
 };
 use larder_flat::{Files, Line, NO_FOLDER, Renamed, Renaming, Store, is_temporary};
 use larder_sshkit::{
-    Failure, File, FileAttributes, How, Opened, Outcome, Settings, Sftp, StatusCode, Unwritten,
+    Attributes, Entry, Failure, How, Opened, Outcome, Settings, Sftp, Status, Unwritten,
 };
 
 use crate::SCHEME;
 use crate::api::{Kind, SHAPE, Session, remote_file};
 
-/// The store in the folder at `path`.
+/// The store in the folder at `path`, whose operations take no longer than `longest`.
 pub(crate) fn store(
     settings: Settings,
     path: String,
     display: String,
+    longest: Option<Duration>,
     tools: &Tools,
 ) -> Store<Server> {
     let abilities = Abilities {
@@ -37,7 +39,7 @@ pub(crate) fn store(
         path,
     };
     let about = About::new(SCHEME, display).with_abilities(abilities);
-    Store::new(server, about, Arc::clone(&tools.random))
+    Store::new(server, about, Arc::clone(&tools.random)).no_longer_than(longest)
 }
 
 /// One folder on one server.
@@ -63,16 +65,11 @@ impl Server {
     /// The error for a file that cannot be reached: most servers say no more of a missing folder than of a missing file,
     /// some that it is denied or failed.
     async fn explain(&self, call: &Call, failure: Failure) -> Error {
-        let may_be_missing = [
-            StatusCode::NoSuchFile,
-            StatusCode::PermissionDenied,
-            StatusCode::Failure,
-        ];
-        if !may_be_missing.iter().any(|code| failure.is(*code)) {
+        if !failure.is_missing() && !may_mean_anything(&failure) {
             return failure.into_error(call);
         }
         match self.has_folder(call).await {
-            Ok(true) if failure.is(StatusCode::NoSuchFile) => call.not_found(),
+            Ok(true) if failure.is_missing() => call.not_found(),
             Ok(true) => failure.into_error(call),
             Ok(false) => call.folder_missing(NO_FOLDER),
             // Who may not look at the folder hears what was refused first.
@@ -83,7 +80,7 @@ impl Server {
 
     /// The error for bytes that were not stored: most servers say no more than that of a full disk.
     async fn unwritten(&self, call: &Call, sftp: &Sftp, failure: Failure, len: u64) -> Error {
-        if failure.is(StatusCode::Failure)
+        if failure.is(Status::FAILURE)
             && let Ok(Some(space)) = sftp.space(&self.path).await
             && space.free.is_some_and(|free| free < len)
         {
@@ -98,19 +95,14 @@ impl Server {
             return Ok(None);
         };
         let mut files = Vec::with_capacity(entries.len());
-        for File {
-            filename: name,
-            attrs,
-            ..
-        } in entries
-        {
+        for Entry { name, attributes } in entries {
             if matches!(name.as_str(), "." | "..") {
                 continue;
             }
             let path = self.file(&name);
-            let facts = match Kind::of(&attrs) {
+            let facts = match Kind::of(&attributes) {
                 Kind::Link => refused_is_none(folder.sftp().stat(&path).await)?,
-                _ => Some(attrs),
+                _ => Some(attributes),
             };
             let Some(facts) = facts else {
                 continue;
@@ -212,7 +204,12 @@ impl Files for Server {
         let sftp = self.session(call).await?;
         let path = self.file(name);
         let fresh = existing == Existing::Refuse;
-        let mut file = match sftp.open(&path, How::Create { fresh }).await {
+        let how = How::Create {
+            fresh,
+            // A new file is nobody else's.
+            goes: fresh || is_temporary(name),
+        };
+        let file = match sftp.open(&path, how).await {
             Ok(file) => file,
             Err(failure) if fresh && may_be_taken(&failure) => {
                 return Err(match self.find(call, name).await? {
@@ -222,23 +219,15 @@ impl Files for Server {
             }
             Err(failure) => return Err(self.unwritten(call, &sftp, failure, body.len()).await),
         };
-        // A new file is nobody else's.
-        if fresh || is_temporary(name) {
-            file = file.unless_finished(path);
-        }
-        match file.write(&body).await {
-            Ok(()) => {}
+        match file.store(&body).await {
+            Ok(()) => Ok(()),
             Err(Unwritten::Server(failure)) => {
-                return Err(self.unwritten(call, &sftp, failure, body.len()).await);
+                Err(self.unwritten(call, &sftp, failure, body.len()).await)
             }
             Err(Unwritten::Body(error)) => {
                 let text = format!("the content to send cannot be read: {error}");
-                return Err(call.error(ErrorKind::Other, text).caused_by(error));
+                Err(call.error(ErrorKind::Other, text).caused_by(error))
             }
-        }
-        match file.finish().await {
-            Ok(()) => Ok(()),
-            Err(failure) => Err(self.unwritten(call, &sftp, failure, body.len()).await),
         }
     }
 
@@ -247,7 +236,7 @@ impl Files for Server {
             Ok(renamed) => return Ok(renamed),
             Err(failure) => failure,
         };
-        if failure.is(StatusCode::OpUnsupported) {
+        if failure.is(Status::OP_UNSUPPORTED) {
             return Ok(Renamed::Impossible);
         }
         if failure.is_loss() && matches!(renaming.has_happened(self, call).await, Ok(true)) {
@@ -310,7 +299,7 @@ impl Files for Server {
 
 /// Whether it is a folder or a file; nothing when it is neither. A server that tells no types lets only folders be opened as
 /// one.
-async fn is_folder(sftp: &Arc<Sftp>, path: &str, facts: &FileAttributes) -> Outcome<Option<bool>> {
+async fn is_folder(sftp: &Arc<Sftp>, path: &str, facts: &Attributes) -> Outcome<Option<bool>> {
     Ok(match Kind::of(facts) {
         Kind::Folder => Some(true),
         Kind::File => Some(false),
@@ -330,9 +319,14 @@ fn refused_is_none<T>(answer: Outcome<Option<T>>) -> Outcome<Option<T>> {
     }
 }
 
-/// What servers answer, among other things, when a name is taken.
+/// What servers answer when a name is taken.
 fn may_be_taken(failure: &Failure) -> bool {
-    failure.is(StatusCode::Failure) || failure.is(StatusCode::PermissionDenied)
+    failure.is(Status::FILE_ALREADY_EXISTS) || may_mean_anything(failure)
+}
+
+/// What servers answer to many things that are wrong.
+fn may_mean_anything(failure: &Failure) -> bool {
+    failure.is(Status::FAILURE) || failure.is(Status::PERMISSION_DENIED)
 }
 
 const NO_FOLDER_BUT_FILE: &str = "what the URL names is a file, not a folder";

@@ -92,7 +92,7 @@ async fn a_server_that_stands_still_is_given_up() -> Test {
     let Some(url) = variable(OPENSSH) else {
         return Ok(());
     };
-    let (line, store) = behind(&url, "&ssh-operation-timeout=1s").await?;
+    let (line, store) = behind(&url, "&ssh-operation-timeout=2s").await?;
     put(store.as_ref(), "a", vec![1; 3 << 20], Existing::Refuse).await?;
     let mut download = store.get("a").await?;
     download.stream.try_next().await?;
@@ -148,5 +148,41 @@ async fn many_operations_share_one_connection() -> Test {
         assert_eq!(names(store.as_ref()).await?.len(), 12);
         assert_eq!(line.connections(), 1, "{variable_name}");
     }
+    Ok(())
+}
+
+/// Four transfers on a line of 1 Mbit/s: the answers come late, but the line is never silent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_line_is_not_given_up() -> Test {
+    let Some(url) = variable(OPENSSH) else {
+        return Ok(());
+    };
+    let query = "&short-timeout=2s&list-timeout=2s&read-write-timeout=2s";
+    let (line, store) = behind(&url, query).await?;
+    names(store.as_ref()).await?;
+    line.slow_down(128 * 1024);
+    let begun = Instant::now();
+    let work = (0..4_u8).map(|number| {
+        let store = Arc::clone(&store);
+        async move {
+            let (name, content) = (format!("f{number}"), Rng::new(5).bytes(320 * 1024));
+            put(store.as_ref(), &name, content.clone(), Existing::Refuse).await?;
+            Ok::<_, larder_destination::Error>((name, content))
+        }
+    });
+    let stored = futures_util::future::try_join_all(work).await?;
+    assert!(
+        begun.elapsed() > Duration::from_secs(8),
+        "the line was not slow"
+    );
+    let work = stored.into_iter().map(|(name, content)| {
+        let store = Arc::clone(&store);
+        async move {
+            assert_eq!(store.get(&name).await?.bytes().await?, content);
+            Ok::<_, larder_destination::Error>(())
+        }
+    });
+    futures_util::future::try_join_all(work).await?;
+    assert_eq!(line.connections(), 1);
     Ok(())
 }

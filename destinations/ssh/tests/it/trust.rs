@@ -103,6 +103,11 @@ async fn an_unknown_host_key_is_refused_with_the_option_that_takes_it() -> Test 
         Some("AnyHostKeyAccepted")
     );
     assert!(names(any.destination.as_ref()).await.is_ok());
+    // A fingerprint that is given has to be right, whatever else is accepted.
+    let wrong = "SHA256%3A47DEQpj8HBSa%2B/TImW%2B5JCeuQeRkm5NMpJWZG3hSuFU";
+    let query = format!("ssh-accept-any-fingerprints=true&ssh-fingerprint={wrong}");
+    let both = names(store(&parts.url(&password, &query))?.as_ref()).await;
+    assert!(matches!(kind(both), Some(ErrorKind::Untrusted(_))));
     let nonsense = open(&parts.url(&password, "ssh-fingerprint=nonsense"));
     assert_eq!(kind(nonsense), Some(ErrorKind::Config));
     Ok(())
@@ -114,11 +119,17 @@ async fn a_wrong_password_is_told_once_and_never_shown() -> Test {
         let Some(url) = variable(variable_name) else {
             continue;
         };
-        let parts = Parts::of(&url).ok_or("a URL")?;
+        let mut parts = Parts::of(&url).ok_or("a URL")?;
+        let target = parts.port().ok_or("a port")?;
+        let line = larder_testkit::TcpLine::to(target).await?;
+        let (old, new) = (format!(":{target}"), format!(":{}", line.port()));
+        parts.rest = parts.rest.replacen(&old, &new, 1);
         let wrong = store(&parts.url(":not-the-password", &parts.query))?;
         for _ in 0..3 {
             let error = names(wrong.as_ref()).await.err().ok_or("it was let in")?;
             assert_eq!(error.kind(), &ErrorKind::SignInNeeded, "{error:?}");
+            // The server is not asked again, also where it hangs up.
+            assert_eq!(line.connections(), 1, "{variable_name}");
             assert!(
                 !format!("{error:?}").contains("not-the-password"),
                 "{error:?}"
@@ -169,8 +180,15 @@ async fn private_keys_in_all_forms_sign_in() -> Test {
         let by_inline = format!("{}&ssh-keyfile={inline}", parts.query);
         let by_key = format!("{}&ssh-key={inline}", parts.query);
         let by_text = format!("{}&ssh-key={}", parts.query, encoded(&key));
+        let by_text_as_file = format!("{}&ssh-keyfile={}", parts.query, encoded(&key));
         let password = format!(":{ENCODED}");
-        for query in [by_file.clone(), by_inline, by_key.clone(), by_text] {
+        for query in [
+            by_file.clone(),
+            by_inline,
+            by_key.clone(),
+            by_text,
+            by_text_as_file,
+        ] {
             let listed = names(store(&parts.url(&password, &query))?.as_ref()).await;
             assert!(listed.is_ok(), "{file}: {listed:?}");
         }
@@ -207,6 +225,10 @@ async fn private_keys_in_all_forms_sign_in() -> Test {
     )
     .await;
     assert_eq!(kind(strange), Some(ErrorKind::SignInNeeded));
+    // A key without encryption needs no passphrase, so that the password is one.
+    let query = format!("{}&ssh-keyfile={folder}/strange", parts.query);
+    let both = names(store(&parts.url(&format!(":{ENCODED}"), &query))?.as_ref()).await;
+    assert!(both.is_ok(), "{both:?}");
     let public = names(
         store(&parts.url(
             "",
