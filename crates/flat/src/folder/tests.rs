@@ -514,6 +514,11 @@ async fn what_happened_is_looked_for_when_one_answer_is_lost() -> Result<()> {
         let put = putting.await;
         let is_stored = matches!(put, Ok(Ok(())));
         *lock(&folder.files().holds) = None;
+        let is_new = folder
+            .files()
+            .remote("a")
+            .is_some_and(|file| file.size == Some(5));
+        assert_eq!(is_stored, is_new, "{after} {put:?}");
         check_after(&folder, is_stored, &format!("{after} {put:?}")).await?;
     }
     Ok(())
