@@ -5,9 +5,10 @@
 //! | [`Password`] | HTTP Basic and Digest (RFC 7617, RFC 7616) |
 //! | [`Bearer`] | one token that does not change; tokens that are renewed have a type of their own |
 //! | [`Aws4`], [`Aws2`] | S3 and its relatives |
+//! | [`SharedKey`], [`Sas`] | Azure Storage |
 //!
-//! A signature over parts of the request (shared keys) needs nothing more than [`Authorize::sign`], which sees the
-//! whole request. A sign-in by steps (NTLM) takes them in [`Authorize::refused`].
+//! A signature over parts of the request needs nothing more than [`Authorize::sign`], which sees the whole request. A
+//! sign-in by steps (NTLM) takes them in [`Authorize::refused`].
 
 mod aws2;
 mod aws4;
@@ -15,6 +16,8 @@ mod challenge;
 mod digest;
 mod password;
 mod regions;
+mod sas;
+mod shared_key;
 
 use async_trait::async_trait;
 use larder_destination::{Advice, Result};
@@ -30,6 +33,8 @@ pub use aws2::Aws2;
 pub use aws4::{Aws4, Credentials};
 pub use password::Password;
 pub use regions::Regions;
+pub use sas::Sas;
+pub use shared_key::SharedKey;
 
 /// A way of proving who asks. Shared by all transfers of an account.
 #[async_trait]

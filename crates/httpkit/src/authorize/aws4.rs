@@ -120,7 +120,7 @@ impl Authorize for Aws4 {
     }
 }
 
-/// How far the server's clock is ahead of ours, as far as it complained. Both signatures hold a time.
+/// How far the server's clock is ahead of ours, as far as it complained. All these signatures hold a time.
 #[derive(Debug, Default)]
 pub(super) struct Skew(AtomicI64);
 
@@ -133,9 +133,12 @@ impl Skew {
     /// Corrects the clock by the server's when that is why it refused; true when that is worth another attempt.
     pub(super) fn learn(&self, refused: &Refused, now: i64) -> bool {
         let error = refused.xml("Error").unwrap_or_default();
-        let is_clock = error.text_of("Code") == "RequestTimeTooSkewed";
-        let date = refused.header("date").and_then(http_date);
-        let Some(date) = date.filter(|_| is_clock) else {
+        error.text_of("Code") == "RequestTimeTooSkewed" && self.correct(refused, now)
+    }
+
+    /// Corrects the clock by the server's; true when that changes it.
+    pub(super) fn correct(&self, refused: &Refused, now: i64) -> bool {
+        let Some(date) = refused.header("date").and_then(http_date) else {
             return false;
         };
         let skew = date.saturating_sub(now);
