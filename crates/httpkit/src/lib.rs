@@ -12,6 +12,7 @@
 //! | a server and a folder from the URL, a server from an option | [`Site`], [`Server`] |
 //! | names in a listing of whole paths | [`Children`] |
 //! | a listing in pages | [`pages()`] |
+//! | a download that goes on where it broke off | [`resumed`] |
 //! | an upload in pieces | [`Chunked`], [`Session`] |
 //! | keys below a prefix, for object stores | [`objects`] |
 //! | access tokens that run out | [`tokens`] |
@@ -39,6 +40,7 @@ mod pace;
 mod pages;
 mod refused;
 mod request;
+mod resume;
 mod retry;
 mod server;
 mod service;
@@ -58,6 +60,7 @@ pub use locks::{Held, LockCalls, Locks};
 pub use pages::{MOST_PAGES, Page, pages};
 pub use refused::{Codes, Dialect, Meaning, Refused, kind_of, plain, sentence};
 pub use request::{Payload, Redirects, Request, Wait};
+pub use resume::resumed;
 pub use retry::{RETRIES_OF_REQUESTS, RetryPolicy};
 pub use server::Server;
 pub use service::{Service, is_local, unreadable};
