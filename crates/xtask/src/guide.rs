@@ -134,7 +134,8 @@ fn is_shown(decl: &OptionDecl) -> bool {
 fn about(provider: &Provider) -> Result<About> {
     let mut values = Values::new();
     for name in ["auth-username", "auth-password", "authid"] {
-        values.set(name, Some("example"), Origin::CommandLine);
+        // Eight letters are Base64 too, as the keys of some services have to be.
+        values.set(name, Some("examples"), Origin::CommandLine);
     }
     let example = provider.url.example;
     let opened = larder_registry::open(example, &values, Path::new("/"), &Tools::system());

@@ -8,6 +8,12 @@ use crate::start::{Missing, Site, Skip, Start, Started};
 /// One entry for each provider of the registry.
 pub const SITES: &[Site] = &[
     Site {
+        scheme: "azure",
+        start: Start::Server,
+        missing: Missing::Host,
+        skips: &[],
+    },
+    Site {
         scheme: "file",
         start: Start::Here(|| Box::pin(local_folder())),
         missing: Missing::Folder,
