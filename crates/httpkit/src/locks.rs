@@ -16,7 +16,7 @@ use crate::service::Service;
 pub struct Held {
     /// In seconds since 1970, also when it is over; [`i64::MAX`] for a hold without an end.
     pub until: Option<i64>,
-    /// Nobody can end it before its time.
+    /// Nobody can end it before its time, and a new lock has to be of the same kind.
     pub is_strict: bool,
 }
 
@@ -134,11 +134,7 @@ impl Locks {
         if held.until.is_some_and(|held| held >= until) {
             return Ok(());
         }
-        let is_over = held
-            .until
-            .is_none_or(|end| end <= calls.service().server_now());
-        let is_strict = held.is_strict && !is_over;
-        Ok(calls.hold(call, key, until, is_strict).await?)
+        Ok(calls.hold(call, key, until, held.is_strict).await?)
     }
 
     /// Does what [`larder_destination::Lock::locked_until`] says.

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use larder_destination::{Advice, Body, ErrorKind, Operation, Result};
 use larder_httpkit::http::{Method, Url};
 use larder_httpkit::{
-    Algorithm, Call, Codes, Element, Hashes, Meaning, Outcome, Payload, Refused, Reply, Request,
-    Service, Wait, encode, format_http_date, http_date, kind_of, sentence, text_element,
+    Algorithm, Call, Codes, Element, Hashes, Held, Meaning, Outcome, Payload, Refused, Reply,
+    Request, Service, Wait, encode, format_http_date, http_date, kind_of, sentence, text_element,
 };
 
 /// One container of one account.
@@ -21,6 +21,8 @@ pub(crate) struct Api {
     pub(crate) container: String,
     /// Access tier of new blobs.
     pub(crate) tier: Option<String>,
+    /// How strict new locks are, as the service writes it.
+    pub(crate) lock_mode: String,
 }
 
 /// What the headers of a reply tell of a blob.
@@ -28,10 +30,7 @@ pub(crate) struct Api {
 pub(crate) struct Facts {
     pub md5: Option<Vec<u8>>,
     pub copy_status: String,
-    /// Until when it may not be deleted, in seconds since 1970; [`i64::MAX`] for a hold without an end.
-    pub locked_until: Option<i64>,
-    /// Nobody can shorten that.
-    pub is_strict: bool,
+    pub held: Held,
 }
 
 impl Facts {
@@ -41,13 +40,15 @@ impl Facts {
         Self {
             md5: md5_of(reply),
             copy_status: text("x-ms-copy-status").to_owned(),
-            locked_until: match text("x-ms-immutability-policy-until-date") {
-                _ if is_held => Some(i64::MAX),
-                "" => None,
-                // What cannot be read keeps the file.
-                until => Some(http_date(until).unwrap_or(i64::MAX)),
+            held: Held {
+                until: match text("x-ms-immutability-policy-until-date") {
+                    _ if is_held => Some(i64::MAX),
+                    "" => None,
+                    // What cannot be read keeps the file.
+                    until => Some(http_date(until).unwrap_or(i64::MAX)),
+                },
+                is_strict: text("x-ms-immutability-policy-mode").eq_ignore_ascii_case("locked"),
             },
-            is_strict: text("x-ms-immutability-policy-mode").eq_ignore_ascii_case("locked"),
         }
     }
 }
@@ -109,7 +110,7 @@ impl Api {
     }
 
     /// Get Container Properties: whether its blobs can be locked.
-    pub(crate) async fn has_locks(&self, call: &Call) -> Outcome<bool> {
+    pub(crate) async fn has_versions_locked(&self, call: &Call) -> Outcome<bool> {
         let request = self.request(call, Method::HEAD, None, Wait::Short)?;
         let request = request.query(&[("restype", "container")]);
         let reply = self.service.fetch(call, &request).await?;
@@ -118,7 +119,13 @@ impl Api {
     }
 
     /// Set Blob Immutability Policy.
-    pub(crate) async fn lock(&self, call: &Call, key: &str, until: i64, mode: &str) -> Outcome<()> {
+    pub(crate) async fn put_policy(
+        &self,
+        call: &Call,
+        key: &str,
+        until: i64,
+        mode: &str,
+    ) -> Outcome<()> {
         let request = self.request(call, Method::PUT, Some(key), Wait::Short)?;
         let request = request
             .query(&[("comp", "immutabilityPolicies")])

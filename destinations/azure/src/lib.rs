@@ -104,11 +104,11 @@ pub fn open(config: &Config, tuning: Tuning, tools: &Tools) -> Result<Opened> {
         address: format!("{}://{}{}", server.scheme(), server.host, server.path),
         container,
         tier: options.text(AZURE_ACCESS_TIER)?,
+        lock_mode: options.get(AZURE_POLICY_MODE)?.to_lowercase(),
     };
     let notices = http::notices(&settings, server.tls, server.name());
     let choices = Choices {
         archive_tiers: options.get(AZURE_ARCHIVE_CLASSES)?,
-        lock_mode: options.get(AZURE_POLICY_MODE)?.to_lowercase(),
         is_delegated,
         resumptions: settings.retry.retries,
         tuning,

@@ -11,13 +11,12 @@ use larder_destination::{
 };
 use larder_httpkit::objects::{PartTags, Prefix, Tuning};
 use larder_httpkit::{
-    Algorithm, Call, Element, Hashes, Outcome, Page, Part, Session, checked, encode,
-    format_rfc3339, http_date, pages, resumed,
+    Algorithm, Call, Element, Hashes, Held, LockCalls, Locks, Outcome, Page, Part, Service,
+    Session, checked, encode, http_date, pages, resumed,
 };
-use tokio::sync::OnceCell;
 
 use crate::SCHEME;
-use crate::api::{Api, Facts, MD5, md5_of};
+use crate::api::{Api, MD5, md5_of};
 
 /// A prefix in a container.
 pub(crate) struct Store {
@@ -25,16 +24,13 @@ pub(crate) struct Store {
     about: About,
     prefix: Prefix,
     choices: Choices,
-    /// Whether blobs of the container can be locked, once the service was asked.
-    has_locks: OnceCell<bool>,
+    locks: Locks,
 }
 
 /// What the options and the sign-in decide.
 pub(crate) struct Choices {
     /// Access tiers of blobs that cannot be read at once.
     pub(crate) archive_tiers: Vec<String>,
-    /// How strict new locks are, as the service writes it.
-    pub(crate) lock_mode: String,
     /// The sign-in is a SAS token, which may not be allowed what the account is.
     pub(crate) is_delegated: bool,
     /// How often a download that breaks off is read on.
@@ -66,7 +62,7 @@ impl Store {
             about: about.with_abilities(abilities).with_limits(limits),
             prefix,
             choices,
-            has_locks: OnceCell::new(),
+            locks: Locks::new(NO_LOCKS),
         }
     }
 
@@ -137,48 +133,9 @@ impl Store {
             .await
     }
 
-    /// Whether the container has locks; asked once.
-    async fn has_locks(&self, call: &Call) -> Result<bool> {
-        let ask = || async {
-            match self.api.has_locks(call).await {
-                Ok(known) => Ok(known),
-                Err(failure) if failure.status == 404 => {
-                    Err(call.folder_missing("the container does not exist"))
-                }
-                // Who may not ask that, may not lock either.
-                Err(failure) if *failure.kind() == ErrorKind::Denied => Ok(false),
-                Err(failure) => Err(failure.into()),
-            }
-        };
-        self.has_locks.get_or_try_init(ask).await.copied()
-    }
-
-    /// Refuses to touch a locked blob: in such a container the service keeps versions, and would hide the locked one only.
+    /// Refuses to touch a locked blob.
     async fn check_unlocked(&self, call: &Call, key: &str) -> Result<()> {
-        if !self.has_locks(call).await? {
-            return Ok(());
-        }
-        let facts = self.api.head(call, key).await?.unwrap_or_default();
-        match facts.locked_until {
-            Some(until) if until > self.api.service.server_now() => {
-                let text = match until {
-                    i64::MAX => "it has a legal hold".to_owned(),
-                    until => format!("it is locked until {}", format_rfc3339(until)),
-                };
-                Err(call.error(ErrorKind::Locked, text))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// What is known of a blob in a container that has locks.
-    async fn lock_of(&self, call: &Call, key: &str) -> Result<Facts> {
-        if !self.has_locks(call).await? {
-            let text = "the container was made without version-level immutability, so its files cannot be locked";
-            return Err(call.error(ErrorKind::Unsupported, text));
-        }
-        let facts = self.api.head(call, key).await?;
-        facts.ok_or_else(|| call.not_found())
+        self.locks.check_unlocked(&*self.api, call, key).await
     }
 }
 
@@ -296,23 +253,45 @@ impl Rename for Store {
 }
 
 #[async_trait]
+impl LockCalls for Api {
+    fn service(&self) -> &Service {
+        &self.service
+    }
+
+    async fn has_locks(&self, call: &Call) -> Outcome<bool> {
+        match self.has_versions_locked(call).await {
+            // Without a code for the container, since its reply has no body.
+            Err(failure) if failure.status == 404 => {
+                Err(call.folder_missing("the container does not exist").into())
+            }
+            other => other,
+        }
+    }
+
+    async fn held(&self, call: &Call, key: &str) -> Outcome<Held> {
+        let facts = self.head(call, key).await?;
+        Ok(facts.ok_or_else(|| call.not_found())?.held)
+    }
+
+    async fn hold(&self, call: &Call, key: &str, until: i64, is_strict: bool) -> Outcome<()> {
+        let mode = match is_strict {
+            true => "locked",
+            false => &self.lock_mode,
+        };
+        self.put_policy(call, key, until, mode).await
+    }
+}
+
+#[async_trait]
 impl Lock for Store {
     async fn lock(&self, name: &str, until: i64) -> Result<()> {
         let (call, key) = &self.on(Operation::Lock, name)?;
-        let facts = self.lock_of(call, key).await?;
-        if facts.locked_until.is_some_and(|known| known >= until) {
-            return Ok(());
-        }
-        let mode = match facts.is_strict {
-            true => "locked",
-            false => &self.choices.lock_mode,
-        };
-        Ok(self.api.lock(call, key, until, mode).await?)
+        self.locks.lock(&*self.api, call, key, until).await
     }
 
     async fn locked_until(&self, name: &str) -> Result<Option<i64>> {
         let (call, key) = &self.on(Operation::LockedUntil, name)?;
-        Ok(self.lock_of(call, key).await?.locked_until)
+        self.locks.locked_until(&*self.api, call, key).await
     }
 }
 
@@ -382,3 +361,6 @@ const LARGEST_BYTES: u64 = MOST_BLOCKS * (4_000 << 20);
 /// A copy within an account is usually done at once; else it is looked at so often, at most.
 const MOST_LOOKS: u32 = 300;
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+/// What to say of a container without locks.
+const NO_LOCKS: &str =
+    "the container was made without version-level immutability, so its files cannot be locked";

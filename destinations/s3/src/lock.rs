@@ -28,12 +28,15 @@ impl LockCalls for Api {
         let hold = absent(self.about_lock(call, Some(key), "LegalHold").await)?;
         // What cannot be read keeps the file.
         let end = |until: &str| (!until.is_empty()).then(|| rfc3339(until).unwrap_or(i64::MAX));
+        let retained = end(retention.text_of("RetainUntilDate"));
+        let is_over = retained.is_none_or(|end| end <= self.service.server_now());
         Ok(Held {
             until: match hold.text_of("Status") {
                 "ON" => Some(i64::MAX),
-                _ => end(retention.text_of("RetainUntilDate")),
+                _ => retained,
             },
-            is_strict: retention.text_of("Mode") == COMPLIANCE,
+            // One that is over binds nobody.
+            is_strict: !is_over && retention.text_of("Mode") == COMPLIANCE,
         })
     }
 
