@@ -7,6 +7,7 @@ use russh::ChannelMsg;
 use russh::client::Handle;
 
 use crate::connect::{Client, Settings, connect, lost, within};
+use crate::failure::Failure;
 use crate::requests::Shared;
 use crate::sftp::{Sftp, Times};
 use crate::sign_in::sign_in;
@@ -68,10 +69,12 @@ async fn open(
     loop {
         match channel.wait().await {
             Some(ChannelMsg::Success) => break,
-            Some(ChannelMsg::Failure) | None => {
+            Some(ChannelMsg::Failure) => {
                 let text = "the server does not offer SFTP to this user";
                 return Err(call.error(ErrorKind::Unsupported, text));
             }
+            // Nothing more comes: the connection ended, which says nothing of what the server offers.
+            None => return Err(Failure::lost().into_error(call)),
             Some(_) => {}
         }
     }

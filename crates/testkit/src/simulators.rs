@@ -8,6 +8,8 @@ mod accounts;
 mod faults;
 pub mod google_drive;
 mod server;
+#[cfg(feature = "ssh-server")]
+pub mod sftp;
 
 pub use accounts::{AccountSettings, AuthId, Grant, known};
 pub use faults::{Fault, Trouble};

@@ -1,7 +1,9 @@
-//! Tests of the SFTP destination against OpenSSH (`scripts/test-servers/openssh.sh`), also through a line that breaks.
+//! Tests of the SFTP destination against OpenSSH (`scripts/test-servers/openssh.sh`), also through a line that breaks, and
+//! against a server that does what a test wants of it.
 
 mod files;
 mod line;
+mod misbehaving;
 mod trust;
 
 use std::hash::{BuildHasher, RandomState};
