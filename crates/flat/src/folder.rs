@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 
 use crate::NO_FOLDER;
 use crate::files::{Files, Renamed, Renaming};
+use crate::listing::bounded;
 use crate::names::{Aside, LEFTOVER_AGE, check_new, is_temporary, temporary_name};
 use crate::replace::{Replacement, find_back};
 
@@ -45,9 +46,10 @@ impl<F: Files> Folder<F> {
     /// have put another there was ended.
     ///
     /// # Errors
-    /// Those of [`Files::list`].
+    /// Those of [`Files::list`]; [`ErrorKind::Other`] when it has no end. Eight bytes are held for each file.
     pub async fn list(&self, call: &Call) -> Result<BoxStream<'_, Result<RemoteFile>>> {
-        let state = (self.files.list(call).await?, Vec::new(), call.clone());
+        let entries = bounded(call, self.files.list(call).await?);
+        let state = (entries, Vec::new(), call.clone());
         let files = stream::try_unfold(state, async |(mut entries, mut asides, call)| {
             while let Some(file) = entries.try_next().await? {
                 match Aside::parse(&file.name) {
@@ -215,7 +217,7 @@ impl<F: Files> Folder<F> {
     /// # Errors
     /// Those of the listing and the requests.
     pub async fn remove_leftovers(&self, call: &Call) -> Result<u64> {
-        let entries = self.files.list(call).await?;
+        let entries = bounded(call, self.files.list(call).await?);
         let is_left =
             |file: &RemoteFile| is_temporary(&file.name) || Aside::parse(&file.name).is_some();
         let left = entries

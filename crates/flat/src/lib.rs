@@ -10,6 +10,7 @@ mod blocking;
 mod files;
 mod folder;
 mod line;
+mod listing;
 mod names;
 mod replace;
 mod store;

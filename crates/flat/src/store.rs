@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use larder_destination::{
-    About, Body, Call, Capacity, Destination, Download, Error, ErrorKind, Existing, Extra,
+    About, Advice, Body, Call, Capacity, Destination, Download, Error, ErrorKind, Existing, Extra,
     Leftovers, Operation, Ours, Random, RemoteFile, Rename, Result, Space,
 };
 use tokio::time::{Instant, timeout, timeout_at};
@@ -25,6 +25,7 @@ pub struct Store<F> {
     about: About,
     tells_space: bool,
     longest: Option<Duration>,
+    longest_list: Option<Duration>,
 }
 
 impl<F: Files> Store<F> {
@@ -35,6 +36,7 @@ impl<F: Files> Store<F> {
             about,
             tells_space: true,
             longest: None,
+            longest_list: None,
         }
     }
 
@@ -52,40 +54,19 @@ impl<F: Files> Store<F> {
         self
     }
 
+    /// The same whose listings take no longer than that, each as a whole.
+    #[must_use]
+    pub fn lists_no_longer_than(mut self, longest: Option<Duration>) -> Self {
+        self.longest_list = longest;
+        self
+    }
+
     async fn within<T>(&self, call: &Call, work: impl Future<Output = Result<T>>) -> Result<T> {
         let Some(longest) = self.longest else {
             return work.await;
         };
         let done = timeout(longest, work).await;
         done.unwrap_or_else(|_| Err(too_long(call, longest)))
-    }
-
-    /// What is still to come of a stream; an error when that takes too long.
-    fn stream_within<'s, T: Send + 's>(
-        &self,
-        begun: Instant,
-        call: Call,
-        stream: BoxStream<'s, Result<T>>,
-    ) -> BoxStream<'s, Result<T>> {
-        let end = self.longest.and_then(|longest| {
-            let end = begun.checked_add(longest)?;
-            Some((end, longest))
-        });
-        let Some((end, longest)) = end else {
-            return stream;
-        };
-        let rest = stream::unfold(Some(stream), move |state| {
-            let call = call.clone();
-            async move {
-                let mut stream = state?;
-                match timeout_at(end, stream.next()).await {
-                    Ok(Some(item)) => Some((item, Some(stream))),
-                    Ok(None) => None,
-                    Err(_) => Some((Err(too_long(&call, longest)), None)),
-                }
-            }
-        });
-        rest.boxed()
     }
 
     fn files(&self) -> &F {
@@ -101,12 +82,45 @@ impl<F: Files> Store<F> {
     }
 }
 
+/// What is still to come of a stream; `late` when that is not there in time.
+fn stream_within<'s, T: Send + 's>(
+    end: Option<Instant>,
+    stream: BoxStream<'s, Result<T>>,
+    late: impl Fn() -> Error + Send + 's,
+) -> BoxStream<'s, Result<T>> {
+    let Some(end) = end else {
+        return stream;
+    };
+    let rest = stream::unfold((Some(stream), late), move |(stream, late)| async move {
+        let mut stream = stream?;
+        match timeout_at(end, stream.next()).await {
+            Ok(Some(item)) => Some((item, (Some(stream), late))),
+            Ok(None) => None,
+            Err(_) => Some((Err(late()), (None, late))),
+        }
+    });
+    rest.boxed()
+}
+
+fn end(begun: Instant, longest: Option<Duration>) -> Option<Instant> {
+    begun.checked_add(longest?)
+}
+
 fn too_long(call: &Call, longest: Duration) -> Error {
     let text = format!(
         "it took longer than the {} s that are allowed",
         longest.as_secs()
     );
     call.error(ErrorKind::Network, text).unanswered()
+}
+
+fn list_too_long(call: &Call) -> Error {
+    let text = "the listing did not end in the time that is allowed";
+    let error = call.error(ErrorKind::Network, text).unanswered();
+    error.advice(&Advice {
+        id: "ConnectionTimedOut",
+        help: "try again later; if it happens often, raise --list-timeout",
+    })
 }
 
 #[async_trait]
@@ -119,16 +133,29 @@ impl<F: Files> Destination for Store<F> {
         let call = self.call(Operation::List);
         let about = call.clone();
         let files = stream::once(async move { self.folder.list(&call).await });
-        self.stream_within(Instant::now(), about, files.try_flatten().boxed())
+        let begun = Instant::now();
+        let (longest, longest_list) = (self.longest, self.longest_list);
+        let files = files.try_flatten().boxed();
+        let slow = about.clone();
+        let files = stream_within(end(begun, longest_list), files, move || {
+            list_too_long(&slow)
+        });
+        let longest = longest.unwrap_or_default();
+        stream_within(end(begun, self.longest), files, move || {
+            too_long(&about, longest)
+        })
     }
 
     async fn get(&self, name: &str) -> Result<Download> {
         let call = self.call_on(Operation::Get, name)?;
         let begun = Instant::now();
         let got = self.within(&call, self.files().get(&call, name)).await?;
+        let longest = self.longest.unwrap_or_default();
         Ok(Download {
             len: got.len,
-            stream: self.stream_within(begun, call, got.stream),
+            stream: stream_within(end(begun, self.longest), got.stream, move || {
+                too_long(&call, longest)
+            }),
         })
     }
 

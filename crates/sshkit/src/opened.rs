@@ -65,6 +65,8 @@ impl Opened {
     pub async fn next_entries(&self) -> Outcome<Option<Vec<Entry>>> {
         let reading = self.packet(wire::READDIR);
         match self.sftp.requests.ask(self.sftp.times.list, reading).await {
+            // Some servers say so at the end, in place of a status.
+            Ok(Reply::Names(entries)) if entries.is_empty() => Ok(None),
             Ok(Reply::Names(entries)) => Ok(Some(entries)),
             Ok(_) => Err(Failure::strange()),
             Err(failure) if failure.is(Status::EOF) => Ok(None),

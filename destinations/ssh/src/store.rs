@@ -34,12 +34,15 @@ pub(crate) fn store(
         unique_names: true,
         checksummed_put: false,
     };
+    let longest_list = settings.times.list;
     let server = Server {
         line: Line::new(Arc::new(settings), SHAPE),
         path,
     };
     let about = About::new(SCHEME, display).with_abilities(abilities);
-    Store::new(server, about, Arc::clone(&tools.random)).no_longer_than(longest)
+    Store::new(server, about, Arc::clone(&tools.random))
+        .no_longer_than(longest)
+        .lists_no_longer_than(longest_list)
 }
 
 /// One folder on one server.
@@ -146,12 +149,19 @@ impl Files for Server {
             Err(failure) => return Err(self.explain(call, failure).await),
         };
         let call = call.clone();
-        let batches = stream::try_unfold(folder, move |folder| {
+        let batches = stream::try_unfold((folder, 0_usize), move |(folder, empty)| {
             let call = call.clone();
             async move {
                 let batch = self.next_files(&folder).await;
-                let batch = batch.map_err(|failure| failure.into_error(&call))?;
-                Ok(batch.map(|files| (stream::iter(files.into_iter().map(Ok)), folder)))
+                let Some(files) = batch.map_err(|failure| failure.into_error(&call))? else {
+                    return Ok(None);
+                };
+                let empty = if files.is_empty() { empty + 1 } else { 0 };
+                if empty > MOST_EMPTY {
+                    return Err(call.error(ErrorKind::Other, "the listing has no end"));
+                }
+                let files = stream::iter(files.into_iter().map(Ok));
+                Ok(Some((files, (folder, empty))))
             }
         });
         Ok(batches.try_flatten().boxed())
@@ -329,4 +339,6 @@ fn may_mean_anything(failure: &Failure) -> bool {
     failure.is(Status::FAILURE) || failure.is(Status::PERMISSION_DENIED)
 }
 
+/// Parts of a listing in a row without a file in them. OpenSSH has a hundred names in each.
+const MOST_EMPTY: usize = 1_000;
 const NO_FOLDER_BUT_FILE: &str = "what the URL names is a file, not a folder";

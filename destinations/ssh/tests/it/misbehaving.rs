@@ -1,9 +1,12 @@
 //! Servers that are rare, odd, or in trouble.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use larder_destination::{Destination, ErrorKind};
-use larder_testkit::simulators::sftp::{Scripted, Step};
+use larder_testkit::simulators::sftp::{READDIR, Scripted, Step, entries};
+use tokio::time::timeout;
 
 use crate::{Test, names};
 
@@ -53,5 +56,58 @@ async fn a_line_that_breaks_while_sftp_begins_is_trouble_of_the_line() -> Test {
     .await?;
     assert!(names(store.as_ref()).await.is_err());
     assert!(names(store.as_ref()).await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_listing_that_never_says_its_end_ends() -> Test {
+    let file = |name| (name, Some(0o100_644), 1);
+    // No names is the end; the same ones again and again are not a listing.
+    let (server, store) = Scripted {
+        script: Box::new(|asked| (asked.kind == READDIR).then(|| entries([]))),
+        ..Scripted::default()
+    }
+    .start("")
+    .await?;
+    assert!(names(store.as_ref()).await?.is_empty());
+    assert_eq!(server.asked(READDIR), 1);
+    for (batch, told) in [
+        (vec![file("a"), file("b")], "repeats the same part"),
+        (vec![file("."), file("..")], "has no end"),
+    ] {
+        let (_, store) = Scripted {
+            script: Box::new(move |asked| {
+                (asked.kind == READDIR).then(|| entries(batch.iter().copied()))
+            }),
+            ..Scripted::default()
+        }
+        .start("")
+        .await?;
+        let error = names(store.as_ref()).await.err().ok_or("it ended")?;
+        assert!(error.to_string().contains(told), "{error}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_listing_as_a_whole_has_an_end_in_time() -> Test {
+    let count = AtomicUsize::new(0);
+    let (_, store) = Scripted {
+        script: Box::new(move |asked| {
+            (asked.kind == READDIR).then(|| {
+                std::thread::sleep(Duration::from_millis(50));
+                let name = count.fetch_add(1, Ordering::Relaxed).to_string();
+                entries([(name.as_str(), Some(0o100_644), 1)])
+            })
+        }),
+        ..Scripted::default()
+    }
+    .start("&list-timeout=1s")
+    .await?;
+    let listing = timeout(Duration::from_secs(20), names(store.as_ref()));
+    let error = listing.await?.err().ok_or("it ended")?;
+    assert!(error.is_unanswered(), "{error:?}");
+    let told = format!("{error:?}");
+    assert!(told.contains("--list-timeout"), "{told}");
     Ok(())
 }
