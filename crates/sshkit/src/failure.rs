@@ -30,6 +30,8 @@ impl Status {
     pub const NO_SPACE: Self = Self(14);
     /// The user's share of it is (version 6).
     pub const QUOTA_EXCEEDED: Self = Self(15);
+    /// What is to be listed is no folder (version 6).
+    pub const NOT_A_DIRECTORY: Self = Self(19);
 
     /// What it says, for servers that send no text.
     fn text(self) -> String {
@@ -43,6 +45,7 @@ impl Status {
             Self::WRITE_PROTECT => "Write-protected".to_owned(),
             Self::NO_SPACE => "No space left".to_owned(),
             Self::QUOTA_EXCEEDED => "Quota exceeded".to_owned(),
+            Self::NOT_A_DIRECTORY => "Not a directory".to_owned(),
             Self(code) => format!("status {code}"),
         }
     }

@@ -92,9 +92,12 @@ impl Server {
         self.explain(call, failure).await
     }
 
-    /// The next files of a listing. Links are followed; those that lead nowhere are no files.
-    async fn next_files(&self, folder: &Opened) -> Outcome<Option<Vec<RemoteFile>>> {
-        let Some(entries) = folder.next_entries().await? else {
+    /// The next files of a listing. Links are followed; those that lead nowhere, or where this user may not look, are no
+    /// files. What the server cannot tell ends the listing, since a file that it left out would count as lost.
+    async fn next_files(&self, call: &Call, folder: &Opened) -> Result<Option<Vec<RemoteFile>>> {
+        let entries = folder.next_entries().await;
+        let entries = entries.map_err(|failure| failure.into_error(call))?;
+        let Some(entries) = entries else {
             return Ok(None);
         };
         let mut files = Vec::with_capacity(entries.len());
@@ -102,19 +105,37 @@ impl Server {
             if matches!(name.as_str(), "." | "..") {
                 continue;
             }
-            let path = self.file(&name);
-            let facts = match Kind::of(&attributes) {
-                Kind::Link => refused_is_none(folder.sftp().stat(&path).await)?,
-                _ => Some(attributes),
-            };
-            let Some(facts) = facts else {
-                continue;
-            };
-            if let Some(is_folder) = is_folder(folder.sftp(), &path, &facts).await? {
-                files.push(remote_file(name, &facts, is_folder));
-            }
+            let found = self.entry(folder.sftp(), &name, attributes).await;
+            let found = found.map_err(|failure| failure.into_error(call).object(&name))?;
+            files.extend(found.map(|(facts, is_folder)| remote_file(name, &facts, is_folder)));
         }
         Ok(Some(files))
+    }
+
+    /// What an entry of a listing is, and whether it is a folder; nothing when it is neither folder nor file.
+    async fn entry(
+        &self,
+        sftp: &Arc<Sftp>,
+        name: &str,
+        attributes: Attributes,
+    ) -> Outcome<Option<(Attributes, bool)>> {
+        let path = self.file(name);
+        let facts = match Kind::of(&attributes) {
+            Kind::Link => match sftp.stat(&path).await {
+                Err(failure) if failure.is(Status::PERMISSION_DENIED) => None,
+                found => found?,
+            },
+            _ => Some(attributes),
+        };
+        let Some(facts) = facts else {
+            return Ok(None);
+        };
+        let is_folder = match is_folder(sftp, &path, &facts).await {
+            // A file that is named may be asked for; one that is left out looks lost.
+            Err(failure) if failure.is(Status::PERMISSION_DENIED) => Some(false),
+            found => found?,
+        };
+        Ok(is_folder.map(|is_folder| (facts, is_folder)))
     }
 
     async fn rename_once(&self, call: &Call, renaming: &Renaming<'_>) -> Result<Outcome<Renamed>> {
@@ -152,8 +173,7 @@ impl Files for Server {
         let batches = stream::try_unfold((folder, 0_usize), move |(folder, empty)| {
             let call = call.clone();
             async move {
-                let batch = self.next_files(&folder).await;
-                let Some(files) = batch.map_err(|failure| failure.into_error(&call))? else {
+                let Some(files) = self.next_files(&call, &folder).await? else {
                     return Ok(None);
                 };
                 let empty = if files.is_empty() { empty + 1 } else { 0 };
@@ -307,25 +327,25 @@ impl Files for Server {
     }
 }
 
-/// Whether it is a folder or a file; nothing when it is neither. A server that tells no types lets only folders be opened as
-/// one.
+/// Whether it is a folder or a file; nothing when it is neither. Of a server that tells no types only a folder can be opened
+/// as one; where it does not say why not, what can be opened as a file is one.
 async fn is_folder(sftp: &Arc<Sftp>, path: &str, facts: &Attributes) -> Outcome<Option<bool>> {
-    Ok(match Kind::of(facts) {
-        Kind::Folder => Some(true),
-        Kind::File => Some(false),
-        Kind::Other | Kind::Link => None,
-        Kind::Unknown => {
-            let opened = sftp.open(path, How::List).await.map(|_| Some(()));
-            Some(refused_is_none(opened)?.is_some())
-        }
-    })
-}
-
-/// What the server does not let this user see is as good as not there.
-fn refused_is_none<T>(answer: Outcome<Option<T>>) -> Outcome<Option<T>> {
-    match answer {
-        Err(Failure::Status(..)) => Ok(None),
-        answer => answer,
+    let failure = match Kind::of(facts) {
+        Kind::Folder => return Ok(Some(true)),
+        Kind::File => return Ok(Some(false)),
+        Kind::Other | Kind::Link => return Ok(None),
+        Kind::Unknown => match sftp.open(path, How::List).await {
+            Ok(_) => return Ok(Some(true)),
+            Err(failure) => failure,
+        },
+    };
+    // OpenSSH says of a file only that there is no such folder.
+    let is_file = failure.is_missing()
+        || failure.is(Status::NOT_A_DIRECTORY)
+        || (may_mean_anything(&failure) && sftp.open(path, How::Read).await.is_ok());
+    match is_file {
+        true => Ok(Some(false)),
+        false => Err(failure),
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Asked {
     pub text: String,
     /// What follows.
     pub rest: Bytes,
+    /// The same was not asked for before.
+    pub is_first: bool,
 }
 
 /// An answer: its type and what follows the number.
@@ -184,8 +186,19 @@ impl Scripted {
             let mut rest = packet(&mut stream).await?;
             let (kind, number) = (rest.try_get_u8().ok()?, rest.try_get_u32().ok()?);
             let text = take(&mut rest)?;
-            let asked = Asked { kind, text, rest };
-            lock(&self.requests).push((kind, asked.text.clone()));
+            let is_first = {
+                let mut requests = lock(&self.requests);
+                let request = (kind, text.clone());
+                let is_first = !requests.contains(&request);
+                requests.push(request);
+                is_first
+            };
+            let asked = Asked {
+                kind,
+                text,
+                rest,
+                is_first,
+            };
             let answer = (self.script)(&asked);
             let (kind, content) = match answer {
                 Some(answer) => answer,
@@ -201,6 +214,7 @@ impl Scripted {
             kind,
             text,
             mut rest,
+            ..
         } = asked;
         let mut files = lock(&self.files);
         Some(match kind {

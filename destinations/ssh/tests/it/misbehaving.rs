@@ -4,8 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use larder_destination::{Destination, ErrorKind};
-use larder_testkit::simulators::sftp::{READDIR, Scripted, Step, entries};
+use futures_util::TryStreamExt;
+use larder_destination::{Destination, ErrorKind, Result};
+use larder_testkit::simulators::sftp::{
+    OPEN, OPENDIR, READDIR, STAT, Scripted, Step, entries, handle, status,
+};
 use tokio::time::timeout;
 
 use crate::{Test, names};
@@ -109,5 +112,79 @@ async fn a_listing_as_a_whole_has_an_end_in_time() -> Test {
     assert!(error.is_unanswered(), "{error:?}");
     let told = format!("{error:?}");
     assert!(told.contains("--list-timeout"), "{told}");
+    Ok(())
+}
+
+const LINK: Option<u32> = Some(0o120_777);
+const FILE: Option<u32> = Some(0o100_644);
+
+#[tokio::test]
+async fn a_link_whose_target_cannot_be_looked_at_ends_the_listing() -> Test {
+    // Of links that lead nowhere, and where this user may not look, nothing is lost.
+    for (code, listed) in [
+        (2, Some(vec!["a"])),
+        (10, Some(vec!["a"])),
+        (3, Some(vec!["a"])),
+        (4, None),
+        (5, None),
+    ] {
+        let (_, store) = Scripted {
+            script: Box::new(move |asked| match (asked.kind, asked.text.as_str()) {
+                (READDIR, _) if asked.is_first => {
+                    Some(entries([("a", FILE, 1), ("volume", LINK, 1)]))
+                }
+                (STAT, "/data/volume") => Some(status(code)),
+                _ => None,
+            }),
+            ..Scripted::default()
+        }
+        .start("")
+        .await?;
+        match (names(store.as_ref()).await, listed) {
+            (Ok(found), Some(listed)) => assert_eq!(found, listed, "{code}"),
+            (Err(error), None) => assert!(error.to_string().contains("volume"), "{error}"),
+            other => panic!("{code}: {other:?}"),
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_has_no_type_is_a_file_only_when_the_server_says_so() -> Test {
+    // What opening it as a folder answers, then as a file.
+    for (as_folder, as_file, listed) in [
+        (status(2), status(4), true),
+        (status(19), status(4), true),
+        (status(4), handle("volume"), true),
+        (status(3), handle("volume"), true),
+        (status(3), status(3), true),
+        (status(4), status(4), false),
+        (status(4), status(2), false),
+    ] {
+        let told = format!("{as_folder:?} {as_file:?}");
+        let (_, store) = Scripted {
+            script: Box::new(move |asked| match (asked.kind, asked.text.as_str()) {
+                (READDIR, _) if asked.is_first => Some(entries([("volume", None, 1)])),
+                (OPENDIR, "/data/volume") => Some(as_folder.clone()),
+                (OPEN, "/data/volume") => Some(as_file.clone()),
+                _ => None,
+            }),
+            ..Scripted::default()
+        }
+        .start("")
+        .await?;
+        let files: Result<Vec<_>> = store.list().try_collect().await;
+        match files {
+            Ok(files) => {
+                assert!(listed, "{told}: {files:?}");
+                assert_eq!(files.len(), 1, "{told}");
+                assert!(files.iter().all(|file| !file.is_folder), "{told}");
+            }
+            Err(error) => {
+                assert!(!listed, "{told}: {error}");
+                assert!(error.to_string().contains("volume"), "{told}: {error}");
+            }
+        }
+    }
     Ok(())
 }
