@@ -66,7 +66,8 @@ impl Aside {
         let (random, rest) = rest.split_once('.')?;
         let (since, target) = rest.split_once('.')?;
         let is_number = since.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let is_ours = is_random(random) && is_number && !target.is_empty();
+        let is_name = !matches!(target, "" | "." | "..");
+        let is_ours = is_random(random) && is_number && is_name;
         is_ours.then_some(())?;
         Some(Self {
             name: name.to_owned(),
@@ -127,6 +128,8 @@ mod tests {
             "tmp.larder.0123456789abcdef",
             "tmp.larder.0123456789abcdef.5",
             "tmp.larder.0123456789abcdef.5.",
+            "tmp.larder.0123456789abcdef.5..",
+            "tmp.larder.0123456789abcdef.5...",
             "tmp.larder.0123456789abcdef.x.a",
             "tmp.larder.0123456789abcde.5.a",
             "tmp.larder.0123456789abcdef.11112222333344445.a",

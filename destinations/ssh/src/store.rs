@@ -102,7 +102,8 @@ impl Server {
         };
         let mut files = Vec::with_capacity(entries.len());
         for Entry { name, attributes } in entries {
-            if matches!(name.as_str(), "." | "..") {
+            // No file in this folder has such a name; it could be asked for only somewhere else.
+            if Call::on_file(call.provider, call.operation, &name).is_err() {
                 continue;
             }
             let found = self.entry(folder.sftp(), &name, attributes).await;

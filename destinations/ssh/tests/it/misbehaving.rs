@@ -188,3 +188,23 @@ async fn what_has_no_type_is_a_file_only_when_the_server_says_so() -> Test {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn names_that_lead_elsewhere_are_left_out_and_not_asked_for() -> Test {
+    let (server, store) = Scripted {
+        script: Box::new(|asked| {
+            let strange = ["", ".", "..", "/etc/passwd", "../up", "in/side", "a\0b"];
+            let strange = strange.map(|name| (name, LINK, 1));
+            let all = strange
+                .into_iter()
+                .chain([("a", FILE, 1), ("..b", FILE, 1)]);
+            (asked.kind == READDIR && asked.is_first).then(|| entries(all))
+        }),
+        ..Scripted::default()
+    }
+    .start("")
+    .await?;
+    assert_eq!(names(store.as_ref()).await?, ["..b", "a"]);
+    assert_eq!(server.asked(STAT), 0);
+    Ok(())
+}
