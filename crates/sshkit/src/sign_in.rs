@@ -156,7 +156,7 @@ impl<'s> SigningIn<'s> {
     async fn run(mut self, connected: &mut Connected) -> Result<()> {
         // Asks for what the server offers; no server counts it as an attempt.
         let asked = connected.handle.authenticate_none(self.user).await;
-        let mut answer = asked.map(Answer::from);
+        let mut answer = heard_out(&connected.handle, asked.map(Answer::from));
         loop {
             let methods = match answer {
                 Ok(Answer::Taken) => return Ok(()),
@@ -168,7 +168,8 @@ impl<'s> SigningIn<'s> {
                 return Err(self.refusal(&methods));
             };
             let method = self.untried.remove(at);
-            answer = self.attempt(method, &mut connected.handle).await?;
+            let attempt = self.attempt(method, &mut connected.handle).await?;
+            answer = heard_out(&connected.handle, attempt);
             if let Ok(Answer::Further { is_right, .. }) = &answer {
                 self.is_half |= is_right;
                 if !is_right && !self.refused.contains(&method.name()) {
@@ -220,20 +221,32 @@ impl<'s> SigningIn<'s> {
         format!("the server refused {what} of user {}", self.user)
     }
 
-    /// The connection ended: after a refusal that is a part of it, else it is trouble.
+    /// The connection ended. What the server says goodbye to is what was tried, if anything was; without a word of it the
+    /// line broke, whatever was refused before, and another attempt may do better.
     fn ended(&self, connected: &Connected, error: russh::Error) -> Error {
-        if self.refused.is_empty() {
-            return match heard(&connected.heard).goodbye.as_deref() {
-                Some(said) => {
-                    let text =
-                        format!("the server ended the connection during the sign-in: {said}");
-                    self.call.error(ErrorKind::Network, text).unanswered()
-                }
-                None => lost(self.call, error),
-            };
+        let said = heard(&connected.heard).goodbye.clone();
+        match said {
+            None => lost(self.call, error),
+            Some(said) if self.refused.is_empty() => {
+                let text = format!("the server ended the connection during the sign-in: {said}");
+                self.call.error(ErrorKind::Network, text).unanswered()
+            }
+            Some(_) => {
+                let text = format!("{} and ended the connection", self.refused_text());
+                self.call.error(ErrorKind::SignInNeeded, text)
+            }
         }
-        let text = format!("{} and ended the connection", self.refused_text());
-        self.call.error(ErrorKind::SignInNeeded, text)
+    }
+}
+
+/// The answer to an attempt. `russh` makes a refusal without further methods of a connection that ended.
+fn heard_out(handle: &Handle<Client>, attempt: Attempt) -> Attempt {
+    match attempt {
+        Ok(Answer::Further {
+            methods,
+            is_right: false,
+        }) if methods.is_empty() && handle.is_closed() => Err(russh::Error::Disconnect),
+        attempt => attempt,
     }
 }
 

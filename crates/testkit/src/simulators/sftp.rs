@@ -46,11 +46,11 @@ pub type Script = Box<dyn Fn(&Asked) -> Option<Answer> + Send + Sync>;
 
 /// What the server does, and what it was asked.
 pub struct Scripted {
-    /// What an attempt with a key gets.
-    pub key: Step,
+    /// What becomes of one attempt after the other with a key; the last one stays, here and below.
+    pub key: Mutex<Vec<Step>>,
     /// So many attempts to sign in are answered; at the next one the server says goodbye.
     pub most_attempts: usize,
-    /// What becomes of one attempt after the other with a password; the last one stays.
+    /// Of attempts with a password.
     pub passwords: Mutex<Vec<Step>>,
     /// Of asking for SFTP.
     pub subsystem: Mutex<Vec<Step>>,
@@ -69,7 +69,7 @@ pub struct Scripted {
 impl Default for Scripted {
     fn default() -> Self {
         Self {
-            key: Step::Taken,
+            key: Mutex::new(vec![Step::Taken]),
             most_attempts: 10,
             passwords: Mutex::new(vec![Step::Taken]),
             subsystem: Mutex::new(vec![Step::Taken]),
@@ -146,12 +146,6 @@ impl Scripted {
         let asked = lock(&self.requests);
         let is_it = |(kind, text): &&(u8, String)| *kind == EXTENDED && text == extension;
         asked.iter().filter(is_it).count()
-    }
-
-    /// Attempts with a password.
-    #[must_use]
-    pub fn attempts(&self) -> usize {
-        *lock(&self.attempts)
     }
 
     /// Stores a file in its folder.
@@ -323,7 +317,7 @@ impl server::Handler for Client {
         _: server::PublicKeyOffer<'_>,
     ) -> std::result::Result<Auth, Self::Error> {
         judged(
-            self.server.key,
+            next(&self.server.key),
             &[MethodKind::PublicKey, MethodKind::Password],
         )
     }

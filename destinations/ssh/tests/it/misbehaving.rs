@@ -7,11 +7,11 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use larder_destination::{Destination, ErrorKind, Result};
 use larder_testkit::simulators::sftp::{
-    OPEN, OPENDIR, READDIR, STAT, Scripted, Step, entries, handle, status,
+    OPEN, OPENDIR, READDIR, STAT, Scripted, Step, entries, handle, key_text, lock, status,
 };
 use tokio::time::timeout;
 
-use crate::{Test, names};
+use crate::{Test, encoded, names};
 
 /// A server with a store in its folder, opened with these further options.
 trait Start: Sized {
@@ -206,5 +206,53 @@ async fn names_that_lead_elsewhere_are_left_out_and_not_asked_for() -> Test {
     .await?;
     assert_eq!(names(store.as_ref()).await?, ["..b", "a"]);
     assert_eq!(server.asked(STAT), 0);
+    Ok(())
+}
+
+/// The options of a key that the server does not know.
+fn unknown_key() -> String {
+    format!("&ssh-key={}", encoded(&key_text(2)))
+}
+
+#[tokio::test]
+async fn a_line_that_breaks_during_the_sign_in_may_be_tried_again() -> Test {
+    // The key is refused, or the line breaks at it; then the line breaks at the password.
+    for (of_key, of_password) in [(Step::Refused, Step::Cut), (Step::Cut, Step::Taken)] {
+        let told = format!("{of_key:?} {of_password:?}");
+        let (server, store) = Scripted {
+            key: Mutex::new(vec![of_key, Step::Refused]),
+            passwords: Mutex::new(vec![of_password, Step::Taken]),
+            ..Scripted::default()
+        }
+        .start(&unknown_key())
+        .await?;
+        let error = names(store.as_ref()).await.err().ok_or("it was let in")?;
+        assert_eq!(error.kind(), &ErrorKind::Network, "{told}: {error:?}");
+        assert!(error.is_unanswered(), "{told}: {error:?}");
+        assert!(names(store.as_ref()).await?.is_empty(), "{told}");
+        assert!(*lock(&server.attempts) >= 1, "{told}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refusal_is_the_last_word_also_as_a_goodbye() -> Test {
+    // The first attempt asks for the methods.
+    for (most_attempts, told) in [(10, "the server refused"), (2, "ended the connection")] {
+        let (server, store) = Scripted {
+            key: Mutex::new(vec![Step::Refused]),
+            passwords: Mutex::new(vec![Step::Refused, Step::Taken]),
+            most_attempts,
+            ..Scripted::default()
+        }
+        .start(&unknown_key())
+        .await?;
+        for _ in 0..2 {
+            let error = names(store.as_ref()).await.err().ok_or("it was let in")?;
+            assert_eq!(error.kind(), &ErrorKind::SignInNeeded, "{error:?}");
+            assert!(error.to_string().contains(told), "{error}");
+        }
+        assert!(*lock(&server.attempts) <= 1);
+    }
     Ok(())
 }
