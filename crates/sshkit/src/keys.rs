@@ -35,8 +35,10 @@ impl KeyText {
         };
         // Also what was cut off at either end. No path has several lines.
         STARTS.iter().any(|start| begins(start))
+            || BODIES.iter().any(|start| text.starts_with(start))
             || text.contains("PRIVATE KEY")
             || text.contains('\n')
+            || (text.len() > LONGEST_NAME && !text.contains(['/', '\\']))
     }
 
     /// A key that was given itself: with `sshkey://` in front it is percent-encoded.
@@ -103,6 +105,9 @@ impl KeyText {
             (_, None) if is_encrypted => NEEDS_PASSPHRASE.to_owned(),
             (Error::SshKey(russh::keys::ssh_key::Error::Crypto), _) => WRONG_PASSPHRASE.to_owned(),
             (_, Some(_)) if is_encrypted || plain.is_some() => WRONG_PASSPHRASE.to_owned(),
+            _ if !text.contains("-----BEGIN") && !text.contains("PuTTY-User-Key-File") => {
+                HEADLESS.to_owned()
+            }
             // Says what is wrong with the form, nothing of the content.
             (error, _) => format!("the private key cannot be read: {error}"),
         })
@@ -189,9 +194,18 @@ const STARTS: &[&str] = &[
     "PuTTY-User-Key-File",
     "b3BlbnNzaC1rZXk",
 ];
+/// How the content begins without its first line, in base64: in PEM the sequence and version of PKCS#1 and PKCS#8, of
+/// SEC1 for each curve, of Ed25519; a text of the protocol (RFC 4251, section 5); OpenSSH's is among the starts.
+const BODIES: &[&str] = &[
+    "MII", "MIG", "MIH", "MHcCAQ", "MHQCAQ", "MC4CAQ", "MFECAQ", "AAAA",
+];
+/// Bytes of a file's name on all usual systems.
+const LONGEST_NAME: usize = 255;
 const ENCRYPTED: &[&str] = &["BEGIN ENCRYPTED PRIVATE KEY", "Encryption: aes"];
 const NEEDS_PASSPHRASE: &str =
     "the private key is encrypted: give its passphrase as --auth-password";
+const HEADLESS: &str = "the private key lacks its first line (-----BEGIN …): give its whole text as --ssh-key, or the path of its file as \
+     --ssh-keyfile";
 const WRONG_PASSPHRASE: &str = "the passphrase (--auth-password) does not open the private key";
 
 #[cfg(test)]
@@ -200,6 +214,8 @@ mod tests {
 
     #[test]
     fn the_text_of_a_key_is_known_from_a_path() {
+        let long = "k".repeat(256);
+        let long_path = format!("/home/{long}");
         for (text, is_key) in [
             ("sshkey://-----BEGIN%20X", true),
             ("SSHKEY://x", true),
@@ -208,11 +224,34 @@ mod tests {
             ("b3BlbnNzaC1rZXktdjEAAAAA", true),
             ("BEGIN RSA PRIVATE KEY----- MIIE", true),
             ("MIIE\nabcd", true),
+            ("MIIEowIBAAKCAQEA1c7/abc", true),
+            ("MIGHAgEAMBMGByqGSM49AgEG", true),
+            ("MHcCAQEEIBkg4LVWM9nuwNSk", true),
+            ("MC4CAQAwBQYDK2VwBCIEIJ1h", true),
+            ("AAAAB3NzaC1yc2EAAAADAQAB", true),
+            (long.as_str(), true),
+            (long_path.as_str(), false),
+            ("mii/key", false),
             ("/home/ann/.ssh/id_ed25519", false),
             ("key", false),
             ("", false),
         ] {
             assert_eq!(KeyText::is_inline(text), is_key, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_without_its_first_line_is_told_without_showing_it() {
+        for text in [
+            "MIIEowIBAAKCAQEA1c7secret",
+            "MIIEow\nsecret\n",
+            "AAAAsecret",
+        ] {
+            let told = KeyText::inline(text).decode(None).err().unwrap_or_default();
+            assert!(
+                told.contains("first line") && !told.contains("secret"),
+                "{told}"
+            );
         }
     }
 
