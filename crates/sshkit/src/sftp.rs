@@ -1,13 +1,14 @@
 //! Requests of SFTP, version 3 (draft-ietf-secsh-filexfer-02), with the extensions of OpenSSH (its `PROTOCOL`, section 4).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Buf;
 use larder_destination::Capacity;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, Status};
 use crate::opened::Opened;
 use crate::requests::{Requests, Shared};
 use crate::wire::{self, Attributes, Packet, Reply};
@@ -31,7 +32,7 @@ pub struct Sftp {
     pub(crate) read_bytes: u32,
     pub(crate) write_bytes: usize,
     pub(crate) fsync: bool,
-    posix_rename: bool,
+    posix_rename: AtomicBool,
     statvfs: bool,
     /// Keeps the connection as long as the channel is used.
     _connection: Option<Arc<dyn Send + Sync>>,
@@ -67,7 +68,7 @@ impl Sftp {
         let (requests, extensions) = Requests::start(stream, shared).await?;
         let offers = |name: &str| extensions.iter().any(|known| known == name);
         let mut sftp = Self {
-            posix_rename: offers(POSIX_RENAME),
+            posix_rename: AtomicBool::new(offers(POSIX_RENAME)),
             fsync: offers(FSYNC),
             statvfs: offers(STATVFS),
             read_bytes: SURE_BYTES,
@@ -109,7 +110,7 @@ impl Sftp {
     /// True when [`Sftp::rename_over`] is to be had.
     #[must_use]
     pub fn renames_over(&self) -> bool {
-        self.posix_rename
+        self.posix_rename.load(Ordering::Relaxed)
     }
 
     /// What is at a path, links followed; nothing when nothing is.
@@ -153,13 +154,19 @@ impl Sftp {
         self.requests.tell(self.times.list, packet).await
     }
 
-    /// Renames in one step, another file of the name is replaced.
+    /// Renames in one step, another file of the name is replaced. A server that offers it and then does not know it is not
+    /// asked again.
     ///
     /// # Errors
     /// Those of the request.
     pub async fn rename_over(&self, from: &str, to: &str) -> Outcome<()> {
         let packet = Packet::extended(POSIX_RENAME).text(from).text(to);
-        self.requests.tell(self.times.list, packet).await
+        let renamed = self.requests.tell(self.times.list, packet).await;
+        let is_unknown = |failure: &Failure| failure.is(Status::OP_UNSUPPORTED);
+        if renamed.as_ref().is_err_and(is_unknown) {
+            self.posix_rename.store(false, Ordering::Relaxed);
+        }
+        renamed
     }
 
     /// How much room there is where the path is; nothing when the server does not tell.

@@ -144,8 +144,10 @@ impl Server {
         let sftp = self.session(call).await?;
         let replaces = renaming.existing == Existing::Replace;
         if replaces && sftp.renames_over() {
-            let renamed = sftp.rename_over(&from, &to).await;
-            return Ok(renamed.map(|()| Renamed::Done));
+            match sftp.rename_over(&from, &to).await {
+                Err(failure) if failure.is(Status::OP_UNSUPPORTED) => {}
+                renamed => return Ok(renamed.map(|()| Renamed::Done)),
+            }
         }
         if !replaces && self.find(call, renaming.to).await?.is_some() {
             return Ok(Ok(Renamed::Taken));
@@ -268,7 +270,8 @@ impl Files for Server {
             Err(failure) => failure,
         };
         if failure.is(Status::OP_UNSUPPORTED) {
-            return Ok(Renamed::Impossible);
+            // At its name at once, half a file could be taken for a whole one.
+            return Err(call.error(ErrorKind::Unsupported, NO_RENAME));
         }
         if failure.is_loss() && matches!(renaming.has_happened(self, call).await, Ok(true)) {
             return Ok(Renamed::Done);
@@ -362,4 +365,6 @@ fn may_mean_anything(failure: &Failure) -> bool {
 
 /// Parts of a listing in a row without a file in them. OpenSSH has a hundred names in each.
 const MOST_EMPTY: usize = 1_000;
+const NO_RENAME: &str = "the server cannot rename files, without which a file could not appear whole or not at all; use another \
+     SFTP server";
 const NO_FOLDER_BUT_FILE: &str = "what the URL names is a file, not a folder";

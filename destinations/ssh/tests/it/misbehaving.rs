@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use larder_destination::{Destination, ErrorKind, Result};
+use larder_destination::{Destination, ErrorKind, Existing, Result};
 use larder_testkit::simulators::sftp::{
-    OPEN, OPENDIR, READDIR, STAT, Scripted, Step, entries, handle, key_text, lock, status,
+    OPEN, OPENDIR, READDIR, RENAME, STAT, Scripted, Step, entries, handle, key_text, lock, status,
 };
 use tokio::time::timeout;
 
-use crate::{Test, encoded, names};
+use crate::{Test, encoded, kind, names, put};
 
 /// A server with a store in its folder, opened with these further options.
 trait Start: Sized {
@@ -254,5 +254,45 @@ async fn a_refusal_is_the_last_word_also_as_a_goodbye() -> Test {
         }
         assert!(*lock(&server.attempts) <= 1);
     }
+    Ok(())
+}
+
+const POSIX_RENAME: &str = "posix-rename@openssh.com";
+
+#[tokio::test]
+async fn an_extension_that_is_only_offered_is_done_without() -> Test {
+    let (server, store) = Scripted {
+        extensions: &[POSIX_RENAME],
+        ..Scripted::default()
+    }
+    .start("")
+    .await?;
+    for content in ["old", "new"] {
+        put(store.as_ref(), "a", content, Existing::Replace).await?;
+        assert_eq!(server.content(), [("a".into(), content.into())]);
+    }
+    assert_eq!(server.asked_for(POSIX_RENAME), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_rename_gets_no_file_at_its_name() -> Test {
+    let (server, store) = Scripted {
+        script: Box::new(|asked| (asked.kind == RENAME).then(|| status(8))),
+        ..Scripted::default()
+    }
+    .start("")
+    .await?;
+    server.put("a", "old");
+    for existing in [Existing::Replace, Existing::Refuse] {
+        let put = put(store.as_ref(), "b", "new", existing).await;
+        let error = put.err().ok_or("it was stored")?;
+        assert_eq!(error.kind(), &ErrorKind::Unsupported, "{error:?}");
+        assert!(error.to_string().contains("cannot rename"), "{error}");
+    }
+    let replaced = put(store.as_ref(), "a", "new", Existing::Replace).await;
+    assert_eq!(kind(replaced), Some(ErrorKind::Unsupported));
+    // Nothing is left of it, not even under a temporary name.
+    assert_eq!(server.content(), [("a".into(), "old".into())]);
     Ok(())
 }
