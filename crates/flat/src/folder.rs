@@ -1,12 +1,13 @@
 //! Files that are sent under a temporary name and renamed.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex as Held, MutexGuard, PoisonError};
 
 use futures_util::TryStreamExt;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use larder_destination::{
-    Body, Call, Error, ErrorKind, Existing, Operation, Random, RemoteFile, Result,
+    Body, Call, Download, Error, ErrorKind, Existing, Operation, Random, RemoteFile, Result,
 };
 use tokio::sync::Mutex;
 
@@ -14,7 +15,7 @@ use crate::NO_FOLDER;
 use crate::files::{Files, Renamed, Renaming};
 use crate::listing::bounded;
 use crate::names::{Aside, LEFTOVER_AGE, check_new, is_temporary, temporary_name};
-use crate::replace::{Replacement, find_back};
+use crate::replace::{Found, Replacement, find_back};
 
 /// One folder of a store.
 pub(crate) struct Folder<F> {
@@ -24,6 +25,8 @@ pub(crate) struct Folder<F> {
     cannot_rename: AtomicBool,
     /// One file at a time is replaced where that takes several steps.
     replacing: Arc<Mutex<()>>,
+    /// Files that cannot have their name back, from the name to the one that they are read from.
+    aside: Held<HashMap<String, String>>,
 }
 
 impl<F: Files> Folder<F> {
@@ -34,6 +37,7 @@ impl<F: Files> Folder<F> {
             random,
             cannot_rename: AtomicBool::new(false),
             replacing: Arc::default(),
+            aside: Held::default(),
         }
     }
 
@@ -43,7 +47,7 @@ impl<F: Files> Folder<F> {
     }
 
     /// Streams the files that are whole. One that was moved aside, and whose place is free, finds back: the run that would
-    /// have put another there was ended.
+    /// have put another there was ended. Where this user may only read, it is named as if it had, and read from where it is.
     ///
     /// # Errors
     /// Those of [`Files::list`]; [`ErrorKind::Other`] when it has no end. Eight bytes are held for each file.
@@ -59,15 +63,46 @@ impl<F: Files> Folder<F> {
                     None => return Ok(Some((file, (entries, asides, call)))),
                 }
             }
+            // The youngest of a name is the one that was there last.
+            asides.sort_by_key(|aside: &Aside| aside.since);
             while let Some(aside) = asides.pop() {
                 let _one = self.replacing.lock().await;
-                if let Some(file) = find_back(&*self.files, &call, &aside).await? {
-                    return Ok(Some((file, (entries, asides, call))));
-                }
+                let file = match find_back(&*self.files, &call, &aside).await? {
+                    Found::Back(file) => file,
+                    Found::Aside(file) => {
+                        asides.retain(|other| other.target != aside.target);
+                        self.held().insert(aside.target, aside.name);
+                        file
+                    }
+                    Found::Nothing => continue,
+                };
+                return Ok(Some((file, (entries, asides, call))));
             }
             Ok(None)
         });
         Ok(files.boxed())
+    }
+
+    /// Opens a file for reading, also one that a listing could not move back.
+    ///
+    /// # Errors
+    /// Those of [`Files::get`].
+    pub async fn get(&self, call: &Call, name: &str) -> Result<Download> {
+        let got = self.files.get(call, name).await;
+        let is_missing = |error: &Error| *error.kind() == ErrorKind::NotFound;
+        if !got.as_ref().is_err_and(is_missing) {
+            return got;
+        }
+        let aside = self.held().get(name).cloned();
+        match aside {
+            Some(aside) => self.files.get(call, &aside).await,
+            None => got,
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        // Each change is whole.
+        self.aside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stores the file that the call is about. It appears when it is whole, unless the server cannot rename; then half a

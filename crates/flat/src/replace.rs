@@ -2,7 +2,7 @@
 //!
 //! The old file is moved aside, the new one takes its name, the old one goes. Between the steps no file has the name; a run
 //! that ends there leaves the old one under a name that says whose place it left ([`Aside`]), and the next listing moves it
-//! back. Nothing is ever moved over a file: all of these servers refuse that, and each step looks before it.
+//! back, or shows it under its name where this user may only read. Nothing is ever moved over a file: all of these servers refuse that, and each step looks before it.
 
 use std::sync::Arc;
 
@@ -130,17 +130,23 @@ impl<F: Files> Replacement<F> {
     }
 }
 
-/// Moves a file back whose place is free; gives it, when it was moved.
+/// What became of a file that was moved aside.
+pub(crate) enum Found {
+    /// It has its name again.
+    Back(RemoteFile),
+    /// It cannot have it, since this user may not rename or the server does not; it is what belongs under that name.
+    Aside(RemoteFile),
+    /// Another file has the name, or somebody else took care of it at this moment.
+    Nothing,
+}
+
+/// Moves a file back whose place is free.
 ///
 /// # Errors
 /// Those of the requests, but for what this user may not do, and for what another program did at this moment.
-pub(crate) async fn find_back<F: Files>(
-    files: &F,
-    call: &Call,
-    aside: &Aside,
-) -> Result<Option<RemoteFile>> {
+pub(crate) async fn find_back<F: Files>(files: &F, call: &Call, aside: &Aside) -> Result<Found> {
     if files.find(call, &aside.target).await?.is_some() {
-        return Ok(None);
+        return Ok(Found::Nothing);
     }
     let moving = Renaming {
         from: &aside.name,
@@ -149,13 +155,23 @@ pub(crate) async fn find_back<F: Files>(
         len: None,
     };
     match files.rename(call, &moving).await {
-        Ok(Renamed::Done) => files.find(call, &aside.target).await,
-        Ok(Renamed::Taken | Renamed::Impossible) => Ok(None),
+        Ok(Renamed::Done) => {
+            let found = files.find(call, &aside.target).await?;
+            return Ok(found.map_or(Found::Nothing, Found::Back));
+        }
+        Ok(Renamed::Taken) => return Ok(Found::Nothing),
+        Ok(Renamed::Impossible) => {}
         Err(error) => match error.kind() {
-            ErrorKind::Network | ErrorKind::Busy(_) | ErrorKind::SignInNeeded => Err(error),
-            _ => Ok(None),
+            ErrorKind::Network | ErrorKind::Busy(_) | ErrorKind::SignInNeeded => return Err(error),
+            ErrorKind::NotFound | ErrorKind::Exists => return Ok(Found::Nothing),
+            _ => {}
         },
     }
+    let found = files.find(call, &aside.name).await?;
+    Ok(found.map_or(Found::Nothing, |file| {
+        let name = aside.target.clone();
+        Found::Aside(RemoteFile { name, ..file })
+    }))
 }
 
 const ATTEMPTS: usize = 5;

@@ -149,7 +149,7 @@ impl<F: Files> Destination for Store<F> {
     async fn get(&self, name: &str) -> Result<Download> {
         let call = self.call_on(Operation::Get, name)?;
         let begun = Instant::now();
-        let got = self.within(&call, self.files().get(&call, name)).await?;
+        let got = self.within(&call, self.folder.get(&call, name)).await?;
         let longest = self.longest.unwrap_or_default();
         Ok(Download {
             len: got.len,

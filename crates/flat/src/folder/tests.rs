@@ -14,6 +14,7 @@ struct Fake {
     /// The verbs that were called.
     asked: Locked<Vec<&'static str>>,
     has_no_rename: bool,
+    refuses_rename: Option<ErrorKind>,
     /// A rename over another file is refused.
     replaces_none: bool,
     is_missing: bool,
@@ -138,8 +139,10 @@ impl Files for Fake {
         Ok(stream::iter(files.into_iter().map(Ok)).boxed())
     }
 
-    async fn get(&self, call: &Call, _: &str) -> Result<Download> {
-        Err(call.not_found())
+    async fn get(&self, call: &Call, name: &str) -> Result<Download> {
+        let files = lock(&self.files);
+        let (content, _) = files.get(name).ok_or_else(|| call.not_found())?;
+        Ok(Download::from_bytes(content.clone().into()))
     }
 
     async fn has_folder(&self, call: &Call) -> Result<bool> {
@@ -162,6 +165,9 @@ impl Files for Fake {
     }
 
     async fn rename(&self, call: &Call, renaming: &Renaming<'_>) -> Result<Renamed> {
+        if let Some(kind) = &self.refuses_rename {
+            return Err(call.error(kind.clone(), "no"));
+        }
         if self.has_no_rename {
             lock(&self.asked).push("rename");
             return Ok(Renamed::Impossible);
@@ -430,6 +436,46 @@ async fn what_was_moved_aside_finds_back_however_old_it_is() -> Result<()> {
         }
         assert_eq!(files.content(), [("a".to_owned(), b"old".to_vec())]);
     }
+    Ok(())
+}
+
+/// A restore by an account that may only read, after a run that was killed.
+#[tokio::test]
+async fn what_cannot_be_moved_back_is_listed_and_read_where_it_is() -> Result<()> {
+    let impossible = Fake {
+        has_no_rename: true,
+        ..Fake::default()
+    };
+    let kinds = [ErrorKind::Denied, ErrorKind::Unsupported, ErrorKind::Other];
+    let refused = kinds.map(|kind| Fake {
+        refuses_rename: Some(kind),
+        ..Fake::default()
+    });
+    for fake in refused.into_iter().chain([impossible]) {
+        let folder = folder(fake);
+        let files = folder.files();
+        let old = format!("{}.4.a", temporary("b"));
+        files.add(&old, b"older".to_vec(), Some(0));
+        files.add(&aside(5, "a"), b"old".to_vec(), Some(0));
+        let older = format!("{}.3.a", temporary("c"));
+        files.add(&older, b"oldest".to_vec(), Some(0));
+        assert_eq!(listed(&folder).await?, ["a"]);
+        let got = folder.get(&call("a"), "a").await?;
+        assert_eq!(got.len, Some(3));
+        assert_eq!(got.bytes().await?, b"old");
+        assert!(folder.get(&call("b"), "b").await.is_err());
+        // What has the name is read under it.
+        files.add("a", b"new".to_vec(), None);
+        assert_eq!(folder.get(&call("a"), "a").await?.bytes().await?, b"new");
+        assert_eq!(files.content().len(), 4);
+    }
+    // A line that breaks is told.
+    let folder = folder(Fake {
+        refuses_rename: Some(ErrorKind::Network),
+        ..Fake::default()
+    });
+    folder.files().add(&aside(5, "a"), b"old".to_vec(), None);
+    assert!(listed(&folder).await.is_err());
     Ok(())
 }
 
