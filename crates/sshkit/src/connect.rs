@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::failure::{LATE, clean};
 use crate::hostkey::{HostKeys, Shown};
-use crate::pulse::{Pulse, Watched};
+use crate::pulse::{Felt, Pulse, Watched};
 use crate::sftp::Times;
 use crate::sign_in::SignIn;
 
@@ -128,7 +128,7 @@ pub(crate) async fn connect(call: &Call, settings: &Arc<Settings>) -> Result<Con
         let connecting = async {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
-            let stream = Watched::new(stream, Arc::clone(&pulse));
+            let stream = Watched::new(stream, Felt::Line, Arc::clone(&pulse));
             client::connect_stream(Arc::new(config), stream, client).await
         };
         let error = match within(call, settings.times.short, connecting).await? {

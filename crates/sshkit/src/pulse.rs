@@ -10,33 +10,52 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 
-/// When the last byte moved, in either direction.
+/// When the last byte moved, in either direction, and when the last one of an answer came.
 #[derive(Debug)]
 pub(crate) struct Pulse {
     begun: Instant,
     /// Milliseconds since then.
-    last: AtomicU64,
+    moved: AtomicU64,
+    answered: AtomicU64,
+}
+
+/// Which bytes are felt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Felt {
+    /// All of the line, also those of the keep-alive.
+    Line,
+    /// Those of the answers of a channel.
+    Answers,
 }
 
 impl Pulse {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             begun: Instant::now(),
-            last: AtomicU64::new(0),
+            moved: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
         })
     }
 
-    fn beat(&self) {
+    fn beat(&self, felt: Felt) {
         let passed = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(passed, Ordering::Relaxed);
+        let last = match felt {
+            Felt::Line => &self.moved,
+            Felt::Answers => &self.answered,
+        };
+        last.store(passed, Ordering::Relaxed);
+    }
+
+    fn at(&self, last: &AtomicU64) -> Instant {
+        self.begun + Duration::from_millis(last.load(Ordering::Relaxed))
     }
 
     /// When it was that the last byte moved.
     pub fn last(&self) -> Instant {
-        self.begun + Duration::from_millis(self.last.load(Ordering::Relaxed))
+        self.at(&self.moved)
     }
 
-    /// Waits for an answer until nothing has moved for `limit`, and in any case until [`LONGEST`] times that are over;
+    /// Waits for an answer until nothing has moved for `limit`, or nothing of any answer for [`LONGEST`] times that;
     /// nothing then. On a slow line an answer comes late because others come before it, which is no silence.
     pub async fn unless_silent<T>(
         &self,
@@ -48,13 +67,13 @@ impl Pulse {
         };
         let limit = limit.min(MOST);
         let begun = Instant::now();
-        let latest = begun + limit * LONGEST;
         let mut answer = std::pin::pin!(answer);
         let mut until = begun + limit;
         loop {
             if let Ok(answer) = timeout_at(until, &mut answer).await {
                 return Some(answer);
             }
+            let latest = self.at(&self.answered).max(begun) + limit * LONGEST;
             let next = (self.last().max(begun) + limit).min(latest);
             if next <= until {
                 return None;
@@ -67,12 +86,17 @@ impl Pulse {
 /// A stream whose bytes are felt.
 pub(crate) struct Watched<S> {
     stream: S,
+    felt: Felt,
     pulse: Arc<Pulse>,
 }
 
 impl<S> Watched<S> {
-    pub fn new(stream: S, pulse: Arc<Pulse>) -> Self {
-        Self { stream, pulse }
+    pub fn new(stream: S, felt: Felt, pulse: Arc<Pulse>) -> Self {
+        Self {
+            stream,
+            felt,
+            pulse,
+        }
     }
 }
 
@@ -85,7 +109,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         if buffer.filled().len() > before {
-            self.pulse.beat();
+            self.pulse.beat(self.felt);
         }
         Poll::Ready(Ok(()))
     }
@@ -99,7 +123,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
         if written > 0 {
-            self.pulse.beat();
+            self.pulse.beat(self.felt);
         }
         Poll::Ready(Ok(written))
     }
@@ -113,7 +137,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 }
 
-/// No answer takes so many times the silence that is allowed, also where questions and answers of the keep-alive move.
+/// A line on which no answer moves for so many times the silence that is allowed is given up, also where questions and
+/// answers of the keep-alive move.
 pub(crate) const LONGEST: u32 = 10;
 /// No longer silence can be told from none.
 const MOST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -140,13 +165,27 @@ mod tests {
         let beats = tokio::spawn(async move {
             loop {
                 sleep(Duration::from_secs(20)).await;
-                beating.beat();
+                beating.beat(Felt::Line);
             }
         });
         assert!(pulse.unless_silent(LIMIT, after(200)).await.is_some());
         let begun = Instant::now();
         assert!(pulse.unless_silent(LIMIT, after(4000)).await.is_none());
         assert_eq!(begun.elapsed().as_secs(), 300);
+        // Answers to others are on their way.
+        let beating = Arc::clone(&pulse);
+        let answers = tokio::spawn(async move {
+            for _ in 0..30 {
+                sleep(Duration::from_secs(250)).await;
+                beating.beat(Felt::Answers);
+            }
+        });
+        assert!(pulse.unless_silent(LIMIT, after(4000)).await.is_some());
+        let begun = Instant::now();
+        assert!(pulse.unless_silent(LIMIT, after(40_000)).await.is_none());
+        // From 4,000 s on until the last one, at 7,500 s, and then the longest time.
+        assert_eq!(begun.elapsed().as_secs(), 3500 + 300);
+        answers.abort();
         beats.abort();
         advance(Duration::from_secs(1)).await;
     }
@@ -156,7 +195,7 @@ mod tests {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let (near, mut far) = tokio::io::duplex(64);
         let pulse = Pulse::new();
-        let mut watched = Watched::new(near, Arc::clone(&pulse));
+        let mut watched = Watched::new(near, Felt::Line, Arc::clone(&pulse));
         advance(Duration::from_secs(5)).await;
         watched.write_all(b"x").await?;
         assert_eq!(pulse.last().elapsed().as_secs(), 0);

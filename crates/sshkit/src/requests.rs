@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::failure::{Failure, Outcome, Status};
-use crate::pulse::Pulse;
+use crate::pulse::{Felt, Pulse, Watched};
 use crate::wire::{self, Packet, Reply};
 
 /// What the channels of one connection share.
@@ -74,7 +74,8 @@ impl Requests {
         let first = packet(&mut stream).await.ok_or_else(Failure::lost)?;
         let extensions = wire::extensions(first).ok_or_else(Failure::strange)?;
         let waiting = Arc::new(Waiting(Mutex::new(Some(HashMap::new()))));
-        let (mut from, mut to) = tokio::io::split(stream);
+        let (from, mut to) = tokio::io::split(stream);
+        let mut from = Watched::new(from, Felt::Answers, Arc::clone(&shared.pulse));
         let (out, mut queue) = mpsc::channel::<Bytes>(QUEUE);
         tokio::spawn(async move {
             while let Some(packet) = queue.recv().await {

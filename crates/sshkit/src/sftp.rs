@@ -13,8 +13,8 @@ use crate::opened::Opened;
 use crate::requests::{Requests, Shared};
 use crate::wire::{self, Attributes, Packet, Reply};
 
-/// How long the line may be silent while something is waited for; no bound where there is none. In any case a wait ends after
-/// ten times that.
+/// How long the line may be silent while something is waited for; no bound where there is none. A wait ends, too, when for
+/// ten times that only the keep-alive moved, and nothing of any answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     /// For an answer.

@@ -22,6 +22,8 @@ struct Server {
     asked: Mutex<Vec<u8>>,
     /// Opening waits for that.
     open: Option<Arc<Notify>>,
+    /// How long the line takes for an answer to a read.
+    slow: Duration,
 }
 
 /// No handle has to be a text.
@@ -73,6 +75,9 @@ impl Server {
             if let (wire::OPEN, Some(open)) = (kind, &self.open) {
                 open.notified().await;
             }
+            if kind == wire::READ {
+                tokio::time::sleep(self.slow).await;
+            }
             let answer = self.answer(kind, request).finish(number);
             stream.write_all(&answer).await.ok()?;
         }
@@ -89,8 +94,9 @@ async fn channel(server: Server) -> Outcome<(Arc<Server>, Arc<Sftp>)> {
     let server = Arc::new(server);
     let (near, far) = tokio::io::duplex(1 << 20);
     tokio::spawn(Arc::clone(&server).serve(far));
-    let shared = Shared::new(Pulse::new());
-    let sftp = Sftp::start(near, TIMES, shared, None).await?;
+    let pulse = Pulse::new();
+    let near = Watched::new(near, Felt::Line, Arc::clone(&pulse));
+    let sftp = Sftp::start(near, TIMES, Shared::new(pulse), None).await?;
     Ok((server, Arc::new(sftp)))
 }
 
@@ -227,5 +233,22 @@ async fn the_end_of_a_server_ends_all_waits() -> Outcome<()> {
     let _ = serving.await;
     assert!(sftp.stat("a").await.is_err_and(|failure| failure.is_loss()));
     assert!(!sftp.is_alive());
+    Ok(())
+}
+
+/// 20,000 bytes every 12 seconds: what is asked for ahead of a piece takes longer than ten times the silence allowed.
+#[tokio::test(start_paused = true)]
+async fn a_download_over_the_slowest_line_ends() -> Outcome<()> {
+    let len = 1_500_000;
+    let (server, sftp) = channel(Server {
+        slow: Duration::from_secs(12),
+        ..with_file(len)
+    })
+    .await?;
+    let begun = Instant::now();
+    let pieces = sftp.open("a", How::Read).await?.read(len as u64);
+    let read = pieces.map_ok(|piece| piece.to_vec()).try_concat().await?;
+    assert!(begun.elapsed() > Duration::from_secs(900));
+    assert_eq!(Some(&read), server.files.get("a"));
     Ok(())
 }
