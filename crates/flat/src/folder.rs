@@ -89,15 +89,29 @@ impl<F: Files> Folder<F> {
     /// Those of [`Files::get`].
     pub async fn get(&self, call: &Call, name: &str) -> Result<Download> {
         let got = self.files.get(call, name).await;
-        let is_missing = |error: &Error| *error.kind() == ErrorKind::NotFound;
-        if !got.as_ref().is_err_and(is_missing) {
-            return got;
-        }
-        let aside = self.held().get(name).cloned();
-        match aside {
+        match self.instead_of(name, &got) {
             Some(aside) => self.files.get(call, &aside).await,
             None => got,
         }
+    }
+
+    /// Removes a file, also one that a listing could not move back.
+    ///
+    /// # Errors
+    /// Those of [`Files::remove`].
+    pub async fn remove(&self, call: &Call, name: &str) -> Result<()> {
+        let removed = self.files.remove(call, name).await;
+        match self.instead_of(name, &removed) {
+            Some(aside) => self.files.remove(call, &aside).await,
+            None => removed,
+        }
+    }
+
+    /// The name under which a file lies that is not there under its own.
+    fn instead_of<T>(&self, name: &str, answer: &Result<T>) -> Option<String> {
+        let error = answer.as_ref().err()?;
+        let is_missing = *error.kind() == ErrorKind::NotFound;
+        is_missing.then(|| self.held().get(name).cloned())?
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<String, String>> {

@@ -167,7 +167,7 @@ impl<F: Files> Destination for Store<F> {
 
     async fn delete(&self, name: &str) -> Result<()> {
         let call = self.call_on(Operation::Delete, name)?;
-        let work = self.files().remove(&call, name);
+        let work = self.folder.remove(&call, name);
         self.within(&call, work).await
     }
 

@@ -468,6 +468,13 @@ async fn what_cannot_be_moved_back_is_listed_and_read_where_it_is() -> Result<()
         files.add("a", b"new".to_vec(), None);
         assert_eq!(folder.get(&call("a"), "a").await?.bytes().await?, b"new");
         assert_eq!(files.content().len(), 4);
+        // Each of the two goes when it is what has the name; nothing else does.
+        folder.remove(&call("a"), "a").await?;
+        assert!(files.remote(&aside(5, "a")).is_some());
+        folder.remove(&call("a"), "a").await?;
+        assert!(files.remote(&aside(5, "a")).is_none());
+        assert!(folder.remove(&call("a"), "a").await.is_err());
+        assert_eq!(files.content().len(), 2);
     }
     // A line that breaks is told.
     let folder = folder(Fake {
