@@ -8,16 +8,37 @@ use larder_destination::{Error, ErrorKind, Result};
 use tokio::sync::OnceCell;
 
 use crate::date::format_rfc3339;
-use crate::failure::{Call, Outcome};
+use crate::failure::{Call, Failure, Outcome};
 use crate::service::Service;
 
 /// What keeps an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// In seconds since 1970, also when it is over; [`i64::MAX`] for a hold without an end.
+    /// Its time to be kept, in seconds since 1970, also when it is over.
     pub until: Option<i64>,
+    /// Somebody keeps it until further notice, beside that time.
+    pub has_hold: bool,
     /// Nobody can end it before its time, and a new lock has to be of the same kind.
     pub is_strict: bool,
+}
+
+impl Held {
+    /// The end of all that keeps it.
+    fn end(self) -> Option<i64> {
+        match self.has_hold {
+            true => Some(i64::MAX),
+            false => self.until,
+        }
+    }
+}
+
+/// Whether objects of a bucket can be locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Any {
+    Yes,
+    No,
+    /// The sign-in may not ask that. It may be allowed to ask for each object.
+    NotTold,
 }
 
 /// The calls of a service about the locks of one bucket or container.
@@ -51,7 +72,7 @@ pub trait LockCalls: Send + Sync {
 #[derive(Debug)]
 pub struct Locks {
     /// Whether there are any, once the service was asked.
-    any: OnceCell<bool>,
+    any: OnceCell<Any>,
     /// What to say where there are none.
     none: &'static str,
 }
@@ -66,22 +87,21 @@ impl Locks {
         }
     }
 
-    /// Whether objects can be locked; asked once. Whoever does not say so has none.
+    /// Whether objects can be locked, as the service says; asked once.
     ///
     /// # Errors
     /// [`ErrorKind::FolderMissing`], and trouble on the way.
-    pub async fn any(&self, calls: &dyn LockCalls, call: &Call) -> Result<bool> {
+    pub async fn are_there(&self, calls: &dyn LockCalls, call: &Call) -> Result<bool> {
+        Ok(self.any(calls, call).await? == Any::Yes)
+    }
+
+    async fn any(&self, calls: &dyn LockCalls, call: &Call) -> Result<Any> {
         let ask = || async {
             match calls.has_locks(call).await {
-                Ok(any) => Ok(any),
-                Err(failure) if *failure.kind() == ErrorKind::FolderMissing => Err(failure.into()),
-                // 400, 405 and 501 come from servers without locks, 404 from buckets without, 403 for those who may not ask.
-                Err(failure)
-                    if *failure.kind() != ErrorKind::SignInNeeded
-                        && NO_LOCKS.contains(&failure.status) =>
-                {
-                    Ok(false)
-                }
+                Ok(true) => Ok(Any::Yes),
+                Ok(false) => Ok(Any::No),
+                Err(failure) if *failure.kind() == ErrorKind::Denied => Ok(Any::NotTold),
+                Err(failure) if knows_none(&failure) => Ok(Any::No),
                 Err(failure) => Err(Error::from(failure)),
             }
         };
@@ -99,18 +119,22 @@ impl Locks {
         call: &Call,
         key: &str,
     ) -> Result<()> {
-        if !self.any(calls, call).await? {
+        let any = self.any(calls, call).await?;
+        if any == Any::No {
             return Ok(());
         }
-        let until = match calls.held(call, key).await {
-            Ok(held) => held.until,
-            Err(failure) if matches!(failure.kind(), ErrorKind::NotFound | ErrorKind::Denied) => {
-                None
-            }
-            Err(failure) => return Err(failure.into()),
+        let held = match calls.held(call, key).await {
+            Ok(held) => held,
+            Err(failure) => match failure.kind() {
+                ErrorKind::NotFound | ErrorKind::Denied => return Ok(()),
+                // Said of a name whose newest version is the marker of a deletion.
+                _ if failure.status == 405 => return Ok(()),
+                _ if any == Any::NotTold && knows_none(&failure) => return Ok(()),
+                _ => return Err(failure.into()),
+            },
         };
-        let text = match until {
-            Some(i64::MAX) => "it has a legal hold".to_owned(),
+        let text = match held.end() {
+            _ if held.has_hold => "it has a legal hold".to_owned(),
             Some(until) if until > calls.service().server_now() => {
                 format!("it is locked until {}", format_rfc3339(until))
             }
@@ -119,7 +143,7 @@ impl Locks {
         Err(call.error(ErrorKind::Locked, text))
     }
 
-    /// Does what [`larder_destination::Lock::lock`] says.
+    /// Does what [`larder_destination::Lock::lock`] says. A hold until further notice is no lock: it may end tomorrow.
     ///
     /// # Errors
     /// Those that it names.
@@ -130,7 +154,11 @@ impl Locks {
         key: &str,
         until: i64,
     ) -> Result<()> {
-        let held = self.held(calls, call, key).await?;
+        let held = match self.held(calls, call, key).await {
+            // Who may lock need not be allowed to ask.
+            Err(error) if *error.kind() == ErrorKind::Denied => Held::default(),
+            held => held?,
+        };
         if held.until.is_some_and(|held| held >= until) {
             return Ok(());
         }
@@ -147,16 +175,28 @@ impl Locks {
         call: &Call,
         key: &str,
     ) -> Result<Option<i64>> {
-        Ok(self.held(calls, call, key).await?.until)
+        Ok(self.held(calls, call, key).await?.end())
     }
 
     async fn held(&self, calls: &dyn LockCalls, call: &Call, key: &str) -> Result<Held> {
-        match self.any(calls, call).await? {
-            true => Ok(calls.held(call, key).await?),
-            false => Err(call.error(ErrorKind::Unsupported, self.none)),
+        let none = || call.error(ErrorKind::Unsupported, self.none);
+        let any = self.any(calls, call).await?;
+        if any == Any::No {
+            return Err(none());
+        }
+        match calls.held(call, key).await {
+            Err(failure) if any == Any::NotTold && knows_none(&failure) => Err(none()),
+            held => Ok(held?),
         }
     }
 }
 
-/// What a service without locks answers to the question for them.
-const NO_LOCKS: &[u16] = &[400, 403, 404, 405, 501];
+/// Whether a service that has no locks answers so to a question for them: it takes the question for another, or for none.
+fn knows_none(failure: &Failure) -> bool {
+    let is_said = [400, 404, 405, 501].contains(&failure.status);
+    let is_other = matches!(
+        failure.kind(),
+        ErrorKind::Other | ErrorKind::Unsupported | ErrorKind::NotFound | ErrorKind::Config
+    );
+    is_said && is_other && failure.code != "NoSuchKey"
+}

@@ -36,17 +36,16 @@ pub(crate) struct Facts {
 impl Facts {
     fn of(reply: &Reply) -> Self {
         let text = |name| reply.header(name).unwrap_or_default();
-        let is_held = text("x-ms-legal-hold") == "true";
         Self {
             md5: md5_of(reply),
             copy_status: text("x-ms-copy-status").to_owned(),
             held: Held {
                 until: match text("x-ms-immutability-policy-until-date") {
-                    _ if is_held => Some(i64::MAX),
                     "" => None,
                     // What cannot be read keeps the file.
                     until => Some(http_date(until).unwrap_or(i64::MAX)),
                 },
+                has_hold: text("x-ms-legal-hold") == "true",
                 is_strict: text("x-ms-immutability-policy-mode").eq_ignore_ascii_case("locked"),
             },
         }
@@ -282,6 +281,10 @@ pub(crate) fn meaning(call: &Call, refused: &Refused) -> Option<Meaning> {
             sentence(detail)
         );
     }
+    if code == "AuthorizationFailure" {
+        words +=
+            ": the SAS token does not allow it, or the account's firewall keeps this machine out";
+    }
     let is_container = kind == Some(ErrorKind::FolderMissing);
     if is_container && words.is_empty() {
         words = "the container does not exist".to_owned();
@@ -303,10 +306,11 @@ const CODES: Codes = &[
     (ErrorKind::FolderMissing, &["ContainerNotFound", "ContainerDisabled"]),
     (ErrorKind::NotFound, &["BlobNotFound", "ResourceNotFound"]),
     (ErrorKind::SignInNeeded, &[
-        "AuthenticationFailed", "AuthorizationFailure", "InvalidAuthenticationInfo", "NoAuthenticationInformation",
+        "AuthenticationFailed", "InvalidAuthenticationInfo", "NoAuthenticationInformation",
     ]),
     (ErrorKind::Denied, &[
-        "AccountIsDisabled", "InsufficientAccountPermissions", "AuthorizationPermissionMismatch",
+        // Of a SAS token that does not allow the call, and of a firewall (observed by users of the service's own clients).
+        "AuthorizationFailure", "AccountIsDisabled", "InsufficientAccountPermissions", "AuthorizationPermissionMismatch",
         "AuthorizationProtocolMismatch", "AuthorizationResourceTypeMismatch", "AuthorizationServiceMismatch",
         "AuthorizationSourceIPMismatch", "KeyBasedAuthenticationNotPermitted", "UnauthorizedBlobOverwrite",
     ]),

@@ -27,6 +27,8 @@ pub(crate) struct Api {
     pub(crate) regions: Arc<Regions>,
     /// Storage class of new objects.
     pub(crate) class: Option<String>,
+    /// The signatures are those of servers that may have object locks.
+    pub(crate) knows_locks: bool,
     /// The mode of new locks, in capitals.
     pub(crate) lock_mode: String,
     /// Which redirects are followed.
@@ -200,20 +202,25 @@ impl Api {
         self.xml(call, &request, "ListMultipartUploadsResult").await
     }
 
-    /// `GetObjectLockConfiguration` of the bucket, or `GetObjectRetention` or `GetObjectLegalHold` of an object: by the
-    /// document that tells it.
-    pub(crate) async fn about_lock(
+    /// `GetObjectLockConfiguration`. A server that does not know it may answer with a listing, which says no.
+    pub(crate) async fn has_object_lock(&self, call: &Call) -> Outcome<bool> {
+        let request = self.request(call, Method::GET, None, Wait::Short)?;
+        let request = request.query(&[("object-lock", "")]);
+        let reply = self.service.fetch(call, &request).await?;
+        let document = reply.as_refused(call, PAGE_BYTES).await?;
+        let found = document.xml("ObjectLockConfiguration");
+        Ok(found.is_some_and(|found| found.text_of("ObjectLockEnabled") == "Enabled"))
+    }
+
+    /// `GetObjectRetention` or `GetObjectLegalHold`: what is asked for, and the document that tells it.
+    pub(crate) async fn about_object(
         &self,
         call: &Call,
-        key: Option<&str>,
-        root: &'static str,
+        key: &str,
+        name: &str,
+        root: &str,
     ) -> Outcome<Element> {
-        let name = match root {
-            "Retention" => "retention",
-            "LegalHold" => "legal-hold",
-            _ => "object-lock",
-        };
-        let request = self.request(call, Method::GET, key, Wait::Short)?;
+        let request = self.request(call, Method::GET, Some(key), Wait::Short)?;
         self.xml(call, &request.query(&[(name, "")]), root).await
     }
 

@@ -86,6 +86,7 @@ pub fn open(config: &Config, tuning: Tuning, tools: &Tools) -> Result<Opened> {
         endpoint,
         regions,
         bucket,
+        knows_locks: options.get(o::S3_EXT_SIGNATUREVERSION)? != "2",
         lock_mode: options.get(o::S3_LOCK_MODE)?.to_ascii_uppercase(),
         class: options.text(o::S3_STORAGE_CLASS)?.or(reduced),
         redirects: match options.get(o::S3_EXT_ALLOWAUTOREDIRECT)? {

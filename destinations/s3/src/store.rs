@@ -202,7 +202,7 @@ impl Destination for Store {
             // SeaweedFS 4.48 says so also of an own bucket that has locks (observed); only the own one tells of them.
             Err(failure)
                 if failure.code == "BucketAlreadyExists"
-                    && self.locks.any(&*self.api, call).await? =>
+                    && self.locks.are_there(&*self.api, call).await? =>
             {
                 Ok(())
             }

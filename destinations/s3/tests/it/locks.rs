@@ -53,7 +53,7 @@ async fn what_is_not_locked_goes() -> Test {
         vec![none(), none()],
         vec![retention("COMPLIANCE", "2001-01-01T00:00:00Z"), hold("OFF")],
         // Who may not ask leaves the decision to the service.
-        vec![error(403, "AccessDenied")],
+        vec![error(403, "AccessDenied"), error(403, "AccessDenied")],
     ] {
         let mut steps = unlocked;
         steps.push(empty(204));
@@ -66,6 +66,74 @@ async fn what_is_not_locked_goes() -> Test {
             (count, "DELETE /bkt/p/a")
         );
     }
+    Ok(())
+}
+
+/// What servers without locks answer, and those that do not tell everybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_tells_nothing_about_the_bucket_is_asked_about_the_object() -> Test {
+    let denied = || error(403, "AccessDenied");
+    let until = |year: u32| retention("GOVERNANCE", &format!("{year}-01-01T00:00:00Z"));
+    for (bucket, object, is_locked) in [
+        (ok("<ListBucketResult/>"), vec![], false),
+        (error(501, "NotImplemented"), vec![], false),
+        (error(400, "InvalidRequest"), vec![], false),
+        (denied(), vec![until(2999), none()], true),
+        (denied(), vec![until(2001), none()], false),
+        (denied(), vec![until(2999), denied()], true),
+        (denied(), vec![denied(), hold("ON")], true),
+        (denied(), vec![denied(), denied()], false),
+        (
+            denied(),
+            vec![error(400, "InvalidRequest"), error(400, "InvalidRequest")],
+            false,
+        ),
+    ] {
+        let story = format!("{bucket:?} {object:?}");
+        let mut steps = object;
+        steps.push(empty(204));
+        let server = Server::start_with(bucket, steps).await?;
+        let deleted = open(&server.url("number-of-retries=0"))?.delete("a").await;
+        let expected = is_locked.then_some(ErrorKind::Locked);
+        assert_eq!(kind(deleted), expected, "{story}");
+    }
+    Ok(())
+}
+
+/// Its newest version is the marker of a deletion.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_before_is_not_locked() -> Test {
+    let marker = || error(405, "MethodNotAllowed");
+    let server = Server::start_with_locks(vec![marker(), marker(), empty(204)]).await?;
+    open(&server.url(""))?.delete("a").await?;
+    Ok(())
+}
+
+/// Gateways of long ago do not agree on how to sign the question.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_old_signatures_nothing_is_asked() -> Test {
+    let refuses = error(403, "SignatureDoesNotMatch");
+    let server = Server::start_with(refuses, vec![empty(204)]).await?;
+    open(&server.url("s3-ext-signatureversion=2"))?
+        .delete("a")
+        .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_may_not_become_stricter_is_made_longer() -> Test {
+    let held = retention("GOVERNANCE", "2999-01-01T00:00:00Z");
+    let steps = vec![held, none(), error(403, "AccessDenied"), empty(200)];
+    let server = Server::start_with_locks(steps).await?;
+    let store = open(&server.url("s3-lock-mode=Compliance"))?;
+    let verb = store.extra().lock.ok_or("no locks")?;
+    verb.lock("a", 32_503_680_000).await?;
+    let last = server.requests().pop().map(|request| request.body);
+    let last = String::from_utf8_lossy(&last.unwrap_or_default()).into_owned();
+    assert!(
+        last.contains("GOVERNANCE") && last.contains("3000-01-01"),
+        "{last}"
+    );
     Ok(())
 }
 

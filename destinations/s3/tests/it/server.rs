@@ -91,7 +91,8 @@ impl Server {
         Self::start_with(ok(locks), steps).await
     }
 
-    async fn start_with(about_locks: Step, steps: Vec<Step>) -> std::io::Result<Self> {
+    /// As [`Server::start`] with this answer to that question.
+    pub async fn start_with(about_locks: Step, steps: Vec<Step>) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
         let requests = Arc::new(Mutex::new(Vec::new()));
