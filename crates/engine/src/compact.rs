@@ -231,9 +231,7 @@ impl Ready<'_> {
         if let Some(why) = self.is_unsure()? {
             return held_back(why);
         }
-        if let Some(list) = self.list_under_way()?
-            && self.view.find(&list).is_none()
-        {
+        if let Some(list) = self.list_that_may_arrive()? {
             let why = format!(
                 "{list} was sent by a run that was interrupted, and may still arrive within the hour: what it uses has to be there then"
             );
@@ -549,6 +547,18 @@ impl Ready<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// A list of an earlier run, or of this one, that was sent, is not there, and whose transfer may not be over.
+    fn list_that_may_arrive(&self) -> Result<Option<String>> {
+        let mut names = self.lists_under_way()?;
+        for row in self.catalog(|c| c.volumes())? {
+            if row.kind == VolumeKind::List && row.state == VolumeState::Uploading {
+                names.push(row.name);
+            }
+        }
+        let is_missing = |name: &String| self.view.find(name).is_none();
+        Ok(names.into_iter().find(is_missing))
     }
 
     /// Why it is not known for sure what versions use.

@@ -25,9 +25,9 @@ pub(crate) const SOURCES_READ: &str = "sources-read";
 const ALL_DELETED: &str = "all-versions-deleted";
 /// The lists that were listed and not read when this catalog was begun, one a line. Any of them may have been a version.
 const FIRST_UNREAD: &str = "first-unread-lists";
-/// When it was seen that a list is not there of which the end of the transfer is not known, in seconds since 1970, and its
-/// name.
-const UNDER_WAY: &str = "list-under-way";
+/// The lists that were seen not to be there, and of whose transfer the end is not known: one a line, with the time in
+/// seconds since 1970 before the name.
+const UNDER_WAY: &str = "lists-under-way";
 /// How long such a list is waited for: requests wait in servers and proxies for minutes, and listings lag.
 const UNDER_WAY_SECONDS: i64 = 3600;
 /// Holds a [`Presence`].
@@ -93,22 +93,36 @@ impl Run {
 
     /// Notes that a list was sent and is not there yet.
     pub(crate) fn note_under_way(&self, name: &str) -> Result<()> {
-        let noted = format!("{} {name}", self.clock.seconds());
-        self.catalog(|c| c.set_param(UNDER_WAY, &noted))
+        let now = self.clock.seconds();
+        let mut lines: Vec<String> = self
+            .under_way()?
+            .into_iter()
+            .filter(|(_, known)| known != name)
+            .map(|(since, known)| format!("{since} {known}"))
+            .collect();
+        lines.push(format!("{now} {name}"));
+        self.catalog(|c| c.set_param(UNDER_WAY, &lines.join("\n")))
     }
 
-    /// The list of an interrupted run that may still arrive: a server may go on with a request after its client gave up. What
-    /// it uses has to be there then.
-    pub(crate) fn list_under_way(&self) -> Result<Option<String>> {
-        let noted = self.catalog(|c| c.param(UNDER_WAY))?;
+    /// The lists of interrupted runs that may still arrive: a server may go on with a request after its client gave up. What
+    /// they use has to be there then.
+    pub(crate) fn lists_under_way(&self) -> Result<Vec<String>> {
+        let lists = self.under_way()?.into_iter();
+        Ok(lists.map(|(_, name)| name).collect())
+    }
+
+    /// Those that are young enough, with the times when they were missed.
+    fn under_way(&self) -> Result<Vec<(i64, String)>> {
+        let noted = self.catalog(|c| c.param(UNDER_WAY))?.unwrap_or_default();
         let now = self.clock.seconds();
-        Ok(noted.and_then(|noted| {
-            let (since, name) = noted.split_once(' ')?;
+        let young = noted.lines().filter_map(|line| {
+            let (since, name) = line.split_once(' ')?;
             let since = since.parse::<i64>().ok()?;
             // A clock that was set back must not end it for ever.
             let is_young = (since..since.saturating_add(UNDER_WAY_SECONDS)).contains(&now);
-            is_young.then(|| name.to_owned())
-        }))
+            is_young.then(|| (since, name.to_owned()))
+        });
+        Ok(young.collect())
     }
 
     /// Whether the catalog ever knew a version, or a list that may have been one.

@@ -317,7 +317,13 @@ impl Settled<'_> {
                 }
                 (VolumeState::Uploading | VolumeState::Temporary | VolumeState::Deleting, _) => {
                     if mode == Mode::Writing && !self.may_be_needed(&row) {
-                        if row.kind == VolumeKind::List && row.state == VolumeState::Uploading {
+                        // One that is to go was sent too, under the name before, unless it was a version.
+                        let was_sent = match row.state {
+                            VolumeState::Uploading => true,
+                            VolumeState::Deleting => !self.catalog(|c| is_dropped(c, &row.name))?,
+                            _ => false,
+                        };
+                        if row.kind == VolumeKind::List && was_sent {
                             self.note_under_way(&row.name)?;
                         }
                         self.catalog(|c| c.batch(|c| forget_dropped(c, &row)))?;

@@ -416,12 +416,9 @@ fn nothing_goes_while_another_machine_may_be_at_work() {
     rig.check_all_elsewhere("a day later");
 }
 
-/// The answer to its transfer was lost, and the server stores it only after a compact.
-#[test]
-fn a_list_of_an_interrupted_run_that_comes_late_finds_what_it_uses() {
-    let mut rig = with_versions(2);
-    let known = rig.newest_list();
-    rig.write("changes", Rng::new(77).bytes(9000));
+/// A backup whose list is sent, with an answer that gets lost, and that is not there yet.
+fn backup_without_answer(rig: &mut Rig, seed: u64) -> (String, bytes::Bytes) {
+    rig.write("changes", Rng::new(seed).bytes(9000));
     // Those of its data and its index go through.
     let goes = || Failure::Watch(Arc::new(|_, _| ()));
     [goes(), goes(), Failure::After(ErrorKind::Network)]
@@ -430,8 +427,17 @@ fn a_list_of_an_interrupted_run_that_comes_late_finds_what_it_uses() {
     rig.set("number-of-retries", "0");
     rig.try_backup().unwrap_err();
     let list = rig.newest_list();
-    assert_ne!(list, known, "the list was sent");
     let bytes = rig.store.remove(&list).unwrap();
+    (list, bytes)
+}
+
+/// The server stores it only after a compact.
+#[test]
+fn a_list_of_an_interrupted_run_that_comes_late_finds_what_it_uses() {
+    let mut rig = with_versions(2);
+    let known = rig.newest_list();
+    let (list, bytes) = backup_without_answer(&mut rig, 77);
+    assert_ne!(list, known, "the list was sent");
     let data = rig.names(Blocks);
     rig.set("threshold", "1");
     let report = compacted(&mut rig);
@@ -450,6 +456,21 @@ fn a_list_of_an_interrupted_run_that_comes_late_finds_what_it_uses() {
     assert_eq!(report.results.held_back, None);
     assert!(rig.names(Blocks).len() < data.len());
     rig.check_all_elsewhere("an hour later");
+}
+
+#[test]
+fn each_list_that_may_arrive_is_waited_for() {
+    let mut rig = with_versions(2);
+    let (first, _) = backup_without_answer(&mut rig, 77);
+    let (second, bytes) = backup_without_answer(&mut rig, 78);
+    assert_ne!(first, second);
+    rig.set("threshold", "1");
+    assert!(compacted(&mut rig).results.held_back.is_some());
+    rig.store.insert(&second, bytes);
+    let why = compacted(&mut rig).results.held_back.expect("a reason");
+    assert!(why.contains(&first), "{why}");
+    later(&rig, 3600);
+    assert_eq!(compacted(&mut rig).results.held_back, None);
 }
 
 /// It stores partial versions on its way, so that all its volumes are in use. What it goes on with may be in old ones.
