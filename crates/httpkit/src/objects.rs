@@ -35,6 +35,13 @@ impl Prefix {
         &self.0
     }
 
+    /// The prefix without the slash at its end, for [`Place`](larder_destination::Place): unlike folders of a file system,
+    /// those with empty names are different ones.
+    #[must_use]
+    pub fn folder(&self) -> &str {
+        self.0.strip_suffix('/').unwrap_or_default()
+    }
+
     /// The key of a file.
     #[must_use]
     pub fn key(&self, name: &str) -> String {

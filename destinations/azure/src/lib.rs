@@ -77,7 +77,7 @@ fn identity(config: &Config) -> Result<Place> {
     let place = Place::new(SCHEME).with("server", format!("{}{}", server.host, server.path));
     Ok(place
         .with("container", container)
-        .with_folder(prefix.as_str()))
+        .with("folder", prefix.folder()))
 }
 
 /// Opens a destination with other sizes and pauses than users get; for tests.

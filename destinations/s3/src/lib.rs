@@ -53,7 +53,7 @@ fn identity(config: &Config) -> Result<Place> {
     if !endpoint.amazon {
         place = place.with_secret("account", &account(options)?.0.into());
     }
-    Ok(place.with("bucket", bucket).with_folder(prefix.as_str()))
+    Ok(place.with("bucket", bucket).with("folder", prefix.folder()))
 }
 
 /// Opens a destination with other sizes and pauses than users get; for tests.
@@ -259,6 +259,7 @@ mod tests {
         let place = |key: &str, rest: &str| identity(&config(&format!("s3://{key}:SK@{rest}"))?);
         for amazon in [
             "bkt/p",
+            "bkt/p/",
             "bkt/p?s3-location-constraint=eu-west-1",
             "bkt/p?s3-server-name=s3.eu-central-1.amazonaws.com",
             "bkt/p?s3-ext-usedualstackendpoint=true",
@@ -277,7 +278,7 @@ mod tests {
             let other = format!("bkt/p?s3-server-name={other}");
             assert_ne!(place("NEW", &other)?, place("OLD", &other)?, "{other}");
         }
-        for rest in ["bkt/q", "other/p"] {
+        for rest in ["bkt/q", "other/p", "bkt//p", "bkt/p//"] {
             assert_ne!(place("OLD", rest)?, place("OLD", "bkt/p")?, "{rest}");
         }
         Ok(())

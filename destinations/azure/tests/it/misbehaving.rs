@@ -723,6 +723,7 @@ fn one_store_has_one_identity() -> Result<()> {
     }
     for other in [
         "azure://acct:S0VZ@bkt/q",
+        "azure://acct:S0VZ@bkt//p",
         "azure://acct:S0VZ@bkt2/p",
         "azure://acct2:S0VZ@bkt/p",
         "azure://acct:S0VZ@bkt/p?azure-blob-endpoint=http%3A%2F%2F127.0.0.1%3A1",
