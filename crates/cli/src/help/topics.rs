@@ -134,7 +134,10 @@ fn destinations() -> String {
         text.push_str(&format!("  {key:<12} {}\n", provider.help));
         pages.push(format!("larder help {key}"));
     }
-    text.push_str(&format!("\nThe options of each: {}\n\n", pages.join(", ")));
+    text.push('\n');
+    let pages = format!("The options of each: {}", pages.join(", "));
+    text.push_str(&wrap(&pages, "  "));
+    text.push('\n');
     text.push_str(&wrap(
         "In the query of a storage URL a + means a blank: write %2B for a plus sign, which passwords and secret keys may hold. A question \
          mark in a path is written %3F. A ~ in front of a path is the home folder.",
