@@ -45,7 +45,7 @@ option_table! {
         "SAS token, used instead of the access key.",
         long: "A shared access signature for the container or the account, with or without the ? at its beginning. It \
                needs the rights to read, add, create, write, delete and list. A token for a container cannot create it.";
-    AZURE_CONTAINER: String = "azure-blob-container-name", Kind::Text, "Name of the container, when the URL has none.",
+    AZURE_BLOB_CONTAINER_NAME: String = "azure-blob-container-name", Kind::Text, "Name of the container, when the URL has none.",
         long: "Made lower case, as the service wants it.";
     AZURE_BLOB_ENDPOINT: String = "azure-blob-endpoint", Kind::Text, "Address of the server, as http(s)://host:port/path.",
         long: "For sovereign clouds, Azure Stack, custom domains and emulators; without this option it is \
@@ -61,7 +61,7 @@ option_table! {
     AZURE_INTERNAL_RETRIES: i64 = "azure-internal-retries", Kind::Integer { min: 0, max: 100 },
         "How often a failed request is sent again within one operation.", default: Some("3"), advanced: true,
         long: "At most twice, and never more often than --number-of-retries.";
-    AZURE_POLICY_MODE: String = "azure-blob-immutability-policy-mode",
+    AZURE_BLOB_IMMUTABILITY_POLICY_MODE: String = "azure-blob-immutability-policy-mode",
         Kind::StrictChoice(&["Unlocked", "Locked", "Mutable"]), "Strictness of the locks of --remote-file-lock-duration.",
         default: Some("Unlocked"), advanced: true,
         long: "Unlocked can be shortened or removed by who has the right to, Locked by nobody. The container must have been made \
@@ -104,7 +104,9 @@ pub fn open(config: &Config, tuning: Tuning, tools: &Tools) -> Result<Opened> {
         address: format!("{}://{}{}", server.scheme(), server.host, server.path),
         container,
         tier: options.text(AZURE_ACCESS_TIER)?,
-        lock_mode: options.get(AZURE_POLICY_MODE)?.to_lowercase(),
+        lock_mode: options
+            .get(AZURE_BLOB_IMMUTABILITY_POLICY_MODE)?
+            .to_lowercase(),
     };
     let notices = http::notices(&settings, server.tls, server.name());
     let choices = Choices {
@@ -132,7 +134,7 @@ fn container_and_prefix(config: &Config, options: Options<'_>) -> Result<(String
         Some(host) => host.to_owned(),
         None => {
             let text = "the URL names no container, nor does --azure-blob-container-name";
-            let given = options.text(AZURE_CONTAINER)?;
+            let given = options.text(AZURE_BLOB_CONTAINER_NAME)?;
             given.ok_or_else(|| options.wrong(text))?
         }
     };

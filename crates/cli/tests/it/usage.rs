@@ -86,7 +86,7 @@ fn values_that_cannot_be_used_are_refused_with_100_and_a_sentence() {
         .run(["list", "nosuch://host/x"])
         .code(100)
         .fails_with("InvalidDestination")
-        .complains("nown are file");
+        .complains("nown are azure, file");
 }
 
 #[test]

@@ -126,6 +126,10 @@ fn made_file(len: usize) -> std::io::Result<tempfile::NamedTempFile> {
     Ok(file)
 }
 
+/// What Azurite says of a wrong key and of a token that is over: AuthorizationFailure. The service itself says
+/// AuthenticationFailed, and that code of what a token does not allow.
+const REFUSED: ErrorKind = ErrorKind::Denied;
+
 #[tokio::test]
 async fn another_client_reads_what_was_put_and_is_read() -> Test {
     let Some(fresh) = Fresh::made().await? else {
@@ -225,7 +229,7 @@ async fn a_token_does_what_it_allows_and_no_more() -> Test {
         kind(names(open(&over)?.as_ref()).await),
         kind(put(open(&over)?).await),
     ] {
-        assert_eq!(outcome, Some(ErrorKind::SignInNeeded));
+        assert_eq!(outcome, Some(REFUSED));
     }
     store.delete("large").await?;
     assert_eq!(kind(store.delete("large").await), Some(ErrorKind::NotFound));
@@ -264,7 +268,7 @@ async fn a_missing_container_is_a_missing_folder() -> Test {
 }
 
 #[tokio::test]
-async fn wrong_keys_need_a_sign_in() -> Test {
+async fn wrong_keys_are_refused() -> Test {
     let Some(fresh) = Fresh::made().await? else {
         return Ok(());
     };
@@ -276,7 +280,7 @@ async fn wrong_keys_need_a_sign_in() -> Test {
         .url("p", "")
         .replace(&fresh.sign_in, &format!("{account}:S0VZ"));
     let store = open(&url)?;
-    let expected = Some(ErrorKind::SignInNeeded);
+    let expected = Some(REFUSED);
     let large = Body::from_bytes(vec![1_u8; 4 << 20]);
     assert_eq!(kind(names(store.as_ref()).await), expected);
     assert_eq!(kind(store.get("a").await), expected);
