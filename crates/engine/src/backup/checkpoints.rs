@@ -12,7 +12,7 @@ use larder_catalog::{EntryCursor, EntryWriter, StoredEntry};
 use larder_options::engine as opt;
 use larder_volume::{EntryKind, Error as Format, Hash, VolumeName, VolumeTime};
 
-use super::reader::Shared;
+use super::reader::{Counts, Shared};
 use crate::delete::Dropped;
 use crate::identity::RENAMING_SECONDS;
 use crate::phases::Ready;
@@ -532,7 +532,8 @@ impl<I: Iterator<Item = larder_catalog::Result<Vec<StoredEntry>>>> SoFar<'_, '_,
                 self.come_to(&path, false, batch);
                 if let Some(stored) = self.next_rest.take()
                     && !self.is_below_another(&path)
-                    && self.shared.may_carry(&stored.entry)?
+                    // The workers go on meanwhile: what they are about to send may come after this list, or never.
+                    && self.shared.may_carry(&stored.entry, Counts::Sent)?
                 {
                     match stored.entry.kind {
                         EntryKind::Folder => batch.push(stored),

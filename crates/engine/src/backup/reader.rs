@@ -20,6 +20,7 @@ use larder_volume::{
 };
 
 pub(crate) use self::blocks::BlockJob;
+pub(super) use self::known::Counts;
 use self::known::Stored;
 use super::checkpoints::Due;
 use super::counters::{Counters, bump, slot};
@@ -94,8 +95,8 @@ impl<'e> Shared<'e> {
     }
 
     /// Whether an entry may stay as it was: not when some of it is nowhere.
-    pub(super) fn may_carry(&self, entry: &FileEntry) -> Result<bool> {
-        Ok(!self.is_suspect() || self.stored(entry)? != Stored::NotAll)
+    pub(super) fn may_carry(&self, entry: &FileEntry, counts: Counts) -> Result<bool> {
+        Ok(!self.is_suspect() || self.stored(entry, counts)? != Stored::NotAll)
     }
 }
 
@@ -185,7 +186,7 @@ impl<'s, 'e> Worker<'s, 'e> {
 
     /// An entry that cannot be read now, as it was; `None` when what was stored of it is gone too.
     pub(crate) fn carry(&mut self, entry: FileEntry) -> Result<Option<StoredEntry>> {
-        if self.shared.may_carry(&entry)? {
+        if self.shared.may_carry(&entry, Counts::OnItsWay)? {
             return Ok(Some(StoredEntry { entry, seen: None }));
         }
         self.shared.run.reporter.warn(

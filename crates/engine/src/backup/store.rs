@@ -15,6 +15,7 @@ use larder_volume::{Compression, Format, Hash, Hint, NewVolume, PackMethod, Pack
 use super::pool::{Added, Filling, Limits, Pool, Turn};
 use crate::budget::Budget;
 use crate::phases::Ready;
+use crate::settle::is_stored;
 use crate::volumes::{SealedVolume, SharedBlocks, UploadSteps, VolumeBuilder};
 use crate::{Error, Result};
 
@@ -172,6 +173,20 @@ impl<'e> BlockStore<'e> {
         }
         drop(index);
         Ok(self.run.catalog(|c| c.find_block(&hash, size))?.is_some())
+    }
+
+    /// True when the block lies whole in a volume whose transfer is over, as far as is known. One on its way does not count.
+    pub(crate) fn is_sent(&self, hash: Hash, size: u64) -> Result<bool> {
+        let index = self.lock_index();
+        if index.is_pending(&hash, size) || index.damaged.contains(&(hash, size)) {
+            return Ok(false);
+        }
+        drop(index);
+        let volume = self.run.catalog(|c| match c.find_block(&hash, size)? {
+            Some(volume) => c.volume(volume),
+            None => Ok(None),
+        })?;
+        Ok(volume.is_some_and(|row| is_stored(&row)))
     }
 
     /// Takes responsibility for a new block; false when it is known.
