@@ -136,10 +136,10 @@ pub(crate) fn denied(error: &io::Error) -> bool {
 fn compute(file: &File) -> io::Result<(u64, Vec<u32>)> {
     let len = file.metadata()?.len();
     let chunks = len.div_ceil(CHUNK_LEN as u64);
-    let half = match chunks > ALONE {
-        true => chunks / 2,
-        false => 0,
-    };
+    if chunks <= ALONE {
+        return Ok((len, sum_chunks(file, 0..chunks, len)?));
+    }
+    let half = chunks / 2;
     std::thread::scope(|scope| {
         // Where no thread can be had, this one does the work of both.
         let helper = std::thread::Builder::new();
