@@ -50,7 +50,7 @@ pub trait LockCalls: Send + Sync {
     /// Whether objects here can be locked.
     ///
     /// # Errors
-    /// The refusal. One for a file or a sign-in means that there are no locks.
+    /// The refusal. One of a service that does not know the question means no; one of who may not ask leaves it open.
     async fn has_locks(&self, call: &Call) -> Outcome<bool>;
 
     /// The lock of an object.

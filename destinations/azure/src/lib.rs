@@ -65,7 +65,7 @@ option_table! {
         Kind::StrictChoice(&["Unlocked", "Locked", "Mutable"]), "Strictness of the locks of --remote-file-lock-duration.",
         default: Some("Unlocked"), advanced: true,
         long: "Unlocked can be shortened or removed by who has the right to, Locked by nobody. The container must have been made \
-               with version-level immutability. The service itself refuses Mutable.";
+               with version-level immutability.";
     .. http::SERVER_OPTIONS, http::OPTIONS;
 }
 
